@@ -1,0 +1,5 @@
+//! Authentication and key agreement: MILENAGE, vectors, sequence numbers, HTTP Digest AKA.
+
+mod vector;
+
+pub use vector::{AuthVector, Autn, Auts, Rand};

@@ -1,0 +1,201 @@
+//! The management interface of a SIP database: subscribers, pools, bindings.
+//!
+//! Carries messages B1/B2 (`MIG-4`, `MIG-6`) and D1/D2 (`MIG-9`, `MIG-11`) of TR 23.781 solution 2.
+
+use std::time::Duration;
+
+use crate::{
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    secret::Secret,
+    time::Timestamp,
+};
+
+/// A management request.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Creates or replaces a subscriber. Replacing keeps SQN and registration unless K or OPc change.
+    PutSubscriber(Subscriber),
+    /// Asks for a subscriber, without secrets.
+    GetSubscriber(Impi),
+    /// Removes a subscriber with its outbound bindings and grants.
+    DeleteSubscriber(Impi),
+    /// Creates a pool, or extends a listed one. The definition of a generated pool never changes.
+    PutPool(Pool),
+    /// Asks how full a pool is.
+    GetPool(String),
+    /// Lends an outbound pair for use at one partner (B1, `MIG-4` to `MIG-6`). Repeatable.
+    BindOutbound {
+        /// The real pair.
+        user: UserIdentity,
+        /// The SIP database of the partner that may ask vectors for it.
+        partner: SipDatabaseId,
+    },
+    /// Allows the real pair at one partner, where policy skips outbound identities.
+    PutGrant {
+        /// The real pair.
+        user: UserIdentity,
+        /// The SIP database of the partner that may ask vectors for it.
+        partner: SipDatabaseId,
+        /// For how long from now.
+        valid_for: Duration,
+    },
+    /// Withdraws a grant.
+    DeleteGrant {
+        /// The real private identity.
+        impi: Impi,
+        /// The partner.
+        partner: SipDatabaseId,
+    },
+    /// Lends an inbound pair to a user of another system (D1, `MIG-9` to `MIG-11`). Repeatable.
+    BindInbound(PrimaryUser),
+    /// Asks for the binding of an outbound private identity.
+    GetOutbound(Impi),
+    /// Asks for the binding of an inbound private identity.
+    GetInbound(Impi),
+    /// Ends the binding of an outbound private identity: no vector is given any more.
+    ReleaseOutbound(Impi),
+    /// Ends the binding of an inbound private identity: the next vector request is refused.
+    ReleaseInbound(Impi),
+}
+
+/// A user as its primary system named it (C1): which SIP database, which pair there.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct PrimaryUser {
+    /// The SIP database of the primary system, or an SLF in front of it (NOTE 2).
+    pub database: SipDatabaseId,
+    /// The primary-side pair: outbound if the primary hides identities, else real.
+    pub identity: UserIdentity,
+    /// The Server-Name that the primary wants in vector requests for this user, so that they never
+    /// touch the home's serving-server state.
+    pub server_name: String,
+}
+
+/// A subscriber to provision.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    /// The private identity.
+    pub impi: Impi,
+    /// The implicit registration set, the default one first; at least one.
+    pub impus: Vec<Impu>,
+    /// The subscriber key.
+    pub k: Secret<16>,
+    /// The operator's variant of MILENAGE.
+    pub operator: OperatorKey,
+    /// The authentication management field of its vectors.
+    pub amf: [u8; 2],
+    /// The SEQ of the last vector it has seen elsewhere; vectors continue above it. 43 bits.
+    pub seq: u64,
+}
+
+/// OP or OPc, 16 octets each.
+#[derive(Clone, Debug)]
+pub enum OperatorKey {
+    /// The operator's common value; OPc is computed from it.
+    Op(Secret<16>),
+    /// The subscriber's own value.
+    Opc(Secret<16>),
+}
+
+/// A pool to lend identities from.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its name, unique in the SIP database.
+    pub name: String,
+    /// Which way it lends.
+    pub direction: Direction,
+    /// Where its identities come from.
+    pub source: PoolSource,
+}
+
+/// Which way a pool lends.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To users of this system, for use in a partner.
+    Outbound,
+    /// To users of partners, for use in this system.
+    Inbound,
+}
+
+/// Where a pool's identities come from.
+#[derive(Clone, Debug)]
+pub enum PoolSource {
+    /// The n-th identity is a keyed permutation of n.
+    Generated {
+        /// The private identity, with `{id}` in its user part: `mig-{id}@ims.example`.
+        impi_template: String,
+        /// The public identity, with `{id}` in its user part: `sip:mig-{id}@ims.example`.
+        impu_template: String,
+        /// The key of the permutations; without one the role draws it.
+        key: Option<Secret<32>>,
+    },
+    /// Provisioned pairs, lent again first-in first-out after the quarantine.
+    Listed {
+        /// The pairs to add.
+        identities: Vec<UserIdentity>,
+        /// How long a returned pair rests.
+        quarantine: Duration,
+    },
+}
+
+/// A management answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// Done; nothing to tell.
+    Done,
+    /// A subscriber, without secrets.
+    Subscriber {
+        /// The private identity.
+        impi: Impi,
+        /// The implicit registration set.
+        impus: Vec<Impu>,
+        /// The highest SEQ that may have been used.
+        seq: u64,
+    },
+    /// How full a pool is.
+    Pool {
+        /// Which way it lends.
+        direction: Direction,
+        /// Identities drawn so far (generated) or provisioned (listed).
+        total: u64,
+        /// Lent now.
+        lent: u64,
+        /// Free to lend now; `None` for a generated pool, which does not run out.
+        free: Option<u64>,
+    },
+    /// A binding.
+    Binding(Binding),
+    /// It did not work; nothing changed.
+    Refused(Refusal),
+}
+
+/// A binding as the management interface shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Binding {
+    /// The lent pair.
+    pub identity: UserIdentity,
+    /// The end of the reservation, renewed when a registration ends.
+    pub reserved_until: Timestamp,
+    /// Whether the user is registered with it now (inbound only).
+    pub active: bool,
+}
+
+/// Why a management request was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No such subscriber, pool or binding.
+    #[error("not found: {0}")]
+    NotFound(&'static str),
+    /// No identity is free.
+    #[error("exhausted: no {0} identity is free; add identities to the pool or release some")]
+    Exhausted(&'static str),
+    /// The request contradicts itself or what is stored.
+    #[error("invalid: {0}")]
+    Invalid(&'static str),
+    /// A named maximum is reached.
+    #[error("full: {0}")]
+    Full(&'static str),
+    /// The storage cannot take changes now; try again.
+    #[error("storage is unavailable; try again")]
+    Unavailable,
+}

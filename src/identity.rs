@@ -1,0 +1,324 @@
+//! The identities of users and systems (TS 23.003 clause 13, TS 23.280 clause 8.1).
+//!
+//! Each is checked where it enters and stays valid afterwards. `Debug` redacts the user part: an
+//! identity is personal data and must not reach a log by accident.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+/// Longest identity, octets: a NAI is limited by RFC 4282 section 2.2, an IMPU by us to the same.
+pub const IDENTITY_OCTETS_MAX: usize = 253;
+
+/// SIP private user identity: a NAI `user@realm`, at most 253 octets (TS 23.003 clause 13.3).
+///
+/// Kept as given; the realm compares without case, so it is stored in lower case.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Impi(Arc<str>);
+
+impl Impi {
+    /// Parses a NAI.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] names the rule that `nai` breaks.
+    pub fn parse(nai: &str) -> Result<Self, IdentityError> {
+        check_length(nai)?;
+        let (user, realm) = nai.rsplit_once('@').ok_or(IdentityError::MissingRealm)?;
+        check_user(user)?;
+        check_host(realm)?;
+        if realm.bytes().any(|octet| octet.is_ascii_uppercase()) {
+            return Ok(Self(format!("{user}@{}", realm.to_ascii_lowercase()).into()));
+        }
+        Ok(Self(nai.into()))
+    }
+
+    /// The whole NAI, for the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part before the last `@`.
+    pub fn user(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(user, _)| user)
+    }
+
+    /// The realm, in lower case.
+    pub fn realm(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, realm)| realm)
+    }
+}
+
+/// SIP public user identity in canonical form: `sip:user@host`, `sips:user@host` or `tel:+digits`,
+/// without port and parameters, host in lower case (TS 23.003 clause 13.4, RFC 3261 section 10.3).
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Impu(Arc<str>);
+
+impl Impu {
+    /// Parses a URI and takes its canonical form: scheme and host lower case, no port, no
+    /// parameters, no header part. Escapes in the user part stay as they are: the SIP layer
+    /// resolves them before it compares (`sip::uri`).
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] names the rule that `uri` breaks.
+    pub fn parse(uri: &str) -> Result<Self, IdentityError> {
+        check_length(uri)?;
+        let (scheme, rest) = uri.split_once(':').ok_or(IdentityError::MissingScheme)?;
+        let scheme = scheme.to_ascii_lowercase();
+        match scheme.as_str() {
+            "sip" | "sips" => {
+                let (user, host) = rest.rsplit_once('@').ok_or(IdentityError::MissingUser)?;
+                let host = host.split([';', '?']).next().unwrap_or_default();
+                let host = without_port(host);
+                check_user(user)?;
+                check_host(host)?;
+                Ok(Self(format!("{scheme}:{user}@{}", host.to_ascii_lowercase()).into()))
+            }
+            "tel" => {
+                let number = rest.split(';').next().unwrap_or_default();
+                let digits = number.strip_prefix('+').ok_or(IdentityError::NotGlobalNumber)?;
+                if digits.is_empty() || !digits.bytes().all(|octet| octet.is_ascii_digit()) {
+                    return Err(IdentityError::NotGlobalNumber);
+                }
+                Ok(Self(format!("tel:{number}").into()))
+            }
+            _ => Err(IdentityError::UnknownScheme),
+        }
+    }
+
+    /// The canonical URI, for the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host part in lower case; empty for a tel URI.
+    pub fn host(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, host)| host)
+    }
+}
+
+/// A private and a public identity that belong together: what is allocated, lent and bound.
+#[derive(
+    Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
+pub struct UserIdentity {
+    /// The private identity: selects the subscriber.
+    pub impi: Impi,
+    /// The public identity: the address of record.
+    pub impu: Impu,
+}
+
+/// Diameter identity of a SIP database, or of an SLF in front of one (TR 23.781 NOTE 2): an FQDN.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SipDatabaseId(Arc<str>);
+
+impl SipDatabaseId {
+    /// Parses an FQDN; Diameter identities compare without case, so it is stored in lower case.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] names the rule that `fqdn` breaks.
+    pub fn parse(fqdn: &str) -> Result<Self, IdentityError> {
+        check_length(fqdn)?;
+        check_host(fqdn)?;
+        Ok(Self(fqdn.to_ascii_lowercase().into()))
+    }
+
+    /// The FQDN, for the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which rule a would-be identity breaks. Always the fault of who supplied it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum IdentityError {
+    /// Nothing there.
+    #[error("is empty")]
+    Empty,
+    /// Longer than [`IDENTITY_OCTETS_MAX`].
+    #[error("is longer than 253 octets")]
+    TooLong,
+    /// A private identity without `@realm`.
+    #[error("has no realm: a private identity is user@realm")]
+    MissingRealm,
+    /// A public identity without a scheme.
+    #[error("has no scheme: a public identity begins with sip:, sips: or tel:")]
+    MissingScheme,
+    /// A scheme that is none of `sip`, `sips`, `tel`.
+    #[error("has an unknown scheme: use sip:, sips: or tel:")]
+    UnknownScheme,
+    /// A SIP URI without a user part.
+    #[error("has no user part: a SIP public identity is sip:user@host")]
+    MissingUser,
+    /// A character that the user part may not hold.
+    #[error("has a forbidden character in its user part")]
+    ForbiddenCharacter,
+    /// The realm or host is no host name or address.
+    #[error("has a malformed realm or host")]
+    MalformedHost,
+    /// A tel URI that is not `tel:+digits`.
+    #[error("is no global number: write tel:+ and digits")]
+    NotGlobalNumber,
+}
+
+fn check_length(text: &str) -> Result<(), IdentityError> {
+    match text.len() {
+        0 => Err(IdentityError::Empty),
+        1..=IDENTITY_OCTETS_MAX => Ok(()),
+        _ => Err(IdentityError::TooLong),
+    }
+}
+
+/// Visible ASCII that needs no quoting in a NAI, a SIP URI or a digest user name.
+fn check_user(user: &str) -> Result<(), IdentityError> {
+    if user.is_empty() {
+        return Err(IdentityError::MissingUser);
+    }
+    let forbidden = |octet: u8| !octet.is_ascii_graphic() || b"\"<>@\\".contains(&octet);
+    if user.bytes().any(forbidden) { Err(IdentityError::ForbiddenCharacter) } else { Ok(()) }
+}
+
+fn check_host(host: &str) -> Result<(), IdentityError> {
+    if let Some(inner) = host.strip_prefix('[') {
+        let address = inner.strip_suffix(']').ok_or(IdentityError::MalformedHost)?;
+        return address
+            .parse::<std::net::Ipv6Addr>()
+            .map(drop)
+            .map_err(|_| IdentityError::MalformedHost);
+    }
+    let label_fits = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.split('.').all(label_fits) { Ok(()) } else { Err(IdentityError::MalformedHost) }
+}
+
+fn without_port(host: &str) -> &str {
+    match (host.find(']'), host.rfind(':')) {
+        (Some(bracket), Some(colon)) if colon < bracket => host,
+        (_, Some(colon)) => host.split_at(colon).0,
+        (_, None) => host,
+    }
+}
+
+/// What every identity has: text for the wire, look-up by `&str`, checked (de)serialization,
+/// and a `Debug` that shows where it belongs but not whose it is.
+macro_rules! textual {
+    ($($name:ident),*) => {$(
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let host = self.0.rsplit_once('@').map_or("", |(_, host)| host);
+                write!(f, concat!(stringify!($name), "(..@{})"), host)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = IdentityError;
+
+            fn from_str(text: &str) -> Result<Self, IdentityError> {
+                Self::parse(text)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(|error| {
+                    serde::de::Error::custom(format_args!("{} {error}", stringify!($name)))
+                })
+            }
+        }
+    )*};
+}
+
+textual!(Impi, Impu);
+
+impl Borrow<str> for SipDatabaseId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A system is no person: its identity prints.
+impl fmt::Debug for SipDatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SipDatabaseId({})", self.0)
+    }
+}
+
+impl fmt::Display for SipDatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl serde::Serialize for SipDatabaseId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SipDatabaseId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text)
+            .map_err(|error| serde::de::Error::custom(format_args!("SipDatabaseId {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_identity_keeps_its_user_part_and_lowers_its_realm() {
+        let impi = Impi::parse("Alice@IMS.Example").unwrap();
+        assert_eq!(
+            (impi.as_str(), impi.user(), impi.realm()),
+            ("Alice@ims.example", "Alice", "ims.example")
+        );
+    }
+
+    #[test]
+    fn a_public_identity_loses_port_parameters_and_case_of_the_host() {
+        for (given, canonical) in [
+            ("sip:alice@Example.COM:5060;user=phone", "sip:alice@example.com"),
+            ("SIP:al%00ice@example.com?x=y", "sip:al%00ice@example.com"),
+            ("sip:bob@[2001:db8::1]:5070", "sip:bob@[2001:db8::1]"),
+            ("tel:+390612345;x=y", "tel:+390612345"),
+        ] {
+            assert_eq!(Impu::parse(given).unwrap().as_str(), canonical);
+        }
+    }
+
+    #[test]
+    fn a_broken_identity_names_the_rule_it_breaks() {
+        assert_eq!(Impi::parse("alice"), Err(IdentityError::MissingRealm));
+        assert_eq!(Impi::parse("a\"b@x"), Err(IdentityError::ForbiddenCharacter));
+        assert_eq!(Impi::parse("a@x..y"), Err(IdentityError::MalformedHost));
+        assert_eq!(Impu::parse("alice@x"), Err(IdentityError::MissingScheme));
+        assert_eq!(Impu::parse("sip:x.example"), Err(IdentityError::MissingUser));
+        assert_eq!(Impu::parse("http://x@y"), Err(IdentityError::UnknownScheme));
+        assert_eq!(Impi::parse(&format!("{}@x", "a".repeat(300))), Err(IdentityError::TooLong));
+    }
+
+    #[test]
+    fn an_identity_does_not_print_its_user_part() {
+        let shown = format!("{:?}", Impu::parse("sip:alice@example.com").unwrap());
+        assert_eq!(shown, "Impu(..@example.com)");
+    }
+}

@@ -1,0 +1,13 @@
+//! The migration core of a mission critical (MC) system.
+
+pub mod aka;
+pub mod api;
+pub mod diameter;
+pub mod entropy;
+pub mod identity;
+pub mod outbox;
+pub mod secret;
+pub mod step;
+pub mod store;
+pub mod table;
+pub mod time;

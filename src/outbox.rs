@@ -1,0 +1,304 @@
+//! What a role wants done: effects, in the order the role asked for them.
+//!
+//! A role never performs an effect. `node` performs them with tokio, `sim` in virtual time.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    api::migration_identity as management,
+    diameter::cx,
+    entropy::Entropy,
+    identity::{Impi, SipDatabaseId},
+    step::Step,
+    store::{Commit, CommitSeq, Mutation, Sequencer},
+    time::Timestamp,
+};
+
+/// What a call into a role may use, and where its effects go.
+pub struct Context<'a> {
+    /// The time of the call.
+    pub now: Timestamp,
+    /// Randomness.
+    pub entropy: &'a mut dyn Entropy,
+    /// Where effects go.
+    pub out: &'a mut Outbox,
+}
+
+/// The effects of one or more calls, in order.
+#[derive(Debug)]
+pub struct Outbox {
+    sequencer: Arc<Sequencer>,
+    effects: Vec<Effect>,
+    storage_available: bool,
+}
+
+/// One effect.
+#[derive(Debug)]
+pub enum Effect {
+    /// Make these mutations durable.
+    Commit(Commit),
+    /// Send a message once everything it relies on is durable.
+    Send(Send),
+    /// Call `handle_timer` with `timer` at or after `at`.
+    Arm {
+        /// When.
+        at: Timestamp,
+        /// With what.
+        timer: TimerKey,
+    },
+    /// A step was performed; for traces, ladders and metrics.
+    Step {
+        /// Which.
+        step: Step,
+        /// Who performed it.
+        by: Role,
+        /// What happened, in a few words without identities.
+        summary: &'static str,
+    },
+    /// Something an operator should know.
+    Note(Note),
+}
+
+/// A message with the commit it must wait for.
+#[derive(Debug)]
+pub struct Send {
+    /// The highest commit among the records that the message relies on or discloses.
+    pub after: CommitSeq,
+    /// The step that the message is, where it is one.
+    pub step: Option<Step>,
+    /// The message.
+    pub message: Message,
+}
+
+/// A message, addressed.
+#[derive(Debug)]
+pub enum Message {
+    /// A SIP message, ready for the wire.
+    Sip {
+        /// Where to.
+        flow: Flow,
+        /// The octets.
+        octets: Bytes,
+    },
+    /// A Cx request.
+    CxRequest {
+        /// Where to.
+        to: CxDestination,
+        /// Under which name the answer comes back.
+        id: RequestId,
+        /// The request.
+        request: cx::Request,
+    },
+    /// The answer to a Cx request.
+    CxAnswer {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: cx::Answer,
+    },
+    /// The answer to a management request.
+    Management {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: management::Answer,
+    },
+}
+
+/// Where a Cx request goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CxDestination {
+    /// The SIP database of this system: a value in the same process, or a configured peer.
+    OwnDatabase,
+    /// The SIP database of another system.
+    Database(SipDatabaseId),
+}
+
+/// Who asked a role, as the world authenticated it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Peer {
+    /// A SIP core of this system.
+    OwnCore,
+    /// The SIP database of another system, by the identity of its connection.
+    Database(SipDatabaseId),
+}
+
+/// A request of a role that waits for an answer.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RequestId {
+    /// Who asked.
+    pub role: Role,
+    /// Drawn by the role; unique among its requests.
+    pub number: u64,
+}
+
+/// The way back to whoever asked. Consumed by the one answer.
+#[derive(Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum ReplyTo {
+    /// A role of this system.
+    Role(RequestId),
+    /// Something that the world keeps under this number: a Diameter request, a parked HTTP request.
+    World(u64),
+}
+
+/// The answer to a [`Message::CxRequest`].
+#[derive(Clone, Debug)]
+pub struct CxReply {
+    /// The name of the request.
+    pub id: RequestId,
+    /// The answer, or that none can be had.
+    pub outcome: Result<cx::Answer, Undeliverable>,
+}
+
+/// No answer: the other system could not be reached, or the connection was lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Undeliverable;
+
+/// The roles.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// `sip_core`.
+    SipCore,
+    /// `sip_database`.
+    SipDatabase,
+    /// `ue`.
+    Ue,
+}
+
+/// A two-way path between a SIP entity and its peer.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Flow {
+    /// Over what.
+    pub transport: Transport,
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's address: for a UDP answer, where the Via says it goes.
+    pub remote: SocketAddr,
+    /// Which connection, for TCP; zero for UDP.
+    pub connection: u64,
+}
+
+/// SIP transports.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+}
+
+/// What a role wants to be woken for. A stale version does nothing.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TimerKey {
+    /// Whom to wake.
+    pub role: Role,
+    /// What for.
+    pub what: TimerWhat,
+    /// The version of the state that the timer is about.
+    pub version: u64,
+}
+
+/// What a timer is about.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum TimerWhat {
+    /// A server transaction is to be forgotten (Timer J).
+    TransactionEnd(u128),
+    /// A server transaction over UDP has no final answer yet: time for a 100 (RFC 4320).
+    TransactionTrying(u128),
+    /// A Cx request has had its time.
+    RequestTimeout(u64),
+    /// A challenge was not answered: reg-await-auth of this user.
+    ChallengeExpiry(Impi),
+    /// A contact of this user may have expired.
+    RegistrationExpiry(Impi),
+    /// The lease of this inbound private identity may have ended.
+    InboundLeaseEnd(Impi),
+    /// The lease of this outbound private identity may have ended.
+    OutboundLeaseEnd(Impi),
+    /// The user agent's retransmission (Timer E).
+    UeRetransmit,
+    /// The user agent gives the transaction up (Timer F).
+    UeGiveUp,
+    /// The user agent's refresh is due.
+    UeRefresh,
+}
+
+/// Something an operator should know: counted, logged, never with an identity.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Note {
+    /// A partner asked vectors for a user it has no binding or grant for. A security event.
+    VectorRefused {
+        /// The partner.
+        partner: SipDatabaseId,
+    },
+    /// A vector was produced for a partner, or for the home core without one.
+    VectorIssued {
+        /// The partner.
+        partner: Option<SipDatabaseId>,
+    },
+    /// A UE answered a challenge with a wrong response.
+    AuthenticationFailed,
+    /// A UE sent AUTS, and SQN was moved ahead.
+    Resynchronised,
+    /// A UE's SQN is behind by more than delta, and SQN was moved back: a new epoch.
+    SqnMovedBack,
+    /// A UE sent AUTS whose MAC-S does not verify.
+    ResynchronisationRefused,
+    /// A table is at its named maximum.
+    TableFull(&'static str),
+    /// A user became registered (`true`) or ceased to be (`false`).
+    Registered(bool),
+}
+
+impl Outbox {
+    /// Creates an empty outbox that draws commit numbers from `sequencer`.
+    pub fn new(sequencer: Arc<Sequencer>) -> Self {
+        Self { sequencer, effects: Vec::new(), storage_available: true }
+    }
+
+    /// Tells roles whether the storage takes changes; while it does not they refuse state changes.
+    pub fn set_storage_available(&mut self, available: bool) {
+        self.storage_available = available;
+    }
+
+    /// Whether the storage takes changes. If not, answer 503, 3004 or [`management::Refusal::Unavailable`].
+    pub const fn storage_available(&self) -> bool {
+        self.storage_available
+    }
+
+    /// Asks for `mutations` to become durable together. The caller holds the locks of all entries
+    /// they concern, keeps the number in each of the records, and sends what relies on them after it.
+    pub fn commit(&mut self, mutations: Vec<Mutation>) -> CommitSeq {
+        let seq = self.sequencer.draw();
+        self.effects.push(Effect::Commit(Commit { seq, mutations }));
+        seq
+    }
+
+    /// Sends `message`, which is `step`, after everything up to `after` is durable. `after` is the
+    /// highest number among the records read; [`CommitSeq::NOTHING`] if the message relies on none.
+    pub fn send_after(&mut self, after: CommitSeq, step: Option<Step>, message: Message) {
+        self.effects.push(Effect::Send(Send { after, step, message }));
+    }
+
+    /// Asks to be woken.
+    pub fn arm(&mut self, at: Timestamp, timer: TimerKey) {
+        self.effects.push(Effect::Arm { at, timer });
+    }
+
+    /// Reports a step that is not itself a message.
+    pub fn step(&mut self, step: Step, by: Role, summary: &'static str) {
+        self.effects.push(Effect::Step { step, by, summary });
+    }
+
+    /// Reports something an operator should know.
+    pub fn note(&mut self, note: Note) {
+        self.effects.push(Effect::Note(note));
+    }
+
+    /// Takes the effects out, oldest first.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
+        self.effects.drain(..)
+    }
+}

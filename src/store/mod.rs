@@ -1,0 +1,179 @@
+//! Durable state: what an engine keeps, in which order, and how a record becomes octets.
+//!
+//! A role changes its tables in memory, hands the change to [`crate::outbox::Outbox::commit`] and
+//! gets a [`CommitSeq`]. A message that relies on the change leaves after that number is durable.
+//! Nothing in a role knows which engine runs.
+//!
+//! **Order.** The number is drawn while the role holds the locks of all entries it changed, so for
+//! one key a later change has a higher number. It is the record's version: neither a committer nor
+//! a replay ever puts a lower version over a higher one, deletions included.
+
+mod memory;
+mod record;
+mod watermark;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use memory::MemoryEngine;
+pub use record::{RecordError, decode, encode};
+pub use watermark::Watermark;
+
+/// The number of a commit: its place in the total order of commits, and the version of every record
+/// it changed. Zero is [`CommitSeq::NOTHING`].
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Deserialize,
+    serde::Serialize,
+)]
+pub struct CommitSeq(u64);
+
+impl CommitSeq {
+    /// What a message relies on that discloses no record: it may leave at once.
+    pub const NOTHING: Self = Self(0);
+
+    /// Creates a number read back from an engine.
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, for an engine to store.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// Draws commit numbers. One for each system; shared by all its workers.
+#[derive(Debug, Default)]
+pub struct Sequencer(AtomicU64);
+
+impl Sequencer {
+    /// Starts above the highest number that a replay found.
+    pub const fn starting_after(highest: CommitSeq) -> Self {
+        Self(AtomicU64::new(highest.0))
+    }
+
+    /// Draws the next number. The caller holds the locks of all entries that the commit changes.
+    pub fn draw(&self) -> CommitSeq {
+        CommitSeq(self.0.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// The last number drawn.
+    pub fn last(&self) -> CommitSeq {
+        CommitSeq(self.0.load(Ordering::Acquire))
+    }
+}
+
+/// Which kind of record a key names.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A subscriber of this system, by IMPI (`sip_database`).
+    Subscriber = 1,
+    /// An identity pool: its definition and its reserved counter, by pool name (`sip_database`).
+    Pool = 2,
+    /// An entry of a listed pool that is not lent now, by pool name and index (`sip_database`).
+    PoolEntry = 3,
+    /// Who holds an inbound migration identity, by inbound IMPI (`sip_database`).
+    InboundBinding = 4,
+    /// Who holds an outbound migration identity, by outbound IMPI (`sip_database`).
+    OutboundBinding = 5,
+    /// Permission to use a real identity at a partner, by IMPI and partner (`sip_database`).
+    Grant = 6,
+    /// A registration with its contacts, by IMPI (`sip_core`).
+    Registration = 7,
+}
+
+impl RecordKind {
+    /// The octet that names the kind in an engine's key.
+    pub const fn as_u8(self) -> u8 {
+        self as u8
+    }
+}
+
+/// One record changed or, without a value, deleted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mutation {
+    /// The kind of record.
+    pub kind: RecordKind,
+    /// The key within the kind, at most [`KEY_OCTETS_MAX`] octets.
+    pub key: Box<[u8]>,
+    /// The encoded record ([`encode`]), or `None` to delete it.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Longest key of a record, octets: two identities and a separator fit.
+pub const KEY_OCTETS_MAX: usize = 512;
+
+impl Mutation {
+    /// Puts `record` under `key`.
+    pub fn put(kind: RecordKind, key: &str, record: &impl serde::Serialize) -> Self {
+        Self { kind, key: key.as_bytes().into(), value: Some(encode(record)) }
+    }
+
+    /// Deletes what is under `key`.
+    pub fn delete(kind: RecordKind, key: &str) -> Self {
+        Self { kind, key: key.as_bytes().into(), value: None }
+    }
+}
+
+/// Mutations that become durable together, all with the version [`Commit::seq`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Commit {
+    /// The number of the commit.
+    pub seq: CommitSeq,
+    /// What it changes; no key twice.
+    pub mutations: Vec<Mutation>,
+}
+
+/// A record as an engine gives it back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Record {
+    /// The kind of record.
+    pub kind: RecordKind,
+    /// The key within the kind.
+    pub key: Box<[u8]>,
+    /// The number of the commit that wrote it.
+    pub version: CommitSeq,
+    /// The encoded record ([`decode`]).
+    pub value: Vec<u8>,
+}
+
+/// Keeps records across restarts.
+///
+/// A commit is all or nothing. After an error the engine refuses everything until it is reopened; a
+/// commit that failed may still turn out durable, one that succeeded may not be missing.
+pub trait Engine: Send {
+    /// Makes `commits` durable, in any order between keys, by version within a key.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]: none of `commits` may be relied upon.
+    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError>;
+
+    /// Gives every live record to `each`, in no particular order, and returns the highest version
+    /// ever committed, deletions included. Also the way back after a failed commit.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] when the records cannot be read.
+    fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError>;
+}
+
+/// Why an engine could not do its work. Ours to mend, never the peer's fault.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum EngineError {
+    /// The medium refused: full, failing, gone.
+    #[error("the storage medium failed: {0}")]
+    Medium(String),
+    /// An earlier commit failed and the engine has not been reopened.
+    #[error("the storage engine is closed after a failure")]
+    Closed,
+}

@@ -1,0 +1,60 @@
+//! How a record becomes octets: one octet of format version, then postcard.
+
+/// The format that this build writes. A reader refuses a higher one instead of guessing.
+const FORMAT_VERSION: u8 = 1;
+
+/// Encodes a record.
+///
+/// # Panics
+///
+/// If the record's type has a serializer that can fail, which is a bug: all of ours are plain data.
+pub fn encode(record: &impl serde::Serialize) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "serializing plain data into a growing Vec cannot fail")]
+    postcard::to_extend(record, vec![FORMAT_VERSION]).expect("records are plain data")
+}
+
+/// Decodes a record.
+///
+/// # Errors
+///
+/// [`RecordError`] when the octets were written by a newer build or are damaged.
+pub fn decode<'de, T: serde::Deserialize<'de>>(octets: &'de [u8]) -> Result<T, RecordError> {
+    match octets.split_first() {
+        Some((&FORMAT_VERSION, body)) => {
+            postcard::from_bytes(body).map_err(|_| RecordError::Damaged)
+        }
+        Some((&version, _)) => Err(RecordError::NewerFormat { version }),
+        None => Err(RecordError::Damaged),
+    }
+}
+
+/// Why a stored record cannot be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer build.
+    #[error(
+        "record format {version} is newer than this build's {FORMAT_VERSION}: use a newer migcore"
+    )]
+    NewerFormat {
+        /// The format version found.
+        version: u8,
+    },
+    /// Not what any build writes.
+    #[error("record is damaged")]
+    Damaged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_newer_build_is_refused() {
+        let mut octets = encode(&("a", 7_u32));
+        assert_eq!(decode::<(String, u32)>(&octets), Ok(("a".to_owned(), 7)));
+        octets[0] = FORMAT_VERSION + 1;
+        let newer = RecordError::NewerFormat { version: FORMAT_VERSION + 1 };
+        assert_eq!(decode::<(String, u32)>(&octets), Err(newer));
+        assert_eq!(decode::<(String, u32)>(&[]), Err(RecordError::Damaged));
+    }
+}

@@ -6,6 +6,7 @@ pub mod diameter;
 pub mod entropy;
 pub mod identity;
 pub mod outbox;
+pub mod procedure;
 pub mod secret;
 pub mod step;
 pub mod store;

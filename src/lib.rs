@@ -6,6 +6,8 @@ pub mod diameter;
 pub mod entropy;
 pub mod identity;
 pub mod outbox;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod procedure;
 pub mod secret;
 pub mod step;

@@ -11,7 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("table", 0),
     ("time", 0),
     ("aka", 1),
-    ("planted", 1),
+    ("planted", 0),
     ("procedure", 1),
     ("token", 1),
     ("api", 2),

@@ -111,7 +111,7 @@ pub struct QopInput<'a> {
 }
 
 /// A hash in lower-case hexadecimal digits: 32 of MD5, 64 of SHA-256.
-#[derive(Clone, Copy, Eq, PartialEq, Zeroize)]
+#[derive(Clone, Copy, Zeroize)]
 pub struct HexDigest {
     digits: [u8; HEX_DIGITS_MAX],
     length: usize,
@@ -138,6 +138,15 @@ impl HexDigest {
         self.digits.get(..self.length).unwrap_or_default()
     }
 }
+
+impl PartialEq for HexDigest {
+    /// Constant time for equal lengths: one of the two may be what a peer has to prove.
+    fn eq(&self, other: &Self) -> bool {
+        self.as_octets().ct_eq(other.as_octets()).into()
+    }
+}
+
+impl Eq for HexDigest {}
 
 impl fmt::Debug for HexDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

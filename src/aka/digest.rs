@@ -111,7 +111,7 @@ pub struct QopInput<'a> {
 }
 
 /// A hash in lower-case hexadecimal digits: 32 of MD5, 64 of SHA-256.
-#[derive(Clone, Copy, Eq, PartialEq, Zeroize)]
+#[derive(Clone, Copy, Zeroize)]
 pub struct HexDigest {
     digits: [u8; HEX_DIGITS_MAX],
     length: usize,
@@ -138,6 +138,15 @@ impl HexDigest {
         self.digits.get(..self.length).unwrap_or_default()
     }
 }
+
+impl PartialEq for HexDigest {
+    /// Constant time for equal lengths: one of the two may be what a peer has to prove.
+    fn eq(&self, other: &Self) -> bool {
+        self.as_octets().ct_eq(other.as_octets()).into()
+    }
+}
+
+impl Eq for HexDigest {}
 
 impl fmt::Debug for HexDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -350,4 +359,177 @@ fn hash<H: Digest>(parts: &[&[u8]]) -> HexDigest {
 const fn hex_digit(nibble: u8) -> u8 {
     // 39 is from ':', the character after '9', to 'a'; it is added where the sum has passed '9'.
     b'0' + nibble + 39 * ((nibble + 6) >> 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_and_qops_are_read_in_any_case_and_written_in_one() {
+        for name in ["AKAv1-MD5", "AKAv2-MD5", "AKAv2-SHA-256"] {
+            assert_eq!(Algorithm::parse(name).unwrap().as_str(), name);
+            assert_eq!(Algorithm::parse(&name.to_lowercase()).unwrap().as_str(), name);
+        }
+        for name in
+            ["", "MD5", "AKAv1", "AKAv1-MD5-sess", "AKAv3-MD5", "AKAv1-SHA-256", "\"AKAv1-MD5\""]
+        {
+            assert_eq!(Algorithm::parse(name), None, "{name}");
+        }
+        assert_eq!(Qop::parse("AUTH-int"), Some(Qop::AuthInt));
+        assert_eq!(Qop::parse("auth,auth-int"), None);
+    }
+
+    #[test]
+    fn a_password_can_be_derived_of_keys_of_any_length() {
+        // RES 00 01 .., IK 40 41 .., CK 80 81 ..; computed with the module hmac of Python.
+        let counting = |first: u8, length: u8| (first..first + length).collect::<Vec<_>>();
+        for (res, keys, md5, sha256) in [
+            (4, 16, "hqu0//oxqmJKId6IbxEIMw==", "MrGUk/PyU4WATLu6lzeQ3xtdKCcEmc55S58J5Z0kMLo="),
+            (16, 16, "c7lxl86Fn57SScKZ777o3g==", "eaIwk3ZsFlwgH/MMokWPGX74BV3XMV4hpaB+IRsduds="),
+            (16, 32, "qNxVNSxgqgvFvSK33HkPpA==", "xCRSgs/PsxfQNNKSRnumgMhWU1LTA7Kf4oYe+9b1AQk="),
+            (32, 32, "yDqkf/iv9j145U3RXH/rlg==", "lZbltOasK5OEOnxol1OI1n8yZ/APQxJbwWQhyjYEVmI="),
+        ] {
+            let (res, ik, ck) = (counting(0, res), counting(0x40, keys), counting(0x80, keys));
+            for (algorithm, text) in [(Algorithm::AkaV2Md5, md5), (Algorithm::AkaV2Sha256, sha256)]
+            {
+                assert_eq!(password(algorithm, &res, &ck, &ik).expose(), text.as_bytes());
+            }
+            assert_eq!(password(Algorithm::AkaV1Md5, &res, &ck, &ik).expose(), res);
+        }
+    }
+
+    #[test]
+    fn a_body_counts_under_auth_int_alone() {
+        let with = |qop, body| {
+            let qop = Some(QopInput { qop, nc: "00000001", cnonce: "0a4f113b" });
+            response(Algorithm::AkaV1Md5, &DigestInput { qop, body, ..INPUT }, b"password")
+        };
+        assert_eq!(with(Qop::Auth, b""), with(Qop::Auth, b"body"));
+        assert_ne!(with(Qop::AuthInt, b""), with(Qop::AuthInt, b"body"));
+    }
+
+    #[test]
+    fn a_response_is_verified_in_either_case_and_with_no_digit_changed() {
+        for algorithm in Algorithm::ALL {
+            let vector = vector(b"12345678");
+            let right = right(algorithm, &vector);
+            assert!(verify(algorithm, &INPUT, &vector, &right).is_ok());
+            assert!(verify(algorithm, &INPUT, &vector, &right.to_uppercase()).is_ok());
+            for place in 0..right.len() {
+                // Beside another digit: what differs from the digit in its case bit alone.
+                let octet = right.as_bytes()[place];
+                for wrong in [if octet == b'0' { b'1' } else { b'0' }, octet ^ 0x10, octet ^ 0x60] {
+                    let mut octets = right.clone().into_bytes();
+                    octets[place] = wrong;
+                    let text = String::from_utf8(octets).unwrap();
+                    assert!(verify(algorithm, &INPUT, &vector, &text).is_err(), "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_response_of_another_length_or_of_other_characters_is_refused() {
+        for algorithm in Algorithm::ALL {
+            let vector = vector(b"12345678");
+            let right = right(algorithm, &vector);
+            for wrong in [
+                String::new(),
+                right[1..].to_owned(),
+                format!("{right}0"),
+                format!("{right}{right}"),
+                format!("{right}{right}{right}"),
+                format!(" {}", &right[1..]),
+                "z".repeat(right.len()),
+                "\u{e9}".repeat(right.len() / 2),
+                "\0".repeat(right.len()),
+            ] {
+                let verdict = verify(algorithm, &INPUT, &vector, &wrong);
+                assert_eq!(verdict.unwrap_err(), WrongResponse, "{wrong:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_vector_whose_xres_could_be_guessed_verifies_nothing() {
+        for (xres, verified) in [(&b""[..], false), (b"123", false), (b"1234", true)] {
+            let vector = vector(xres);
+            for algorithm in Algorithm::ALL {
+                let right = right(algorithm, &vector);
+                let verdict = verify(algorithm, &INPUT, &vector, &right);
+                assert_eq!(verdict.is_ok(), verified, "{} octets", xres.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_read_with_or_without_padding_and_with_server_data() {
+        let (rand, autn) = ([0xfb; 16], [0xff; 16]);
+        let nonce = encode_nonce(&rand, &autn);
+        assert_eq!(nonce.len(), 44);
+        assert_eq!(decode_nonce(&nonce), Some((rand, autn)));
+        assert_eq!(decode_nonce(nonce.trim_end_matches('=')), Some((rand, autn)));
+        for (octets, read) in [(31, false), (32, true), (33, true), (256, true), (257, false)] {
+            let mut content = [rand, autn].concat();
+            content.resize(octets, 7);
+            let nonce = decode_nonce(&BASE64.encode(content));
+            assert_eq!(nonce, read.then_some((rand, autn)), "{octets} octets");
+        }
+        let url_safe = nonce.replace('+', "-").replace('/', "_");
+        for wrong in ["", "=", "nonce", &url_safe, &format!(" {nonce}"), &format!("{nonce}{nonce}")]
+        {
+            assert_eq!(decode_nonce(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_auts_is_read_if_it_has_14_octets() {
+        let auts = [0xfe; 14];
+        let text = encode_auts(&auts);
+        assert_eq!(text.len(), 20);
+        assert_eq!(decode_auts(&text), Some(auts));
+        assert_eq!(decode_auts(text.trim_end_matches('=')), Some(auts));
+        for octets in [0, 13, 15, 1000] {
+            assert_eq!(decode_auts(&BASE64.encode(vec![1; octets])), None, "{octets} octets");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_lower_case() {
+        let all: Vec<u8> = (0..=15).map(hex_digit).collect();
+        assert_eq!(all, b"0123456789abcdef");
+        assert_eq!(format!("{}", HexDigest::new(&[0x0f, 0xa9, 0x90])), "0fa990");
+    }
+
+    #[test]
+    fn an_input_does_not_print_its_user() {
+        assert!(!format!("{INPUT:?}").contains("alice"));
+    }
+
+    const INPUT: DigestInput<'_> = DigestInput {
+        username: "alice@mc1.example",
+        realm: "mc1.example",
+        method: "REGISTER",
+        uri: "sip:mc1.example",
+        nonce: "nonce",
+        qop: None,
+        body: b"",
+    };
+
+    fn vector(xres: &[u8]) -> AuthVector {
+        AuthVector {
+            rand: [1; 16],
+            autn: [2; 16],
+            xres: SecretBytes::new(xres),
+            ck: SecretBytes::new(&[3; 16]),
+            ik: SecretBytes::new(&[4; 16]),
+        }
+    }
+
+    fn right(algorithm: Algorithm, vector: &AuthVector) -> String {
+        let AuthVector { xres, ck, ik, .. } = vector;
+        let password = password(algorithm, xres.expose(), ck.expose(), ik.expose());
+        response(algorithm, &INPUT, password.expose()).as_str().to_owned()
+    }
 }

@@ -216,3 +216,47 @@ fn high(value: u128) -> u64 {
 fn low(value: u128) -> u64 {
     value as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f1_star_covers_the_amf_it_is_given() {
+        // Sets 1 and 3 of TS 35.208 clause 4.3: K, OPc, RAND, SQN, AMF and the published f1*.
+        for (k, opc, rand, sqn, amf, mac_s) in [
+            (
+                0x465b_5ce8_b199_b49f_aa5f_0a2e_e238_a6bc,
+                0xcd63_cb71_954a_9f4e_48a5_994e_37a0_2baf,
+                0x2355_3cbe_9637_a89d_218a_e64d_ae47_bf35,
+                0xff9b_b4d0_b607,
+                [0xb9, 0xb9],
+                0x01cf_af9e_c4e8_71e9,
+            ),
+            (
+                0xfec8_6ba6_eb70_7ed0_8905_757b_1bb4_4b8f,
+                0x1006_020f_0a47_8bf6_b699_f15c_062e_42b3,
+                0x9f7c_8d02_1acc_f4db_213c_cff0_c7f7_1a6a,
+                0x9d02_7759_5ffc,
+                [0x72, 0x5c],
+                0x9581_4ba2_b304_4324,
+            ),
+        ] {
+            let [k, opc]: [Secret<16>; 2] =
+                [k, opc].map(|key: u128| Secret::new(key.to_be_bytes()));
+            let ue = Milenage::new(&k, &opc);
+            let temp = ue.temp(&u128::to_be_bytes(rand));
+            let [out1] = *ue.outputs([ue.input1(temp, Sqn::from_u64_truncating(sqn), amf)]);
+            assert_eq!(low(out1), mac_s);
+        }
+    }
+
+    #[test]
+    fn nothing_of_it_prints() {
+        let ue = Milenage::new(&Secret::new([1; 16]), &Secret::new([2; 16]));
+        assert_eq!(format!("{ue:?}"), "Milenage(redacted)");
+        let autn = ue.vector(&[3; 16], Sqn::new(1, 0, 5), [0x80, 0]).autn;
+        let answer = format!("{:?}", ue.verify_autn(&[3; 16], &autn).unwrap());
+        assert!(answer.contains("res: SecretBytes(8 octets)"), "{answer}");
+    }
+}

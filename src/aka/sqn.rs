@@ -218,3 +218,169 @@ const fn clamp(ind_bits: u8) -> u8 {
 const fn mask(bits: u8) -> u64 {
     (1 << bits) - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_sqn_is_seq_and_ind_for_any_number_of_ind_bits() {
+        for (seq, ind, ind_bits, octets) in [
+            (1, 1, 5, [0, 0, 0, 0, 0, 0x21]),
+            (0xff, 5, 5, [0, 0, 0, 0, 0x1f, 0xe5]),
+            (0x7ff, 31, 5, [0, 0, 0, 0, 0xff, 0xff]),
+            (1, 1, 1, [0, 0, 0, 0, 0, 3]),
+            (1, 255, 8, [0, 0, 0, 0, 1, 0xff]),
+            ((1 << 43) - 1, 31, 5, [0xff; 6]),
+            (0x21, 0, 0, [0, 0, 0, 0, 0, 0x21]),
+        ] {
+            let sqn = Sqn::new(seq, ind, ind_bits);
+            assert_eq!(sqn.to_octets(), octets);
+            assert_eq!(Sqn::from_octets(octets), sqn);
+            assert_eq!((sqn.seq(ind_bits), sqn.ind(ind_bits)), (seq, ind));
+        }
+    }
+
+    #[test]
+    fn an_sqn_leaves_out_the_bits_that_have_no_room() {
+        assert_eq!(Sqn::new(1 << 43, 32, 5), Sqn::default());
+        assert_eq!(Sqn::new(u64::MAX, u8::MAX, u8::MAX).to_octets(), [0xff; 6]);
+        assert_eq!(Sqn::try_from(1 << 48), Err(MalformedSqn::TooLarge));
+        assert_eq!(Sqn::try_from((1 << 48) - 1).map(Sqn::to_octets), Ok([0xff; 6]));
+    }
+
+    #[test]
+    fn a_ue_takes_the_inds_in_any_order_and_each_ind_in_its_own() {
+        // 5 bits of IND, the SQN as a whole.
+        for (sqns, last) in [
+            (&[32_u64, 64, 33][..], Ok(())),
+            (&[32, 96, 64], Err(SqnOutOfRange)),
+            (&[32, 32], Err(SqnOutOfRange)),
+            (&[64, 33], Ok(())),
+            (&[0], Err(SqnOutOfRange)),
+            (&[31], Err(SqnOutOfRange)),
+        ] {
+            let mut ue = SqnArray::default();
+            let (end, before) = sqns.split_last().unwrap();
+            for sqn in before {
+                ue.accept(Sqn::try_from(*sqn).unwrap()).unwrap();
+            }
+            assert_eq!(ue.accept(Sqn::try_from(*end).unwrap()), last, "{sqns:?}");
+        }
+    }
+
+    #[test]
+    fn a_ue_refuses_more_than_delta_past_its_highest_and_is_then_as_before() {
+        let mut ue = SqnArray::default();
+        ue.accept(Sqn::new(10, 3, 5)).unwrap();
+        let before = ue.clone();
+        assert_eq!(ue.accept(Sqn::new(10 + DELTA + 1, 7, 5)), Err(SqnOutOfRange));
+        assert_eq!(ue, before);
+        assert_eq!(ue.accept(Sqn::new(10 + DELTA, 7, 5)), Ok(()));
+        // The distance is from the highest of all INDs, not from that of its own.
+        assert_eq!(ue.accept(Sqn::new(10 + 2 * DELTA, 3, 5)), Ok(()));
+    }
+
+    #[test]
+    fn the_highest_is_over_all_inds() {
+        let mut ue = SqnArray::new(8).unwrap();
+        assert_eq!(ue.highest(), Sqn::default());
+        for (seq, ind, highest) in [(5, 255, (5, 255)), (9, 0, (9, 0)), (7, 1, (9, 0))] {
+            ue.accept(Sqn::new(seq, ind, 8)).unwrap();
+            assert_eq!(ue.highest(), Sqn::new(highest.0, highest.1, 8));
+        }
+    }
+
+    #[test]
+    fn what_a_ue_accepts_is_what_the_annex_says_for_random_orders() {
+        let mut seed = 0x5eed;
+        println!("seed {seed:#x}");
+        for _ in 0..200 {
+            let mut ue = SqnArray::default();
+            let mut accepted: Vec<Sqn> = Vec::new();
+            for _ in 0..300 {
+                let reach = if next(&mut seed).is_multiple_of(8) { 2 * DELTA } else { 64 };
+                let floor = ue.highest().seq(5).saturating_sub(32);
+                let sqn = Sqn::new(floor + next(&mut seed) % reach, ind(&mut seed), 5);
+                let newer = accepted.iter().all(|s| s.ind(5) != sqn.ind(5) || s < &sqn);
+                let highest = accepted.iter().max().copied().unwrap_or_default();
+                let near = sqn.seq(5) <= highest.seq(5) + DELTA;
+                let want = sqn.seq(5) > 0 && newer && near;
+                assert_eq!(ue.accept(sqn).is_ok(), want, "{sqn:?} after {accepted:?}");
+                if want {
+                    accepted.push(sqn);
+                }
+                assert_eq!(ue.highest(), accepted.iter().max().copied().unwrap_or_default());
+            }
+        }
+    }
+
+    #[test]
+    fn an_array_survives_being_recorded_and_a_damaged_record_is_refused() {
+        let mut ue = SqnArray::new(2).unwrap();
+        ue.accept(Sqn::new(7, 2, 2)).unwrap();
+        let record = postcard::to_stdvec(&ue).unwrap();
+        assert_eq!(postcard::from_bytes::<SqnArray>(&record).unwrap(), ue);
+        for (entries, error) in [
+            (vec![], MalformedSqn::IndBits),
+            (vec![0], MalformedSqn::IndBits),
+            (vec![0; 3], MalformedSqn::IndBits),
+            (vec![0; 512], MalformedSqn::IndBits),
+            (vec![0, 1 << 47], MalformedSqn::TooLarge),
+        ] {
+            assert_eq!(SqnArray::try_from(entries).unwrap_err(), error);
+        }
+        assert_eq!(SqnArray::new(0), Err(MalformedSqn::IndBits));
+        assert_eq!(SqnArray::new(IND_BITS_MAX + 1), Err(MalformedSqn::IndBits));
+    }
+
+    #[test]
+    fn the_network_goes_on_where_the_ue_will_accept() {
+        use Resynchronisation::{Ahead, Back, Keep};
+        for (next_seq, seq_ms, decision) in [
+            (1, 0, Keep),
+            (8, 7, Keep),
+            (7, 7, Ahead { next_seq: 8 }),
+            (2, 7, Ahead { next_seq: 8 }),
+            (7 + DELTA, 7, Keep),
+            (8 + DELTA, 7, Back { next_seq: 8 }),
+            (u64::MAX, 7, Back { next_seq: 8 }),
+            (0, u64::MAX, Ahead { next_seq: u64::MAX }),
+        ] {
+            assert_eq!(resync_decision(next_seq, seq_ms), decision, "{next_seq} {seq_ms}");
+        }
+    }
+
+    #[test]
+    fn after_any_resynchronization_the_ue_accepts_the_next_vector_of_any_ind() {
+        let mut seed = 0x5eed;
+        println!("seed {seed:#x}");
+        for _ in 0..10_000 {
+            let seq_ms = 1 + next(&mut seed) % (4 * DELTA);
+            let next_seq = next(&mut seed) % (8 * DELTA);
+            let next_seq = match resync_decision(next_seq, seq_ms) {
+                Resynchronisation::Keep => next_seq,
+                Resynchronisation::Ahead { next_seq } | Resynchronisation::Back { next_seq } => {
+                    next_seq
+                }
+            };
+            let mut entries = vec![0; 32];
+            entries[usize::from(ind(&mut seed) % 32)] = seq_ms;
+            let mut ue = SqnArray::try_from(entries).unwrap();
+            let sqn = Sqn::new(next_seq, ind(&mut seed), 5);
+            assert_eq!(ue.accept(sqn), Ok(()), "{next_seq} for {seq_ms}");
+        }
+    }
+
+    fn ind(seed: &mut u64) -> u8 {
+        next(seed).to_be_bytes()[0]
+    }
+
+    /// Splitmix64.
+    fn next(seed: &mut u64) -> u64 {
+        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*seed ^ *seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}

@@ -5,7 +5,7 @@ use crate::secret::SecretBytes;
 /// RAND, 16 octets: the challenge. Not secret.
 pub type Rand = [u8; 16];
 
-/// AUTN, 16 octets: (SQN xor AK)[6] || AMF[2] || MAC-A[8]. Not secret.
+/// AUTN, 16 octets: `(SQN xor AK)[6] || AMF[2] || MAC-A[8]`. Not secret.
 pub type Autn = [u8; 16];
 
 /// AUTS, 14 octets: `(SQN_MS xor AK*)[6] || MAC-S[8]`. Not secret.

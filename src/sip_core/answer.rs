@@ -26,10 +26,10 @@ const RETRY_AFTER: u32 = 5;
 pub(super) enum RegisterError {
     /// 400: not a well-formed REGISTER.
     Malformed(ParseError),
+    /// 400: the Request-URI is no SIP or SIPS URI.
+    MalformedRequestUri,
     /// 400: the To URI is no SIP or SIPS URI with a user part.
     MalformedTo,
-    /// 400: `Contact: *` with anything but `Expires: 0` (RFC 3261 clause 10.2.2).
-    WildcardNotAlone,
     /// 400: `auts` is not 14 octets in base64.
     MalformedAuts,
     /// 403: unknown, expired, revoked or mismatched identity, wrong response; all alike, so that
@@ -61,8 +61,8 @@ impl RegisterError {
             Self::IntervalTooBrief(min) => reply.header("Min-Expires", min),
             Self::HomeUnreachable | Self::Busy => reply.header("Retry-After", RETRY_AFTER),
             Self::Malformed(_)
+            | Self::MalformedRequestUri
             | Self::MalformedTo
-            | Self::WildcardNotAlone
             | Self::MalformedAuts
             | Self::Forbidden
             | Self::TooManyContacts
@@ -75,8 +75,8 @@ impl RegisterError {
     fn status(&self) -> (u16, &'static str) {
         match self {
             Self::Malformed(error) => (error.status, error.reason),
+            Self::MalformedRequestUri => (400, "Malformed Request-URI"),
             Self::MalformedTo => (400, "To Is No SIP Address Of Record"),
-            Self::WildcardNotAlone => (400, "Contact * Needs Expires 0 And Stands Alone"),
             Self::MalformedAuts => (400, "Malformed auts"),
             Self::Forbidden => (403, reason_phrase(403)),
             Self::TooManyContacts => (403, "Too Many Contacts"),
@@ -107,7 +107,9 @@ pub(super) fn refusal(result: ResultCode, resync: bool) -> RegisterError {
         | ResultCode::ROAMING_NOT_ALLOWED
         | ResultCode::AUTHORIZATION_REJECTED => RegisterError::Forbidden,
         ResultCode::TOO_BUSY => RegisterError::Busy,
-        ResultCode::Base(5000..=5999) | ResultCode::Experimental(5000..=5999) if resync => RegisterError::Forbidden,
+        ResultCode::Base(5000..=5999) | ResultCode::Experimental(5000..=5999) if resync => {
+            RegisterError::Forbidden
+        }
         ResultCode::Base(_) | ResultCode::Experimental(_) => RegisterError::HomeUnreachable,
     }
 }

@@ -6,9 +6,11 @@ use crate::{
     aka::digest::{Algorithm, decode_auts, encode_nonce},
     diameter::cx,
     identity::{Impi, Impu, UserIdentity},
-    outbox::{Context, CxDestination, Message, RequestId, Role, TimerKey, TimerWhat, Undeliverable},
+    outbox::{
+        Context, CxDestination, Message, RequestId, Role, TimerKey, TimerWhat, Undeliverable,
+    },
     sip::{
-        auth_header::{DigestCredentials, write_challenge},
+        auth_header::DigestChallenge,
         register::RegisterRequest,
         reply::{ReplyHead, reason_phrase},
     },
@@ -77,17 +79,22 @@ impl SipCore {
     }
 
     /// Sends a Cx request whose answer comes back to [`SipCore::handle_answer`], or its timeout.
-    pub(super) fn send_request(&self, ctx: &mut Context<'_>, impi: &Impi, step: Step, request: cx::Request) -> u64 {
+    pub(super) fn send_request(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        step: Step,
+        request: cx::Request,
+    ) -> u64 {
         let number = self.draw_number();
         self.requests.insert(number, impi.clone());
-        self.send_cx(ctx, number, CommitSeq::NOTHING, step, request);
+        Self::send_cx(ctx, number, CommitSeq::NOTHING, step, request);
         ctx.out.arm(ctx.now + self.config.vector_timeout, request_timer(number));
         number
     }
 
     /// Sends a Cx request, known by `number`, after `after` is durable.
     pub(super) fn send_cx(
-        &self,
         ctx: &mut Context<'_>,
         number: u64,
         after: CommitSeq,
@@ -112,7 +119,9 @@ impl SipCore {
                 Some(vector) if answer.result.is_success() => Ok(vector),
                 _ => Err(refusal(answer.result, waiting.resync)),
             },
-            Ok(cx::Answer::ServerAssignment(_)) | Err(Undeliverable) => Err(RegisterError::HomeUnreachable),
+            Ok(cx::Answer::ServerAssignment(_)) | Err(Undeliverable) => {
+                Err(RegisterError::HomeUnreachable)
+            }
         };
         match vector {
             Ok(vector) => {
@@ -128,7 +137,13 @@ impl SipCore {
             Err(error) => {
                 for key in waiting.waiters {
                     let render = |head: &ReplyHead| error.render(head);
-                    self.transactions.reply(ctx, key, CommitSeq::NOTHING, Some(CHALLENGE_STEP), render);
+                    self.transactions.reply(
+                        ctx,
+                        key,
+                        CommitSeq::NOTHING,
+                        Some(CHALLENGE_STEP),
+                        render,
+                    );
                 }
             }
         }
@@ -158,19 +173,43 @@ impl SipCore {
         Ok(())
     }
 
-    fn join(&self, ctx: &mut Context<'_>, attempt: &mut Attempt, key: u128) -> Result<(), RegisterError> {
+    fn join(
+        &self,
+        ctx: &mut Context<'_>,
+        attempt: &mut Attempt,
+        key: u128,
+    ) -> Result<(), RegisterError> {
         match &mut attempt.state {
-            AttemptState::AwaitVector(waiting) if waiting.waiters.len() < WAITERS_MAX => waiting.waiters.push(key),
-            AttemptState::Challenged(challenged) => self.challenge(ctx, &attempt.origin, challenged, key),
-            AttemptState::AwaitVector(_) | AttemptState::AwaitAssignment(_) => return Err(RegisterError::Busy),
+            AttemptState::AwaitVector(waiting) if waiting.waiters.len() < WAITERS_MAX => {
+                waiting.waiters.push(key);
+            }
+            AttemptState::Challenged(challenged) => {
+                self.challenge(ctx, &attempt.origin, challenged, key);
+            }
+            AttemptState::AwaitVector(_) | AttemptState::AwaitAssignment(_) => {
+                return Err(RegisterError::Busy);
+            }
         }
         Ok(())
     }
 
-    fn challenge(&self, ctx: &mut Context<'_>, origin: &Origin, challenged: &Challenged, key: u128) {
+    fn challenge(
+        &self,
+        ctx: &mut Context<'_>,
+        origin: &Origin,
+        challenged: &Challenged,
+        key: u128,
+    ) {
         let realm = self.config.realm.as_str();
         let render = |head: &ReplyHead| -> Bytes {
-            let challenge = write_challenge(realm, &challenged.nonce, origin.algorithm.as_str(), origin.stale);
+            let challenge = DigestChallenge {
+                realm: realm.into(),
+                nonce: challenged.nonce.as_str().into(),
+                algorithm: Some(origin.algorithm.as_str().into()),
+                qop: Some("auth".into()),
+                stale: origin.stale,
+                opaque: None,
+            };
             head.reply(401, reason_phrase(401)).header("WWW-Authenticate", challenge).finish()
         };
         self.transactions.reply(ctx, key, CommitSeq::NOTHING, Some(CHALLENGE_STEP), render);
@@ -180,7 +219,7 @@ impl SipCore {
     fn algorithm_for(&self, request: &RegisterRequest<'_>) -> Algorithm {
         request
             .credentials_for(&self.config.realm)
-            .and_then(|credentials: DigestCredentials<'_>| Algorithm::parse(credentials.algorithm.as_deref()?))
+            .and_then(|credentials| Algorithm::parse(credentials.algorithm?))
             .filter(|named| self.config.algorithms.contains(named))
             .unwrap_or(Algorithm::AkaV1Md5)
     }
@@ -188,5 +227,9 @@ impl SipCore {
 
 /// The timer reg-await-auth of one challenge.
 fn challenge_timer(impi: &Impi, number: u64) -> TimerKey {
-    TimerKey { role: Role::SipCore, what: TimerWhat::ChallengeExpiry(impi.clone()), version: number }
+    TimerKey {
+        role: Role::SipCore,
+        what: TimerWhat::ChallengeExpiry(impi.clone()),
+        version: number,
+    }
 }

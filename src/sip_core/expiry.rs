@@ -16,7 +16,11 @@ pub(super) const GONE_KEPT: Duration = Duration::from_secs(60);
 
 /// The timer of a registration as of commit `changed`: a newer registration makes it stale.
 pub(super) fn timer(impi: Impi, changed: CommitSeq) -> TimerKey {
-    TimerKey { role: Role::SipCore, what: TimerWhat::RegistrationExpiry(impi), version: changed.as_u64() }
+    TimerKey {
+        role: Role::SipCore,
+        what: TimerWhat::RegistrationExpiry(impi),
+        version: changed.as_u64(),
+    }
 }
 
 impl SipCore {
@@ -51,13 +55,18 @@ impl SipCore {
         registration.expire(ctx.now);
         let impu = registration.impus.first().cloned();
         let ended = registration.contacts.is_empty();
-        self.store(ctx, (impi, &mut user), registration);
+        Self::store(ctx, (impi, &mut user), registration);
         let changed = user.changed;
         drop(user);
         if let (true, Some(impu)) = (ended, impu) {
             ctx.out.note(Note::Registered(false));
             let identity = UserIdentity { impi: impi.clone(), impu };
-            self.notify_database(ctx, changed, identity, ServerAssignmentType::TimeoutDeregistration);
+            self.notify_database(
+                ctx,
+                changed,
+                identity,
+                ServerAssignmentType::TimeoutDeregistration,
+            );
         }
     }
 }

@@ -27,9 +27,12 @@ mod registration;
 mod transaction;
 mod user;
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub use config::Config;
@@ -40,12 +43,16 @@ pub use user::ATTEMPTS_MAX;
 use crate::{
     entropy::Entropy,
     identity::{Impi, Impu},
-    outbox::{Context, CxReply, Flow, Message, Role, TimerKey, TimerWhat, Transport},
+    outbox::{
+        Context, CxReply, Flow, Message, Note, Role, TimerKey, TimerWhat, Transport, Undeliverable,
+    },
     sip::{
-        Framing, MessageView, StartLine,
-        message::answer_other,
+        Framing,
+        message::{Capabilities, answer_other},
         register::RegisterRequest,
         reply::{ReplyHead, reply_destination},
+        uri::Uri,
+        view::{MessageView, StartLine},
     },
     store::{CommitSeq, Record, RecordError, RecordKind, decode},
     table::{Table, new_table},
@@ -102,7 +109,8 @@ impl SipCore {
         let impi = Impi::parse(key).map_err(|_| RecordError::Damaged)?;
         let registration: Registration = decode(&record.value)?;
         let expiry = registration.next_expiry();
-        let user = User { registration: Some(registration), changed: record.version, ..User::default() };
+        let user =
+            User { registration: Some(registration), changed: record.version, ..User::default() };
         if self.users.insert(impi.clone(), user).is_none() {
             self.users_count.fetch_add(1, Ordering::Relaxed);
         }
@@ -113,7 +121,8 @@ impl SipCore {
 
     /// Arms the expiries of what was loaded. To be called once after the last record.
     pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
-        let mut loaded = std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut loaded =
+            std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
         loaded.sort_unstable();
         for (expiry, impi, changed) in loaded {
             ctx.out.arm(expiry, expiry::timer(impi, changed));
@@ -146,15 +155,18 @@ impl SipCore {
                 return;
             }
         };
+        let source = flow.remote;
         let flow = match flow.transport {
-            Transport::Udp => Flow { remote: reply_destination(&view, flow.remote), ..flow },
+            Transport::Udp => Flow { remote: reply_destination(&view, source), ..flow },
             Transport::Tcp => flow,
         };
         match view.start_line() {
-            StartLine::Request { method: "REGISTER", .. } => self.admit(ctx, flow, &view, flow.remote),
+            StartLine::Request { method: "REGISTER", .. } => {
+                self.admit(ctx, flow, &view, source);
+            }
             StartLine::Request { .. } => {
                 let tag = to_tag(ctx.entropy);
-                if let Some(octets) = answer_other(&view, flow.remote, &tag) {
+                if let Some(octets) = answer_other(&view, source, &tag, &CAPABILITIES) {
                     ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
                 }
             }
@@ -177,11 +189,13 @@ impl SipCore {
             TimerWhat::TransactionTrying(key) => self.transactions.send_trying(ctx, *key),
             TimerWhat::RequestTimeout(number) => {
                 if let Some((_, impi)) = self.requests.remove(number) {
-                    self.settle_request(ctx, &impi, *number, Err(crate::outbox::Undeliverable));
+                    self.settle_request(ctx, &impi, *number, Err(Undeliverable));
                 }
             }
             TimerWhat::ChallengeExpiry(impi) => self.expire_challenge(ctx, impi, timer.version),
-            TimerWhat::RegistrationExpiry(impi) => self.expire_registration(ctx, impi, timer.version),
+            TimerWhat::RegistrationExpiry(impi) => {
+                self.expire_registration(ctx, impi, timer.version);
+            }
             TimerWhat::InboundLeaseEnd(_)
             | TimerWhat::OutboundLeaseEnd(_)
             | TimerWhat::UeRetransmit
@@ -196,10 +210,11 @@ impl SipCore {
         user.and_then(|user| user.registration.as_ref().map(|it| it.contacts.len())).unwrap_or(0)
     }
 
-    fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: std::net::SocketAddr) {
+    fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
         let key = self.transactions.key_of(view);
         let tag = to_tag(ctx.entropy);
-        let admission = self.transactions.admit(ctx, key, flow, || ReplyHead::new(view, source, &tag));
+        let admission =
+            self.transactions.admit(ctx, key, flow, || ReplyHead::new(view, source, &tag));
         let Admission::New = admission else { return };
         let handled = if ctx.out.storage_available() {
             RegisterRequest::from_view(view)
@@ -226,7 +241,9 @@ impl SipCore {
         RegistrationUpdate::check(request, &self.config)?;
         let credentials = request.credentials_for(&self.config.realm);
         let impi = match &credentials {
-            Some(credentials) => Impi::parse(&credentials.username).map_err(|_| RegisterError::Forbidden)?,
+            Some(credentials) => {
+                Impi::parse(&credentials.username).map_err(|_| RegisterError::Forbidden)?
+            }
             None => private_identity_of(&aor)?,
         };
         self.count_new_user(ctx, &impi)?;
@@ -244,7 +261,9 @@ impl SipCore {
     }
 
     fn address_of_record(&self, request: &RegisterRequest<'_>) -> Result<Impu, RegisterError> {
-        if !self.config.serves_host(request.request_uri().host()) {
+        let request_uri =
+            Uri::parse(request.request_uri()).map_err(|_| RegisterError::MalformedRequestUri)?;
+        if !self.config.serves_host(request_uri.host) {
             return Err(RegisterError::NotServed);
         }
         let aor = request.aor().map_err(|_| RegisterError::MalformedTo)?;
@@ -257,7 +276,7 @@ impl SipCore {
             return Ok(());
         }
         if self.users_count.load(Ordering::Relaxed) >= USERS_MAX as u64 {
-            ctx.out.note(crate::outbox::Note::TableFull("users"));
+            ctx.out.note(Note::TableFull("users"));
             return Err(RegisterError::Busy);
         }
         self.users_count.fetch_add(1, Ordering::Relaxed);
@@ -283,16 +302,21 @@ fn private_identity_of(aor: &Impu) -> Result<Impi, RegisterError> {
     Impi::parse(nai).map_err(|_| RegisterError::Forbidden)
 }
 
-/// Extensions that a UE may require of us.
-const SUPPORTED_EXTENSIONS: [&str; 1] = ["path"];
+/// What a SIP core can do. REGISTER has no body that is looked at.
+const CAPABILITIES: Capabilities<'_> =
+    Capabilities { methods: &["REGISTER", "OPTIONS"], option_tags: &["path"], media_types: &[] };
 
 fn check_extensions(request: &RegisterRequest<'_>) -> Result<(), RegisterError> {
     let unsupported: Vec<&str> = request
         .requires()
         .chain(request.proxy_requires())
-        .filter(|tag| !SUPPORTED_EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(tag)))
+        .filter(|tag| !CAPABILITIES.option_tags.iter().any(|known| known.eq_ignore_ascii_case(tag)))
         .collect();
-    if unsupported.is_empty() { Ok(()) } else { Err(RegisterError::UnsupportedExtensions(unsupported.join(", "))) }
+    if unsupported.is_empty() {
+        Ok(())
+    } else {
+        Err(RegisterError::UnsupportedExtensions(unsupported.join(", ")))
+    }
 }
 
 /// A To tag: 64 random bits (RFC 3261 clause 19.3 asks for 32).

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use crate::{
-    aka::digest::{AkaVerified, Algorithm, DigestInput, Qop, QopInput, rspauth, password, verify},
+    aka::digest::{AkaVerified, Algorithm, DigestInput, Qop, QopInput, password, rspauth, verify},
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
-    outbox::{Context, Message, Note, Undeliverable},
+    outbox::{Context, Note, Undeliverable},
     sip::{
-        auth_header::{DigestCredentials, write_authentication_info},
+        AuthenticationInfo,
+        auth_header::DigestCredentials,
         register::RegisterRequest,
         reply::{ReplyHead, reason_phrase},
     },
@@ -34,12 +35,21 @@ impl SipCore {
         aor: Impu,
         credentials: &DigestCredentials<'_>,
     ) -> Result<(), RegisterError> {
-        let Some((origin, challenged)) = user.take_challenged(request.call_id(), &credentials.nonce) else {
+        let Some((origin, challenged)) =
+            user.take_challenged(request.call_id(), &credentials.nonce)
+        else {
             // not live, or replayed: challenge again, and say that the nonce was at fault
             return self.begin_attempt(ctx, (impi, user), key, request, aor, true);
         };
         if let Some(auts) = credentials.auts.as_deref() {
-            return self.resynchronize(ctx, (impi, user), key, (origin, challenged), request.cseq(), auts);
+            return self.resynchronize(
+                ctx,
+                (impi, user),
+                key,
+                (origin, challenged),
+                request.cseq(),
+                auts,
+            );
         }
         let verified = if origin.impu == aor {
             self.verify(&origin, &challenged, request, credentials)
@@ -48,12 +58,18 @@ impl SipCore {
         };
         match verified {
             Ok(proof) => {
-                let info = authentication_info(&origin, &challenged, credentials, &self.config.realm);
+                let info =
+                    authentication_info(&origin, &challenged, credentials, &self.config.realm);
                 self.accept(ctx, (impi, user), key, request, (origin, info), proof)
             }
             Err(error) => {
                 ctx.out.note(Note::AuthenticationFailed);
-                self.report_failure(ctx, impi, origin.impu, ServerAssignmentType::AuthenticationFailure);
+                self.report_failure(
+                    ctx,
+                    impi,
+                    origin.impu,
+                    ServerAssignmentType::AuthenticationFailure,
+                );
                 self.refuse(ctx, key, &error);
                 Ok(())
             }
@@ -68,13 +84,15 @@ impl SipCore {
         request: &RegisterRequest<'_>,
         credentials: &DigestCredentials<'_>,
     ) -> Result<AkaVerified, RegisterError> {
-        let named = credentials.algorithm.as_deref().map(Algorithm::parse);
+        let named = credentials.algorithm.map(Algorithm::parse);
         if named.is_some_and(|named| named != Some(origin.algorithm)) {
             return Err(RegisterError::Forbidden);
         }
-        let input = digest_input(credentials, &self.config.realm, request.body()).ok_or(RegisterError::Forbidden)?;
-        let response = credentials.response.as_deref().unwrap_or_default();
-        verify(origin.algorithm, &input, &challenged.vector, response).map_err(|_| RegisterError::Forbidden)
+        let input = digest_input(credentials, &self.config.realm, request.body())
+            .ok_or(RegisterError::Forbidden)?;
+        let response = &credentials.response;
+        verify(origin.algorithm, &input, &challenged.vector, response)
+            .map_err(|_| RegisterError::Forbidden)
     }
 
     /// Tells the SIP database of a verified request, where it has to know, and finishes it otherwise.
@@ -89,8 +107,8 @@ impl SipCore {
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config)?;
         let Some(assignment) = assignment_for(user.registration.as_ref(), &update) else {
-            let outcome = self.confirm(ctx, (impi, user), &origin.impu, update, None, proof);
-            self.conclude(ctx, key, authentication_info, outcome);
+            let outcome = Self::confirm(ctx, (impi, user), &origin.impu, update, None, proof);
+            self.conclude(ctx, key, authentication_info.as_deref(), outcome);
             return Ok(());
         };
         let sar = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
@@ -101,7 +119,13 @@ impl SipCore {
             user_data_already_available: user.registration.is_some(),
         });
         let number = self.send_request(ctx, impi, CONFIRM_STEP, sar);
-        let state = AwaitAssignment { request: number, transaction: key, update, authentication_info, proof };
+        let state = AwaitAssignment {
+            request: number,
+            transaction: key,
+            update,
+            authentication_info,
+            proof,
+        };
         user.attempts.push(Attempt { origin, state: AttemptState::AwaitAssignment(state) });
         Ok(())
     }
@@ -139,17 +163,18 @@ impl SipCore {
         let AwaitAssignment { transaction, update, authentication_info, proof, .. } = waiting;
         let confirmed = match outcome {
             Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
-                self.confirm(ctx, (impi, user), &origin.impu, update, answer.user_data, proof)
+                Self::confirm(ctx, (impi, user), &origin.impu, update, answer.user_data, proof)
             }
             Ok(cx::Answer::ServerAssignment(answer)) => Err(refusal(answer.result, false)),
-            Ok(cx::Answer::MultimediaAuth(_)) | Err(Undeliverable) => Err(RegisterError::HomeUnreachable),
+            Ok(cx::Answer::MultimediaAuth(_)) | Err(Undeliverable) => {
+                Err(RegisterError::HomeUnreachable)
+            }
         };
-        self.conclude(ctx, transaction, authentication_info, confirmed);
+        self.conclude(ctx, transaction, authentication_info.as_deref(), confirmed);
     }
 
     /// `MIG-24`: changes the registration. Needs the proof that the UE answered its challenge.
     fn confirm(
-        &self,
         ctx: &mut Context<'_>,
         (impi, user): (&Impi, &mut User),
         impu: &Impu,
@@ -171,7 +196,7 @@ impl SipCore {
         let lines = registration.render_contacts(ctx.now);
         let impus = registration.impus.clone();
         if changes {
-            self.store(ctx, (impi, user), registration);
+            Self::store(ctx, (impi, user), registration);
         }
         if was_registered != user.registration.is_some() {
             ctx.out.note(Note::Registered(user.registration.is_some()));
@@ -180,10 +205,15 @@ impl SipCore {
     }
 
     /// Commits the registration, or its end when it has no contact left, and arms its expiry.
-    pub(super) fn store(&self, ctx: &mut Context<'_>, (impi, user): (&Impi, &mut User), registration: Registration) {
+    pub(super) fn store(
+        ctx: &mut Context<'_>,
+        (impi, user): (&Impi, &mut User),
+        registration: Registration,
+    ) {
         if registration.contacts.is_empty() {
             if user.registration.take().is_some() {
-                user.changed = ctx.out.commit(vec![Mutation::delete(RecordKind::Registration, impi.as_str())]);
+                user.changed =
+                    ctx.out.commit(vec![Mutation::delete(RecordKind::Registration, impi.as_str())]);
                 ctx.out.arm(ctx.now + expiry::GONE_KEPT, expiry::timer(impi.clone(), user.changed));
             }
             return;
@@ -199,7 +229,7 @@ impl SipCore {
         &self,
         ctx: &mut Context<'_>,
         key: u128,
-        authentication_info: Option<String>,
+        authentication_info: Option<&str>,
         outcome: Result<Confirmed, RegisterError>,
     ) {
         let confirmed = match outcome {
@@ -219,7 +249,7 @@ impl SipCore {
                 reply = reply.header("Service-Route", &service_route);
                 reply = reply.header("P-Associated-URI", associated_uris(&confirmed.impus));
             }
-            if let Some(info) = &authentication_info {
+            if let Some(info) = authentication_info {
                 reply = reply.header("Authentication-Info", info);
             }
             reply.finish()
@@ -259,7 +289,7 @@ impl SipCore {
             assignment,
             user_data_already_available: true,
         });
-        self.send_cx(ctx, self.draw_number(), after, CONFIRM_STEP, request);
+        Self::send_cx(ctx, self.draw_number(), after, CONFIRM_STEP, request);
     }
 }
 
@@ -275,7 +305,10 @@ struct Confirmed {
 }
 
 /// What the SIP database has to be told before the answer; `None` if nothing changes for it.
-fn assignment_for(current: Option<&Registration>, update: &RegistrationUpdate) -> Option<ServerAssignmentType> {
+fn assignment_for(
+    current: Option<&Registration>,
+    update: &RegistrationUpdate,
+) -> Option<ServerAssignmentType> {
     match (current, update.adds(), update.changes()) {
         (None, true, _) => Some(ServerAssignmentType::Registration),
         (Some(_), true, _) => Some(ServerAssignmentType::ReRegistration),
@@ -292,11 +325,13 @@ fn digest_input<'a>(
     realm: &'a str,
     body: &'a [u8],
 ) -> Option<DigestInput<'a>> {
-    let qop = match credentials.qop.as_deref() {
+    let qop = match credentials.qop {
         None => None,
-        Some(named) => {
-            Some(QopInput { qop: Qop::parse(named)?, nc: credentials.nc?, cnonce: credentials.cnonce.as_deref()? })
-        }
+        Some(named) => Some(QopInput {
+            qop: Qop::parse(named)?,
+            nc: credentials.nc?,
+            cnonce: credentials.cnonce.as_deref()?,
+        }),
     };
     Some(DigestInput {
         username: &credentials.username,
@@ -320,9 +355,17 @@ fn authentication_info(
     let input = digest_input(credentials, realm, &[])?;
     let qop = input.qop.as_ref()?;
     let vector = &challenged.vector;
-    let secret = password(origin.algorithm, vector.xres.expose(), vector.ck.expose(), vector.ik.expose());
+    let secret =
+        password(origin.algorithm, vector.xres.expose(), vector.ck.expose(), vector.ik.expose());
     let proof = rspauth(origin.algorithm, &input, secret.expose());
-    Some(write_authentication_info(qop.qop.as_str(), proof.as_str(), qop.cnonce, qop.nc))
+    let info = AuthenticationInfo {
+        nextnonce: None,
+        qop: Some(qop.qop.as_str()),
+        rspauth: Some(proof.as_str().into()),
+        cnonce: Some(qop.cnonce.into()),
+        nc: Some(qop.nc),
+    };
+    Some(info.to_string())
 }
 
 fn associated_uris(impus: &[Impu]) -> String {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::{
     identity::Impu,
     sip::{
-        register::{Contact, Contacts, RegisterRequest},
-        uri::equivalent,
+        name_addr::{Contact, Contacts},
+        register::RegisterRequest,
+        uri::{Uri, equivalent},
     },
     time::Timestamp,
 };
@@ -77,13 +78,14 @@ impl RegistrationUpdate {
     /// # Errors
     ///
     /// Why the request would be refused.
-    pub(super) fn check(request: &RegisterRequest<'_>, config: &Config) -> Result<(), RegisterError> {
+    pub(super) fn check(
+        request: &RegisterRequest<'_>,
+        config: &Config,
+    ) -> Result<(), RegisterError> {
         match request.contacts() {
-            Contacts::None => Ok(()),
-            Contacts::Wildcard if request.expires() == Some(0) => Ok(()),
-            Contacts::Wildcard => Err(RegisterError::WildcardNotAlone),
+            Contacts::None | Contacts::Wildcard => Ok(()),
             Contacts::List(contacts) => {
-                for (count, contact) in contacts.enumerate() {
+                for (count, contact) in contacts.iter().enumerate() {
                     if count >= CONTACTS_MAX {
                         return Err(RegisterError::TooManyContacts);
                     }
@@ -99,20 +101,25 @@ impl RegistrationUpdate {
     /// # Errors
     ///
     /// As [`RegistrationUpdate::check`].
-    pub(super) fn from_request(request: &RegisterRequest<'_>, config: &Config) -> Result<Self, RegisterError> {
+    pub(super) fn from_request(
+        request: &RegisterRequest<'_>,
+        config: &Config,
+    ) -> Result<Self, RegisterError> {
         Self::check(request, config)?;
         let operation = match request.contacts() {
             Contacts::None => Operation::Fetch,
             Contacts::Wildcard => Operation::RemoveAll,
             Contacts::List(contacts) => {
                 let change = |contact: Contact<'_>| {
-                    Ok(ContactChange {
+                    Ok::<_, RegisterError>(ContactChange {
                         uri: contact.uri.to_owned(),
                         parameters: parameters_of(&contact),
                         period: Duration::from_secs(period_of(&contact, request, config)?.into()),
                     })
                 };
-                Operation::Change(contacts.map(change).collect::<Result<_, _>>()?)
+                Operation::Change(
+                    contacts.iter().map(change).collect::<Result<_, RegisterError>>()?,
+                )
             }
         };
         let paths = request.paths().map(str::to_owned).collect();
@@ -135,7 +142,9 @@ impl RegistrationUpdate {
             Operation::Fetch => false,
             Operation::RemoveAll => true,
             Operation::Change(changes) => registration.contacts.iter().all(|contact| {
-                changes.iter().any(|change| change.period.is_zero() && equivalent(&change.uri, &contact.uri))
+                changes
+                    .iter()
+                    .any(|change| change.period.is_zero() && same_uri(&change.uri, &contact.uri))
             }),
         }
     }
@@ -157,7 +166,11 @@ impl Registration {
     /// # Errors
     ///
     /// [`RegisterError::OutOfOrder`] or [`RegisterError::TooManyContacts`]; nothing has changed then.
-    pub(super) fn apply(&mut self, update: RegistrationUpdate, now: Timestamp) -> Result<(), RegisterError> {
+    pub(super) fn apply(
+        &mut self,
+        update: RegistrationUpdate,
+        now: Timestamp,
+    ) -> Result<(), RegisterError> {
         let mut contacts = self.contacts.clone();
         match update.operation {
             Operation::Fetch => {}
@@ -169,7 +182,7 @@ impl Registration {
             }
             Operation::Change(changes) => {
                 for change in changes {
-                    let same = |contact: &&ContactBinding| equivalent(&contact.uri, &change.uri);
+                    let same = |contact: &&ContactBinding| same_uri(&contact.uri, &change.uri);
                     if let Some(existing) = self.contacts.iter().find(same) {
                         existing.check_order(&update.call_id, update.cseq)?;
                     }
@@ -208,12 +221,20 @@ impl Registration {
 impl ContactBinding {
     /// The same Call-ID needs a higher CSeq (RFC 3261 clause 10.3 step 7).
     fn check_order(&self, call_id: &str, cseq: u32) -> Result<(), RegisterError> {
-        if self.call_id == call_id && self.cseq >= cseq { Err(RegisterError::OutOfOrder) } else { Ok(()) }
+        if self.call_id == call_id && self.cseq >= cseq {
+            Err(RegisterError::OutOfOrder)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// The period granted to a contact, seconds: its own wish, else the request's, else the default.
-fn period_of(contact: &Contact<'_>, request: &RegisterRequest<'_>, config: &Config) -> Result<u32, RegisterError> {
+fn period_of(
+    contact: &Contact<'_>,
+    request: &RegisterRequest<'_>,
+    config: &Config,
+) -> Result<u32, RegisterError> {
     let wish = contact.expires.or_else(|| request.expires()).unwrap_or(config.expires_default);
     if wish > 0 && wish < BRIEF && wish < config.expires_min {
         return Err(RegisterError::IntervalTooBrief(config.expires_min));
@@ -223,9 +244,37 @@ fn period_of(contact: &Contact<'_>, request: &RegisterRequest<'_>, config: &Conf
 
 /// The contact's parameters without `expires`, which the registrar states anew.
 fn parameters_of(contact: &Contact<'_>) -> String {
-    let kept = |parameter: &&str| {
+    let mut kept = String::with_capacity(contact.params.len());
+    let mut rest = contact.params;
+    while let Some(parameter) = next_parameter(&mut rest) {
         let name = parameter.split('=').next().unwrap_or_default().trim();
-        !name.is_empty() && !name.eq_ignore_ascii_case("expires")
-    };
-    contact.parameters().filter(kept).flat_map(|parameter| [";", parameter.trim()]).collect()
+        if !name.is_empty() && !name.eq_ignore_ascii_case("expires") {
+            kept.push(';');
+            kept.push_str(parameter.trim());
+        }
+    }
+    kept
+}
+
+/// Takes the next parameter off `rest`; semicolons in quoted strings do not separate.
+fn next_parameter<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let text = rest.trim_start().strip_prefix(';')?;
+    let (mut quoted, mut escaped) = (false, false);
+    let end = text.bytes().position(|octet| {
+        let ends = octet == b';' && !quoted;
+        quoted ^= octet == b'"' && !escaped;
+        escaped = octet == b'\\' && !escaped;
+        ends
+    });
+    let (parameter, after) = text.split_at(end.unwrap_or(text.len()));
+    *rest = after;
+    Some(parameter)
+}
+
+/// URI comparison by RFC 3261 clause 19.1.4; URIs of other schemes compare as text.
+fn same_uri(one: &str, other: &str) -> bool {
+    match (Uri::parse(one), Uri::parse(other)) {
+        (Ok(one), Ok(other)) => equivalent(&one, &other),
+        _ => one == other,
+    }
 }

@@ -14,11 +14,7 @@ use dashmap::Entry;
 use crate::{
     entropy::Entropy,
     outbox::{Context, Flow, Message, Note, Role, TimerKey, TimerWhat, Transport},
-    sip::{
-        MessageView,
-        reply::ReplyHead,
-        transaction::{TransactionHasher, transaction_key},
-    },
+    sip::{reply::ReplyHead, transaction::TransactionHasher, view::MessageView},
     step::Step,
     store::CommitSeq,
     table::{Table, new_table},
@@ -75,7 +71,7 @@ impl Transactions {
 
     /// The key under which a request is known: topmost branch, sent-by and method.
     pub(super) fn key_of(&self, view: &MessageView<'_>) -> u128 {
-        transaction_key(view, &self.hasher)
+        self.hasher.key(view)
     }
 
     /// Opens a transaction, or deals with a request that has one.
@@ -86,7 +82,8 @@ impl Transactions {
         flow: Flow,
         head: impl FnOnce() -> ReplyHead,
     ) -> Admission {
-        if self.count.load(Ordering::Relaxed) >= TRANSACTIONS_MAX && !self.table.contains_key(&key) {
+        if self.count.load(Ordering::Relaxed) >= TRANSACTIONS_MAX && !self.table.contains_key(&key)
+        {
             ctx.out.note(Note::TableFull("transactions"));
             let octets = super::answer::RegisterError::Busy.render(&head());
             ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });

@@ -96,7 +96,9 @@ pub(super) struct AwaitAssignment {
 
 impl User {
     pub(super) fn is_idle(&self) -> bool {
-        self.attempts.is_empty() && self.registration.is_none() && self.changed == CommitSeq::NOTHING
+        self.attempts.is_empty()
+            && self.registration.is_none()
+            && self.changed == CommitSeq::NOTHING
     }
 
     /// The attempt that a repeated initial REGISTER belongs to.
@@ -107,7 +109,11 @@ impl User {
     }
 
     /// Takes out the attempt whose challenge the UE answers.
-    pub(super) fn take_challenged(&mut self, call_id: &str, nonce: &str) -> Option<(Origin, Challenged)> {
+    pub(super) fn take_challenged(
+        &mut self,
+        call_id: &str,
+        nonce: &str,
+    ) -> Option<(Origin, Challenged)> {
         let at = self.attempts.iter().position(|attempt| {
             *attempt.origin.call_id == *call_id
                 && matches!(&attempt.state, AttemptState::Challenged(challenged) if challenged.nonce == nonce)
@@ -133,11 +139,12 @@ impl User {
     /// otherwise the oldest challenge gives way. Returns whether there is room.
     pub(super) fn make_room(&mut self, call_id: &str) -> bool {
         let challenged = |attempt: &Attempt| matches!(attempt.state, AttemptState::Challenged(_));
-        self.attempts.retain(|attempt| !(challenged(attempt) && *attempt.origin.call_id == *call_id));
-        if self.attempts.len() >= ATTEMPTS_MAX {
-            if let Some(at) = self.attempts.iter().position(challenged) {
-                self.attempts.remove(at);
-            }
+        self.attempts
+            .retain(|attempt| !(challenged(attempt) && *attempt.origin.call_id == *call_id));
+        if self.attempts.len() >= ATTEMPTS_MAX
+            && let Some(at) = self.attempts.iter().position(challenged)
+        {
+            self.attempts.remove(at);
         }
         self.attempts.len() < ATTEMPTS_MAX
     }

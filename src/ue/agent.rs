@@ -8,15 +8,19 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    aka::digest::{Algorithm, DigestInput, Qop, QopInput, decode_nonce, encode_auts, password, response, rspauth},
+    aka::digest::{
+        Algorithm, DigestInput, Qop, QopInput, decode_nonce, encode_auts, password, response,
+        rspauth,
+    },
     entropy::Entropy,
     identity::UserIdentity,
     outbox::{Context, Flow, Role, TimerKey, TimerWhat, Transport},
     sip::{
-        Framing, MessageView,
-        auth_header::{Credentials, DigestChallenge},
-        request::RegisterBuilder,
+        Framing,
+        auth_header::{DigestChallenge, DigestCredentials},
+        request::{ContactToSend, RegisterBuilder},
         response::ResponseView,
+        uri::{Uri, equivalent},
     },
     step::Step,
     time::Timestamp,
@@ -30,6 +34,9 @@ use super::{
 /// A UE answers at most this many challenges in one registration (TS 24.229 clause 5.1.1.5.3 allows
 /// two that it finds invalid; one more is the regular one).
 const CHALLENGES_MAX: u8 = 3;
+
+/// The nonce count: each challenge is answered once.
+const FIRST_USE: &str = "00000001";
 
 /// What the user agent is told before it registers.
 #[derive(Clone, Debug)]
@@ -156,18 +163,14 @@ impl UserAgent {
     fn begin(&mut self, ctx: &mut Context<'_>, expires: u32) {
         self.attempt = Attempt { expires, ..Attempt::default() };
         self.state = State::Busy;
-        let initial = Credentials {
-            username: self.config.identity.impi.as_str(),
-            realm: &self.config.domain,
-            nonce: "",
-            uri: &self.digest_uri(),
-            response: "",
+        let initial = DigestCredentials {
+            username: self.config.identity.impi.as_str().to_owned().into(),
+            realm: self.config.domain.clone().into(),
+            uri: self.digest_uri().into(),
             algorithm: self.config.algorithm.map(Algorithm::as_str),
-            qop: None,
-            auts: None,
-        }
-        .to_string();
-        self.send_register(ctx, &initial, Step::mig(15));
+            ..DigestCredentials::default()
+        };
+        self.send_register(ctx, initial, Step::mig(15));
     }
 
     /// Handles one framed SIP message.
@@ -176,10 +179,11 @@ impl UserAgent {
             Transport::Udp => Framing::Datagram,
             Transport::Tcp => Framing::Stream,
         };
-        let Ok(view) = MessageView::parse(octets, framing) else { return };
-        let Ok(answer) = ResponseView::from_view(&view) else { return };
+        let Ok(answer) = ResponseView::parse(octets, framing) else { return };
         let Some(transaction) = &mut self.transaction else { return };
-        if answer.branch() != transaction.branch || answer.cseq() != transaction.cseq {
+        if answer.top_via_branch() != Some(transaction.branch.as_str())
+            || answer.cseq() != transaction.cseq
+        {
             return; // a repeat of an answer to an earlier request
         }
         if answer.status() < 200 {
@@ -194,7 +198,9 @@ impl UserAgent {
                 let retry_after = answer.retry_after().unwrap_or(0);
                 self.state = State::Failed(Failure::Unavailable { status, retry_after });
             }
-            _ if self.attempt.mac_failure => self.state = State::Failed(Failure::NetworkNotAuthentic),
+            _ if self.attempt.mac_failure => {
+                self.state = State::Failed(Failure::NetworkNotAuthentic);
+            }
             status => self.state = State::Failed(Failure::Refused(status)),
         }
     }
@@ -230,7 +236,7 @@ impl UserAgent {
             return;
         }
         let credentials = self.answer_challenge(ctx.entropy, &challenge, algorithm, (rand, autn));
-        self.send_register(ctx, &credentials, Step::mig(23));
+        self.send_register(ctx, credentials, Step::mig(23));
     }
 
     /// `MIG-23`: computes the response with the key of the home ISIM, over the identity and realm of
@@ -241,10 +247,15 @@ impl UserAgent {
         challenge: &DigestChallenge<'_>,
         algorithm: Algorithm,
         (rand, autn): (crate::aka::Rand, crate::aka::Autn),
-    ) -> String {
+    ) -> DigestCredentials<'static> {
         let (secret, auts) = match self.isim.authenticate(&rand, &autn) {
             Ok(answer) => {
-                let secret = password(algorithm, answer.res.expose(), answer.ck.expose(), answer.ik.expose());
+                let secret = password(
+                    algorithm,
+                    answer.res.expose(),
+                    answer.ck.expose(),
+                    answer.ik.expose(),
+                );
                 (Some(secret), None)
             }
             Err(Refusal::SynchronizationFailure(auts)) => {
@@ -254,7 +265,11 @@ impl UserAgent {
         };
         self.attempt.mac_failure = secret.is_none();
         let cnonce = format!("{:016x}", entropy.next_u64());
-        let qop = challenge.offers_qop("auth").then_some(QopInput { qop: Qop::Auth, nc: "00000001", cnonce: &cnonce });
+        let qop = challenge.offers_qop("auth").then_some(QopInput {
+            qop: Qop::Auth,
+            nc: FIRST_USE,
+            cnonce: &cnonce,
+        });
         let uri = self.digest_uri();
         let input = DigestInput {
             username: self.config.identity.impi.as_str(),
@@ -270,23 +285,28 @@ impl UserAgent {
             let proof = secret.as_ref().map(|secret| rspauth(algorithm, &input, secret.expose()));
             self.attempt.expected_rspauth = proof.map(|proof| proof.as_str().to_owned());
         }
-        Credentials {
-            username: input.username,
-            realm: input.realm,
-            nonce: input.nonce,
-            uri: input.uri,
-            response: answered.as_ref().map_or("", |it| it.as_str()),
+        let with_qop = input.qop.is_some() && answered.is_some();
+        DigestCredentials {
+            username: input.username.to_owned().into(),
+            realm: input.realm.to_owned().into(),
+            nonce: input.nonce.to_owned().into(),
+            response: answered.map(|it| it.as_str().to_owned()).unwrap_or_default().into(),
             algorithm: Some(algorithm.as_str()),
-            qop: input.qop.as_ref().filter(|_| answered.is_some()).map(|it| (it.qop.as_str(), it.nc, it.cnonce)),
-            auts: auts.as_deref(),
+            qop: with_qop.then_some(Qop::Auth.as_str()),
+            nc: with_qop.then_some(FIRST_USE),
+            cnonce: with_qop.then(|| cnonce.clone().into()),
+            auts: auts.map(Into::into),
+            uri: uri.into(),
+            opaque: challenge.opaque.as_ref().map(|opaque| opaque.clone().into_owned().into()),
         }
-        .to_string()
     }
 
     /// `MIG-25`: the SIP core confirmed; registered, or no longer.
     fn registered(&mut self, ctx: &mut Context<'_>, answer: &ResponseView<'_>) {
         let mine = self.contact_uri();
-        let granted = answer.contacts().find(|contact| crate::sip::uri::equivalent(contact.uri, &mine));
+        let is_mine =
+            |uri: &str| Some(equivalent(&Uri::parse(uri).ok()?, &Uri::parse(&mine).ok()?));
+        let granted = answer.contacts().find(|contact| is_mine(contact.uri) == Some(true));
         let period = granted.and_then(|contact| contact.expires).unwrap_or(0);
         if self.attempt.expires == 0 || period == 0 {
             self.state = State::Idle;
@@ -294,7 +314,8 @@ impl UserAgent {
         }
         ctx.out.step(Step::mig(25), Role::Ue, "registered");
         let rspauth = answer.authentication_info().and_then(|info| info.rspauth);
-        let mutual = rspauth.is_some() && rspauth.as_deref() == self.attempt.expected_rspauth.as_deref();
+        let mutual =
+            rspauth.is_some() && rspauth.as_deref() == self.attempt.expected_rspauth.as_deref();
         self.state = State::Registered(Registered {
             expires_at: ctx.now + Duration::from_secs(period.into()),
             service_route: answer.service_route().map(str::to_owned).collect(),
@@ -312,31 +333,42 @@ impl UserAgent {
         }
     }
 
-    fn send_register(&mut self, ctx: &mut Context<'_>, authorization: &str, step: Step) {
+    fn send_register(
+        &mut self,
+        ctx: &mut Context<'_>,
+        credentials: DigestCredentials<'static>,
+        step: Step,
+    ) {
         self.cseq += 1;
         self.numbers += 1;
         let branch = format!("z9hG4bK{:016x}", ctx.entropy.next_u64());
-        let octets = self.build(&branch, authorization);
+        let octets = self.build(&branch, credentials);
         let identity = (self.numbers, branch, self.cseq);
-        self.transaction = Some(ClientTransaction::start(ctx, identity, octets, self.config.flow, step));
+        self.transaction =
+            Some(ClientTransaction::start(ctx, identity, octets, self.config.flow, step));
     }
 
-    fn build(&self, branch: &str, authorization: &str) -> Bytes {
-        let aor = self.config.identity.impu.as_str();
+    fn build(&self, branch: &str, credentials: DigestCredentials<'_>) -> Bytes {
+        let path: Vec<&str> = self.config.paths.iter().map(String::as_str).collect();
         RegisterBuilder {
             request_uri: &self.digest_uri(),
-            transport: self.config.flow.transport,
-            sent_by: self.config.flow.local,
+            transport: match self.config.flow.transport {
+                Transport::Udp => "UDP",
+                Transport::Tcp => "TCP",
+            },
+            sent_by: &self.config.flow.local.to_string(),
             branch,
-            from: aor,
+            aor: self.config.identity.impu.as_str(),
             from_tag: &self.from_tag,
-            to: aor,
             call_id: &self.call_id,
             cseq: self.cseq,
-            contact: &self.contact_uri(),
-            expires: self.attempt.expires,
-            paths: &self.config.paths,
-            authorization,
+            contact: ContactToSend::Uri { uri: &self.contact_uri(), expires: None, params: "" },
+            expires: Some(self.attempt.expires),
+            supported: "path",
+            path: &path,
+            credentials: Some(credentials),
+            extra: &[],
+            body: &[],
         }
         .build()
     }

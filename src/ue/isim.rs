@@ -1,7 +1,7 @@
 //! A soft ISIM: the subscriber's side of AKA (TS 33.102 clause 6.3.3).
 
 use crate::{
-    aka::{Auts, Autn, Milenage, Rand, SqnArray, UeAnswer},
+    aka::{Autn, Auts, Milenage, Rand, SqnArray, UeAnswer},
     secret::Secret,
 };
 
@@ -34,12 +34,10 @@ impl Isim {
     /// [`Refusal`] as in TS 33.102 clause 6.3.3; the sequence numbers are unchanged then.
     pub fn authenticate(&mut self, rand: &Rand, autn: &Autn) -> Result<UeAnswer, Refusal> {
         let answer = self.milenage.verify_autn(rand, autn).map_err(|_| Refusal::MacFailure)?;
-        match self.sqn.accept(answer.sqn) {
-            Ok(()) => Ok(answer),
-            Err(_) => {
-                let auts = self.milenage.auts(rand, self.sqn.highest());
-                Err(Refusal::SynchronizationFailure(auts))
-            }
+        if self.sqn.accept(answer.sqn).is_ok() {
+            return Ok(answer);
         }
+        let auts = self.milenage.auts(rand, self.sqn.highest());
+        Err(Refusal::SynchronizationFailure(auts))
     }
 }

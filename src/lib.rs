@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod identity;
 pub mod outbox;
 pub mod secret;
+pub mod sip;
 pub mod step;
 pub mod store;
 pub mod table;

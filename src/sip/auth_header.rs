@@ -1,0 +1,314 @@
+//! HTTP Digest headers with the AKA extensions (RFC 3261 section 22, RFC 7616, RFC 3310, RFC 8760):
+//! credentials and challenges, read and written.
+//!
+//! Names compare without case; a value may be a token or a quoted string; unknown parameters are
+//! skipped, so `integrity-protected`, `ik` and `ck` of a P-CSCF do no harm and are not believed.
+
+use std::{borrow::Cow, fmt};
+
+use memchr::{memchr, memchr2};
+
+use super::{
+    lexer::{is_lws, is_token, quoted_length, trim, unquote},
+    render::Quoted,
+};
+
+/// The value of an Authorization field: what a UE answers a challenge with.
+///
+/// A field that is absent is empty where the grammar demands it; the initial REGISTER has an empty
+/// nonce and response (TS 24.229 clause 5.1.1.2.2).
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct DigestCredentials<'a> {
+    /// The private identity.
+    pub username: Cow<'a, str>,
+    /// The realm.
+    pub realm: Cow<'a, str>,
+    /// The nonce of the challenge, base64; empty before one.
+    pub nonce: Cow<'a, str>,
+    /// The digest-uri. Need not be the Request-URI (RFC 8760 section 2.6).
+    pub uri: Cow<'a, str>,
+    /// The response, 32 or 64 hexadecimal digits; empty before a challenge.
+    pub response: Cow<'a, str>,
+    /// The algorithm, such as `AKAv1-MD5`; absent means `MD5`.
+    pub algorithm: Option<&'a str>,
+    /// The client's nonce; present with a qop.
+    pub cnonce: Option<Cow<'a, str>>,
+    /// The nonce count, 8 hexadecimal digits as text; present with a qop.
+    pub nc: Option<&'a str>,
+    /// The quality of protection: `auth` or `auth-int`.
+    pub qop: Option<&'a str>,
+    /// AUTS in base64: the UE found SQN out of range (RFC 3310 section 3.4).
+    pub auts: Option<Cow<'a, str>>,
+    /// What the challenge gave to be returned.
+    pub opaque: Option<Cow<'a, str>>,
+}
+
+impl<'a> DigestCredentials<'a> {
+    /// Reads an Authorization value. `None` if the scheme is another one, or what follows is no
+    /// comma-separated list of `name=value`.
+    pub fn parse(value: &'a str) -> Option<Self> {
+        let mut credentials = Self::default();
+        for param in digest_params(value)? {
+            let (name, value) = param?;
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                2 if is("nc") => credentials.nc = Some(bare(value)),
+                3 if is("uri") => credentials.uri = unquote(value),
+                3 if is("qop") => credentials.qop = Some(bare(value)),
+                4 if is("auts") => credentials.auts = Some(unquote(value)),
+                5 if is("realm") => credentials.realm = unquote(value),
+                5 if is("nonce") => credentials.nonce = unquote(value),
+                6 if is("cnonce") => credentials.cnonce = Some(unquote(value)),
+                6 if is("opaque") => credentials.opaque = Some(unquote(value)),
+                8 if is("username") => credentials.username = unquote(value),
+                8 if is("response") => credentials.response = unquote(value),
+                9 if is("algorithm") => credentials.algorithm = Some(bare(value)),
+                _ => {}
+            }
+        }
+        Some(credentials)
+    }
+}
+
+/// Writes an Authorization value.
+impl fmt::Display for DigestCredentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest username={}, realm={}", Quoted(&self.username), Quoted(&self.realm))?;
+        write!(f, ", nonce={}, uri={}", Quoted(&self.nonce), Quoted(&self.uri))?;
+        write!(f, ", response={}", Quoted(&self.response))?;
+        write_token(f, "algorithm", self.algorithm)?;
+        write_quoted(f, "cnonce", self.cnonce.as_deref())?;
+        write_token(f, "qop", self.qop)?;
+        write_token(f, "nc", self.nc)?;
+        write_quoted(f, "auts", self.auts.as_deref())?;
+        write_quoted(f, "opaque", self.opaque.as_deref())
+    }
+}
+
+/// Shows what kind of credentials they are, not whose.
+impl fmt::Debug for DigestCredentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DigestCredentials")
+            .field("realm", &self.realm)
+            .field("algorithm", &self.algorithm)
+            .field("qop", &self.qop)
+            .field("nonce_empty", &self.nonce.is_empty())
+            .field("auts", &self.auts.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The value of a WWW-Authenticate field: what the network asks a UE.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DigestChallenge<'a> {
+    /// The realm.
+    pub realm: Cow<'a, str>,
+    /// The nonce: base64 of RAND || AUTN.
+    pub nonce: Cow<'a, str>,
+    /// The algorithm, such as `AKAv1-MD5`; absent means `MD5`.
+    pub algorithm: Option<Cow<'a, str>>,
+    /// The qualities of protection offered, comma-separated; see [`DigestChallenge::offers_qop`].
+    pub qop: Option<Cow<'a, str>>,
+    /// Whether the credentials were right but their nonce was too old.
+    pub stale: bool,
+    /// What the UE must return.
+    pub opaque: Option<Cow<'a, str>>,
+}
+
+impl<'a> DigestChallenge<'a> {
+    /// Reads a WWW-Authenticate value. `None` if the scheme is another one, or what follows is no
+    /// comma-separated list of `name=value`.
+    pub fn parse(value: &'a str) -> Option<Self> {
+        let mut challenge = Self::default();
+        for param in digest_params(value)? {
+            let (name, value) = param?;
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                3 if is("qop") => challenge.qop = Some(unquote(value)),
+                5 if is("realm") => challenge.realm = unquote(value),
+                5 if is("nonce") => challenge.nonce = unquote(value),
+                5 if is("stale") => challenge.stale = bare(value).eq_ignore_ascii_case("true"),
+                6 if is("opaque") => challenge.opaque = Some(unquote(value)),
+                9 if is("algorithm") => challenge.algorithm = Some(unquote(value)),
+                _ => {}
+            }
+        }
+        Some(challenge)
+    }
+
+    /// Whether `qop` is among the qualities of protection offered, without case.
+    pub fn offers_qop(&self, qop: &str) -> bool {
+        let offered = self.qop.as_deref().unwrap_or_default();
+        offered.split(',').any(|offer| trim(offer).eq_ignore_ascii_case(qop))
+    }
+}
+
+/// Writes a WWW-Authenticate value.
+impl fmt::Display for DigestChallenge<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest realm={}, nonce={}", Quoted(&self.realm), Quoted(&self.nonce))?;
+        write_token(f, "algorithm", self.algorithm.as_deref())?;
+        write_quoted(f, "qop", self.qop.as_deref())?;
+        write_token(f, "stale", self.stale.then_some("true"))?;
+        write_quoted(f, "opaque", self.opaque.as_deref())
+    }
+}
+
+/// The parameters of a value whose scheme is Digest. An item is `None` where the list is malformed.
+fn digest_params(value: &str) -> Option<AuthParams<'_>> {
+    let value = trim(value);
+    let end = value.bytes().position(is_lws)?;
+    let (scheme, rest) = value.split_at_checked(end)?;
+    scheme.eq_ignore_ascii_case("Digest").then_some(AuthParams { rest: trim(rest) })
+}
+
+/// Splits a comma-separated list of `name=value`; empty elements are skipped (RFC 7230 section 7).
+pub(super) struct AuthParams<'a> {
+    pub(super) rest: &'a str,
+}
+
+impl<'a> AuthParams<'a> {
+    fn parse_next(&mut self) -> Option<(&'a str, &'a str)> {
+        let equals = memchr(b'=', self.rest.as_bytes())?;
+        let name = trim(self.rest.get(..equals)?);
+        is_token(name).then_some(())?;
+        let after = self.rest.get(equals + 1..)?.trim_start_matches([' ', '\t', '\r', '\n']);
+        let (value, rest) = if after.starts_with('"') {
+            after.split_at_checked(quoted_length(after)?)?
+        } else {
+            let end = memchr2(b',', b'"', after.as_bytes()).unwrap_or(after.len());
+            after.split_at_checked(end)?
+        };
+        let value = trim(value);
+        let rest = trim(rest);
+        (rest.is_empty() || rest.starts_with(',')).then_some(())?;
+        self.rest = rest;
+        Some((name, value))
+    }
+}
+
+impl<'a> Iterator for AuthParams<'a> {
+    type Item = Option<(&'a str, &'a str)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.rest = self.rest.trim_start_matches([',', ' ', '\t', '\r', '\n']);
+        if self.rest.is_empty() {
+            return None;
+        }
+        let parsed = self.parse_next();
+        if parsed.is_none() {
+            self.rest = "";
+        }
+        Some(parsed)
+    }
+}
+
+/// A value that is a token by its grammar: quotes around it are tolerated.
+pub(super) fn bare(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
+pub(super) fn write_token(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    value: Option<&str>,
+) -> fmt::Result {
+    match value {
+        // What is no token would end the parameter early and begin another one.
+        Some(value) if !is_token(value) => write_quoted(f, name, Some(value)),
+        Some(value) => write!(f, ", {name}={value}"),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn write_quoted(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    value: Option<&str>,
+) -> fmt::Result {
+    match value {
+        Some(value) => write!(f, ", {name}={}", Quoted(value)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_initial_register_names_the_user_and_answers_nothing() {
+        let value = r#"Digest username="u@home",realm="home", uri="sip:home", nonce="", response="",integrity-protected="no""#;
+        let credentials = DigestCredentials::parse(value).unwrap();
+        assert_eq!((credentials.username.as_ref(), credentials.realm.as_ref()), ("u@home", "home"));
+        assert_eq!((credentials.nonce.as_ref(), credentials.response.as_ref()), ("", ""));
+        assert_eq!((credentials.algorithm, credentials.auts), (None, None));
+    }
+
+    #[test]
+    fn values_may_be_quoted_or_not_and_names_have_no_case() {
+        let value = "dIgEsT USERNAME=\"a\\\"b\" ,\r\n Algorithm=\"AKAv1-MD5\",nc=0000000A, qop = auth ,CNONCE=\"c,d\",auts=\"AAAA\"";
+        let credentials = DigestCredentials::parse(value).unwrap();
+        assert_eq!(credentials.username, "a\"b");
+        assert_eq!(credentials.algorithm, Some("AKAv1-MD5"));
+        assert_eq!((credentials.nc, credentials.qop), (Some("0000000A"), Some("auth")));
+        assert_eq!(credentials.cnonce.as_deref(), Some("c,d"));
+        assert_eq!(credentials.auts.as_deref(), Some("AAAA"));
+    }
+
+    #[test]
+    fn what_is_no_digest_is_no_credentials() {
+        for value in [
+            "",
+            "Digest",
+            "NoOneKnowsThisScheme opaque-data=here",
+            "Basic QWxhZGRpbg==",
+            "Digest username=\"open",
+            "Digest username",
+            "Digest =\"x\"",
+            "Digest username=\"a\" realm=\"b\"",
+            "Digest nc=1\"2\"",
+        ] {
+            assert_eq!(DigestCredentials::parse(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let credentials = DigestCredentials {
+            username: "user@home".into(),
+            realm: "a \"realm\"".into(),
+            nonce: "bm9uY2U=".into(),
+            uri: "sip:home".into(),
+            response: "00ff".into(),
+            algorithm: Some("AKAv2-SHA-256"),
+            cnonce: Some("x\\y".into()),
+            nc: Some("00000001"),
+            qop: Some("auth-int"),
+            auts: Some("QVVUUw==".into()),
+            opaque: Some("o".into()),
+        };
+        let text = credentials.to_string();
+        assert_eq!(DigestCredentials::parse(&text), Some(credentials));
+        let challenge = DigestChallenge {
+            realm: "home".into(),
+            nonce: "bm9uY2U=".into(),
+            algorithm: Some("AKAv1-MD5".into()),
+            qop: Some("auth,auth-int".into()),
+            stale: true,
+            opaque: Some("o".into()),
+        };
+        let text = challenge.to_string();
+        let parsed = DigestChallenge::parse(&text).unwrap();
+        assert!(parsed.offers_qop("AUTH-int") && !parsed.offers_qop("int"));
+        assert_eq!(parsed, challenge);
+    }
+
+    #[test]
+    fn a_token_cannot_smuggle_a_parameter() {
+        let credentials =
+            DigestCredentials { algorithm: Some("x, realm=\"y\""), ..Default::default() };
+        let text = credentials.to_string();
+        assert_eq!(DigestCredentials::parse(&text).unwrap().realm, "");
+    }
+}

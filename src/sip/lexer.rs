@@ -1,0 +1,320 @@
+//! The lexical parts that header fields share (RFC 3261 section 25.1): linear white space, tokens,
+//! quoted strings, comma-separated lists and `;name=value` parameters.
+//!
+//! A header value may hold CR and LF only where a line was folded (`view` sees to that), so CR and
+//! LF count as white space here and a folded value needs no copy.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2, memchr3};
+
+/// Linear white space, the CR and LF of a fold included.
+pub(crate) const fn is_lws(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// A character of a token: alphanumeric or one of ``-.!%*_+`'~``.
+pub(crate) const fn is_token_octet(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric()
+        || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+}
+
+/// Whether `text` is a token: not empty, and of token characters only.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_token_octet)
+}
+
+/// Takes white space off both ends.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\r', '\n'])
+}
+
+/// Reads a decimal number of any length; `None` if there is anything but digits or it does not fit.
+pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut value = 0_u64;
+    for octet in text.bytes() {
+        if !octet.is_ascii_digit() {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(octet - b'0'))?;
+    }
+    T::try_from(value).ok()
+}
+
+/// The text of a quoted string, quotes taken off and quoted pairs and folds resolved; a token stays.
+pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
+    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+        return Cow::Borrowed(text);
+    };
+    if memchr3(b'\\', b'\r', b'\n', inner.as_bytes()).is_none() {
+        return Cow::Borrowed(inner);
+    }
+    let mut plain = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => plain.extend(characters.next()),
+            '\r' | '\n' => {}
+            _ => plain.push(character),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// A position in a header value.
+#[derive(Clone)]
+pub(crate) struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) const fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The next octet, which stays.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Takes `octet` if it is next.
+    pub(crate) fn eat(&mut self, octet: u8) -> bool {
+        let next = self.peek() == Some(octet);
+        self.at += usize::from(next);
+        next
+    }
+
+    /// Takes white space; says whether there was any.
+    pub(crate) fn skip_lws(&mut self) -> bool {
+        let before = self.at;
+        while self.peek().is_some_and(is_lws) {
+            self.at += 1;
+        }
+        self.at > before
+    }
+
+    /// Takes octets while they are `wanted`; perhaps none. `wanted` must refuse no part of a character
+    /// whose rest it accepts: all callers decide on ASCII alone.
+    pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
+        let start = self.at;
+        while self.peek().is_some_and(&wanted) {
+            self.at += 1;
+        }
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Takes `length` octets, if there are so many.
+    pub(crate) fn take(&mut self, length: usize) -> Option<&'a str> {
+        let taken = self.rest().get(..length)?;
+        self.at += length;
+        Some(taken)
+    }
+
+    /// Takes a token; perhaps an empty one.
+    pub(crate) fn token(&mut self) -> &'a str {
+        self.take_while(is_token_octet)
+    }
+
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+}
+
+/// Where the quoted string that begins at octet 0 of `text` ends: the length, both quotes included.
+pub(crate) fn quoted_length(text: &str) -> Option<usize> {
+    let octets = text.as_bytes();
+    let mut at = 1;
+    loop {
+        let found = memchr2(b'"', b'\\', octets.get(at..)?)? + at;
+        if octets.get(found) == Some(&b'"') {
+            return Some(found + 1);
+        }
+        at = found + 2;
+    }
+}
+
+/// Splits a comma-separated header value; commas in quoted strings and in `<>` do not count.
+///
+/// Elements come without surrounding white space and may be empty. What is not closed runs to the
+/// end, so that the element's own parser refuses it.
+#[derive(Clone)]
+pub(crate) struct Elements<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> Elements<'a> {
+    pub(crate) const fn new(value: &'a str) -> Self {
+        Self { rest: Some(value) }
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let text = self.rest.take()?;
+        let octets = text.as_bytes();
+        let mut at = 0;
+        while let Some(found) = octets.get(at..).and_then(|tail| memchr3(b',', b'"', b'<', tail)) {
+            let here = at + found;
+            match octets.get(here) {
+                Some(b',') => {
+                    self.rest = text.get(here + 1..);
+                    return text.get(..here).map(trim);
+                }
+                Some(b'"') => match text.get(here..).and_then(quoted_length) {
+                    Some(length) => at = here + length,
+                    None => break,
+                },
+                _ => match octets.get(here..).and_then(|tail| memchr(b'>', tail)) {
+                    Some(length) => at = here + length,
+                    None => break,
+                },
+            }
+        }
+        Some(trim(text))
+    }
+}
+
+/// A parameter of a header field or URI: `name` or `name=value`.
+#[derive(Clone, Copy)]
+pub(crate) struct Param<'a> {
+    /// The name as written; compares without case.
+    pub(crate) name: &'a str,
+    /// The value as written, a quoted string with its quotes.
+    pub(crate) value: Option<&'a str>,
+}
+
+impl Param<'_> {
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+/// A parameter that is none: `;;`, a name that is no token, an open quoted string.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct MalformedParam;
+
+/// Splits `;name=value;name...`, the first `;` included.
+#[derive(Clone)]
+pub(crate) struct Params<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Params<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { rest: trim(text) }
+    }
+
+    fn parse_next(&mut self) -> Option<Param<'a>> {
+        let text = self.rest.strip_prefix(';')?;
+        let octets = text.as_bytes();
+        let end = memchr2(b';', b'=', octets).unwrap_or(octets.len());
+        let name = trim(text.get(..end)?);
+        if !is_token(name) {
+            return None;
+        }
+        if octets.get(end) != Some(&b'=') {
+            self.rest = text.get(end..)?;
+            return Some(Param { name, value: None });
+        }
+        let after = text.get(end + 1..)?.trim_start_matches([' ', '\t', '\r', '\n']);
+        if after.starts_with('"') {
+            let (value, rest) = after.split_at_checked(quoted_length(after)?)?;
+            self.rest = trim(rest);
+            (self.rest.is_empty() || self.rest.starts_with(';')).then_some(())?;
+            return Some(Param { name, value: Some(value) });
+        }
+        let end = memchr2(b';', b'"', after.as_bytes()).unwrap_or(after.len());
+        let (value, rest) = after.split_at_checked(end)?;
+        self.rest = rest;
+        let value = trim(value);
+        (!rest.starts_with('"') && !value.is_empty() && !value.bytes().any(is_lws)).then_some(())?;
+        Some(Param { name, value: Some(value) })
+    }
+}
+
+impl<'a> Iterator for Params<'a> {
+    type Item = Result<Param<'a>, MalformedParam>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let parsed = self.parse_next();
+        if parsed.is_none() {
+            self.rest = "";
+        }
+        Some(parsed.ok_or(MalformedParam))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_quotes_and_angle_brackets_do_not_split_a_list() {
+        for (value, want) in [
+            ("a, b ,c", &["a", "b", "c"][..]),
+            (
+                r#""x, \" y" <sip:a,b@c>;p="1,2" , <sip:d>"#,
+                &[r#""x, \" y" <sip:a,b@c>;p="1,2""#, "<sip:d>"],
+            ),
+            ("a,,b", &["a", "", "b"]),
+            ("", &[""]),
+            (r#"a, "open, b"#, &["a", r#""open, b"#]),
+            ("<open, b", &["<open, b"]),
+            ("a,\r\n b", &["a", "b"]),
+        ] {
+            assert_eq!(Elements::new(value).collect::<Vec<_>>(), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn parameters_have_names_and_perhaps_values() {
+        let text = ";lr; Expires = 30;\r\n x=\"a;\\\"b\" ;y=[::1]";
+        let params: Vec<_> =
+            Params::new(text).map(|param| param.map(|p| (p.name, p.value)).unwrap()).collect();
+        assert_eq!(
+            params,
+            [
+                ("lr", None),
+                ("Expires", Some("30")),
+                ("x", Some("\"a;\\\"b\"")),
+                ("y", Some("[::1]")),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_malformed_parameter_ends_the_list_with_an_error() {
+        for text in [";;", "x", ";", ";=a", ";a=", ";a=b c", ";a=\"open", ";a=\"b\"c", ";a=b\"c\""]
+        {
+            let last = Params::new(text).last().unwrap();
+            assert_eq!(last.err(), Some(MalformedParam), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_digits_that_fit() {
+        assert_eq!(number::<u32>("0009"), Some(9));
+        assert_eq!(number::<u32>("4294967295"), Some(u32::MAX));
+        for text in ["", "4294967296", "+1", "-1", "1 ", "99999999999999999999999"] {
+            assert_eq!(number::<u32>(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn unquoting_resolves_pairs_and_folds() {
+        assert_eq!(unquote(r#""a\"b\\c""#), r#"a"b\c"#);
+        assert_eq!(unquote("\"a\r\n b\""), "a b");
+        assert!(matches!(unquote("\"plain\""), Cow::Borrowed("plain")));
+        assert_eq!(unquote("token"), "token");
+    }
+}

@@ -1,0 +1,191 @@
+//! Addresses in header fields: `name-addr` and `addr-spec` with parameters, and Contact
+//! (RFC 3261 sections 20.10, 20.20, 20.39, 25.1).
+
+use std::fmt;
+
+use memchr::{memchr, memchr2};
+
+use super::lexer::{MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim};
+
+/// An address with the parameters of its header field.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct NameAddr<'a> {
+    /// The whole URI as written, without `<>`.
+    pub uri: &'a str,
+    /// The header field's parameters as written, from the first `;`; folds may remain.
+    pub params: &'a str,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Parses `"name" <uri>;params`, `name <uri>;params` or `uri;params`; `None` if malformed.
+    ///
+    /// Without `<>` a `;` begins the header field's parameters, and the URI may hold neither `?`
+    /// nor `,` (RFC 3261 section 20). The URI is only checked for a scheme and for characters that
+    /// no URI may hold; see [`super::uri::Uri`] for its parts.
+    pub(crate) fn parse(value: &'a str) -> Option<Self> {
+        let value = trim(value);
+        if let Some(rest) = bracketed(value)? {
+            let close = memchr(b'>', rest.as_bytes())?;
+            let uri = rest.get(..close)?;
+            let params = trim(rest.get(close + 1..)?);
+            let separated = params.is_empty() || params.starts_with(';');
+            return (separated && is_uri(uri)).then_some(Self { uri, params });
+        }
+        let end = memchr2(b';', b',', value.as_bytes()).unwrap_or(value.len());
+        let (uri, params) = value.split_at_checked(end)?;
+        let uri = trim(uri);
+        let separated = !params.starts_with(',') && !uri.contains('?');
+        (separated && is_uri(uri)).then_some(Self { uri, params })
+    }
+
+    /// The `tag` parameter; an error if a parameter is malformed.
+    pub(crate) fn tag(&self) -> Result<Option<&'a str>, MalformedParam> {
+        let mut tag = None;
+        for param in Params::new(self.params) {
+            let param = param?;
+            if param.is("tag") {
+                tag = Some(param.value.ok_or(MalformedParam)?);
+            }
+        }
+        Ok(tag)
+    }
+}
+
+/// Shows that there is an address, not whose it is.
+impl fmt::Debug for NameAddr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NameAddr({} octets)", self.uri.len())
+    }
+}
+
+/// What follows the `<` behind a well-formed display name; `Some(None)` if there is no `<`.
+#[expect(clippy::option_option, reason = "malformed, without brackets, with brackets")]
+fn bracketed(value: &str) -> Option<Option<&str>> {
+    if value.starts_with('"') {
+        let (_, rest) = value.split_at_checked(quoted_length(value)?)?;
+        return trim(rest).strip_prefix('<').map(Some);
+    }
+    let Some(open) = memchr(b'<', value.as_bytes()) else { return Some(None) };
+    let (display, rest) = value.split_at_checked(open)?;
+    if display.bytes().all(|octet| is_token_octet(octet) || is_lws(octet)) {
+        return Some(rest.strip_prefix('<'));
+    }
+    None
+}
+
+/// Whether `text` may be an absolute URI: a scheme, then visible characters without `<>"`.
+pub(crate) fn is_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let scheme_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(scheme_octet)
+        && !rest.is_empty()
+        && rest.bytes().all(|octet| octet > b' ' && !matches!(octet, b'<' | b'>' | b'"' | 0x7f))
+}
+
+/// One Contact of a REGISTER or of its answer.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Contact<'a> {
+    /// The whole URI as written, its own parameters and headers included.
+    pub uri: &'a str,
+    /// The `expires` parameter, seconds. A malformed or too large one counts as
+    /// [`EXPIRES_MALFORMED`] (RFC 3261 section 10.2.1.1).
+    pub expires: Option<u32>,
+    /// The `q` parameter, thousandths; `None` also if it is malformed.
+    pub q: Option<u16>,
+    /// The URN of `+sip.instance`, quotes and `<>` taken off (RFC 5626 section 4.1).
+    pub instance: Option<&'a str>,
+    /// The `reg-id` parameter (RFC 5626 section 4.2).
+    pub reg_id: Option<u32>,
+    /// All contact parameters as written, from the first `;`; folds may remain, which builders of
+    /// messages write as spaces.
+    pub params: &'a str,
+}
+
+/// What a malformed or too large expiration counts as, seconds (RFC 3261 section 10.2.1.1).
+pub const EXPIRES_MALFORMED: u32 = 3600;
+
+impl<'a> Contact<'a> {
+    /// Parses one Contact value; `None` if it is malformed.
+    pub(crate) fn parse(value: &'a str) -> Option<Self> {
+        let NameAddr { uri, params } = NameAddr::parse(value)?;
+        let mut contact =
+            Self { uri, expires: None, q: None, instance: None, reg_id: None, params };
+        for param in Params::new(params) {
+            let param = param.ok()?;
+            match param.name.len() {
+                1 if param.is("q") => contact.q = param.value.and_then(thousandths),
+                7 if param.is("expires") => {
+                    contact.expires = Some(param.value.map_or(EXPIRES_MALFORMED, expires));
+                }
+                13 if param.is("+sip.instance") => {
+                    contact.instance = param.value.and_then(instance_urn);
+                }
+                6 if param.is("reg-id") => contact.reg_id = param.value.and_then(number),
+                _ => {}
+            }
+        }
+        Some(contact)
+    }
+}
+
+/// Shows that there is a contact, not whose it is.
+impl fmt::Debug for Contact<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Contact({} octets, expires {:?})", self.uri.len(), self.expires)
+    }
+}
+
+/// Seconds of an Expires field or parameter, with the tolerance of RFC 3261 section 10.2.1.1.
+pub(crate) fn expires(text: &str) -> u32 {
+    number(text).unwrap_or(EXPIRES_MALFORMED)
+}
+
+fn instance_urn(value: &str) -> Option<&str> {
+    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
+    let urn = inner.strip_prefix('<').and_then(|urn| urn.strip_suffix('>')).unwrap_or(inner);
+    (!urn.is_empty()).then_some(urn)
+}
+
+/// A qvalue: 0 to 1 with at most three decimals.
+fn thousandths(value: &str) -> Option<u16> {
+    let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
+    let whole: u16 = if whole.is_empty() { 0 } else { number(whole)? };
+    if decimals.len() > 3 || whole > 1 {
+        return None;
+    }
+    let scale = [1000, 100, 10, 1].get(decimals.len())?;
+    let decimals: u16 = if decimals.is_empty() { 0 } else { number(decimals)? };
+    let thousandths = whole * 1000 + decimals * scale;
+    (thousandths <= 1000).then_some(thousandths)
+}
+
+/// The contacts of a message, in order.
+#[derive(Clone, Copy, Debug)]
+pub enum Contacts<'a> {
+    /// No Contact field: a query.
+    None,
+    /// `Contact: *`: all contacts of the address of record.
+    Wildcard,
+    /// One or more.
+    List(ContactList<'a>),
+}
+
+/// One or more contacts, all well-formed.
+#[derive(Clone, Copy)]
+pub struct ContactList<'a> {
+    pub(crate) view: &'a super::view::MessageView<'a>,
+}
+
+impl<'a> ContactList<'a> {
+    /// The contacts, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Contact<'a>> + use<'a> {
+        self.view.elements(super::header::HeaderName::Contact).filter_map(Contact::parse)
+    }
+}
+
+impl fmt::Debug for ContactList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContactList({})", self.iter().count())
+    }
+}

@@ -1,0 +1,311 @@
+//! Answers: what must be repeated from the request, and where they go
+//! (RFC 3261 sections 8.2.6 and 18.2, RFC 3581 section 4).
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::{
+    header::HeaderName,
+    lexer::{Elements, Params, trim},
+    render::Writer,
+    via::{Rport, Via},
+    view::MessageView,
+};
+
+/// What every answer to one request begins with, ready for the wire: kept while the answer is being
+/// found out.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ReplyHead {
+    lines: Vec<u8>,
+    destination: SocketAddr,
+}
+
+/// Room for what an answer adds to its head, octets: a 401 or 200 of IMS fits.
+const REPLY_OCTETS_TYPICAL: usize = 768;
+
+/// The port of a SIP URI or sent-by without one.
+const DEFAULT_PORT: u16 = 5060;
+
+impl ReplyHead {
+    /// Takes over from a request that came from `source`: all Via, the topmost with `received` and
+    /// `rport` filled in (RFC 3261 section 18.2.1, RFC 3581 section 4), From, To (with `to_tag` if it
+    /// has no tag), Call-ID and `CSeq`.
+    pub fn new(request: &MessageView<'_>, source: SocketAddr, to_tag: &str) -> Self {
+        const REPEATED: [HeaderName; 5] = [
+            HeaderName::Via,
+            HeaderName::From,
+            HeaderName::To,
+            HeaderName::CallId,
+            HeaderName::CSeq,
+        ];
+        let values = REPEATED.iter().flat_map(|&name| request.values(name));
+        let octets: usize = values.map(|value| value.len() + 16).sum();
+        let mut writer = Writer::with_capacity(octets + to_tag.len() + 96);
+        write_top_via(&mut writer, request.top_via(), source);
+        for via in request.elements(HeaderName::Via).skip(1) {
+            writer.field("Via", via);
+        }
+        let value = |name| request.header(name).unwrap_or_default();
+        writer.field("From", value(HeaderName::From));
+        writer.text("To: ");
+        writer.text(value(HeaderName::To));
+        if request.to_tag().is_none() {
+            writer.text(";tag=");
+            writer.text(to_tag);
+        }
+        writer.end_line();
+        writer.field("Call-ID", request.call_id());
+        let cseq = request.cseq();
+        writer.field("CSeq", format_args!("{} {}", cseq.number, cseq.method));
+        Self { lines: writer.finish(), destination: reply_destination(request, source) }
+    }
+
+    /// Takes over what is there of a request that does not parse, so that it can be refused: Via and
+    /// `CSeq` at least, by which the sender recognizes the answer.
+    ///
+    /// `None` if those are missing, and for a response or an ACK, which are never answered.
+    pub fn lenient(octets: &[u8], source: SocketAddr, to_tag: &str) -> Option<Self> {
+        let octets = octets.get(..octets.len().min(super::MESSAGE_OCTETS_MAX))?;
+        let octets = octets.trim_ascii_start();
+        let method = octets.split(|octet| matches!(octet, b' ' | b'\r' | b'\n')).next()?;
+        let is_response = method.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"SIP/"));
+        if is_response || method == b"ACK" {
+            return None;
+        }
+        let fields = LenientFields::of(octets);
+        let (via, cseq) = (*fields.vias.first()?, fields.cseq?);
+        if trim(cseq).ends_with("ACK") {
+            return None;
+        }
+        let mut writer = Writer::with_capacity(1024);
+        let parsed = Elements::new(via).next().and_then(Via::parse);
+        match &parsed {
+            Some(top) => {
+                write_top_via(&mut writer, top, source);
+                for below in Elements::new(via).skip(1) {
+                    writer.field("Via", below);
+                }
+            }
+            None => writer.field("Via", via),
+        }
+        for via in fields.vias.iter().skip(1) {
+            writer.field("Via", via);
+        }
+        for (name, value) in [("From", fields.from), ("Call-ID", fields.call_id)] {
+            if let Some(value) = value {
+                writer.field(name, value);
+            }
+        }
+        if let Some(to) = fields.to {
+            let tag = if memmem::find(to.as_bytes(), b"tag").is_none() { to_tag } else { "" };
+            let separator = if tag.is_empty() { "" } else { ";tag=" };
+            writer.field("To", format_args!("{to}{separator}{tag}"));
+        }
+        writer.field("CSeq", cseq);
+        let destination = parsed.map_or(source, |via| destination(&via, source));
+        Some(Self { lines: writer.finish(), destination })
+    }
+
+    /// Where the answer goes over UDP.
+    pub const fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+
+    /// Begins an answer. `reason` is the reason phrase; see [`reason_phrase`] for the usual one.
+    pub fn reply(&self, status: u16, reason: &str) -> ReplyBuilder {
+        let mut writer = Writer::with_capacity(self.lines.len() + REPLY_OCTETS_TYPICAL);
+        writer.text(super::VERSION);
+        writer.display(format_args!(" {status} "));
+        writer.text(reason);
+        writer.end_line();
+        writer.verbatim(&self.lines);
+        ReplyBuilder { writer }
+    }
+
+    /// The header fields, name and value.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let text = std::str::from_utf8(&self.lines).unwrap_or_default();
+        text.split("\r\n").filter_map(|line| line.split_once(": "))
+    }
+}
+
+/// Shows nothing of what it repeats: identities.
+impl fmt::Debug for ReplyHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplyHead({} octets to {})", self.lines.len(), self.destination)
+    }
+}
+
+/// An answer being written.
+pub struct ReplyBuilder {
+    writer: Writer,
+}
+
+impl ReplyBuilder {
+    /// Adds a header field. Line ends in `value` become spaces.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.writer.field(name, value);
+        self
+    }
+
+    /// Ends the answer, which has no body.
+    pub fn finish(mut self) -> Bytes {
+        self.writer.verbatim(b"Content-Length: 0\r\n\r\n");
+        self.writer.finish().into()
+    }
+}
+
+/// Shows nothing of the answer: it may hold a challenge and identities.
+impl fmt::Debug for ReplyBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplyBuilder")
+    }
+}
+
+/// Where the answer to a request that came from `source` over UDP goes (RFC 3261 section 18.2.2,
+/// RFC 3581 section 4): to `maddr` if it is an address; else to the source address, at the source
+/// port if the client asked for it by `rport`, otherwise at the port of sent-by.
+pub fn reply_destination(request: &MessageView<'_>, source: SocketAddr) -> SocketAddr {
+    destination(request.top_via(), source)
+}
+
+/// The usual reason phrase of a status code; empty if it has none here.
+pub const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Trying",
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        421 => "Extension Required",
+        423 => "Interval Too Brief",
+        439 => "First Hop Lacks Outbound Support",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        483 => "Too Many Hops",
+        494 => "Security Agreement Required",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        _ => "",
+    }
+}
+
+fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
+    let sent_by_port = via.port.unwrap_or(DEFAULT_PORT);
+    match (via.maddr.and_then(address), via.rport) {
+        (Some(maddr), _) => SocketAddr::new(maddr, sent_by_port),
+        (None, Rport::Absent) => SocketAddr::new(source.ip(), sent_by_port),
+        (None, Rport::Requested | Rport::Filled(_)) => source,
+    }
+}
+
+fn write_top_via(writer: &mut Writer, via: &Via<'_>, source: SocketAddr) {
+    writer.text("Via: SIP/2.0/");
+    writer.text(via.transport);
+    writer.text(" ");
+    writer.text(via.host);
+    if let Some(port) = via.port {
+        writer.display(format_args!(":{port}"));
+    }
+    // What the client wrote into our parameters is not believed.
+    let theirs = |name: &str| !["received", "rport"].iter().any(|n| name.eq_ignore_ascii_case(n));
+    for param in Params::new(via.params).flatten().filter(|param| theirs(param.name)) {
+        writer.text(";");
+        writer.text(param.name);
+        if let Some(value) = param.value {
+            writer.text("=");
+            writer.text(value);
+        }
+    }
+    let wants_rport = via.rport != Rport::Absent;
+    if wants_rport || address(via.host) != Some(source.ip()) {
+        writer.display(format_args!(";received={}", source.ip().to_canonical()));
+    }
+    if wants_rport {
+        writer.display(format_args!(";rport={}", source.port()));
+    }
+    writer.end_line();
+}
+
+/// Reads an address of a Via, IPv6 with or without brackets.
+fn address(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    bare.unwrap_or(host).parse().ok()
+}
+
+/// The header fields that an answer repeats, from a message of which nothing else is known.
+#[derive(Default)]
+struct LenientFields<'a> {
+    vias: Vec<&'a str>,
+    from: Option<&'a str>,
+    to: Option<&'a str>,
+    call_id: Option<&'a str>,
+    cseq: Option<&'a str>,
+}
+
+impl<'a> LenientFields<'a> {
+    fn of(octets: &'a [u8]) -> Self {
+        let mut fields = Self::default();
+        let end = memmem::find(octets, b"\r\n\r\n").unwrap_or(octets.len());
+        let head = octets.get(..end).unwrap_or_default();
+        let mut rest = head;
+        let mut begun = false;
+        while !rest.is_empty() {
+            let (line, after) = split_line(rest);
+            rest = after;
+            // The first line is the start line.
+            if std::mem::replace(&mut begun, true) {
+                fields.add(line);
+            }
+        }
+        fields
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other fields are not repeated")]
+    fn add(&mut self, line: &'a [u8]) {
+        let Ok(line) = std::str::from_utf8(line) else { return };
+        let Some((name, value)) = line.split_once(':') else { return };
+        let value = trim(value);
+        let field = match HeaderName::identify(trim(name)) {
+            HeaderName::Via if self.vias.len() < super::HEADERS_MAX => {
+                return self.vias.push(value);
+            }
+            HeaderName::From => &mut self.from,
+            HeaderName::To => &mut self.to,
+            HeaderName::CallId => &mut self.call_id,
+            HeaderName::CSeq => &mut self.cseq,
+            _ => return,
+        };
+        *field = field.or(Some(value));
+    }
+}
+
+/// Splits off a line with the lines folded into it.
+fn split_line(octets: &[u8]) -> (&[u8], &[u8]) {
+    let mut from = 0;
+    while let Some(end) = memmem::find(octets.get(from..).unwrap_or_default(), b"\r\n") {
+        let end = from + end;
+        from = end + 2;
+        if !matches!(octets.get(from), Some(b' ' | b'\t')) {
+            return (octets.get(..end).unwrap_or_default(), octets.get(from..).unwrap_or_default());
+        }
+    }
+    (octets, &[])
+}

@@ -1,0 +1,241 @@
+//! SIP URIs: parts, comparison, and the canonical form of an address of record
+//! (RFC 3261 sections 10.3, 19.1; tel URIs: RFC 3966).
+
+use std::{borrow::Cow, fmt};
+
+use memchr::{memchr, memchr_iter, memchr2};
+
+use super::lexer::number;
+use crate::identity::{IdentityError, Impu};
+
+/// Most parameters and most header components of one URI.
+pub const URI_PARAMS_MAX: usize = 64;
+
+/// A URI, split into its parts. Escapes stay as written.
+#[derive(Clone, Copy)]
+pub struct Uri<'a> {
+    /// Which scheme.
+    pub scheme: Scheme,
+    /// The user part, a password included (`user:password`); of a tel URI the number.
+    pub user: Option<&'a str>,
+    /// The host: a name, an IPv4 address, an IPv6 address in brackets; empty but for SIP and SIPS.
+    pub host: &'a str,
+    /// The port, if given.
+    pub port: Option<u16>,
+    /// The URI parameters as written, without the first `;`.
+    pub params: &'a str,
+    /// The header components as written, without the `?`.
+    pub headers: &'a str,
+    /// The whole URI as written.
+    pub raw: &'a str,
+}
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// `sip`.
+    Sip,
+    /// `sips`.
+    Sips,
+    /// `tel`.
+    Tel,
+    /// Any other: the URI is not split further.
+    Other,
+}
+
+/// A text that is no URI. The sender's fault.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("malformed URI")]
+pub struct MalformedUri;
+
+impl<'a> Uri<'a> {
+    /// Splits a URI into its parts.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedUri`] if it has no scheme, a SIP URI has no or a malformed host or port, it has
+    /// more than [`URI_PARAMS_MAX`] parameters, or a character that no URI may hold.
+    pub fn parse(raw: &'a str) -> Result<Self, MalformedUri> {
+        if !super::name_addr::is_uri(raw) {
+            return Err(MalformedUri);
+        }
+        let (scheme, rest) = raw.split_once(':').ok_or(MalformedUri)?;
+        let empty = Self {
+            scheme: Scheme::Other,
+            user: None,
+            host: "",
+            port: None,
+            params: "",
+            headers: "",
+            raw,
+        };
+        if scheme.eq_ignore_ascii_case("tel") {
+            let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
+            return Ok(Self { scheme: Scheme::Tel, user: Some(number), params, ..empty });
+        }
+        let scheme = match scheme {
+            _ if scheme.eq_ignore_ascii_case("sip") => Scheme::Sip,
+            _ if scheme.eq_ignore_ascii_case("sips") => Scheme::Sips,
+            _ => return Ok(empty),
+        };
+        // `;` and `?` may stand in a user part, so it is taken off first.
+        let (user, rest) = match memchr(b'@', rest.as_bytes()) {
+            Some(at) => (rest.get(..at), rest.get(at + 1..).unwrap_or_default()),
+            None => (None, rest),
+        };
+        let end = memchr2(b';', b'?', rest.as_bytes()).unwrap_or(rest.len());
+        let (host_port, rest) = rest.split_at_checked(end).ok_or(MalformedUri)?;
+        let (params, headers) = rest.split_once('?').unwrap_or((rest, ""));
+        let params = params.strip_prefix(';').unwrap_or(params);
+        let (host, port) = split_port(host_port)?;
+        let few = |text: &str, separator| {
+            memchr_iter(separator, text.as_bytes()).count() < URI_PARAMS_MAX
+        };
+        let well_formed =
+            user != Some("") && is_host(host) && few(params, b';') && few(headers, b'&');
+        well_formed
+            .then_some(Self { scheme, user, host, port, params, headers, raw })
+            .ok_or(MalformedUri)
+    }
+
+    /// The value of a URI parameter, without case of its name; empty if it has none.
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        pairs(self.params, ';').find(|pair| pair.0.eq_ignore_ascii_case(name)).map(|pair| pair.1)
+    }
+
+    /// Whether the URI is a SIP or SIPS URI.
+    pub const fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+}
+
+/// Shows the host, not the user.
+impl fmt::Debug for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Uri({:?}, ..@{})", self.scheme, self.host)
+    }
+}
+
+/// Whether two URIs are equivalent (RFC 3261 section 19.1.4). Schemes other than `sip` and `sips`
+/// compare as text.
+pub fn equivalent(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    if !a.is_sip() || !b.is_sip() {
+        return a.raw == b.raw;
+    }
+    let users = match (a.user, b.user) {
+        (Some(a), Some(b)) => unescape(a) == unescape(b),
+        (None, None) => true,
+        _ => false,
+    };
+    a.scheme == b.scheme
+        && users
+        && same_text(a.host, b.host)
+        && a.port == b.port
+        && params_agree(a, b)
+        && params_agree(b, a)
+        && headers_agree(a, b)
+        && headers_agree(b, a)
+}
+
+/// The address of record that a URI names: scheme and host in lower case, without port, parameters
+/// and headers, escapes of unreserved characters resolved (RFC 3261 section 10.3 item 5).
+///
+/// Escapes of all other characters stay, in upper case: `%00` is data and cuts nothing short. The
+/// visual separators of a tel URI go (RFC 3966 section 3).
+///
+/// # Errors
+///
+/// [`IdentityError`] if the URI is no public user identity.
+pub fn aor(uri: &Uri<'_>) -> Result<Impu, IdentityError> {
+    match (uri.scheme, uri.user) {
+        (Scheme::Other, _) => Err(IdentityError::UnknownScheme),
+        (_, None) => Err(IdentityError::MissingUser),
+        (Scheme::Tel, Some(number)) => {
+            Impu::parse(&format!("tel:{}", number.replace(['-', '.', '(', ')'], "")))
+        }
+        (Scheme::Sip, Some(user)) => Impu::parse(&format!("sip:{}@{}", unescape(user), uri.host)),
+        (Scheme::Sips, Some(user)) => Impu::parse(&format!("sips:{}@{}", unescape(user), uri.host)),
+    }
+}
+
+/// Parameters whose presence in one URI alone makes it another one. The examples of RFC 3261 section
+/// 19.1.4 count `transport` among them.
+const DISTINGUISHING: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
+
+/// Every parameter of `a` is the same in `b`, or absent there and not distinguishing.
+fn params_agree(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    pairs(a.params, ';').all(|(name, value)| {
+        match pairs(b.params, ';').find(|pair| same_text(pair.0, name)) {
+            Some((_, other)) => same_text(value, other),
+            None => !DISTINGUISHING.iter().any(|known| same_text(known, name)),
+        }
+    })
+}
+
+/// Every header component of `a` is in `b`.
+fn headers_agree(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    pairs(a.headers, '&').all(|(name, value)| {
+        pairs(b.headers, '&')
+            .any(|(other, text)| same_text(name, other) && unescape(value) == unescape(text))
+    })
+}
+
+fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
+    text.split(separator)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Compares without case, escapes of unreserved characters resolved.
+fn same_text(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || unescape(a).eq_ignore_ascii_case(&unescape(b))
+}
+
+/// Resolves the escapes of unreserved characters; writes the others in upper case.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if memchr(b'%', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        plain.push_str(before);
+        rest = after;
+        let hex = after.get(..2).filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let Some((hex, octet)) = hex.and_then(|hex| Some((hex, u8::from_str_radix(hex, 16).ok()?)))
+        else {
+            plain.push('%');
+            continue;
+        };
+        if octet.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&octet) {
+            plain.push(char::from(octet));
+        } else {
+            plain.push('%');
+            plain.push_str(&hex.to_ascii_uppercase());
+        }
+        rest = after.get(2..).unwrap_or_default();
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
+}
+
+fn split_port(host_port: &str) -> Result<(&str, Option<u16>), MalformedUri> {
+    let after_address =
+        if host_port.starts_with('[') { host_port.find(']').ok_or(MalformedUri)? } else { 0 };
+    let port_at = host_port.get(after_address..).and_then(|rest| rest.find(':'));
+    let Some(port_at) = port_at.map(|at| at + after_address) else {
+        return Ok((host_port, None));
+    };
+    let (host, port) = host_port.split_at_checked(port_at).ok_or(MalformedUri)?;
+    let port = port.strip_prefix(':').and_then(number).ok_or(MalformedUri)?;
+    Ok((host, Some(port)))
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').map(str::parse::<std::net::Ipv6Addr>);
+        return matches!(address, Some(Ok(_)));
+    }
+    !host.is_empty()
+        && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
+}

@@ -1,0 +1,436 @@
+//! One message as a view that borrows from the octets that arrived (RFC 3261 sections 7 and 18.3).
+//!
+//! Accepts any octets: what is no message is a [`ParseError`]. Takes time linear in the length,
+//! allocates nothing. Lines must end with CR LF; a CR or LF anywhere else in the header part is
+//! refused, so that nothing kept as text can smuggle a line into an answer.
+
+use std::fmt;
+
+use memchr::{memchr, memchr_iter};
+
+use super::{
+    Framing, HEADERS_MAX, MESSAGE_OCTETS_MAX, ParseError,
+    header::{HeaderName, KINDS},
+    lexer::{Cursor, Elements, is_token, is_token_octet, number, trim},
+    message::is_known_method,
+    name_addr::NameAddr,
+    via::Via,
+};
+
+/// A message: start line, header fields in order, the header fields that every message must have,
+/// and the body.
+#[derive(Clone)]
+pub struct MessageView<'a> {
+    start: StartLine<'a>,
+    index: Index<'a>,
+    via: Via<'a>,
+    from: NameAddr<'a>,
+    from_tag: Option<&'a str>,
+    to: NameAddr<'a>,
+    to_tag: Option<&'a str>,
+    call_id: &'a str,
+    cseq: CSeq<'a>,
+    body: &'a [u8],
+}
+
+/// The first line of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StartLine<'a> {
+    /// Of a request.
+    Request {
+        /// The method; compares with case.
+        method: &'a str,
+        /// The Request-URI as written.
+        uri: &'a str,
+    },
+    /// Of a response.
+    Response {
+        /// The status code, 100 to 699.
+        status: u16,
+        /// The reason phrase, perhaps empty.
+        reason: &'a str,
+    },
+}
+
+/// The `CSeq` header field (RFC 3261 section 20.16).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CSeq<'a> {
+    /// The sequence number.
+    pub number: u32,
+    /// The method.
+    pub method: &'a str,
+}
+
+impl<'a> MessageView<'a> {
+    /// Reads one message. Line ends before the start line are skipped.
+    ///
+    /// # Errors
+    ///
+    /// The answer that the message deserves, if it is a request.
+    pub fn parse(octets: &'a [u8], framing: Framing) -> Result<Self, ParseError> {
+        let octets = skip_line_ends(octets);
+        if octets.len() > MESSAGE_OCTETS_MAX {
+            return Err(ParseError { status: 513, reason: "Message longer than 65535 octets" });
+        }
+        let (index, head_length) = Index::of(octets)?;
+        let start = start_line(index.start_line())?;
+        let body = octets.get(head_length..).unwrap_or_default();
+        let body = match (content_length(&index)?, framing) {
+            (Some(length), _) => body
+                .get(..length)
+                .ok_or(ParseError::bad_request("Content-Length exceeds message"))?,
+            (None, Framing::Datagram) => body,
+            (None, Framing::Stream) => {
+                return Err(ParseError::bad_request("Missing Content-Length"));
+            }
+        };
+        let via = index.first(HeaderName::Via).ok_or(ParseError::bad_request("Missing Via"))?;
+        let via = Elements::new(via).next().and_then(Via::parse);
+        let via = via.ok_or(ParseError::bad_request("Malformed Via"))?;
+        let (from, from_tag) =
+            address(index.single(HeaderName::From, "Missing From", "Multiple From")?)
+                .ok_or(ParseError::bad_request("Malformed From"))?;
+        let (to, to_tag) = address(index.single(HeaderName::To, "Missing To", "Multiple To")?)
+            .ok_or(ParseError::bad_request("Malformed To"))?;
+        let call_id = index.single(HeaderName::CallId, "Missing Call-ID", "Multiple Call-ID")?;
+        if call_id.is_empty() || call_id.bytes().any(|octet| octet <= b' ') {
+            return Err(ParseError::bad_request("Malformed Call-ID"));
+        }
+        let cseq = cseq(index.single(HeaderName::CSeq, "Missing CSeq", "Multiple CSeq")?)?;
+        if let StartLine::Request { method, .. } = start {
+            check_method(method, cseq)?;
+        }
+        Ok(Self { start, index, via, from, from_tag, to, to_tag, call_id, cseq, body })
+    }
+
+    /// The start line.
+    pub const fn start_line(&self) -> StartLine<'a> {
+        self.start
+    }
+
+    /// Whether the message is a request.
+    pub const fn is_request(&self) -> bool {
+        matches!(self.start, StartLine::Request { .. })
+    }
+
+    /// The method of a request; of the request that a response answers.
+    pub const fn method(&self) -> &'a str {
+        self.cseq.method
+    }
+
+    /// The topmost Via.
+    pub const fn top_via(&self) -> &Via<'a> {
+        &self.via
+    }
+
+    /// From, without its display name.
+    pub const fn from_address(&self) -> NameAddr<'a> {
+        self.from
+    }
+
+    /// The tag of From.
+    pub const fn from_tag(&self) -> Option<&'a str> {
+        self.from_tag
+    }
+
+    /// To, without its display name.
+    pub const fn to_address(&self) -> NameAddr<'a> {
+        self.to
+    }
+
+    /// The tag of To.
+    pub const fn to_tag(&self) -> Option<&'a str> {
+        self.to_tag
+    }
+
+    /// Call-ID; compares with case.
+    pub const fn call_id(&self) -> &'a str {
+        self.call_id
+    }
+
+    /// `CSeq`.
+    pub const fn cseq(&self) -> CSeq<'a> {
+        self.cseq
+    }
+
+    /// The body: octets after the header part, as many as Content-Length says.
+    pub const fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// All header fields in order, name and value as written; a value may hold folds.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, '_> {
+        self.index.slots().iter().map(|slot| (self.index.name(slot), self.index.value(slot)))
+    }
+
+    /// The value of the first header field of a kind, as written: it may hold folds.
+    pub fn header(&self, name: HeaderName) -> Option<&'a str> {
+        self.index.first(name)
+    }
+
+    /// The values of all header fields of a kind, in order, as written: they may hold folds.
+    pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &'a str> + use<'a, '_> {
+        self.index.values(name)
+    }
+
+    /// The elements of all header fields of a kind whose value is a comma-separated list, in order.
+    pub fn elements(&self, name: HeaderName) -> impl Iterator<Item = &'a str> + use<'a, '_> {
+        self.index.values(name).flat_map(Elements::new)
+    }
+
+    /// The value of the first header field with this name, for names that are no [`HeaderName`].
+    pub fn header_named(&self, name: &str) -> Option<&'a str> {
+        let named = |slot: &&Slot| self.index.name(slot).eq_ignore_ascii_case(name);
+        self.index.slots().iter().find(named).map(|slot| self.index.value(slot))
+    }
+}
+
+/// Shows the kind of message, nothing of what it says: header fields hold identities.
+impl fmt::Debug for MessageView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = match self.start {
+            StartLine::Request { .. } => 0,
+            StartLine::Response { status, .. } => status,
+        };
+        f.debug_struct("MessageView")
+            .field("method", &self.cseq.method)
+            .field("status", &status)
+            .field("headers", &self.index.count)
+            .field("body_octets", &self.body.len())
+            .finish()
+    }
+}
+
+/// Where a header field is, octets from the start of the message.
+#[derive(Clone, Copy)]
+struct Slot {
+    start: u16,
+    name_end: u16,
+    value_start: u16,
+    value_end: u16,
+    kind: HeaderName,
+}
+
+const EMPTY_SLOT: Slot =
+    Slot { start: 0, name_end: 0, value_start: 0, value_end: 0, kind: HeaderName::Other };
+
+/// The header fields of a message, found once.
+#[derive(Clone)]
+pub(super) struct Index<'a> {
+    /// Start line and header fields, valid UTF-8.
+    head: &'a str,
+    start_line_end: u16,
+    slots: [Slot; HEADERS_MAX],
+    count: usize,
+    /// For each kind the place of its first slot, counted from 1; 0 if there is none.
+    first: [u8; KINDS],
+}
+
+impl<'a> Index<'a> {
+    /// Finds the header fields of `octets`; gives their index and where the body begins.
+    pub(super) fn of(octets: &'a [u8]) -> Result<(Self, usize), ParseError> {
+        let mut index = Self {
+            head: "",
+            start_line_end: 0,
+            slots: [EMPTY_SLOT; HEADERS_MAX],
+            count: 0,
+            first: [0; KINDS],
+        };
+        let mut line_start = 0;
+        let mut line_count = 0;
+        let mut head_length = None;
+        for line_end in memchr_iter(b'\r', octets) {
+            if octets.get(line_end + 1) != Some(&b'\n') {
+                return Err(ParseError::bad_request("CR without LF"));
+            }
+            line_count += 1;
+            if line_end == line_start {
+                head_length = Some(line_end + 2);
+                break;
+            }
+            if line_count == 1 {
+                index.start_line_end = offset(line_end);
+            } else {
+                index.add_line(octets, line_start, line_end)?;
+            }
+            line_start = line_end + 2;
+        }
+        let head_length =
+            head_length.ok_or(ParseError::bad_request("Missing end of header fields"))?;
+        let head = octets.get(..head_length).unwrap_or_default();
+        if memchr_iter(b'\n', head).count() != line_count {
+            return Err(ParseError::bad_request("LF without CR"));
+        }
+        index.head = std::str::from_utf8(head)
+            .map_err(|_| ParseError::bad_request("Header fields are not UTF-8"))?;
+        Ok((index, head_length))
+    }
+
+    const MALFORMED_FIELD: ParseError = ParseError::bad_request("Malformed header field");
+
+    fn add_line(&mut self, octets: &[u8], start: usize, end: usize) -> Result<(), ParseError> {
+        let line = octets.get(start..end).unwrap_or_default();
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            let folded = self.count.checked_sub(1).and_then(|last| self.slots.get_mut(last));
+            let folded = folded.ok_or(ParseError::bad_request("Folded start line"))?;
+            folded.value_end = offset(end);
+            return Ok(());
+        }
+        let colon = memchr(b':', line).ok_or(Self::MALFORMED_FIELD)?;
+        let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
+        if name.is_empty() || !name.iter().copied().all(is_token_octet) {
+            return Err(Self::MALFORMED_FIELD);
+        }
+        let kind = std::str::from_utf8(name).map_or(HeaderName::Other, HeaderName::identify);
+        let slot = self
+            .slots
+            .get_mut(self.count)
+            .ok_or(ParseError::bad_request("More than 128 header fields"))?;
+        *slot = Slot {
+            start: offset(start),
+            name_end: offset(start + name.len()),
+            value_start: offset(start + colon + 1),
+            value_end: offset(end),
+            kind,
+        };
+        self.count += 1;
+        if let Some(first @ 0) = self.first.get_mut(kind as usize) {
+            *first = u8::try_from(self.count).unwrap_or(u8::MAX);
+        }
+        Ok(())
+    }
+
+    fn start_line(&self) -> &'a str {
+        self.head.get(..usize::from(self.start_line_end)).unwrap_or_default()
+    }
+
+    fn slots(&self) -> &[Slot] {
+        self.slots.get(..self.count).unwrap_or_default()
+    }
+
+    fn name(&self, slot: &Slot) -> &'a str {
+        self.head.get(usize::from(slot.start)..usize::from(slot.name_end)).unwrap_or_default()
+    }
+
+    fn value(&self, slot: &Slot) -> &'a str {
+        let value = usize::from(slot.value_start)..usize::from(slot.value_end);
+        trim(self.head.get(value).unwrap_or_default())
+    }
+
+    /// The slots from the first one of a kind on.
+    fn slots_from(&self, kind: HeaderName) -> &[Slot] {
+        let first = self.first.get(kind as usize).copied().unwrap_or_default();
+        match usize::from(first).checked_sub(1) {
+            Some(first) => self.slots.get(first..self.count).unwrap_or_default(),
+            None => &[],
+        }
+    }
+
+    pub(super) fn first(&self, kind: HeaderName) -> Option<&'a str> {
+        self.slots_from(kind).first().map(|slot| self.value(slot))
+    }
+
+    fn values(&self, kind: HeaderName) -> impl Iterator<Item = &'a str> + use<'a, '_> {
+        self.slots_from(kind)
+            .iter()
+            .filter(move |slot| slot.kind == kind)
+            .map(|slot| self.value(slot))
+    }
+
+    /// The value of a field that must be there once.
+    fn single(
+        &self,
+        kind: HeaderName,
+        missing: &'static str,
+        multiple: &'static str,
+    ) -> Result<&'a str, ParseError> {
+        let mut values = self.values(kind);
+        let value = values.next().ok_or(ParseError::bad_request(missing))?;
+        match values.next() {
+            None => Ok(value),
+            Some(_) => Err(ParseError::bad_request(multiple)),
+        }
+    }
+}
+
+/// Offsets fit: a message has at most [`MESSAGE_OCTETS_MAX`] octets.
+fn offset(at: usize) -> u16 {
+    u16::try_from(at).unwrap_or(u16::MAX)
+}
+
+fn skip_line_ends(mut octets: &[u8]) -> &[u8] {
+    while let Some(rest) = octets.strip_prefix(b"\r\n") {
+        octets = rest;
+    }
+    octets
+}
+
+fn start_line(line: &str) -> Result<StartLine<'_>, ParseError> {
+    const MALFORMED: ParseError = ParseError::bad_request("Malformed start line");
+    const VERSION_REFUSED: ParseError = ParseError { status: 505, reason: "Version Not Supported" };
+    let (first, rest) = line.split_once(' ').ok_or(MALFORMED)?;
+    if first.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/")) {
+        if !first.eq_ignore_ascii_case(super::VERSION) {
+            return Err(VERSION_REFUSED);
+        }
+        let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let status = number(status).filter(|status| (100..700).contains(status));
+        return Ok(StartLine::Response { status: status.ok_or(MALFORMED)?, reason });
+    }
+    let (uri, version) = rest.split_once(' ').ok_or(MALFORMED)?;
+    if !is_token(first) || version.contains([' ', '\t']) {
+        return Err(MALFORMED);
+    }
+    if !super::name_addr::is_uri(uri) {
+        return Err(ParseError::bad_request("Malformed Request-URI"));
+    }
+    if !version.eq_ignore_ascii_case(super::VERSION) {
+        let other_version = version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/"));
+        return Err(if other_version { VERSION_REFUSED } else { MALFORMED });
+    }
+    Ok(StartLine::Request { method: first, uri })
+}
+
+pub(super) fn content_length(index: &Index<'_>) -> Result<Option<usize>, ParseError> {
+    let mut length = None;
+    for value in index.values(HeaderName::ContentLength) {
+        let value: usize =
+            number(value).ok_or(ParseError::bad_request("Malformed Content-Length"))?;
+        if length.is_some_and(|earlier| earlier != value) {
+            return Err(ParseError::bad_request("Multiple Content-Length"));
+        }
+        length = Some(value);
+    }
+    Ok(length)
+}
+
+fn address(value: &str) -> Option<(NameAddr<'_>, Option<&str>)> {
+    let address = NameAddr::parse(value)?;
+    let tag = address.tag().ok()?;
+    Some((address, tag))
+}
+
+fn cseq(value: &str) -> Result<CSeq<'_>, ParseError> {
+    const MALFORMED: ParseError = ParseError::bad_request("Malformed CSeq");
+    let mut cursor = Cursor::new(value);
+    let digits = cursor.take_while(|octet| octet.is_ascii_digit());
+    let separated = cursor.skip_lws();
+    let method = cursor.rest();
+    if digits.is_empty() || !separated || !is_token(method) {
+        return Err(MALFORMED);
+    }
+    let number = number(digits).ok_or(ParseError::bad_request("CSeq out of range"))?;
+    Ok(CSeq { number, method })
+}
+
+/// A method that `CSeq` contradicts is 400; if we do not know it either, 501 says more (RFC 4475
+/// section 3.1.2.18).
+fn check_method(method: &str, cseq: CSeq<'_>) -> Result<(), ParseError> {
+    match method == cseq.method {
+        true => Ok(()),
+        false if is_known_method(method) => {
+            Err(ParseError::bad_request("CSeq names another method"))
+        }
+        false => Err(ParseError { status: 501, reason: "Not Implemented" }),
+    }
+}

@@ -143,7 +143,7 @@ pub const STEPS: [Row; 25] = [
         (Ue, None),
         "is registered in the partner MC system",
         "ue/agent.rs::registered",
-        "step_25_is_registered_and_keeps_its_primary_configuration",
+        "step_25_is_registered_with_what_the_sip_core_granted",
     ),
 ];
 

@@ -279,6 +279,12 @@ impl Outbox {
     /// Sends `message`, which is `step`, after everything up to `after` is durable. `after` is the
     /// highest number among the records read; [`CommitSeq::NOTHING`] if the message relies on none.
     pub fn send_after(&mut self, after: CommitSeq, step: Option<Step>, message: Message) {
+        #[cfg(feature = "planted-bugs")]
+        let after = if crate::planted::is_armed(crate::planted::Bug::ReplyBeforeCommit) {
+            CommitSeq::NOTHING
+        } else {
+            after
+        };
         self.effects.push(Effect::Send(Send { after, step, message }));
     }
 
@@ -295,6 +301,11 @@ impl Outbox {
     /// Reports something an operator should know.
     pub fn note(&mut self, note: Note) {
         self.effects.push(Effect::Note(note));
+    }
+
+    /// Whether there is nothing to perform.
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty()
     }
 
     /// Takes the effects out, oldest first.

@@ -1,5 +1,13 @@
 //! Authentication and key agreement: MILENAGE, vectors, sequence numbers, HTTP Digest AKA.
 
+pub mod digest;
+mod milenage;
+mod sqn;
 mod vector;
 
-pub use vector::{AuthVector, Autn, Auts, Rand};
+pub use milenage::{MacFailure, Milenage, UeAnswer, opc_from_op};
+pub use sqn::{
+    DELTA, IND_BITS_DEFAULT, IND_BITS_MAX, MalformedSqn, Resynchronisation, Sqn, SqnArray,
+    SqnOutOfRange, resync_decision,
+};
+pub use vector::{Amf, AuthVector, Autn, Auts, Rand};

@@ -5,11 +5,16 @@ use crate::secret::SecretBytes;
 /// RAND, 16 octets: the challenge. Not secret.
 pub type Rand = [u8; 16];
 
-/// AUTN, 16 octets: (SQN xor AK)[6] || AMF[2] || MAC-A[8]. Not secret.
+/// AUTN, 16 octets: `(SQN xor AK)[6] || AMF[2] || MAC-A[8]`. Not secret.
 pub type Autn = [u8; 16];
 
-/// AUTS, 14 octets: (SQN_MS xor AK*)[6] || MAC-S[8]. Not secret.
+/// AUTS, 14 octets: `(SQN_MS xor AK*)[6] || MAC-S[8]`. Not secret.
 pub type Auts = [u8; 14];
+
+/// AMF, 2 octets: the authentication management field, most significant bit the separation bit.
+///
+/// Not secret. 8000 is what IMS subscribers are given in the field (TS 33.102 annex H).
+pub type Amf = [u8; 2];
 
 /// What authenticates one attempt: a challenge, its expected answer, and the keys agreed by it.
 ///

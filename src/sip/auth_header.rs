@@ -149,7 +149,7 @@ impl fmt::Display for DigestChallenge<'_> {
         write!(f, "Digest realm={}, nonce={}", Quoted(&self.realm), Quoted(&self.nonce))?;
         write_token(f, "algorithm", self.algorithm.as_deref())?;
         write_quoted(f, "qop", self.qop.as_deref())?;
-        write_token(f, "stale", self.stale.then_some("TRUE"))?;
+        write_token(f, "stale", self.stale.then_some("true"))?;
         write_quoted(f, "opaque", self.opaque.as_deref())
     }
 }

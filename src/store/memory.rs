@@ -10,9 +10,12 @@ use super::{Commit, CommitSeq, Engine, EngineError, Record, RecordKind};
 /// older commit cannot bring a deleted record back.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryEngine {
-    records: BTreeMap<(RecordKind, Box<[u8]>), (CommitSeq, Option<Vec<u8>>)>,
+    records: BTreeMap<(RecordKind, Box<[u8]>), Slot>,
     highest: CommitSeq,
 }
+
+/// The newest version of a record and its value; no value if it was deleted.
+type Slot = (CommitSeq, Option<Vec<u8>>);
 
 impl Engine for MemoryEngine {
     fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {

@@ -1,0 +1,28 @@
+//! Faults that the test suites must be able to catch. Compiled only with the feature `planted-bugs`,
+//! and without effect until a test arms one.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A fault.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Bug {
+    /// Replies leave before what they rely on is durable.
+    ReplyBeforeCommit = 1,
+    /// A repeated request is answered from a record that is not durable yet.
+    RepeatIgnoresCommit = 2,
+    /// Lending checks for a binding and inserts one in two steps.
+    CheckThenInsert = 3,
+}
+
+static ARMED: AtomicU8 = AtomicU8::new(0);
+
+/// Arms one fault, or with `None` disarms.
+pub fn arm(bug: Option<Bug>) {
+    ARMED.store(bug.map_or(0, |bug| bug as u8), Ordering::SeqCst);
+}
+
+/// Whether `bug` is armed.
+pub fn is_armed(bug: Bug) -> bool {
+    ARMED.load(Ordering::Relaxed) == bug as u8
+}

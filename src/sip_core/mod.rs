@@ -1,0 +1,330 @@
+//! The SIP core of an MC system: registrar, and P-, I- and S-CSCF in one as far as registration goes.
+//!
+//! Sources: TR 23.781 solution 2 steps 15, 16 and 22 to 25; TS 24.229 clauses 5.4.1.1 to 5.4.1.4;
+//! RFC 3261 clause 10.3.
+//!
+//! A user's way through the states, each a type of its own:
+//!
+//! ```text
+//!              REGISTER                 MAA                  REGISTER, right response
+//!   (nothing) ---------> AwaitVector -------> Challenged ----------------------------+
+//!      ^   MIG-15, 16        ^      MIG-21,22     |   |             MIG-23           v
+//!      |                     +--------------------+   | wrong response        AwaitAssignment
+//!      |                        REGISTER with auts    v 403                         | SAA
+//!      +---------------- expiry, de-registration ------------ Registration <--------+
+//!                                                                 MIG-24, MIG-25
+//! ```
+//!
+//! **Locks.** A user's entry is locked first, then entries of the transaction and request tables, one
+//! at a time; nothing that holds a transaction or a request ever waits for a user.
+
+mod answer;
+mod challenge;
+mod config;
+mod expiry;
+mod registered;
+mod registration;
+mod transaction;
+mod user;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+pub use config::Config;
+pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
+pub use transaction::TRANSACTIONS_MAX;
+pub use user::ATTEMPTS_MAX;
+
+use crate::{
+    entropy::Entropy,
+    identity::{Impi, Impu},
+    outbox::{
+        Context, CxReply, Flow, Message, Note, Role, TimerKey, TimerWhat, Transport, Undeliverable,
+    },
+    sip::{
+        Framing,
+        message::{Capabilities, answer_other},
+        register::RegisterRequest,
+        reply::{ReplyHead, reply_destination},
+        uri::Uri,
+        view::{MessageView, StartLine},
+    },
+    store::{CommitSeq, Record, RecordError, RecordKind, decode},
+    table::{Table, new_table},
+    time::Timestamp,
+};
+
+use answer::RegisterError;
+use registration::RegistrationUpdate;
+use transaction::{Admission, Transactions};
+use user::User;
+
+/// Most users with an attempt or a registration at a time; beyond it, 503.
+pub const USERS_MAX: usize = 16_000_000;
+
+/// The SIP core. Shared by all workers of a system.
+#[derive(Debug)]
+pub struct SipCore {
+    config: Config,
+    transactions: Transactions,
+    users: Table<Impi, User>,
+    users_count: AtomicU64,
+    /// Which user a Cx request is about, by its number.
+    requests: Table<u64, Impi>,
+    /// The last number drawn for a Cx request or an attempt.
+    numbers: AtomicU64,
+    /// Expiries of the registrations loaded so far, to be armed by [`SipCore::handle_loaded`].
+    loaded: Mutex<Vec<(Timestamp, Impi, CommitSeq)>>,
+}
+
+impl SipCore {
+    /// Creates a SIP core without registrations.
+    pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
+        Self {
+            config,
+            transactions: Transactions::new(entropy),
+            users: new_table(entropy),
+            users_count: AtomicU64::new(0),
+            requests: new_table(entropy),
+            numbers: AtomicU64::new(0),
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// Takes one stored record in. Records of other roles are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] when the record cannot be read by this build.
+    pub fn load(&self, record: &Record) -> Result<(), RecordError> {
+        if record.kind != RecordKind::Registration {
+            return Ok(());
+        }
+        let key = std::str::from_utf8(&record.key).map_err(|_| RecordError::Damaged)?;
+        let impi = Impi::parse(key).map_err(|_| RecordError::Damaged)?;
+        let registration: Registration = decode(&record.value)?;
+        let expiry = registration.next_expiry();
+        let user =
+            User { registration: Some(registration), changed: record.version, ..User::default() };
+        if self.users.insert(impi.clone(), user).is_none() {
+            self.users_count.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.push((expiry, impi, record.version));
+        Ok(())
+    }
+
+    /// Arms the expiries of what was loaded. To be called once after the last record.
+    pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
+        let mut loaded =
+            std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
+        loaded.sort_unstable();
+        for (expiry, impi, changed) in loaded {
+            ctx.out.arm(expiry, expiry::timer(impi, changed));
+        }
+    }
+
+    /// Forgets everything, for a reload after a failed commit: whoever waits repeats.
+    pub fn clear(&self) {
+        self.transactions.clear();
+        self.users.clear();
+        self.users_count.store(0, Ordering::Relaxed);
+        self.requests.clear();
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Handles one framed SIP message that arrived on `flow`.
+    pub fn handle_sip(&self, ctx: &mut Context<'_>, flow: Flow, octets: &[u8]) {
+        let framing = match flow.transport {
+            Transport::Udp => Framing::Datagram,
+            Transport::Tcp => Framing::Stream,
+        };
+        let view = match MessageView::parse(octets, framing) {
+            Ok(view) => view,
+            Err(error) => {
+                let tag = to_tag(ctx.entropy);
+                if let Some(head) = ReplyHead::lenient(octets, flow.remote, &tag) {
+                    let octets = head.reply(error.status, error.reason).finish();
+                    ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
+                }
+                return;
+            }
+        };
+        let source = flow.remote;
+        let flow = match flow.transport {
+            Transport::Udp => Flow { remote: reply_destination(&view, source), ..flow },
+            Transport::Tcp => flow,
+        };
+        match view.start_line() {
+            StartLine::Request { method: "REGISTER", .. } => {
+                self.admit(ctx, flow, &view, source);
+            }
+            StartLine::Request { .. } => {
+                let tag = to_tag(ctx.entropy);
+                if let Some(octets) = answer_other(&view, source, &tag, &CAPABILITIES) {
+                    ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
+                }
+            }
+            StartLine::Response { .. } => {} // we send no requests, so it answers none of ours
+        }
+    }
+
+    /// Handles the answer of the SIP database to a MAR or a SAR.
+    pub fn handle_answer(&self, ctx: &mut Context<'_>, reply: CxReply) {
+        let Some((_, impi)) = self.requests.remove(&reply.id.number) else {
+            return; // its time is over, or it was only a notice
+        };
+        self.settle_request(ctx, &impi, reply.id.number, reply.outcome);
+    }
+
+    /// Handles a timer that this role armed.
+    pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
+        match &timer.what {
+            TimerWhat::TransactionEnd(key) => self.transactions.end(*key),
+            TimerWhat::TransactionTrying(key) => self.transactions.send_trying(ctx, *key),
+            TimerWhat::RequestTimeout(number) => {
+                if let Some((_, impi)) = self.requests.remove(number) {
+                    self.settle_request(ctx, &impi, *number, Err(Undeliverable));
+                }
+            }
+            TimerWhat::ChallengeExpiry(impi) => self.expire_challenge(ctx, impi, timer.version),
+            TimerWhat::RegistrationExpiry(impi) => {
+                self.expire_registration(ctx, impi, timer.version);
+            }
+            TimerWhat::InboundLeaseEnd(_)
+            | TimerWhat::OutboundLeaseEnd(_)
+            | TimerWhat::UeRetransmit
+            | TimerWhat::UeGiveUp
+            | TimerWhat::UeRefresh => {}
+        }
+    }
+
+    /// Returns how many contacts `impi` has registered, for tests and the management interface.
+    pub fn contacts_of(&self, impi: &Impi) -> usize {
+        let user = self.users.get(impi);
+        user.and_then(|user| user.registration.as_ref().map(|it| it.contacts.len())).unwrap_or(0)
+    }
+
+    fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
+        let key = self.transactions.key_of(view);
+        let tag = to_tag(ctx.entropy);
+        let admission =
+            self.transactions.admit(ctx, key, flow, || ReplyHead::new(view, source, &tag));
+        let Admission::New = admission else { return };
+        let handled = if ctx.out.storage_available() {
+            RegisterRequest::from_view(view)
+                .map_err(RegisterError::Malformed)
+                .and_then(|request| self.handle_register(ctx, key, &request))
+        } else {
+            Err(RegisterError::Busy)
+        };
+        if let Err(error) = handled {
+            let step = Some(answer::CHALLENGE_STEP);
+            self.transactions.reply(ctx, key, CommitSeq::NOTHING, step, |head| error.render(head));
+        }
+    }
+
+    /// `MIG-15` (initial) or `MIG-23` (with an answer to a challenge): a new REGISTER.
+    fn handle_register(
+        &self,
+        ctx: &mut Context<'_>,
+        key: u128,
+        request: &RegisterRequest<'_>,
+    ) -> Result<(), RegisterError> {
+        let aor = self.address_of_record(request)?;
+        check_extensions(request)?;
+        RegistrationUpdate::check(request, &self.config)?;
+        let credentials = request.credentials_for(&self.config.realm);
+        let impi = match &credentials {
+            Some(credentials) => {
+                Impi::parse(&credentials.username).map_err(|_| RegisterError::Forbidden)?
+            }
+            None => private_identity_of(&aor)?,
+        };
+        self.count_new_user(ctx, &impi)?;
+        let result = {
+            let mut user = self.users.entry(impi.clone()).or_default();
+            match credentials.filter(|credentials| !credentials.nonce.is_empty()) {
+                Some(credentials) => {
+                    self.handle_answered(ctx, (&impi, &mut user), key, request, aor, &credentials)
+                }
+                None => self.begin_attempt(ctx, (&impi, &mut user), key, request, aor, false),
+            }
+        };
+        self.forget_if_idle(&impi);
+        result
+    }
+
+    fn address_of_record(&self, request: &RegisterRequest<'_>) -> Result<Impu, RegisterError> {
+        let request_uri =
+            Uri::parse(request.request_uri()).map_err(|_| RegisterError::MalformedRequestUri)?;
+        if !self.config.serves_host(request_uri.host) {
+            return Err(RegisterError::NotServed);
+        }
+        let aor = request.aor().map_err(|_| RegisterError::MalformedTo)?;
+        if self.config.serves_host(aor.host()) { Ok(aor) } else { Err(RegisterError::NotServed) }
+    }
+
+    /// Refuses an attempt of a user not seen yet when the table is full.
+    fn count_new_user(&self, ctx: &mut Context<'_>, impi: &Impi) -> Result<(), RegisterError> {
+        if self.users.contains_key(impi) {
+            return Ok(());
+        }
+        if self.users_count.load(Ordering::Relaxed) >= USERS_MAX as u64 {
+            ctx.out.note(Note::TableFull("users"));
+            return Err(RegisterError::Busy);
+        }
+        self.users_count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes the entry of a user that has neither an attempt nor a registration.
+    fn forget_if_idle(&self, impi: &Impi) {
+        if self.users.remove_if(impi, |_, user| user.is_idle()).is_some() {
+            self.users_count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn draw_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// The private identity of a REGISTER without Authorization (TS 24.229 clause 5.4.1.1): the public
+/// identity without its scheme.
+fn private_identity_of(aor: &Impu) -> Result<Impi, RegisterError> {
+    let (_, nai) = aor.as_str().split_once(':').ok_or(RegisterError::MalformedTo)?;
+    Impi::parse(nai).map_err(|_| RegisterError::Forbidden)
+}
+
+/// What a SIP core can do. REGISTER has no body that is looked at.
+const CAPABILITIES: Capabilities<'_> =
+    Capabilities { methods: &["REGISTER", "OPTIONS"], option_tags: &["path"], media_types: &[] };
+
+fn check_extensions(request: &RegisterRequest<'_>) -> Result<(), RegisterError> {
+    let unsupported: Vec<&str> = request
+        .requires()
+        .chain(request.proxy_requires())
+        .filter(|tag| !CAPABILITIES.option_tags.iter().any(|known| known.eq_ignore_ascii_case(tag)))
+        .collect();
+    if unsupported.is_empty() {
+        Ok(())
+    } else {
+        Err(RegisterError::UnsupportedExtensions(unsupported.join(", ")))
+    }
+}
+
+/// A To tag: 64 random bits (RFC 3261 clause 19.3 asks for 32).
+fn to_tag(entropy: &mut dyn Entropy) -> String {
+    format!("{:016x}", entropy.next_u64())
+}
+
+/// The timer of a Cx request.
+fn request_timer(number: u64) -> TimerKey {
+    TimerKey { role: Role::SipCore, what: TimerWhat::RequestTimeout(number), version: 0 }
+}

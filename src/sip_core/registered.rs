@@ -1,0 +1,374 @@
+//! From an answered challenge to a registration: steps 23 and 24 (TS 24.229 clause 5.4.1.2.2).
+
+use bytes::Bytes;
+
+use crate::{
+    aka::digest::{AkaVerified, Algorithm, DigestInput, Qop, QopInput, password, rspauth, verify},
+    diameter::cx::{self, ServerAssignmentType},
+    identity::{Impi, Impu, UserIdentity},
+    outbox::{Context, Note, Undeliverable},
+    sip::{
+        AuthenticationInfo,
+        auth_header::DigestCredentials,
+        register::RegisterRequest,
+        reply::{ReplyHead, reason_phrase},
+    },
+    store::{CommitSeq, Mutation, RecordKind},
+};
+
+use super::{
+    SipCore,
+    answer::{CONFIRM_STEP, RegisterError, refusal},
+    expiry,
+    registration::{Registration, RegistrationUpdate},
+    user::{Attempt, AttemptState, AwaitAssignment, Challenged, Origin, User},
+};
+
+impl SipCore {
+    /// `MIG-23` as the SIP core sees it: a REGISTER with a nonce.
+    pub(super) fn handle_answered(
+        &self,
+        ctx: &mut Context<'_>,
+        (impi, user): (&Impi, &mut User),
+        key: u128,
+        request: &RegisterRequest<'_>,
+        aor: Impu,
+        credentials: &DigestCredentials<'_>,
+    ) -> Result<(), RegisterError> {
+        let Some((origin, challenged)) =
+            user.take_challenged(request.call_id(), &credentials.nonce)
+        else {
+            // not live, or replayed: challenge again, and say that the nonce was at fault
+            return self.begin_attempt(ctx, (impi, user), key, request, aor, true);
+        };
+        if let Some(auts) = credentials.auts.as_deref() {
+            return self.resynchronize(
+                ctx,
+                (impi, user),
+                key,
+                (origin, challenged),
+                request.cseq(),
+                auts,
+            );
+        }
+        let verified = if origin.impu == aor {
+            self.verify(&origin, &challenged, request, credentials)
+        } else {
+            Err(RegisterError::Forbidden)
+        };
+        match verified {
+            Ok(proof) => {
+                let info =
+                    authentication_info(&origin, &challenged, credentials, &self.config.realm);
+                self.accept(ctx, (impi, user), key, request, (origin, info), proof)
+            }
+            Err(error) => {
+                ctx.out.note(Note::AuthenticationFailed);
+                self.report_failure(
+                    ctx,
+                    impi,
+                    origin.impu,
+                    ServerAssignmentType::AuthenticationFailure,
+                );
+                self.refuse(ctx, key, &error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks the response against XRES. An empty response means that the UE found MAC wrong.
+    fn verify(
+        &self,
+        origin: &Origin,
+        challenged: &Challenged,
+        request: &RegisterRequest<'_>,
+        credentials: &DigestCredentials<'_>,
+    ) -> Result<AkaVerified, RegisterError> {
+        let named = credentials.algorithm.map(Algorithm::parse);
+        if named.is_some_and(|named| named != Some(origin.algorithm)) {
+            return Err(RegisterError::Forbidden);
+        }
+        let input = digest_input(credentials, &self.config.realm, request.body())
+            .ok_or(RegisterError::Forbidden)?;
+        let response = &credentials.response;
+        verify(origin.algorithm, &input, &challenged.vector, response)
+            .map_err(|_| RegisterError::Forbidden)
+    }
+
+    /// Tells the SIP database of a verified request, where it has to know, and finishes it otherwise.
+    fn accept(
+        &self,
+        ctx: &mut Context<'_>,
+        (impi, user): (&Impi, &mut User),
+        key: u128,
+        request: &RegisterRequest<'_>,
+        (origin, authentication_info): (Origin, Option<String>),
+        proof: AkaVerified,
+    ) -> Result<(), RegisterError> {
+        let update = RegistrationUpdate::from_request(request, &self.config)?;
+        let Some(assignment) = assignment_for(user.registration.as_ref(), &update) else {
+            let outcome = Self::confirm(ctx, (impi, user), &origin.impu, update, None, proof);
+            self.conclude(ctx, key, authentication_info.as_deref(), outcome);
+            return Ok(());
+        };
+        let sar = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
+            impi: Some(impi.clone()),
+            impus: vec![origin.impu.clone()],
+            server_name: self.config.server_name.clone(),
+            assignment,
+            user_data_already_available: user.registration.is_some(),
+        });
+        let number = self.send_request(ctx, impi, CONFIRM_STEP, sar);
+        let state = AwaitAssignment {
+            request: number,
+            transaction: key,
+            update,
+            authentication_info,
+            proof,
+        };
+        user.attempts.push(Attempt { origin, state: AttemptState::AwaitAssignment(state) });
+        Ok(())
+    }
+
+    /// The SIP database has answered what one attempt of `impi` waits for, or its time is over.
+    pub(super) fn settle_request(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        number: u64,
+        outcome: Result<cx::Answer, Undeliverable>,
+    ) {
+        let Some(mut user) = self.users.get_mut(impi) else { return };
+        let Some(Attempt { origin, state }) = user.take_waiting(number) else { return };
+        match state {
+            AttemptState::AwaitVector(waiting) => {
+                self.handle_vector(ctx, (impi, &mut user), (origin, waiting), outcome);
+            }
+            AttemptState::AwaitAssignment(waiting) => {
+                self.handle_assignment(ctx, (impi, &mut user), (origin, waiting), outcome);
+            }
+            AttemptState::Challenged(_) => {} // waits for the UE; take_waiting never gives it
+        }
+        drop(user);
+        self.forget_if_idle(impi);
+    }
+
+    fn handle_assignment(
+        &self,
+        ctx: &mut Context<'_>,
+        (impi, user): (&Impi, &mut User),
+        (origin, waiting): (Origin, AwaitAssignment),
+        outcome: Result<cx::Answer, Undeliverable>,
+    ) {
+        let AwaitAssignment { transaction, update, authentication_info, proof, .. } = waiting;
+        let confirmed = match outcome {
+            Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
+                Self::confirm(ctx, (impi, user), &origin.impu, update, answer.user_data, proof)
+            }
+            Ok(cx::Answer::ServerAssignment(answer)) => Err(refusal(answer.result, false)),
+            Ok(cx::Answer::MultimediaAuth(_)) | Err(Undeliverable) => {
+                Err(RegisterError::HomeUnreachable)
+            }
+        };
+        self.conclude(ctx, transaction, authentication_info.as_deref(), confirmed);
+    }
+
+    /// `MIG-24`: changes the registration. Needs the proof that the UE answered its challenge.
+    fn confirm(
+        ctx: &mut Context<'_>,
+        (impi, user): (&Impi, &mut User),
+        impu: &Impu,
+        update: RegistrationUpdate,
+        user_data: Option<cx::UserData>,
+        _proof: AkaVerified,
+    ) -> Result<Confirmed, RegisterError> {
+        let was_registered = user.registration.is_some();
+        let changes = update.changes();
+        let paths = update.paths.clone();
+        let mut registration = user.registration.clone().unwrap_or_default();
+        registration.expire(ctx.now);
+        registration.apply(update, ctx.now)?;
+        match user_data {
+            Some(user_data) => registration.impus = user_data.impus,
+            None if registration.impus.is_empty() => registration.impus = vec![impu.clone()],
+            None => {}
+        }
+        let lines = registration.render_contacts(ctx.now);
+        let impus = registration.impus.clone();
+        if changes {
+            Self::store(ctx, (impi, user), registration);
+        }
+        if was_registered != user.registration.is_some() {
+            ctx.out.note(Note::Registered(user.registration.is_some()));
+        }
+        Ok(Confirmed { after: user.changed, lines, impus, paths })
+    }
+
+    /// Commits the registration, or its end when it has no contact left, and arms its expiry.
+    pub(super) fn store(
+        ctx: &mut Context<'_>,
+        (impi, user): (&Impi, &mut User),
+        registration: Registration,
+    ) {
+        if registration.contacts.is_empty() {
+            if user.registration.take().is_some() {
+                user.changed =
+                    ctx.out.commit(vec![Mutation::delete(RecordKind::Registration, impi.as_str())]);
+                ctx.out.arm(ctx.now + expiry::GONE_KEPT, expiry::timer(impi.clone(), user.changed));
+            }
+            return;
+        }
+        let record = Mutation::put(RecordKind::Registration, impi.as_str(), &registration);
+        user.changed = ctx.out.commit(vec![record]);
+        ctx.out.arm(registration.next_expiry(), expiry::timer(impi.clone(), user.changed));
+        user.registration = Some(registration);
+    }
+
+    /// Answers the UE: 200 after the registration is durable, or why not.
+    fn conclude(
+        &self,
+        ctx: &mut Context<'_>,
+        key: u128,
+        authentication_info: Option<&str>,
+        outcome: Result<Confirmed, RegisterError>,
+    ) {
+        let confirmed = match outcome {
+            Ok(confirmed) => confirmed,
+            Err(error) => return self.refuse(ctx, key, &error),
+        };
+        let service_route = format_args!("<{}>", self.config.service_route).to_string();
+        let render = |head: &ReplyHead| -> Bytes {
+            let mut reply = head.reply(200, reason_phrase(200));
+            for path in &confirmed.paths {
+                reply = reply.header("Path", path);
+            }
+            for line in &confirmed.lines {
+                reply = reply.header("Contact", line);
+            }
+            if !confirmed.lines.is_empty() {
+                reply = reply.header("Service-Route", &service_route);
+                reply = reply.header("P-Associated-URI", associated_uris(&confirmed.impus));
+            }
+            if let Some(info) = authentication_info {
+                reply = reply.header("Authentication-Info", info);
+            }
+            reply.finish()
+        };
+        self.transactions.reply(ctx, key, confirmed.after, Some(CONFIRM_STEP), render);
+    }
+
+    fn refuse(&self, ctx: &mut Context<'_>, key: u128, error: &RegisterError) {
+        let render = |head: &ReplyHead| error.render(head);
+        self.transactions.reply(ctx, key, CommitSeq::NOTHING, Some(CONFIRM_STEP), render);
+    }
+
+    /// Tells the SIP database that an attempt ended without success; its answer changes nothing.
+    pub(super) fn report_failure(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        impu: Impu,
+        assignment: ServerAssignmentType,
+    ) {
+        let identity = UserIdentity { impi: impi.clone(), impu };
+        self.notify_database(ctx, CommitSeq::NOTHING, identity, assignment);
+    }
+
+    /// Tells the SIP database of a change that no UE waits for, once it is durable.
+    pub(super) fn notify_database(
+        &self,
+        ctx: &mut Context<'_>,
+        after: CommitSeq,
+        identity: UserIdentity,
+        assignment: ServerAssignmentType,
+    ) {
+        let request = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
+            impi: Some(identity.impi),
+            impus: vec![identity.impu],
+            server_name: self.config.server_name.clone(),
+            assignment,
+            user_data_already_available: true,
+        });
+        Self::send_cx(ctx, self.draw_number(), after, CONFIRM_STEP, request);
+    }
+}
+
+/// What a 200 tells.
+struct Confirmed {
+    /// The commit of the registration told of.
+    after: CommitSeq,
+    /// One Contact value for each contact.
+    lines: Vec<String>,
+    impus: Vec<Impu>,
+    /// The Path of the request, echoed (RFC 3327 clause 5.3).
+    paths: Vec<String>,
+}
+
+/// What the SIP database has to be told before the answer; `None` if nothing changes for it.
+fn assignment_for(
+    current: Option<&Registration>,
+    update: &RegistrationUpdate,
+) -> Option<ServerAssignmentType> {
+    match (current, update.adds(), update.changes()) {
+        (None, true, _) => Some(ServerAssignmentType::Registration),
+        (Some(_), true, _) => Some(ServerAssignmentType::ReRegistration),
+        (Some(current), false, true) if update.removes_all_of(current) => {
+            Some(ServerAssignmentType::UserDeregistration)
+        }
+        (_, false, _) => None,
+    }
+}
+
+/// The digest input of `credentials`, or `None` when qop, nc and cnonce don't fit together.
+fn digest_input<'a>(
+    credentials: &'a DigestCredentials<'_>,
+    realm: &'a str,
+    body: &'a [u8],
+) -> Option<DigestInput<'a>> {
+    let qop = match credentials.qop {
+        None => None,
+        Some(named) => Some(QopInput {
+            qop: Qop::parse(named)?,
+            nc: credentials.nc?,
+            cnonce: credentials.cnonce.as_deref()?,
+        }),
+    };
+    Some(DigestInput {
+        username: &credentials.username,
+        realm,
+        method: "REGISTER",
+        uri: &credentials.uri,
+        nonce: &credentials.nonce,
+        qop,
+        body,
+    })
+}
+
+/// The Authentication-Info of a 200: proof that this side knows RES as well (RFC 3310 clause 3.5).
+/// Without qop there is no cnonce to prove anything about, and none is sent.
+fn authentication_info(
+    origin: &Origin,
+    challenged: &Challenged,
+    credentials: &DigestCredentials<'_>,
+    realm: &str,
+) -> Option<String> {
+    let input = digest_input(credentials, realm, &[])?;
+    let qop = input.qop.as_ref()?;
+    let vector = &challenged.vector;
+    let secret =
+        password(origin.algorithm, vector.xres.expose(), vector.ck.expose(), vector.ik.expose());
+    let proof = rspauth(origin.algorithm, &input, secret.expose());
+    let info = AuthenticationInfo {
+        nextnonce: None,
+        qop: Some(qop.qop.as_str()),
+        rspauth: Some(proof.as_str().into()),
+        cnonce: Some(qop.cnonce.into()),
+        nc: Some(qop.nc),
+    };
+    Some(info.to_string())
+}
+
+fn associated_uris(impus: &[Impu]) -> String {
+    let uris: Vec<String> = impus.iter().map(|impu| format!("<{}>", impu.as_str())).collect();
+    uris.join(", ")
+}

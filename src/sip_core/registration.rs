@@ -1,0 +1,280 @@
+//! A registration and how a REGISTER changes it (RFC 3261 clause 10.3). Pure.
+
+use std::time::Duration;
+
+use crate::{
+    identity::Impu,
+    sip::{
+        name_addr::{Contact, Contacts},
+        register::RegisterRequest,
+        uri::{Uri, equivalent},
+    },
+    time::Timestamp,
+};
+
+use super::{Config, answer::RegisterError};
+
+/// Most contacts of one user, and most contacts in one REGISTER.
+pub const CONTACTS_MAX: usize = 10;
+
+/// A registration period below this may be refused as too brief, seconds (RFC 3261 clause 10.3).
+const BRIEF: u32 = 3_600;
+
+/// Who is registered, and where. The durable record of the SIP core.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Registration {
+    /// The implicit registration set, the default public identity first.
+    pub impus: Vec<Impu>,
+    /// At least one while the registration lasts, at most [`CONTACTS_MAX`].
+    pub contacts: Vec<ContactBinding>,
+}
+
+/// One contact.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct ContactBinding {
+    /// The contact URI as given, without angle brackets.
+    pub uri: String,
+    /// The contact parameters as given, without `expires`, each with its leading semicolon.
+    pub parameters: String,
+    /// The Path of the REGISTER that made it, topmost first.
+    pub paths: Vec<String>,
+    /// The Call-ID of the last REGISTER for it.
+    pub call_id: String,
+    /// The CSeq of the last REGISTER for it.
+    pub cseq: u32,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// What one REGISTER wants, owned, so that it can wait for the SIP database.
+#[derive(Clone, Debug)]
+pub(super) struct RegistrationUpdate {
+    call_id: String,
+    cseq: u32,
+    pub(super) paths: Vec<String>,
+    operation: Operation,
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    /// No Contact: asks what is registered.
+    Fetch,
+    /// `Contact: *`, `Expires: 0`.
+    RemoveAll,
+    /// Each contact with its period, zero to remove it.
+    Change(Vec<ContactChange>),
+}
+
+#[derive(Clone, Debug)]
+struct ContactChange {
+    uri: String,
+    parameters: String,
+    period: Duration,
+}
+
+impl RegistrationUpdate {
+    /// Checks what can be checked before a vector is spent on the request.
+    ///
+    /// # Errors
+    ///
+    /// Why the request would be refused.
+    pub(super) fn check(
+        request: &RegisterRequest<'_>,
+        config: &Config,
+    ) -> Result<(), RegisterError> {
+        match request.contacts() {
+            Contacts::None | Contacts::Wildcard => Ok(()),
+            Contacts::List(contacts) => {
+                for (count, contact) in contacts.iter().enumerate() {
+                    if count >= CONTACTS_MAX {
+                        return Err(RegisterError::TooManyContacts);
+                    }
+                    period_of(&contact, request, config)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes what the request wants.
+    ///
+    /// # Errors
+    ///
+    /// As [`RegistrationUpdate::check`].
+    pub(super) fn from_request(
+        request: &RegisterRequest<'_>,
+        config: &Config,
+    ) -> Result<Self, RegisterError> {
+        Self::check(request, config)?;
+        let operation = match request.contacts() {
+            Contacts::None => Operation::Fetch,
+            Contacts::Wildcard => Operation::RemoveAll,
+            Contacts::List(contacts) => {
+                let change = |contact: Contact<'_>| {
+                    Ok::<_, RegisterError>(ContactChange {
+                        uri: contact.uri.to_owned(),
+                        parameters: parameters_of(&contact),
+                        period: Duration::from_secs(period_of(&contact, request, config)?.into()),
+                    })
+                };
+                Operation::Change(
+                    contacts.iter().map(change).collect::<Result<_, RegisterError>>()?,
+                )
+            }
+        };
+        let paths = request.paths().map(str::to_owned).collect();
+        Ok(Self { call_id: request.call_id().to_owned(), cseq: request.cseq(), paths, operation })
+    }
+
+    /// Whether it adds or refreshes a contact.
+    pub(super) fn adds(&self) -> bool {
+        matches!(&self.operation, Operation::Change(changes) if changes.iter().any(|change| !change.period.is_zero()))
+    }
+
+    /// Whether it is more than a question.
+    pub(super) fn changes(&self) -> bool {
+        !matches!(self.operation, Operation::Fetch)
+    }
+
+    /// Whether nothing of `registration` would be left.
+    pub(super) fn removes_all_of(&self, registration: &Registration) -> bool {
+        match &self.operation {
+            Operation::Fetch => false,
+            Operation::RemoveAll => true,
+            Operation::Change(changes) => registration.contacts.iter().all(|contact| {
+                changes
+                    .iter()
+                    .any(|change| change.period.is_zero() && same_uri(&change.uri, &contact.uri))
+            }),
+        }
+    }
+}
+
+impl Registration {
+    /// When the first contact ends.
+    pub fn next_expiry(&self) -> Timestamp {
+        self.contacts.iter().map(|contact| contact.expires_at).min().unwrap_or_default()
+    }
+
+    /// Removes the contacts whose time is over.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        self.contacts.retain(|contact| contact.expires_at > now);
+    }
+
+    /// Applies `update`, all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::OutOfOrder`] or [`RegisterError::TooManyContacts`]; nothing has changed then.
+    pub(super) fn apply(
+        &mut self,
+        update: RegistrationUpdate,
+        now: Timestamp,
+    ) -> Result<(), RegisterError> {
+        let mut contacts = self.contacts.clone();
+        match update.operation {
+            Operation::Fetch => {}
+            Operation::RemoveAll => {
+                for contact in &contacts {
+                    contact.check_order(&update.call_id, update.cseq)?;
+                }
+                contacts.clear();
+            }
+            Operation::Change(changes) => {
+                for change in changes {
+                    let same = |contact: &&ContactBinding| same_uri(&contact.uri, &change.uri);
+                    if let Some(existing) = self.contacts.iter().find(same) {
+                        existing.check_order(&update.call_id, update.cseq)?;
+                    }
+                    contacts.retain(|contact| !same(&contact));
+                    if change.period.is_zero() {
+                        continue;
+                    }
+                    contacts.push(ContactBinding {
+                        uri: change.uri,
+                        parameters: change.parameters,
+                        paths: update.paths.clone(),
+                        call_id: update.call_id.clone(),
+                        cseq: update.cseq,
+                        expires_at: now + change.period,
+                    });
+                }
+            }
+        }
+        if contacts.len() > CONTACTS_MAX {
+            return Err(RegisterError::TooManyContacts);
+        }
+        self.contacts = contacts;
+        Ok(())
+    }
+
+    /// One Contact value for each contact, with the seconds it has left.
+    pub(super) fn render_contacts(&self, now: Timestamp) -> Vec<String> {
+        let render = |contact: &ContactBinding| {
+            let left = contact.expires_at.since(now).as_micros().div_ceil(1_000_000);
+            format!("<{}>{};expires={left}", contact.uri, contact.parameters)
+        };
+        self.contacts.iter().map(render).collect()
+    }
+}
+
+impl ContactBinding {
+    /// The same Call-ID needs a higher CSeq (RFC 3261 clause 10.3 step 7).
+    fn check_order(&self, call_id: &str, cseq: u32) -> Result<(), RegisterError> {
+        if self.call_id == call_id && self.cseq >= cseq {
+            Err(RegisterError::OutOfOrder)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The period granted to a contact, seconds: its own wish, else the request's, else the default.
+fn period_of(
+    contact: &Contact<'_>,
+    request: &RegisterRequest<'_>,
+    config: &Config,
+) -> Result<u32, RegisterError> {
+    let wish = contact.expires.or_else(|| request.expires()).unwrap_or(config.expires_default);
+    if wish > 0 && wish < BRIEF && wish < config.expires_min {
+        return Err(RegisterError::IntervalTooBrief(config.expires_min));
+    }
+    Ok(wish.min(config.expires_max))
+}
+
+/// The contact's parameters without `expires`, which the registrar states anew.
+fn parameters_of(contact: &Contact<'_>) -> String {
+    let mut kept = String::with_capacity(contact.params.len());
+    let mut rest = contact.params;
+    while let Some(parameter) = next_parameter(&mut rest) {
+        let name = parameter.split('=').next().unwrap_or_default().trim();
+        if !name.is_empty() && !name.eq_ignore_ascii_case("expires") {
+            kept.push(';');
+            kept.push_str(parameter.trim());
+        }
+    }
+    kept
+}
+
+/// Takes the next parameter off `rest`; semicolons in quoted strings do not separate.
+fn next_parameter<'a>(rest: &mut &'a str) -> Option<&'a str> {
+    let text = rest.trim_start().strip_prefix(';')?;
+    let (mut quoted, mut escaped) = (false, false);
+    let end = text.bytes().position(|octet| {
+        let ends = octet == b';' && !quoted;
+        quoted ^= octet == b'"' && !escaped;
+        escaped = octet == b'\\' && !escaped;
+        ends
+    });
+    let (parameter, after) = text.split_at(end.unwrap_or(text.len()));
+    *rest = after;
+    Some(parameter)
+}
+
+/// URI comparison by RFC 3261 clause 19.1.4; URIs of other schemes compare as text.
+fn same_uri(one: &str, other: &str) -> bool {
+    match (Uri::parse(one), Uri::parse(other)) {
+        (Ok(one), Ok(other)) => equivalent(&one, &other),
+        _ => one == other,
+    }
+}

@@ -1,0 +1,151 @@
+//! What the SIP core holds about one user: attempts to register, and the registration.
+
+use crate::{
+    aka::{
+        AuthVector,
+        digest::{AkaVerified, Algorithm},
+    },
+    identity::Impu,
+    store::CommitSeq,
+};
+
+use super::registration::{Registration, RegistrationUpdate};
+
+/// Most attempts of one user at a time. The oldest challenge gives way to a new attempt, so that
+/// nobody can lock a user out with challenges that are never answered.
+pub const ATTEMPTS_MAX: usize = 4;
+
+/// Most requests that wait for one vector: an initial REGISTER repeated on other transports.
+pub(super) const WAITERS_MAX: usize = 8;
+
+/// A user, by private identity.
+#[derive(Debug, Default)]
+pub(super) struct User {
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) registration: Option<Registration>,
+    /// The commit of the last change of the registration, its deletion included.
+    pub(super) changed: CommitSeq,
+}
+
+/// One attempt to register.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) origin: Origin,
+    pub(super) state: AttemptState,
+}
+
+/// What an attempt keeps through all its states: the REGISTER that began it.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) call_id: Box<str>,
+    pub(super) cseq: u32,
+    pub(super) impu: Impu,
+    pub(super) algorithm: Algorithm,
+    /// How often the UE has sent AUTS in this attempt.
+    pub(super) resyncs: u8,
+    /// Whether the UE answered with a nonce that is not live: the challenge says `stale=true`.
+    pub(super) stale: bool,
+}
+
+/// Where an attempt stands.
+#[derive(Debug)]
+pub(super) enum AttemptState {
+    /// After `MIG-16`: the SIP database was asked for a vector.
+    AwaitVector(AwaitVector),
+    /// After `MIG-22`: the UE was challenged.
+    Challenged(Challenged),
+    /// After `MIG-23`: the response was right, and the SIP database was told.
+    AwaitAssignment(AwaitAssignment),
+}
+
+/// The SIP database was asked for a vector.
+#[derive(Debug)]
+pub(super) struct AwaitVector {
+    /// The number of the Cx request.
+    pub(super) request: u64,
+    /// The transactions that get the challenge.
+    pub(super) waiters: Vec<u128>,
+    /// Whether the request carried AUTS.
+    pub(super) resync: bool,
+}
+
+/// The UE was challenged.
+#[derive(Debug)]
+pub(super) struct Challenged {
+    pub(super) vector: AuthVector,
+    /// The nonce as sent.
+    pub(super) nonce: String,
+    /// Draws the line between this challenge's expiry and that of an earlier one.
+    pub(super) number: u64,
+}
+
+/// The response was right; the SIP database was told.
+#[derive(Debug)]
+pub(super) struct AwaitAssignment {
+    /// The number of the Cx request.
+    pub(super) request: u64,
+    /// The transaction that gets the 200.
+    pub(super) transaction: u128,
+    /// What to do once the SIP database agrees.
+    pub(super) update: RegistrationUpdate,
+    /// The Authentication-Info of the 200: proof that this side knows RES too.
+    pub(super) authentication_info: Option<String>,
+    /// That the UE answered its challenge.
+    pub(super) proof: AkaVerified,
+}
+
+impl User {
+    pub(super) fn is_idle(&self) -> bool {
+        self.attempts.is_empty()
+            && self.registration.is_none()
+            && self.changed == CommitSeq::NOTHING
+    }
+
+    /// The attempt that a repeated initial REGISTER belongs to.
+    pub(super) fn attempt_of(&mut self, call_id: &str, cseq: u32) -> Option<&mut Attempt> {
+        self.attempts
+            .iter_mut()
+            .find(|attempt| *attempt.origin.call_id == *call_id && attempt.origin.cseq == cseq)
+    }
+
+    /// Takes out the attempt whose challenge the UE answers.
+    pub(super) fn take_challenged(
+        &mut self,
+        call_id: &str,
+        nonce: &str,
+    ) -> Option<(Origin, Challenged)> {
+        let at = self.attempts.iter().position(|attempt| {
+            *attempt.origin.call_id == *call_id
+                && matches!(&attempt.state, AttemptState::Challenged(challenged) if challenged.nonce == nonce)
+        })?;
+        let Attempt { origin, state } = self.attempts.remove(at);
+        match state {
+            AttemptState::Challenged(challenged) => Some((origin, challenged)),
+            AttemptState::AwaitVector(_) | AttemptState::AwaitAssignment(_) => None,
+        }
+    }
+
+    /// Takes out the attempt that waits for the Cx request `number`.
+    pub(super) fn take_waiting(&mut self, number: u64) -> Option<Attempt> {
+        let at = self.attempts.iter().position(|attempt| match &attempt.state {
+            AttemptState::AwaitVector(state) => state.request == number,
+            AttemptState::AwaitAssignment(state) => state.request == number,
+            AttemptState::Challenged(_) => false,
+        })?;
+        Some(self.attempts.remove(at))
+    }
+
+    /// Makes room for one more attempt: an earlier challenge of the same Call-ID is superseded,
+    /// otherwise the oldest challenge gives way. Returns whether there is room.
+    pub(super) fn make_room(&mut self, call_id: &str) -> bool {
+        let challenged = |attempt: &Attempt| matches!(attempt.state, AttemptState::Challenged(_));
+        self.attempts
+            .retain(|attempt| !(challenged(attempt) && *attempt.origin.call_id == *call_id));
+        if self.attempts.len() >= ATTEMPTS_MAX
+            && let Some(at) = self.attempts.iter().position(challenged)
+        {
+            self.attempts.remove(at);
+        }
+        self.attempts.len() < ATTEMPTS_MAX
+    }
+}

@@ -1,0 +1,396 @@
+//! The signalling user agent: registers, refreshes and de-registers one pair of identities.
+//!
+//! Sans-I/O: SIP octets in, effects out. Every refresh is challenged afresh as long as the path is
+//! unprotected, so a refresh is a registration with the same Call-ID (TS 24.229 clause 5.1.1.4).
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    aka::digest::{
+        Algorithm, DigestInput, Qop, QopInput, decode_nonce, encode_auts, password, response,
+        rspauth,
+    },
+    entropy::Entropy,
+    identity::UserIdentity,
+    outbox::{Context, Flow, Role, TimerKey, TimerWhat, Transport},
+    sip::{
+        Framing,
+        auth_header::{DigestChallenge, DigestCredentials},
+        request::{ContactToSend, RegisterBuilder},
+        response::ResponseView,
+        uri::{Uri, equivalent},
+    },
+    step::Step,
+    time::Timestamp,
+};
+
+use super::{
+    isim::{Isim, Refusal},
+    transaction::{ClientTransaction, timer},
+};
+
+/// A UE answers at most this many challenges in one registration (TS 24.229 clause 5.1.1.5.3 allows
+/// two that it finds invalid; one more is the regular one).
+const CHALLENGES_MAX: u8 = 3;
+
+/// The nonce count: each challenge is answered once.
+const FIRST_USE: &str = "00000001";
+
+/// What the user agent is told before it registers.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The pair to register with: in a partner system the inbound migration identities.
+    pub identity: UserIdentity,
+    /// The home network domain of the system to register in: Request-URI and initial realm.
+    pub domain: String,
+    /// The path to the SIP core: our address, its address, over what.
+    pub flow: Flow,
+    /// The registration period to ask for, seconds.
+    pub expires: u32,
+    /// The algorithm to ask for; without one the SIP core chooses.
+    pub algorithm: Option<Algorithm>,
+    /// Path values to send, as if through a P-CSCF.
+    pub paths: Vec<String>,
+}
+
+/// Where the user agent stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    /// Not registered, nothing under way.
+    Idle,
+    /// A REGISTER is under way.
+    Busy,
+    /// Registered (`MIG-25`).
+    Registered(Registered),
+    /// The last attempt failed.
+    Failed(Failure),
+}
+
+/// What the SIP core granted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Registered {
+    /// When it ends, unless refreshed.
+    pub expires_at: Timestamp,
+    /// The URIs that later requests go through.
+    pub service_route: Vec<String>,
+    /// The public identities that were registered together.
+    pub associated_uris: Vec<String>,
+    /// Whether the SIP core proved that it knows RES (Authentication-Info).
+    pub mutual: bool,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// The SIP core refused with this status.
+    Refused(u16),
+    /// The SIP core or what is behind it is unavailable: try again after this many seconds.
+    Unavailable {
+        /// The status.
+        status: u16,
+        /// Retry-After, seconds; zero if it gave none.
+        retry_after: u32,
+    },
+    /// The challenge did not come from the home: MAC-A is wrong.
+    NetworkNotAuthentic,
+    /// No answer within Timer F.
+    Timeout,
+}
+
+/// One UE's user agent.
+#[derive(Debug)]
+pub struct UserAgent {
+    config: Config,
+    isim: Isim,
+    call_id: String,
+    from_tag: String,
+    cseq: u32,
+    numbers: u64,
+    state: State,
+    attempt: Attempt,
+    transaction: Option<ClientTransaction>,
+}
+
+/// What one registration, refresh or de-registration has seen so far.
+#[derive(Debug, Default)]
+struct Attempt {
+    expires: u32,
+    challenges: u8,
+    /// The ISIM found MAC wrong; the answer tells the SIP core, whose refusal is expected.
+    mac_failure: bool,
+    /// The Authentication-Info that would prove the SIP core's knowledge of RES.
+    expected_rspauth: Option<String>,
+}
+
+impl UserAgent {
+    /// Creates a user agent that has sent nothing yet.
+    pub fn new(config: Config, isim: Isim, entropy: &mut dyn Entropy) -> Self {
+        Self {
+            call_id: format!("{:016x}{:016x}", entropy.next_u64(), entropy.next_u64()),
+            from_tag: format!("{:016x}", entropy.next_u64()),
+            config,
+            isim,
+            cseq: 0,
+            numbers: 0,
+            state: State::Idle,
+            attempt: Attempt::default(),
+            transaction: None,
+        }
+    }
+
+    /// Where it stands.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Moves to another path to the SIP core: a new address after a restart or a reconnection.
+    pub const fn set_flow(&mut self, flow: Flow) {
+        self.config.flow = flow;
+    }
+
+    /// `MIG-15`: registers, or refreshes the registration.
+    pub fn register(&mut self, ctx: &mut Context<'_>) {
+        self.begin(ctx, self.config.expires);
+    }
+
+    /// De-registers its contact.
+    pub fn deregister(&mut self, ctx: &mut Context<'_>) {
+        self.begin(ctx, 0);
+    }
+
+    fn begin(&mut self, ctx: &mut Context<'_>, expires: u32) {
+        self.attempt = Attempt { expires, ..Attempt::default() };
+        self.state = State::Busy;
+        let initial = DigestCredentials {
+            username: self.config.identity.impi.as_str().to_owned().into(),
+            realm: self.config.domain.clone().into(),
+            uri: self.digest_uri().into(),
+            algorithm: self.config.algorithm.map(Algorithm::as_str),
+            ..DigestCredentials::default()
+        };
+        self.send_register(ctx, initial, Step::mig(15));
+    }
+
+    /// Handles one framed SIP message.
+    pub fn handle_sip(&mut self, ctx: &mut Context<'_>, octets: &[u8]) {
+        let framing = match self.config.flow.transport {
+            Transport::Udp => Framing::Datagram,
+            Transport::Tcp => Framing::Stream,
+        };
+        let Ok(answer) = ResponseView::parse(octets, framing) else { return };
+        let Some(transaction) = &mut self.transaction else { return };
+        if answer.top_via_branch() != Some(transaction.branch.as_str())
+            || answer.cseq() != transaction.cseq
+        {
+            return; // a repeat of an answer to an earlier request
+        }
+        if answer.status() < 200 {
+            return transaction.slow_down();
+        }
+        self.transaction = None;
+        match answer.status() {
+            401 => self.handle_challenge(ctx, &answer),
+            200..=299 => self.registered(ctx, &answer),
+            423 => self.ask_for_longer(ctx, &answer),
+            status @ (480 | 500 | 503 | 504) => {
+                let retry_after = answer.retry_after().unwrap_or(0);
+                self.state = State::Failed(Failure::Unavailable { status, retry_after });
+            }
+            _ if self.attempt.mac_failure => {
+                self.state = State::Failed(Failure::NetworkNotAuthentic);
+            }
+            status => self.state = State::Failed(Failure::Refused(status)),
+        }
+    }
+
+    /// Handles a timer that it armed.
+    pub fn handle_timer(&mut self, ctx: &mut Context<'_>, timer: &TimerKey) {
+        let current = self.transaction.as_mut().filter(|it| it.number == timer.version);
+        match (&timer.what, current) {
+            (TimerWhat::UeRetransmit, Some(transaction)) => transaction.retransmit(ctx),
+            (TimerWhat::UeGiveUp, Some(_)) => {
+                self.transaction = None;
+                self.state = State::Failed(Failure::Timeout);
+            }
+            (TimerWhat::UeRefresh, _) if timer.version == self.numbers => self.register(ctx),
+            _ => {}
+        }
+    }
+
+    /// A 401: answers it with the ISIM, or gives up after too many.
+    fn handle_challenge(&mut self, ctx: &mut Context<'_>, answer: &ResponseView<'_>) {
+        self.attempt.challenges += 1;
+        let challenge = answer.challenges().find_map(|challenge| {
+            let algorithm = Algorithm::parse(challenge.algorithm.as_deref()?)?;
+            let (rand, autn) = decode_nonce(&challenge.nonce)?;
+            Some((challenge, algorithm, rand, autn))
+        });
+        let Some((challenge, algorithm, rand, autn)) = challenge else {
+            self.state = State::Failed(Failure::Refused(401));
+            return;
+        };
+        if self.attempt.challenges > CHALLENGES_MAX || self.attempt.mac_failure {
+            self.state = State::Failed(Failure::Refused(401));
+            return;
+        }
+        let credentials = self.answer_challenge(ctx.entropy, &challenge, algorithm, (rand, autn));
+        self.send_register(ctx, credentials, Step::mig(23));
+    }
+
+    /// `MIG-23`: computes the response with the key of the home ISIM, over the identity and realm of
+    /// the system it registers in. MAC wrong: neither response nor `auts`. SQN out of range: `auts`.
+    fn answer_challenge(
+        &mut self,
+        entropy: &mut dyn Entropy,
+        challenge: &DigestChallenge<'_>,
+        algorithm: Algorithm,
+        (rand, autn): (crate::aka::Rand, crate::aka::Autn),
+    ) -> DigestCredentials<'static> {
+        let (secret, auts) = match self.isim.authenticate(&rand, &autn) {
+            Ok(answer) => {
+                let secret = password(
+                    algorithm,
+                    answer.res.expose(),
+                    answer.ck.expose(),
+                    answer.ik.expose(),
+                );
+                (Some(secret), None)
+            }
+            Err(Refusal::SynchronizationFailure(auts)) => {
+                (Some(crate::secret::SecretBytes::default()), Some(encode_auts(&auts)))
+            }
+            Err(Refusal::MacFailure) => (None, None),
+        };
+        self.attempt.mac_failure = secret.is_none();
+        let cnonce = format!("{:016x}", entropy.next_u64());
+        let qop = challenge.offers_qop("auth").then_some(QopInput {
+            qop: Qop::Auth,
+            nc: FIRST_USE,
+            cnonce: &cnonce,
+        });
+        let uri = self.digest_uri();
+        let input = DigestInput {
+            username: self.config.identity.impi.as_str(),
+            realm: &challenge.realm,
+            method: "REGISTER",
+            uri: &uri,
+            nonce: &challenge.nonce,
+            qop,
+            body: &[],
+        };
+        let answered = secret.as_ref().map(|secret| response(algorithm, &input, secret.expose()));
+        if auts.is_none() {
+            let proof = secret.as_ref().map(|secret| rspauth(algorithm, &input, secret.expose()));
+            self.attempt.expected_rspauth = proof.map(|proof| proof.as_str().to_owned());
+        }
+        let with_qop = input.qop.is_some() && answered.is_some();
+        DigestCredentials {
+            username: input.username.to_owned().into(),
+            realm: input.realm.to_owned().into(),
+            nonce: input.nonce.to_owned().into(),
+            response: answered.map(|it| it.as_str().to_owned()).unwrap_or_default().into(),
+            algorithm: Some(algorithm.as_str()),
+            qop: with_qop.then_some(Qop::Auth.as_str()),
+            nc: with_qop.then_some(FIRST_USE),
+            cnonce: with_qop.then(|| cnonce.clone().into()),
+            auts: auts.map(Into::into),
+            uri: uri.into(),
+            opaque: challenge.opaque.as_ref().map(|opaque| opaque.clone().into_owned().into()),
+        }
+    }
+
+    /// `MIG-25`: the SIP core confirmed; registered, or no longer.
+    fn registered(&mut self, ctx: &mut Context<'_>, answer: &ResponseView<'_>) {
+        let mine = self.contact_uri();
+        let is_mine =
+            |uri: &str| Some(equivalent(&Uri::parse(uri).ok()?, &Uri::parse(&mine).ok()?));
+        let granted = answer.contacts().find(|contact| is_mine(contact.uri) == Some(true));
+        let period = granted.and_then(|contact| contact.expires).unwrap_or(0);
+        if self.attempt.expires == 0 || period == 0 {
+            self.state = State::Idle;
+            return;
+        }
+        ctx.out.step(Step::mig(25), Role::Ue, "registered");
+        let rspauth = answer.authentication_info().and_then(|info| info.rspauth);
+        let mutual =
+            rspauth.is_some() && rspauth.as_deref() == self.attempt.expected_rspauth.as_deref();
+        self.state = State::Registered(Registered {
+            expires_at: ctx.now + Duration::from_secs(period.into()),
+            service_route: answer.service_route().map(str::to_owned).collect(),
+            associated_uris: answer.associated_uris().map(str::to_owned).collect(),
+            mutual,
+        });
+        ctx.out.arm(ctx.now + refresh_after(period), timer(TimerWhat::UeRefresh, self.numbers));
+    }
+
+    /// A 423: asks once more, for the period that the SIP core wants at least.
+    fn ask_for_longer(&mut self, ctx: &mut Context<'_>, answer: &ResponseView<'_>) {
+        match answer.min_expires() {
+            Some(min) if min > self.attempt.expires => self.begin(ctx, min),
+            _ => self.state = State::Failed(Failure::Refused(423)),
+        }
+    }
+
+    fn send_register(
+        &mut self,
+        ctx: &mut Context<'_>,
+        credentials: DigestCredentials<'static>,
+        step: Step,
+    ) {
+        self.cseq += 1;
+        self.numbers += 1;
+        let branch = format!("z9hG4bK{:016x}", ctx.entropy.next_u64());
+        let octets = self.build(&branch, credentials);
+        let identity = (self.numbers, branch, self.cseq);
+        self.transaction =
+            Some(ClientTransaction::start(ctx, identity, octets, self.config.flow, step));
+    }
+
+    fn build(&self, branch: &str, credentials: DigestCredentials<'_>) -> Bytes {
+        let path: Vec<&str> = self.config.paths.iter().map(String::as_str).collect();
+        RegisterBuilder {
+            request_uri: &self.digest_uri(),
+            transport: match self.config.flow.transport {
+                Transport::Udp => "UDP",
+                Transport::Tcp => "TCP",
+            },
+            sent_by: &self.config.flow.local.to_string(),
+            branch,
+            aor: self.config.identity.impu.as_str(),
+            from_tag: &self.from_tag,
+            call_id: &self.call_id,
+            cseq: self.cseq,
+            contact: ContactToSend::Uri { uri: &self.contact_uri(), expires: None, params: "" },
+            expires: Some(self.attempt.expires),
+            supported: "path",
+            path: &path,
+            credentials: Some(credentials),
+            extra: &[],
+            body: &[],
+        }
+        .build()
+    }
+
+    fn digest_uri(&self) -> String {
+        format!("sip:{}", self.config.domain)
+    }
+
+    fn contact_uri(&self) -> String {
+        contact_uri(self.config.flow.local, self.config.flow.transport)
+    }
+}
+
+fn contact_uri(local: SocketAddr, transport: Transport) -> String {
+    match transport {
+        Transport::Udp => format!("sip:{local}"),
+        Transport::Tcp => format!("sip:{local};transport=tcp"),
+    }
+}
+
+/// When to refresh: 600 s before the end of a period over 1,200 s, else at half of it
+/// (TS 24.229 clause 5.1.1.4.1).
+fn refresh_after(period: u32) -> Duration {
+    Duration::from_secs(u64::from(if period > 1_200 { period - 600 } else { period / 2 }))
+}

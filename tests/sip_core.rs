@@ -1,0 +1,815 @@
+//! The SIP core alone: SIP text in, a scripted SIP database, SIP text out.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::Seeded;
+use migcore::{
+    aka::{
+        Auts, Milenage, Sqn,
+        digest::{
+            Algorithm, DigestInput, Qop, QopInput, decode_nonce, encode_auts, password, response,
+        },
+    },
+    diameter::cx::{self, ResultCode, ServerAssignmentType},
+    entropy::Entropy,
+    outbox::{
+        Context, CxReply, Effect, Flow, Message, Note, Outbox, TimerKey, Transport, Undeliverable,
+    },
+    secret::Secret,
+    sip_core::{Config, SipCore},
+    step::Step,
+    store::{CommitSeq, Engine, MemoryEngine, Sequencer},
+    time::Timestamp,
+};
+
+const IMPI: &str = "mig-7@b.example";
+const IMPU: &str = "sip:mig-7@b.example";
+const K: [u8; 16] = *b"0123456789abcdef";
+const OPC: [u8; 16] = *b"fedcba9876543210";
+
+/// What the scripted SIP database does with vector requests.
+#[derive(Clone, Copy, PartialEq)]
+enum Database {
+    Serves,
+    Refuses(ResultCode),
+    Unreachable,
+    Silent,
+}
+
+struct Bench {
+    core: SipCore,
+    out: Outbox,
+    entropy: Seeded,
+    now: Timestamp,
+    engine: MemoryEngine,
+    database: Database,
+    seq: u64,
+    /// What the core did, drained by the tests.
+    vector_requests: Vec<cx::MultimediaAuthRequest>,
+    assignments: Vec<ServerAssignmentType>,
+    replies: Vec<Reply>,
+    notes: Vec<Note>,
+    timers: Vec<(Timestamp, TimerKey)>,
+    silent: Vec<CxReply>,
+}
+
+struct Reply {
+    text: String,
+    flow: Flow,
+    after: CommitSeq,
+    step: Option<Step>,
+}
+
+impl Reply {
+    fn status(&self) -> u16 {
+        self.text[8..11].parse().unwrap()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let line = self.text.lines().find(|line| {
+            line.split_once(':').is_some_and(|(given, _)| given.eq_ignore_ascii_case(name))
+        })?;
+        Some(line.split_once(':').unwrap().1.trim())
+    }
+
+    fn nonce(&self) -> String {
+        let challenge = self.header("WWW-Authenticate").expect("a challenge");
+        challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    }
+}
+
+fn milenage() -> Milenage {
+    Milenage::new(&Secret::new(K), &Secret::new(OPC))
+}
+
+fn udp() -> Flow {
+    Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.1:5060".parse().unwrap(),
+        remote: "192.0.2.9:40000".parse().unwrap(),
+        connection: 0,
+    }
+}
+
+fn tcp(connection: u64) -> Flow {
+    Flow { transport: Transport::Tcp, connection, ..udp() }
+}
+
+/// A REGISTER, written by hand.
+#[derive(Clone)]
+struct Register {
+    branch: String,
+    call_id: &'static str,
+    cseq: u32,
+    contact: Option<&'static str>,
+    expires: Option<u32>,
+    extra: String,
+    authorization: String,
+}
+
+fn initial() -> Register {
+    Register {
+        branch: "z9hG4bKinitial".to_owned(),
+        call_id: "call-1",
+        cseq: 1,
+        contact: Some("<sip:ue@192.0.2.9:40000>"),
+        expires: Some(3600),
+        extra: String::new(),
+        authorization: format!(
+            "Digest username=\"{IMPI}\", realm=\"b.example\", uri=\"sip:b.example\", nonce=\"\", response=\"\""
+        ),
+    }
+}
+
+impl Register {
+    fn text(&self) -> String {
+        let contact =
+            self.contact.map_or(String::new(), |contact| format!("Contact: {contact}\r\n"));
+        let expires =
+            self.expires.map_or(String::new(), |expires| format!("Expires: {expires}\r\n"));
+        format!(
+            "REGISTER sip:b.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:40000;branch={};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <{IMPU}>;tag=f\r\nTo: <{IMPU}>\r\nCall-ID: {}\r\nCSeq: {} REGISTER\r\n\
+             {contact}{expires}{}Authorization: {}\r\nContent-Length: 0\r\n\r\n",
+            self.branch, self.call_id, self.cseq, self.extra, self.authorization
+        )
+    }
+
+    fn branch(mut self, branch: &str) -> Self {
+        self.branch = format!("z9hG4bK{branch}");
+        self
+    }
+
+    fn cseq(mut self, cseq: u32) -> Self {
+        self.cseq = cseq;
+        self
+    }
+
+    /// The same REGISTER as an answer to a challenge, with the next CSeq and a branch of its own.
+    fn answering(mut self, nonce: &str, with: Answer) -> Self {
+        self.cseq += 1;
+        self.branch = format!("z9hG4bKanswer{}{}", self.call_id, self.cseq);
+        self.authorization = credentials(nonce, with);
+        self
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Answer {
+    Right,
+    RightBy(Algorithm),
+    Wrong,
+    Empty,
+    Auts(Auts),
+    MalformedAuts,
+}
+
+fn credentials(nonce: &str, with: Answer) -> String {
+    let (rand, autn) = decode_nonce(nonce).unwrap();
+    let ue = milenage().verify_autn(&rand, &autn).unwrap();
+    let algorithm =
+        if let Answer::RightBy(algorithm) = with { algorithm } else { Algorithm::AkaV1Md5 };
+    let secret = match with {
+        Answer::Right | Answer::RightBy(_) => {
+            password(algorithm, ue.res.expose(), ue.ck.expose(), ue.ik.expose()).expose().to_vec()
+        }
+        Answer::Wrong => b"wrong".to_vec(),
+        Answer::Empty | Answer::Auts(_) | Answer::MalformedAuts => Vec::new(),
+    };
+    let input = DigestInput {
+        username: IMPI,
+        realm: "b.example",
+        method: "REGISTER",
+        uri: "sip:b.example",
+        nonce,
+        qop: Some(QopInput { qop: Qop::Auth, nc: "00000001", cnonce: "c" }),
+        body: &[],
+    };
+    let digest = response(algorithm, &input, &secret);
+    let digest = if matches!(with, Answer::Empty) { "" } else { digest.as_str() };
+    let auts = match with {
+        Answer::Auts(auts) => format!(", auts=\"{}\"", encode_auts(&auts)),
+        Answer::MalformedAuts => ", auts=\"AAAA\"".to_owned(),
+        _ => String::new(),
+    };
+    format!(
+        "Digest username=\"{IMPI}\", realm=\"b.example\", uri=\"sip:b.example\", nonce=\"{nonce}\", \
+         response=\"{digest}\", algorithm={}, qop=auth, nc=00000001, cnonce=\"c\"{auts}",
+        algorithm.as_str()
+    )
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Config::for_domain("b.example"))
+    }
+
+    fn with(config: Config) -> Self {
+        let mut entropy = Seeded(1);
+        Self {
+            core: SipCore::new(config, &mut entropy),
+            out: Outbox::new(Arc::new(Sequencer::default())),
+            entropy,
+            now: Timestamp::from_secs(1_800_000_000),
+            engine: MemoryEngine::default(),
+            database: Database::Serves,
+            seq: 100,
+            vector_requests: Vec::new(),
+            assignments: Vec::new(),
+            replies: Vec::new(),
+            notes: Vec::new(),
+            timers: Vec::new(),
+            silent: Vec::new(),
+        }
+    }
+
+    fn with_core(&mut self, call: impl FnOnce(&SipCore, &mut Context<'_>)) {
+        let mut ctx = Context { now: self.now, entropy: &mut self.entropy, out: &mut self.out };
+        call(&self.core, &mut ctx);
+        self.perform();
+    }
+
+    fn perform(&mut self) {
+        loop {
+            let effects: Vec<Effect> = self.out.drain().collect();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Commit(commit) => self.engine.commit(&[commit]).unwrap(),
+                    Effect::Send(send) => match send.message {
+                        Message::Sip { flow, octets } => {
+                            let text = String::from_utf8(octets.to_vec()).unwrap();
+                            self.replies.push(Reply {
+                                text,
+                                flow,
+                                after: send.after,
+                                step: send.step,
+                            });
+                        }
+                        Message::CxRequest { id, request, .. } => {
+                            let reply = CxReply { id, outcome: self.answer(request) };
+                            if self.database == Database::Silent {
+                                self.silent.push(reply);
+                                continue;
+                            }
+                            let mut ctx = Context {
+                                now: self.now,
+                                entropy: &mut self.entropy,
+                                out: &mut self.out,
+                            };
+                            self.core.handle_answer(&mut ctx, reply);
+                        }
+                        other => panic!("the SIP core sent {other:?}"),
+                    },
+                    Effect::Arm { at, timer } => self.timers.push((at, timer)),
+                    Effect::Step { .. } => {}
+                    Effect::Note(note) => self.notes.push(note),
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: cx::Request) -> Result<cx::Answer, Undeliverable> {
+        match request {
+            cx::Request::MultimediaAuth(request) => {
+                self.vector_requests.push(request.clone());
+                let result = match self.database {
+                    Database::Serves | Database::Silent => ResultCode::SUCCESS,
+                    Database::Refuses(result) => result,
+                    Database::Unreachable => return Err(Undeliverable),
+                };
+                self.seq += 1;
+                let mut rand = [0; 16];
+                self.entropy.fill(&mut rand);
+                let vector = milenage().vector(&rand, Sqn::new(self.seq, 0, 5), [0x80, 0]);
+                Ok(cx::Answer::MultimediaAuth(cx::MultimediaAuthAnswer {
+                    result,
+                    identity: request.identity,
+                    scheme: request.scheme,
+                    vector: result.is_success().then_some(vector),
+                }))
+            }
+            cx::Request::ServerAssignment(request) => {
+                self.assignments.push(request.assignment);
+                let user_data = cx::UserData {
+                    impi: request.impi.clone().unwrap(),
+                    impus: request.impus.clone(),
+                };
+                Ok(cx::Answer::ServerAssignment(cx::ServerAssignmentAnswer {
+                    result: ResultCode::SUCCESS,
+                    impi: request.impi,
+                    user_data: (!request.user_data_already_available).then_some(user_data),
+                }))
+            }
+        }
+    }
+
+    /// Sends text on a flow; returns the one answer, if there was one.
+    fn send_on(&mut self, flow: Flow, text: &str) -> Option<Reply> {
+        self.with_core(|core, ctx| core.handle_sip(ctx, flow, text.as_bytes()));
+        assert!(self.replies.len() <= 1, "more than one answer");
+        self.replies.pop()
+    }
+
+    fn send(&mut self, register: &Register) -> Reply {
+        self.send_on(udp(), &register.text()).expect("an answer")
+    }
+
+    /// Registers from scratch and returns the 200.
+    fn register(&mut self, register: &Register) -> Reply {
+        let challenge = self.send(register);
+        assert_eq!(challenge.status(), 401, "{}", challenge.text);
+        self.send(&register.clone().answering(&challenge.nonce(), Answer::Right))
+    }
+
+    /// Lets time pass; timers fire in order.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self
+            .timers
+            .iter()
+            .enumerate()
+            .filter(|(_, (at, _))| *at <= end)
+            .min_by_key(|(_, timer)| (*timer).clone())
+            .map(|(at, _)| at)
+        {
+            let (at, timer) = self.timers.remove(at);
+            self.now = self.now.max(at);
+            self.with_core(|core, ctx| core.handle_timer(ctx, &timer));
+        }
+        self.now = end;
+    }
+
+    fn restart(&mut self) {
+        let mut fresh = Self::new();
+        let core = &fresh.core;
+        self.engine.replay(&mut |record| core.load(&record).unwrap()).unwrap();
+        fresh.now = self.now;
+        fresh.engine = self.engine.clone();
+        fresh.seq = self.seq;
+        fresh.with_core(|core, ctx| core.handle_loaded(ctx));
+        *self = fresh;
+    }
+}
+
+#[test]
+fn step_16_asks_its_database_for_one_vector() {
+    let mut bench = Bench::new();
+    bench.send(&initial());
+    assert_eq!(bench.vector_requests.len(), 1);
+    let asked = &bench.vector_requests[0];
+    assert_eq!((asked.identity.impi.as_str(), asked.identity.impu.as_str()), (IMPI, IMPU));
+    assert_eq!(asked.scheme, "Digest-AKAv1-MD5");
+    assert_eq!(asked.resync, None);
+}
+
+#[test]
+fn step_22_challenges_with_rand_and_autn() {
+    let mut bench = Bench::new();
+    let challenge = bench.send(&initial());
+    assert_eq!((challenge.status(), challenge.step), (401, Some(Step::mig(22))));
+    let header = challenge.header("WWW-Authenticate").unwrap();
+    assert!(header.starts_with("Digest "), "{header}");
+    for part in ["realm=\"b.example\"", "algorithm=AKAv1-MD5", "qop=\"auth\""] {
+        assert!(header.contains(part), "{header}");
+    }
+    assert!(
+        !header.contains("stale") && !header.contains("ck=") && !header.contains("ik="),
+        "{header}"
+    );
+    let (rand, autn) = decode_nonce(&challenge.nonce()).unwrap();
+    assert!(milenage().verify_autn(&rand, &autn).is_ok());
+}
+
+#[test]
+fn step_24_confirms_only_a_verified_and_durable_registration() {
+    let mut bench = Bench::new();
+    let confirmed = bench.register(&initial());
+    assert_eq!((confirmed.status(), confirmed.step), (200, Some(Step::mig(24))));
+    assert!(confirmed.after > CommitSeq::NOTHING, "a 200 waits for its registration");
+    assert_eq!(confirmed.header("Contact"), Some("<sip:ue@192.0.2.9:40000>;expires=3600"));
+    assert_eq!(confirmed.header("P-Associated-URI"), Some("<sip:mig-7@b.example>"));
+    assert_eq!(confirmed.header("Service-Route"), Some("<sip:orig@scscf.b.example;lr>"));
+    assert!(confirmed.header("Authentication-Info").unwrap().contains("rspauth="));
+    assert_eq!(bench.assignments, [ServerAssignmentType::Registration]);
+    assert!(bench.notes.contains(&Note::Registered(true)));
+}
+
+#[test]
+fn a_named_algorithm_is_used_if_it_is_enabled() {
+    for algorithm in [Algorithm::AkaV2Md5, Algorithm::AkaV2Sha256] {
+        let mut bench = Bench::new();
+        let mut register = initial();
+        register.authorization =
+            format!("{}, algorithm={}", register.authorization, algorithm.as_str());
+        let challenge = bench.send(&register);
+        let header = challenge.header("WWW-Authenticate").unwrap();
+        assert!(header.contains(&format!("algorithm={}", algorithm.as_str())), "{header}");
+        let answer = register.answering(&challenge.nonce(), Answer::RightBy(algorithm));
+        assert_eq!(bench.send(&answer).status(), 200);
+    }
+    let mut only_v1 = Config::for_domain("b.example");
+    only_v1.algorithms = vec![Algorithm::AkaV1Md5];
+    let mut register = initial();
+    register.authorization += ", algorithm=AKAv2-MD5";
+    let challenge = Bench::with(only_v1).send(&register);
+    assert!(challenge.header("WWW-Authenticate").unwrap().contains("AKAv1-MD5"));
+}
+
+#[test]
+fn a_wrong_response_on_the_live_nonce_is_403_and_the_database_is_told() {
+    for wrong in [Answer::Wrong, Answer::Empty] {
+        let mut bench = Bench::new();
+        let nonce = bench.send(&initial()).nonce();
+        let refused = bench.send(&initial().answering(&nonce, wrong));
+        assert_eq!(refused.status(), 403);
+        assert_eq!(bench.assignments, [ServerAssignmentType::AuthenticationFailure]);
+        assert!(bench.notes.contains(&Note::AuthenticationFailed));
+        let again = bench.send(&initial().cseq(2).answering(&nonce, Answer::Right));
+        assert_eq!(again.status(), 401, "the nonce is spent");
+        assert!(again.header("WWW-Authenticate").unwrap().contains("stale=true"));
+    }
+}
+
+#[test]
+fn an_unknown_or_used_nonce_is_challenged_again_as_stale() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    let answer = initial().answering(&nonce, Answer::Right);
+    assert_eq!(bench.send(&answer).status(), 200);
+    let replayed = bench.send(&answer.clone().branch("replay").cseq(9));
+    assert_eq!(replayed.status(), 401);
+    assert!(replayed.header("WWW-Authenticate").unwrap().contains("stale=true"));
+    assert_ne!(replayed.nonce(), nonce);
+
+    let other_call = Register { call_id: "call-2", ..answer }.branch("other");
+    assert!(bench.send(&other_call).header("WWW-Authenticate").unwrap().contains("stale=true"));
+}
+
+#[test]
+fn auts_is_passed_on_and_leads_to_a_new_vector_at_most_twice() {
+    let mut bench = Bench::new();
+    let mut register = initial();
+    let mut nonce = bench.send(&register).nonce();
+    for _ in 0..2 {
+        let (rand, _) = decode_nonce(&nonce).unwrap();
+        let auts = milenage().auts(&rand, Sqn::new(5_000, 0, 5));
+        register = register.answering(&nonce, Answer::Auts(auts));
+        let challenge = bench.send(&register);
+        assert_eq!(challenge.status(), 401);
+        let asked = bench.vector_requests.last().unwrap();
+        assert_eq!(asked.resync, Some(cx::Resync { rand, auts }));
+        assert_ne!(challenge.nonce(), nonce);
+        nonce = challenge.nonce();
+    }
+    let (rand, _) = decode_nonce(&nonce).unwrap();
+    let auts = milenage().auts(&rand, Sqn::new(5_000, 0, 5));
+    assert_eq!(bench.send(&register.answering(&nonce, Answer::Auts(auts))).status(), 403);
+}
+
+#[test]
+fn a_malformed_auts_is_400_and_leaves_the_challenge_alive() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    let malformed = initial().answering(&nonce, Answer::MalformedAuts);
+    assert_eq!(bench.send(&malformed).status(), 400);
+    assert_eq!(bench.send(&malformed.answering(&nonce, Answer::Right)).status(), 200);
+}
+
+#[test]
+fn unknown_expired_revoked_and_mismatched_identities_are_all_told_the_same() {
+    let answers: Vec<String> = [
+        ResultCode::USER_UNKNOWN,
+        ResultCode::IDENTITIES_DONT_MATCH,
+        ResultCode::ROAMING_NOT_ALLOWED,
+        ResultCode::AUTHORIZATION_REJECTED,
+    ]
+    .into_iter()
+    .map(|result| {
+        let mut bench = Bench::new();
+        bench.database = Database::Refuses(result);
+        let refused = bench.send(&initial());
+        assert_eq!(refused.status(), 403);
+        refused.text
+    })
+    .collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+#[test]
+fn an_unreachable_home_is_504_with_retry_after_and_our_trouble_503() {
+    for (database, status) in [
+        (Database::Unreachable, 504),
+        (Database::Refuses(ResultCode::UNABLE_TO_DELIVER), 504),
+        (Database::Refuses(ResultCode::TOO_BUSY), 503),
+    ] {
+        let mut bench = Bench::new();
+        bench.database = database;
+        let answer = bench.send(&initial());
+        assert_eq!(answer.status(), status);
+        assert!(answer.header("Retry-After").is_some());
+        bench.database = Database::Serves;
+        assert_eq!(
+            bench.register(&initial().branch("again").cseq(5)).status(),
+            200,
+            "retry succeeds"
+        );
+    }
+    let mut bench = Bench::new();
+    bench.out.set_storage_available(false);
+    let answer = bench.send(&initial());
+    assert_eq!(answer.status(), 503);
+    assert!(answer.header("Retry-After").is_some());
+}
+
+#[test]
+fn a_vector_that_takes_over_4_s_is_504_and_the_late_answer_is_dropped() {
+    let mut bench = Bench::new();
+    bench.database = Database::Silent;
+    assert!(bench.send_on(udp(), &initial().text()).is_none());
+    bench.pass(Duration::from_secs(3));
+    assert!(bench.replies.is_empty(), "no 100 over UDP before 3.5 s");
+    bench.pass(Duration::from_secs(2));
+    let statuses: Vec<u16> = bench.replies.iter().map(Reply::status).collect();
+    assert_eq!(statuses, [100, 504]);
+    bench.replies.clear();
+    let late = bench.silent.remove(0);
+    bench.with_core(|core, ctx| core.handle_answer(ctx, late));
+    assert!(bench.replies.is_empty());
+}
+
+#[test]
+fn a_retransmission_gets_the_same_octets_and_costs_no_second_vector() {
+    let mut bench = Bench::new();
+    let first = bench.send(&initial());
+    let second = bench.send(&initial());
+    assert_eq!(first.text, second.text);
+    let answer = initial().answering(&first.nonce(), Answer::Right);
+    let confirmed = bench.send(&answer);
+    let repeated = bench.send(&answer);
+    assert_eq!(confirmed.text, repeated.text);
+    assert_eq!(confirmed.after, repeated.after, "the repeat waits for the same commit");
+    assert_eq!((bench.vector_requests.len(), bench.assignments.len()), (1, 1));
+    bench.pass(Duration::from_secs(33));
+    assert_ne!(bench.send(&initial()).text, first.text, "Timer J has ended the transaction");
+}
+
+#[test]
+fn a_retransmission_while_the_vector_is_on_its_way_is_absorbed() {
+    let mut bench = Bench::new();
+    bench.database = Database::Silent;
+    assert!(bench.send_on(udp(), &initial().text()).is_none());
+    assert!(bench.send_on(udp(), &initial().text()).is_none());
+    assert_eq!(bench.vector_requests.len(), 1);
+    let answer = bench.silent.remove(0);
+    bench.with_core(|core, ctx| core.handle_answer(ctx, answer));
+    assert_eq!(bench.replies.len(), 1);
+}
+
+#[test]
+fn scenario_59_a_register_repeated_on_a_new_tcp_connection_consumes_no_second_vector() {
+    let mut bench = Bench::new();
+    bench.database = Database::Silent;
+    assert!(bench.send_on(tcp(1), &initial().text()).is_none());
+    assert!(bench.send_on(tcp(2), &initial().branch("reconnected").text()).is_none());
+    let answer = bench.silent.remove(0);
+    bench.with_core(|core, ctx| core.handle_answer(ctx, answer));
+    assert_eq!(bench.vector_requests.len(), 1);
+    let connections: Vec<u64> = bench.replies.iter().map(|reply| reply.flow.connection).collect();
+    assert_eq!(connections, [1, 2], "both connections get the challenge");
+    let nonces: Vec<String> = bench.replies.drain(..).map(|reply| reply.nonce()).collect();
+    assert_eq!(nonces[0], nonces[1]);
+
+    let third = bench.send_on(tcp(3), &initial().branch("third").text()).unwrap();
+    assert_eq!(third.nonce(), nonces[0], "the outstanding challenge again");
+    assert_eq!(bench.vector_requests.len(), 1);
+}
+
+#[test]
+fn a_refresh_is_challenged_afresh_and_keeps_one_contact() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    bench.pass(Duration::from_secs(1_000));
+    let refreshed = bench.register(&initial().branch("refresh").cseq(3));
+    assert_eq!(refreshed.status(), 200);
+    assert_eq!(refreshed.header("Contact"), Some("<sip:ue@192.0.2.9:40000>;expires=3600"));
+    assert_eq!(bench.vector_requests.len(), 2);
+    assert_eq!(
+        bench.assignments,
+        [ServerAssignmentType::Registration, ServerAssignmentType::ReRegistration]
+    );
+}
+
+#[test]
+fn a_fetch_tells_what_is_registered_and_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    let fetch = Register { contact: None, expires: None, ..initial() }.branch("fetch").cseq(3);
+    let told = bench.register(&fetch);
+    assert_eq!(told.header("Contact"), Some("<sip:ue@192.0.2.9:40000>;expires=3600"));
+    assert_eq!(bench.assignments.len(), 1);
+}
+
+#[test]
+fn deregistration_by_contact_and_by_wildcard_removes_the_contact_and_is_repeatable() {
+    let by_contact = Register { expires: Some(0), ..initial() };
+    let by_wildcard = Register { contact: Some("*"), expires: Some(0), ..initial() };
+    for deregister in [by_contact, by_wildcard] {
+        let mut bench = Bench::new();
+        bench.register(&initial());
+        let gone = bench.register(&deregister.clone().branch("bye").cseq(3));
+        assert_eq!((gone.status(), gone.header("Contact")), (200, None));
+        assert!(gone.after > CommitSeq::NOTHING, "waits for the deletion");
+        assert_eq!(bench.assignments.last(), Some(&ServerAssignmentType::UserDeregistration));
+        assert!(bench.notes.contains(&Note::Registered(false)));
+        assert_eq!(bench.register(&deregister.branch("again").cseq(5)).status(), 200);
+        assert_eq!(bench.assignments.len(), 2, "nothing left to tell the database");
+    }
+}
+
+#[test]
+fn two_devices_of_one_user_keep_their_own_contacts() {
+    let mut bench = Bench::new();
+    let other = Register { call_id: "call-2", contact: Some("<sip:ue@192.0.2.77>"), ..initial() }
+        .branch("other");
+    let nonce_1 = bench.send(&initial()).nonce();
+    let nonce_2 = bench.send(&other).nonce();
+    assert_eq!(bench.send(&initial().answering(&nonce_1, Answer::Right)).status(), 200);
+    let both = bench.send(&other.clone().answering(&nonce_2, Answer::Right));
+    assert_eq!(both.text.matches("\r\nContact:").count(), 2, "{}", both.text);
+    let bye = Register { expires: Some(0), ..other }.branch("bye").cseq(3);
+    let one = bench.register(&bye);
+    assert_eq!(one.header("Contact"), Some("<sip:ue@192.0.2.9:40000>;expires=3600"));
+    assert_eq!(
+        bench
+            .assignments
+            .iter()
+            .filter(|it| **it == ServerAssignmentType::UserDeregistration)
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_cseq_that_does_not_rise_within_a_call_id_is_500_and_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.register(&initial().cseq(10));
+    let older =
+        bench.register(&Register { expires: Some(7_000), ..initial() }.branch("older").cseq(4));
+    assert_eq!(older.status(), 500);
+    let fetch = Register { contact: None, ..initial() }.branch("fetch").cseq(20);
+    assert_eq!(
+        bench.register(&fetch).header("Contact"),
+        Some("<sip:ue@192.0.2.9:40000>;expires=3600")
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_said_before_a_vector_is_spent() {
+    let sec_agree = "Require: sec-agree\r\nProxy-Require: sec-agree\r\n".to_owned();
+    let contacts = "<sip:a@x.example>,<sip:b@x.example>,<sip:c@x.example>,<sip:d@x.example>,<sip:e@x.example>,\
+                    <sip:f@x.example>,<sip:g@x.example>,<sip:h@x.example>,<sip:i@x.example>,<sip:j@x.example>,\
+                    <sip:k@x.example>";
+    for (register, status, header) in [
+        (
+            Register { extra: sec_agree, ..initial() },
+            420,
+            Some(("Unsupported", "sec-agree, sec-agree")),
+        ),
+        (Register { expires: Some(30), ..initial() }, 423, Some(("Min-Expires", "60"))),
+        (Register { contact: Some("*"), expires: Some(60), ..initial() }, 400, None),
+        (Register { contact: Some("*"), expires: None, ..initial() }, 400, None),
+        (Register { contact: Some(contacts), ..initial() }, 403, None),
+    ] {
+        let mut bench = Bench::new();
+        let refused = bench.send(&register);
+        assert_eq!(refused.status(), status, "{}", refused.text);
+        if let Some((name, value)) = header {
+            assert_eq!(refused.header(name), Some(value));
+        }
+        assert!(bench.vector_requests.is_empty());
+    }
+    let elsewhere = initial().text().replace("b.example", "elsewhere.example");
+    assert_eq!(Bench::new().send_on(udp(), &elsewhere).unwrap().status(), 404);
+}
+
+#[test]
+fn the_period_is_cut_to_the_longest_and_path_is_echoed_in_order() {
+    let mut config = Config::for_domain("b.example");
+    config.expires_max = 7_200;
+    let mut bench = Bench::with(config);
+    let extra = "Supported: path\r\nPath: <sip:p1.example;lr>, <sip:p2.example;lr>\r\nPath: <sip:p3.example;lr>\r\n";
+    let confirmed =
+        bench.register(&Register { expires: Some(600_000), extra: extra.to_owned(), ..initial() });
+    assert_eq!(confirmed.header("Contact"), Some("<sip:ue@192.0.2.9:40000>;expires=7200"));
+    let paths: Vec<&str> = confirmed
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Path: "))
+        .flat_map(|it| it.split(", "))
+        .collect();
+    assert_eq!(paths, ["<sip:p1.example;lr>", "<sip:p2.example;lr>", "<sip:p3.example;lr>"]);
+}
+
+#[test]
+fn a_contact_that_nobody_refreshes_ends_and_the_database_is_told() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    bench.pass(Duration::from_secs(3_601));
+    assert_eq!(bench.assignments.last(), Some(&ServerAssignmentType::TimeoutDeregistration));
+    assert!(bench.notes.contains(&Note::Registered(false)));
+    let fetch = Register { contact: None, ..initial() }.branch("fetch").cseq(20);
+    assert_eq!(bench.register(&fetch).header("Contact"), None);
+}
+
+#[test]
+fn an_expiry_never_removes_a_newer_registration() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    bench.pass(Duration::from_secs(3_000));
+    bench.register(&initial().branch("refresh").cseq(3));
+    bench.pass(Duration::from_secs(1_000));
+    assert!(!bench.assignments.contains(&ServerAssignmentType::TimeoutDeregistration));
+    let fetch = Register { contact: None, ..initial() }.branch("fetch").cseq(20);
+    assert_eq!(
+        bench.register(&fetch).header("Contact"),
+        Some("<sip:ue@192.0.2.9:40000>;expires=2600")
+    );
+}
+
+#[test]
+fn a_challenge_that_nobody_answers_ends_after_reg_await_auth() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    bench.pass(Duration::from_secs(241));
+    assert_eq!(bench.assignments, [ServerAssignmentType::AuthenticationTimeout]);
+    let late = bench.send(&initial().answering(&nonce, Answer::Right));
+    assert!(late.header("WWW-Authenticate").unwrap().contains("stale=true"));
+}
+
+#[test]
+fn the_oldest_challenge_gives_way_so_that_nobody_can_lock_a_user_out() {
+    let mut bench = Bench::new();
+    let calls = ["c1", "c2", "c3", "c4", "c5"];
+    let registers = calls.map(|call_id| Register { call_id, ..initial() }.branch(call_id));
+    let nonces: Vec<String> =
+        registers.iter().map(|register| bench.send(register).nonce()).collect();
+    let newest = bench.send(&registers[4].clone().answering(&nonces[4], Answer::Right));
+    assert_eq!(newest.status(), 200);
+    let oldest = bench.send(&registers[0].clone().answering(&nonces[0], Answer::Right));
+    assert!(oldest.header("WWW-Authenticate").unwrap().contains("stale=true"));
+}
+
+#[test]
+fn a_registration_survives_a_restart_and_still_expires() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    bench.restart();
+    let fetch = Register { contact: None, ..initial() }.branch("fetch").cseq(3);
+    assert_eq!(
+        bench.register(&fetch).header("Contact"),
+        Some("<sip:ue@192.0.2.9:40000>;expires=3600")
+    );
+    bench.pass(Duration::from_secs(3_601));
+    assert_eq!(bench.assignments.last(), Some(&ServerAssignmentType::TimeoutDeregistration));
+}
+
+#[test]
+fn other_methods_get_the_answer_of_a_registrar() {
+    let mut bench = Bench::new();
+    for (method, status) in
+        [("OPTIONS", 200), ("INVITE", 405), ("MESSAGE", 405), ("NEWMETHOD", 501)]
+    {
+        let text = initial().text().replace("REGISTER", method);
+        let answer = bench.send_on(udp(), &text).unwrap();
+        assert_eq!(answer.status(), status, "{method}");
+        assert!(answer.header("Allow").unwrap().contains("REGISTER"));
+    }
+    assert!(bench.send_on(udp(), &initial().text().replace("REGISTER", "ACK")).is_none());
+    assert!(bench.send_on(udp(), "SIP/2.0 200 OK\r\nCall-ID: x\r\n\r\n").is_none());
+    assert!(bench.send_on(udp(), "\r\n\r\n").is_none());
+    assert!(bench.vector_requests.is_empty());
+}
+
+#[test]
+fn a_register_without_authorization_derives_the_private_identity_from_the_public_one() {
+    let mut bench = Bench::new();
+    let text = initial().text();
+    let bare: String =
+        text.split_inclusive("\r\n").filter(|line| !line.starts_with("Authorization")).collect();
+    assert_eq!(bench.send_on(udp(), &bare).unwrap().status(), 401);
+    assert_eq!(bench.vector_requests[0].identity.impi.as_str(), IMPI);
+}
+
+#[test]
+fn an_answer_for_another_public_identity_than_the_challenged_one_is_403() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    let text =
+        initial().answering(&nonce, Answer::Right).text().replace(IMPU, "sip:other@b.example");
+    assert_eq!(bench.send_on(udp(), &text).unwrap().status(), 403);
+}

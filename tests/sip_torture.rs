@@ -14,11 +14,8 @@ use migcore::sip::{
     view::MessageView,
 };
 
-const CAPABILITIES: Capabilities<'_> = Capabilities {
-    methods: &["REGISTER", "OPTIONS"],
-    option_tags: &["path"],
-    media_types: &[],
-};
+const CAPABILITIES: Capabilities<'_> =
+    Capabilities { methods: &["REGISTER", "OPTIONS"], option_tags: &["path"], media_types: &[] };
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -251,8 +248,8 @@ fn an_escaped_route_stays_with_the_contact() {
 fn unsupported_names_what_is_required_and_lacking() {
     let answer = outcome(&octets("bext01")).1.unwrap();
     let response = ResponseView::parse(&answer, Framing::Stream).unwrap();
-    assert_eq!(response.unsupported().collect::<Vec<_>>(), [
-        "nothingSupportsThis",
-        "nothingSupportsThisEither"
-    ]);
+    assert_eq!(
+        response.unsupported().collect::<Vec<_>>(),
+        ["nothingSupportsThis", "nothingSupportsThisEither"]
+    );
 }

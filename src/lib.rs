@@ -62,6 +62,7 @@ pub mod procedure;
 pub mod secret;
 pub mod sip;
 pub mod sip_core;
+pub mod sip_database;
 pub mod step;
 pub mod store;
 pub mod table;

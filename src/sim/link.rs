@@ -115,6 +115,12 @@ impl Node {
         self.connection.as_ref().is_some_and(|live| live.connection.is_open())
     }
 
+    /// Its process ends: what is under way on its connection reaches nobody.
+    pub(super) fn die(&mut self) {
+        self.connection = None;
+        self.tokens.clear();
+    }
+
     /// The connection if it is the one over `wire`.
     fn over(&mut self, wire: u64) -> Option<&mut Connection> {
         self.connection.as_mut().filter(|live| live.wire == wire).map(|live| &mut live.connection)

@@ -213,8 +213,6 @@ impl System {
     /// Reopens the storage after a failure: the roles forget everything and load it again.
     pub(super) fn reload(&mut self, now: Timestamp) -> Result<Vec<Effect>, LoadError> {
         self.waiting.clear();
-        self.parked.clear();
-        self.asked.clear();
         self.core.clear();
         self.database.clear();
         self.load()?;
@@ -229,6 +227,7 @@ impl System {
         self.waiting.clear();
         self.parked.clear();
         self.asked.clear();
+        self.node.die();
         self.engine.fail(&mut self.entropy);
     }
 

@@ -62,6 +62,7 @@ pub mod outbox;
 pub mod planted;
 pub mod procedure;
 pub mod secret;
+pub mod sim;
 pub mod sip;
 pub mod sip_core;
 pub mod sip_database;

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::{
     avp::{Avp, AvpId, AvpReader, AvpWriter, FLAGS_RESERVED, InvalidAvpLength},
     dictionary::{self, Definition, Format},
+    message::Message,
 };
 
 /// Most AVPs in one message, members of groups included.
@@ -177,6 +178,20 @@ pub fn check(avps: AvpReader<'_>, grammar: &[Occurrence]) -> Result<(), Rejectio
         Some((rule, _)) => Err(Rejection::missing(rule.avp)),
         None => Ok(()),
     }
+}
+
+/// Reads the first AVP of this definition.
+///
+/// # Errors
+///
+/// The [`Rejection`] if it is missing, or if `value` finds no value in it.
+pub fn read<'a, T>(
+    message: &Message<'a>,
+    definition: &'static Definition,
+    value: impl FnOnce(&Avp<'a>) -> Option<T>,
+) -> Result<T, Rejection> {
+    let avp = message.find(definition).ok_or_else(|| Rejection::missing(definition))?;
+    value(&avp).ok_or_else(|| Rejection::invalid_value(&avp))
 }
 
 /// Most rules in the grammar of a command.

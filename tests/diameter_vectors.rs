@@ -1,5 +1,13 @@
 //! The codec against foreign messages: every field is read as published, and written as received.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by a panic"
+)]
+
 mod diameter_support;
 
 use bytes::BytesMut;
@@ -75,11 +83,12 @@ fn copy_as_published(reader: AvpReader<'_>, published: &[Value], writer: &mut Av
                 continue;
             }
             Format::Unsigned32 => assert_eq!(published["value"], avp.unsigned32().unwrap()),
-            Format::Text => assert_eq!(published["value"], avp.text().unwrap()),
             Format::OctetString if published["value_hex"].is_string() => {
                 assert_eq!(published["value_hex"], hex(avp.data));
             }
-            Format::OctetString => assert_eq!(published["value"], avp.text().unwrap()),
+            Format::OctetString | Format::Text => {
+                assert_eq!(published["value"], avp.text().unwrap());
+            }
             Format::Address => {}
         }
         writer.avp(avp.id, avp.flags, avp.data);

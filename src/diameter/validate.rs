@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn each_violation_has_its_code_and_its_failed_avp() {
-        let cases: [(u32, &[u8], fn(&mut AvpWriter<'_>)); 7] = [
+        type Case = (u32, &'static [u8], fn(&mut AvpWriter<'_>));
+        let cases: [Case; 7] = [
             (5005, b"\0\0\x01\x07\x40\0\0\x08", |w| w.text(&dictionary::PUBLIC_IDENTITY, "s")),
             (5008, b"\0\0\x01\x0c\x40\0\0\x0c\0\0\x07\xd1", |w| {
                 w.unsigned32(&dictionary::RESULT_CODE, 2001);

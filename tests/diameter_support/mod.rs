@@ -57,7 +57,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
 }
 
 pub fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    octets.iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"))
 }
 
 /// The one message in `octets`.
@@ -174,9 +174,14 @@ pub fn to_database() -> Destination {
 
 /// A database that the SIP core of the vectors has just connected to.
 pub fn open_database(vectors: &Vectors) -> Connection {
+    opened(&vectors.octets("cer"))
+}
+
+/// A database that was just sent this CER.
+pub fn opened(cer: &[u8]) -> Connection {
     let mut connection = Connection::accept(config(DATABASE, &[CORE]), START, &mut Seeded(2));
     let mut out = PeerOutput::default();
-    connection.handle_octets(START, &vectors.octets("cer"), &mut out);
+    connection.handle_octets(START, cer, &mut out);
     assert!(matches!(&out.events[..], [Event::Up(_)]), "{out:?}");
     assert!(connection.is_open());
     connection

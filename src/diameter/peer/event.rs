@@ -29,7 +29,7 @@ impl fmt::Debug for PeerOutput {
 pub enum Event {
     /// Capabilities are exchanged: requests may go both ways. Tells who the peer is.
     Up(Origin),
-    /// The peer asks.
+    /// The peer asks. A context that is dropped instead of answered counts as in progress for ever.
     Request {
         /// The way back; consumed by the one answer.
         context: RequestContext,

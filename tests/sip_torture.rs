@@ -1,4 +1,5 @@
 //! The 49 messages of RFC 4475 as a registrar sees them: what each is answered with.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 use std::net::SocketAddr;
 

@@ -143,12 +143,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes the value of a parameter: a quoted string with its quotes, or what runs to white space, a
-    /// separator or a quote.
+    /// separator, a quote or a backslash.
     pub(crate) fn value(&mut self) -> Option<&'a str> {
         if self.peek() == Some(b'"') {
             return self.take(quoted_length(self.rest())?);
         }
-        let value = self.take_while(|octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"'));
+        let plain = |octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
+        let value = self.take_while(plain);
         (!value.is_empty()).then_some(value)
     }
 

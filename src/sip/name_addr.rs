@@ -83,18 +83,14 @@ pub(crate) fn is_uri(text: &str) -> bool {
     let scheme_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
     let scheme = cursor.take_while(scheme_octet);
     let rest = cursor.rest().as_bytes();
-    // Not `all`, which stops early: without branches it takes many octets at once.
-    let visible = rest.iter().fold(true, |visible, &octet| {
-        visible
-            & (octet > b' ')
-            & (octet != b'<')
-            & (octet != b'>')
-            & (octet != b'"')
-            & (octet != 0x7f)
+    // Not `any`, which stops early: without branches it takes many octets at once.
+    let forbidden = rest.iter().fold(0, |found, &octet| {
+        let delimiter = u8::from(octet == b'<') | u8::from(octet == b'>') | u8::from(octet == b'"');
+        found | delimiter | u8::from(octet <= b' ') | u8::from(octet == 0x7f)
     });
     scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
         && matches!(rest, [b':', _, ..])
-        && visible
+        && forbidden == 0
 }
 
 /// One Contact of a REGISTER or of its answer.

@@ -813,3 +813,72 @@ fn an_answer_for_another_public_identity_than_the_challenged_one_is_403() {
         initial().answering(&nonce, Answer::Right).text().replace(IMPU, "sip:other@b.example");
     assert_eq!(bench.send_on(udp(), &text).unwrap().status(), 403);
 }
+
+/// Cuts, repeats or flips octets, one to four times.
+fn mutate(text: &[u8], seeded: &mut Seeded) -> Vec<u8> {
+    let mut octets = text.to_vec();
+    for _ in 0..=seeded.below(4) {
+        let at = usize::try_from(seeded.below(octets.len() as u64 + 1)).unwrap();
+        let end = octets.len().min(at + 1 + usize::try_from(seeded.below(40)).unwrap());
+        match seeded.below(4) {
+            0 => octets.truncate(at),
+            1 => drop(octets.drain(at..end)),
+            2 => {
+                let piece = octets[at..end].to_vec();
+                octets.splice(at..at, piece);
+            }
+            _ => {
+                octets[at..end].iter_mut().take(1).for_each(|octet| *octet ^= 1 << seeded.below(8))
+            }
+        }
+    }
+    octets
+}
+
+#[test]
+fn a_mutated_register_never_stops_the_next_good_one() {
+    let rounds: u64 =
+        std::env::var("MIGCORE_FUZZ_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(100_000);
+    let seed =
+        std::env::var("MIGCORE_SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(20_261_120);
+    println!("seed {seed}");
+    let mut seeded = Seeded(seed);
+    let mut bench = Bench::new();
+    let mut answered = 0;
+    let mut cseq = 1;
+    for round in 0..rounds {
+        let base = initial().branch(&format!("fuzz{round}")).cseq(cseq);
+        let base = if round % 2 == 0 {
+            base
+        } else {
+            let nonce = encode_nonce_of(round);
+            base.answering(&nonce, Answer::Wrong).branch(&format!("fuzz{round}"))
+        };
+        let flow = if round % 3 == 0 { tcp(round) } else { udp() };
+        let octets = mutate(base.text().as_bytes(), &mut seeded);
+        bench.with_core(|core, ctx| core.handle_sip(ctx, flow, &octets));
+        answered += bench.replies.len();
+        assert!(bench.replies.len() <= 1, "round {round}: more than one answer");
+        bench.replies.clear();
+        if round % 500 == 0 {
+            cseq += 10;
+            let good = initial().branch(&format!("good{round}")).cseq(cseq);
+            let confirmed = bench.register(&good);
+            assert_eq!(confirmed.status(), 200, "round {round} of seed {seed}: {}", confirmed.text);
+            bench.pass(Duration::from_secs(300));
+            bench.notes.clear();
+            bench.assignments.clear();
+            bench.vector_requests.clear();
+        }
+    }
+    assert!(
+        answered as u64 > rounds / 10,
+        "only {answered} of {rounds} were answered: the mutation is too coarse"
+    );
+}
+
+/// A well-formed nonce that is not live.
+fn encode_nonce_of(number: u64) -> String {
+    let vector = milenage().vector(&[9; 16], Sqn::new(number + 1, 0, 5), [0x80, 0]);
+    migcore::aka::digest::encode_nonce(&vector.rand, &vector.autn)
+}

@@ -122,7 +122,7 @@ pub enum ServerAssignmentType {
 
 /// The outcome of a request: Result-Code or Experimental-Result, never both (RFC 6733 clause 7.6).
 ///
-/// 2001 as Experimental-Result-Code is FIRST_REGISTRATION, as Result-Code it is SUCCESS.
+/// 2001 as Experimental-Result-Code is `FIRST_REGISTRATION`, as Result-Code it is SUCCESS.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ResultCode {
     /// Result-Code AVP.
@@ -132,32 +132,37 @@ pub enum ResultCode {
 }
 
 impl ResultCode {
-    /// DIAMETER_SUCCESS.
+    /// `DIAMETER_SUCCESS`.
     pub const SUCCESS: Self = Self::Base(2001);
-    /// DIAMETER_COMMAND_UNSUPPORTED.
+    /// `DIAMETER_COMMAND_UNSUPPORTED`.
     pub const COMMAND_UNSUPPORTED: Self = Self::Base(3001);
-    /// DIAMETER_UNABLE_TO_DELIVER: the next system cannot be reached.
+    /// `DIAMETER_UNABLE_TO_DELIVER`: the next system cannot be reached.
     pub const UNABLE_TO_DELIVER: Self = Self::Base(3002);
-    /// DIAMETER_TOO_BUSY: our own trouble; try again later.
+    /// `DIAMETER_TOO_BUSY`: our own trouble; try again later.
     pub const TOO_BUSY: Self = Self::Base(3004);
-    /// DIAMETER_AUTHORIZATION_REJECTED.
+    /// `DIAMETER_AUTHORIZATION_REJECTED`.
     pub const AUTHORIZATION_REJECTED: Self = Self::Base(5003);
-    /// DIAMETER_UNABLE_TO_COMPLY.
+    /// `DIAMETER_UNABLE_TO_COMPLY`.
     pub const UNABLE_TO_COMPLY: Self = Self::Base(5012);
-    /// DIAMETER_FIRST_REGISTRATION.
+    /// `DIAMETER_FIRST_REGISTRATION`.
     pub const FIRST_REGISTRATION: Self = Self::Experimental(2001);
-    /// DIAMETER_ERROR_USER_UNKNOWN.
+    /// `DIAMETER_ERROR_USER_UNKNOWN`.
     pub const USER_UNKNOWN: Self = Self::Experimental(5001);
-    /// DIAMETER_ERROR_IDENTITIES_DONT_MATCH.
+    /// `DIAMETER_ERROR_IDENTITIES_DONT_MATCH`.
     pub const IDENTITIES_DONT_MATCH: Self = Self::Experimental(5002);
-    /// DIAMETER_ERROR_IDENTITY_NOT_REGISTERED.
+    /// `DIAMETER_ERROR_IDENTITY_NOT_REGISTERED`.
     pub const IDENTITY_NOT_REGISTERED: Self = Self::Experimental(5003);
-    /// DIAMETER_ERROR_ROAMING_NOT_ALLOWED.
+    /// `DIAMETER_ERROR_ROAMING_NOT_ALLOWED`.
     pub const ROAMING_NOT_ALLOWED: Self = Self::Experimental(5004);
-    /// DIAMETER_ERROR_IDENTITY_ALREADY_REGISTERED.
+    /// `DIAMETER_ERROR_IDENTITY_ALREADY_REGISTERED`.
     pub const IDENTITY_ALREADY_REGISTERED: Self = Self::Experimental(5005);
-    /// DIAMETER_ERROR_AUTH_SCHEME_NOT_SUPPORTED.
+    /// `DIAMETER_ERROR_AUTH_SCHEME_NOT_SUPPORTED`.
     pub const AUTH_SCHEME_NOT_SUPPORTED: Self = Self::Experimental(5006);
+
+    /// Whether the answer is of the general error format, with the E bit (RFC 6733 section 7.1.3).
+    pub const fn is_protocol_error(self) -> bool {
+        matches!(self, Self::Base(3_000..=3_999))
+    }
 
     /// Whether the code is of class 2xxx.
     pub const fn is_success(self) -> bool {

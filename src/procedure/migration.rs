@@ -28,14 +28,14 @@ pub const STEPS: [Row; 25] = [
         5,
         (PrimarySipDatabase, None),
         "lends an outbound pair and binds it to the real one",
-        "sip_database/outbound.rs::bind",
+        "sip_database/outbound.rs::bind_outbound",
         "step_5_lends_an_outbound_pair_and_binds_it_to_the_real_one",
     ),
     code(
         6,
         (PrimarySipDatabase, Some(PrimaryConfigServer)),
         "answers with the outbound pair",
-        "sip_database/outbound.rs::bind",
+        "sip_database/outbound.rs::bind_outbound",
         "step_6_answers_with_the_outbound_pair_after_it_is_durable",
     ),
     later(7, PrimaryConfigServer, Some(PartnerConfigServer), "asks the partner for access"),
@@ -50,14 +50,14 @@ pub const STEPS: [Row; 25] = [
         10,
         (PartnerSipDatabase, None),
         "lends an inbound pair and binds it to the primary-side one",
-        "sip_database/inbound.rs::bind",
+        "sip_database/inbound.rs::bind_inbound",
         "step_10_lends_an_inbound_pair_and_binds_it_to_the_primary_side_one",
     ),
     code(
         11,
         (PartnerSipDatabase, Some(PartnerConfigServer)),
         "answers with the inbound pair",
-        "sip_database/inbound.rs::bind",
+        "sip_database/inbound.rs::bind_inbound",
         "step_11_answers_with_the_inbound_pair_after_it_is_durable",
     ),
     later(
@@ -143,7 +143,7 @@ pub const STEPS: [Row; 25] = [
         (Ue, None),
         "is registered in the partner MC system",
         "ue/agent.rs::registered",
-        "step_25_is_registered_and_keeps_its_primary_configuration",
+        "step_25_is_registered_with_what_the_sip_core_granted",
     ),
 ];
 

@@ -1,0 +1,194 @@
+//! Server assignment (SAR, TS 29.228 clause 6.1.2): which SIP core serves a user, and whether the user is
+//! registered. For an inbound identity it moves the lease of the binding.
+
+use super::{SipDatabase, lease::Lease, subscriber::Subscriber};
+use crate::{
+    diameter::cx::{
+        Answer, ResultCode, ServerAssignmentAnswer, ServerAssignmentRequest, ServerAssignmentType,
+        UserData,
+    },
+    identity::Impi,
+    outbox::{Context, Message, Peer, ReplyTo},
+    store::CommitSeq,
+};
+
+/// The profile to answer with, if any, and the records relied on.
+type Assigned = Result<(Option<UserData>, CommitSeq), ResultCode>;
+
+/// `DIAMETER_ERROR_IN_ASSIGNMENT_TYPE` (TS 29.229 clause 6.2.2).
+const ERROR_IN_ASSIGNMENT_TYPE: ResultCode = ResultCode::Experimental(5007);
+
+impl SipDatabase {
+    /// Answers a SAR. Another system's SIP database has no business with server assignment here: a
+    /// registration in its system concerns its own bindings.
+    pub(super) fn handle_assignment(
+        &self,
+        ctx: &mut Context<'_>,
+        from: &Peer,
+        to: ReplyTo,
+        request: &ServerAssignmentRequest,
+    ) {
+        let assigned = match from {
+            Peer::OwnCore if ctx.out.storage_available() => self.assign(ctx, request),
+            Peer::OwnCore => Err(ResultCode::TOO_BUSY),
+            Peer::Database(_) => Err(ResultCode::AUTHORIZATION_REJECTED),
+        };
+        let (result, user_data, after) = match assigned {
+            Ok((user_data, after)) => (ResultCode::SUCCESS, user_data, after),
+            Err(result) => (result, None, self.removed.get()),
+        };
+        let answer = ServerAssignmentAnswer { result, impi: request.impi.clone(), user_data };
+        let message = Message::CxAnswer { to, answer: Answer::ServerAssignment(answer) };
+        self.send(ctx, after, None, message);
+    }
+
+    fn assign(&self, ctx: &mut Context<'_>, request: &ServerAssignmentRequest) -> Assigned {
+        let event = Event::of(request.assignment).ok_or(ERROR_IN_ASSIGNMENT_TYPE)?;
+        let impi = match (&request.impi, request.impus.first()) {
+            (Some(impi), _) => impi.clone(),
+            (None, Some(impu)) => {
+                self.public.get(impu).ok_or(ResultCode::USER_UNKNOWN)?.value().clone()
+            }
+            (None, None) => return Err(ResultCode::USER_UNKNOWN),
+        };
+        if self.inbound.contains_key(&impi) {
+            self.assign_inbound(ctx, &impi, event, request)
+        } else {
+            self.assign_home(ctx, &impi, event, request)
+        }
+    }
+
+    fn assign_home(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        event: Event,
+        request: &ServerAssignmentRequest,
+    ) -> Assigned {
+        let mut subscriber = self.subscribers.get_mut(impi).ok_or(ResultCode::USER_UNKNOWN)?;
+        if !request.impus.iter().all(|impu| subscriber.record.has(impu)) {
+            return Err(ResultCode::IDENTITIES_DONT_MATCH);
+        }
+        if subscriber.assign(event, &request.server_name)? {
+            subscriber.version = ctx.out.commit(vec![subscriber.record.mutation(impi)]);
+        }
+        let impus = &subscriber.record.impus;
+        let user_data = event
+            .wants_user_data(request)
+            .then(|| UserData { impi: impi.clone(), impus: impus.clone() });
+        Ok((user_data, subscriber.version))
+    }
+
+    /// A registration makes the lease active, its end makes it reserved again, for a full lease.
+    fn assign_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        event: Event,
+        request: &ServerAssignmentRequest,
+    ) -> Assigned {
+        let mut binding = self.inbound.get_mut(impi).ok_or(ResultCode::USER_UNKNOWN)?;
+        if request.impus.iter().any(|impu| *impu != binding.record.impu) {
+            return Err(ResultCode::IDENTITIES_DONT_MATCH);
+        }
+        let lease = binding.record.lease;
+        if !lease.is_live(ctx.now) {
+            return Err(ResultCode::USER_UNKNOWN);
+        }
+        match event {
+            Event::Registration | Event::Reregistration if !lease.is_active() => {
+                binding.set_lease(ctx, impi, lease.activate());
+            }
+            Event::Deregistration { .. } if lease.is_active() => {
+                let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
+                binding.set_lease(ctx, impi, lease);
+            }
+            Event::Registration
+            | Event::Reregistration
+            | Event::Deregistration { .. }
+            | Event::ProfileWanted
+            | Event::Unregistered
+            | Event::AuthenticationFailed => {}
+        }
+        let impus = vec![binding.record.impu.clone()];
+        let user_data =
+            event.wants_user_data(request).then(|| UserData { impi: impi.clone(), impus });
+        Ok((user_data, binding.version))
+    }
+}
+
+/// What a Server-Assignment-Type comes to here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Event {
+    ProfileWanted,
+    Registration,
+    Reregistration,
+    Unregistered,
+    Deregistration { keeps_server: bool },
+    AuthenticationFailed,
+}
+
+impl Event {
+    /// `None` for types of other applications (non-3GPP access, restoration).
+    const fn of(assignment: ServerAssignmentType) -> Option<Self> {
+        use ServerAssignmentType as Type;
+        Some(match assignment {
+            Type::NoAssignment => Self::ProfileWanted,
+            Type::Registration => Self::Registration,
+            Type::ReRegistration => Self::Reregistration,
+            Type::UnregisteredUser => Self::Unregistered,
+            Type::TimeoutDeregistrationStoreServerName
+            | Type::UserDeregistrationStoreServerName => {
+                Self::Deregistration { keeps_server: true }
+            }
+            Type::TimeoutDeregistration
+            | Type::UserDeregistration
+            | Type::AdministrativeDeregistration
+            | Type::DeregistrationTooMuchData => Self::Deregistration { keeps_server: false },
+            Type::AuthenticationFailure | Type::AuthenticationTimeout => Self::AuthenticationFailed,
+            Type::AaaUserDataRequest | Type::PgwUpdate | Type::Restoration => return None,
+        })
+    }
+
+    fn wants_user_data(self, request: &ServerAssignmentRequest) -> bool {
+        let profile = matches!(
+            self,
+            Self::ProfileWanted | Self::Registration | Self::Reregistration | Self::Unregistered
+        );
+        profile && !request.user_data_already_available
+    }
+}
+
+impl Subscriber {
+    /// Applies what the SIP core `server_name` reports; returns whether the record changed.
+    fn assign(&mut self, event: Event, server_name: &str) -> Result<bool, ResultCode> {
+        let serving = self.record.server_name.as_deref();
+        if serving.is_some_and(|serving| serving != server_name) {
+            return Err(if event == Event::Registration {
+                ResultCode::IDENTITY_ALREADY_REGISTERED
+            } else {
+                ResultCode::UNABLE_TO_COMPLY
+            });
+        }
+        let pending = std::mem::take(&mut self.authentication_pending);
+        let held = self.record.server_name.clone();
+        let was_registered = self.record.registered;
+        let (server_name, registered) = match event {
+            Event::ProfileWanted => {
+                self.authentication_pending = pending;
+                return Ok(false);
+            }
+            Event::Registration | Event::Reregistration => (Some(server_name.to_owned()), true),
+            Event::Unregistered => (Some(server_name.to_owned()), false),
+            Event::Deregistration { keeps_server: true } => (held, false),
+            Event::Deregistration { keeps_server: false } => (None, false),
+            // Who fails while registered stays so: the failure may be somebody else's.
+            Event::AuthenticationFailed if pending && !was_registered => (None, false),
+            Event::AuthenticationFailed => (held, was_registered),
+        };
+        let changed = self.record.server_name != server_name || was_registered != registered;
+        self.record.server_name = server_name;
+        self.record.registered = registered;
+        Ok(changed)
+    }
+}

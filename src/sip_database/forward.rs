@@ -1,0 +1,151 @@
+//! A vector request for an inbound identity: forwarded to the primary system's SIP database under the
+//! pair it knows, the answer translated back (TR 23.781 solution 2, steps 16 to 18, 20 and 21).
+
+use super::{SipDatabase, inbound::InboundUser, step, vectors::Asked};
+use crate::{
+    aka::AuthVector,
+    api::migration_identity::PrimaryUser,
+    diameter::cx::{Answer, MultimediaAuthAnswer, MultimediaAuthRequest, Request, ResultCode},
+    identity::UserIdentity,
+    outbox::{
+        Context, CxDestination, CxReply, Message, Note, ReplyTo, RequestId, Role, TimerKey,
+        TimerWhat,
+    },
+    step::Step,
+    store::CommitSeq,
+};
+
+/// A forwarded vector request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Forward {
+    to: ReplyTo,
+    /// What the SIP core asked: the inbound pair.
+    asked: Asked,
+    /// Whom it was forwarded for.
+    user: InboundUser,
+}
+
+/// The answer to the SIP core.
+const ANSWER: Step = Step::mig(21);
+
+impl SipDatabase {
+    /// Forwards a request for an inbound identity to the primary system (steps 16 to 18).
+    ///
+    /// Only the binding decides where to and under which pair (NOTE 6): never the realm of an identity.
+    pub(super) fn forward(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        request: MultimediaAuthRequest,
+    ) {
+        step(ctx, 16, "vector request for an inbound identity received");
+        let (primary, version) = match self.primary_of(ctx, &request.identity) {
+            Ok(found) => found,
+            Err(code) => {
+                return self.answer_vector(ctx, to, Some(ANSWER), Asked::by(request), Err(code));
+            }
+        };
+        step(ctx, 17, "primary SIP database and pair found by the binding");
+        if !self.forwards_bound.take() {
+            ctx.out.note(Note::TableFull("forwarded vector requests"));
+            let busy = Err(ResultCode::TOO_BUSY);
+            return self.answer_vector(ctx, to, Some(ANSWER), Asked::by(request), busy);
+        }
+        let user = InboundUser::of(&primary);
+        let PrimaryUser { database, identity, server_name } = primary;
+        let forwarded = MultimediaAuthRequest {
+            identity,
+            scheme: request.scheme.clone(),
+            resync: request.resync,
+            server_name,
+        };
+        let number = self.draw_forward_number();
+        self.forwards.insert(number, Forward { to, asked: Asked::by(request), user });
+        let timer = TimerKey {
+            role: Role::SipDatabase,
+            what: TimerWhat::RequestTimeout(number),
+            version: 0,
+        };
+        ctx.out.arm(ctx.now + self.config.vector_timeout, timer);
+        let message = Message::CxRequest {
+            to: CxDestination::Database(database),
+            id: RequestId { role: Role::SipDatabase, number },
+            request: Request::MultimediaAuth(forwarded),
+        };
+        self.send(ctx, version, Some(Step::mig(18)), message);
+    }
+
+    /// Who holds the inbound pair `asked` (step 17).
+    fn primary_of(
+        &self,
+        ctx: &Context<'_>,
+        asked: &UserIdentity,
+    ) -> Result<(PrimaryUser, CommitSeq), ResultCode> {
+        let binding = self.inbound.get(&asked.impi).ok_or(ResultCode::USER_UNKNOWN)?;
+        if binding.record.impu != asked.impu {
+            return Err(ResultCode::IDENTITIES_DONT_MATCH);
+        }
+        if !binding.record.lease.is_live(ctx.now) {
+            return Err(ResultCode::USER_UNKNOWN);
+        }
+        Ok((binding.record.primary.clone(), binding.version))
+    }
+
+    /// Handles the answer to a forwarded request, or its loss. One that comes late is dropped: the SIP
+    /// core has been told that there is none.
+    pub(super) fn handle_forwarded(&self, ctx: &mut Context<'_>, reply: CxReply) {
+        let Some(forward) = self.take_forward(reply.id.number) else {
+            return;
+        };
+        let issued = match reply.outcome {
+            Ok(answer) => self.translate_back(ctx, &forward, answer),
+            Err(_undeliverable) => Err(ResultCode::UNABLE_TO_DELIVER),
+        };
+        self.answer_vector(ctx, forward.to, Some(ANSWER), forward.asked, issued);
+    }
+
+    /// Gives a forwarded request up that had its time.
+    pub(super) fn handle_forward_timeout(&self, ctx: &mut Context<'_>, number: u64) {
+        if let Some(forward) = self.take_forward(number) {
+            let late = Err(ResultCode::UNABLE_TO_DELIVER);
+            self.answer_vector(ctx, forward.to, Some(ANSWER), forward.asked, late);
+        }
+    }
+
+    fn take_forward(&self, number: u64) -> Option<Forward> {
+        let (_, forward) = self.forwards.remove(&number)?;
+        self.forwards_bound.give();
+        Some(forward)
+    }
+
+    /// Steps 20 and 21: an answer for the pair asked with becomes one for the inbound pair, if that is
+    /// still lent to the same user.
+    fn translate_back(
+        &self,
+        ctx: &mut Context<'_>,
+        forward: &Forward,
+        answer: Answer,
+    ) -> Result<(AuthVector, CommitSeq), ResultCode> {
+        if !ctx.out.storage_available() {
+            return Err(ResultCode::TOO_BUSY);
+        }
+        let Answer::MultimediaAuth(MultimediaAuthAnswer { result, identity, vector, .. }) = answer
+        else {
+            return Err(ResultCode::UNABLE_TO_COMPLY);
+        };
+        if !forward.user.is_known_as(&identity) {
+            return Err(ResultCode::UNABLE_TO_COMPLY);
+        }
+        let vector = match (result.is_success(), vector) {
+            (true, Some(vector)) => vector,
+            (true, None) => return Err(ResultCode::UNABLE_TO_COMPLY),
+            (false, _) => return Err(result),
+        };
+        let (primary, version) = self.primary_of(ctx, &forward.asked.identity)?;
+        if InboundUser::of(&primary) != forward.user {
+            return Err(ResultCode::USER_UNKNOWN);
+        }
+        step(ctx, 20, "the pair of the answer translated to the inbound pair");
+        Ok((vector, version))
+    }
+}

@@ -1,0 +1,246 @@
+//! Inbound migration identities: lent to users of other systems (TR 23.781 solution 2, steps 10, 17, 20).
+
+use super::{
+    Outcome, SipDatabase,
+    bound::read,
+    lease::Lease,
+    lease_timer,
+    lending::Returning,
+    pool::{Drawn, Origin, Pools},
+    step,
+};
+use crate::{
+    api::migration_identity::{Answer, Binding, Direction, PrimaryUser, Refusal},
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    outbox::{Context, Note, TimerKey, TimerWhat},
+    store::{CommitSeq, Mutation, RecordKind},
+    time::Timestamp,
+};
+
+/// An inbound binding in memory.
+#[derive(Debug)]
+pub(super) struct InboundBinding {
+    pub(super) record: InboundRecord,
+    /// The commit that wrote [`Self::record`].
+    pub(super) version: CommitSeq,
+}
+
+/// An inbound binding as stored, by inbound IMPI.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub(super) struct InboundRecord {
+    /// The second half of the lent pair.
+    pub(super) impu: Impu,
+    /// Who holds it.
+    pub(super) primary: PrimaryUser,
+    pub(super) lease: Lease,
+    /// Where the pair goes back to.
+    pub(super) origin: Origin,
+}
+
+/// Who may hold one inbound pair: a user of a SIP database, by the pair it is known by there.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct InboundUser {
+    database: SipDatabaseId,
+    identity: UserIdentity,
+}
+
+impl InboundUser {
+    pub(super) fn of(primary: &PrimaryUser) -> Self {
+        Self { database: primary.database.clone(), identity: primary.identity.clone() }
+    }
+
+    /// Whether `identity` is the pair by which the primary system knows the user.
+    pub(super) fn is_known_as(&self, identity: &UserIdentity) -> bool {
+        self.identity == *identity
+    }
+}
+
+impl InboundRecord {
+    fn mutation(&self, impi: &Impi) -> Mutation {
+        Mutation::put(RecordKind::InboundBinding, impi.as_str(), self)
+    }
+}
+
+impl InboundBinding {
+    /// Takes a new lease and commits it; the caller holds the entry.
+    pub(super) fn set_lease(&mut self, ctx: &mut Context<'_>, impi: &Impi, lease: Lease) {
+        self.record.lease = lease;
+        self.commit(ctx, impi);
+    }
+
+    fn commit(&mut self, ctx: &mut Context<'_>, impi: &Impi) {
+        self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
+        self.arm(ctx, impi);
+    }
+
+    /// Arms the end of the reservation. An active lease has none; the timer of the reservation it
+    /// interrupted is stale.
+    fn arm(&self, ctx: &mut Context<'_>, impi: &Impi) {
+        if let Some((at, timer)) = self.timer(impi) {
+            ctx.out.arm(at, timer);
+        }
+    }
+
+    pub(super) fn timer(&self, impi: &Impi) -> Option<(Timestamp, TimerKey)> {
+        let Lease::Reserved(until) = self.record.lease else {
+            return None;
+        };
+        Some((until, lease_timer(TimerWhat::InboundLeaseEnd(impi.clone()), self.version)))
+    }
+
+    fn shown(&self, impi: &Impi) -> Answer {
+        Answer::Binding(Binding {
+            identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
+            reserved_until: self.record.lease.reserved_until(),
+            active: self.record.lease.is_active(),
+        })
+    }
+}
+
+impl SipDatabase {
+    /// Lends an inbound pair to `primary`, or returns the one it holds (step 10).
+    ///
+    /// Idempotent, for step 9 may be repeated: a repeat renews the lease if less than half of it is
+    /// left, and takes over a changed Server-Name.
+    pub(super) fn bind_inbound(&self, ctx: &mut Context<'_>, primary: PrimaryUser) -> Outcome {
+        if primary.database == self.config.database {
+            return Err(Refusal::Invalid("the primary system's SIP database is this one"));
+        }
+        if primary.server_name.is_empty() {
+            return Err(Refusal::Invalid("server_name is empty"));
+        }
+        let pools = read(&self.pools);
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_armed(crate::planted::Bug::CheckThenInsert) {
+            return self.bind_inbound_check_then_insert(ctx, &pools, primary);
+        }
+        match self.inbound_users.entry(InboundUser::of(&primary)) {
+            dashmap::Entry::Occupied(held) => self.rebind_inbound(ctx, held.get(), primary),
+            dashmap::Entry::Vacant(free) => {
+                let (impi, outcome) = self.lend_inbound(ctx, &pools, primary)?;
+                free.insert(impi);
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// The fault that the race tests must find: between check and insertion another worker may bind
+    /// the same user.
+    #[cfg(feature = "planted-bugs")]
+    fn bind_inbound_check_then_insert(
+        &self,
+        ctx: &mut Context<'_>,
+        pools: &Pools,
+        primary: PrimaryUser,
+    ) -> Outcome {
+        let user = InboundUser::of(&primary);
+        let held = self.inbound_users.get(&user).map(|held| held.clone());
+        if let Some(held) = held {
+            return self.rebind_inbound(ctx, &held, primary);
+        }
+        std::thread::yield_now();
+        let (impi, outcome) = self.lend_inbound(ctx, pools, primary)?;
+        self.inbound_users.insert(user, impi);
+        Ok(outcome)
+    }
+
+    fn rebind_inbound(&self, ctx: &mut Context<'_>, impi: &Impi, primary: PrimaryUser) -> Outcome {
+        let mut binding = self.inbound.get_mut(impi).ok_or(Refusal::NotFound("inbound binding"))?;
+        let renewed = binding.record.lease.renewed(ctx.now, self.config.reserved_lease);
+        if renewed.is_some() || binding.record.primary.server_name != primary.server_name {
+            binding.record.lease = renewed.unwrap_or(binding.record.lease);
+            binding.record.primary = primary;
+            binding.commit(ctx, impi);
+        }
+        step(ctx, 10, "the user holds an inbound pair already");
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_armed(crate::planted::Bug::RepeatIgnoresCommit) {
+            return Ok((binding.shown(impi), CommitSeq::NOTHING));
+        }
+        Ok((binding.shown(impi), binding.version))
+    }
+
+    fn lend_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        pools: &Pools,
+        primary: PrimaryUser,
+    ) -> Result<(Impi, (Answer, CommitSeq)), Refusal> {
+        if !self.inbound_bound.take() {
+            ctx.out.note(Note::TableFull("inbound bindings"));
+            return Err(Refusal::Full("inbound bindings"));
+        }
+        let Some(drawn) = self.draw_identity(ctx, pools, Direction::Inbound) else {
+            self.inbound_bound.give();
+            return Err(Refusal::Exhausted("inbound"));
+        };
+        let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
+        let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
+        let record = InboundRecord { impu, primary, lease, origin };
+        let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
+        let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
+        binding.arm(ctx, &impi);
+        step(ctx, 10, "inbound pair allocated and bound");
+        let outcome = (binding.shown(&impi), binding.version);
+        self.inbound.insert(impi.clone(), binding);
+        Ok((impi, outcome))
+    }
+
+    /// Shows a binding.
+    pub(super) fn get_inbound(&self, impi: &Impi) -> Outcome {
+        let binding = self.inbound.get(impi).ok_or(Refusal::NotFound("inbound binding"))?;
+        Ok((binding.shown(impi), binding.version))
+    }
+
+    /// Ends a binding: the next vector request for it is refused.
+    pub(super) fn release_inbound(&self, ctx: &mut Context<'_>, impi: &Impi) -> Outcome {
+        self.remove_inbound(ctx, impi, |_| true)
+            .map(|seq| (Answer::Done, seq))
+            .ok_or(Refusal::NotFound("inbound binding"))
+    }
+
+    /// Ends a binding whose reservation ended. A timer of another version is stale.
+    pub(super) fn end_inbound_lease(&self, ctx: &mut Context<'_>, impi: &Impi, version: u64) {
+        // Without storage nothing changes; the timers are armed again after the reload.
+        if ctx.out.storage_available() {
+            let now = ctx.now;
+            self.remove_inbound(ctx, impi, |binding| {
+                binding.version.as_u64() == version && !binding.record.lease.is_live(now)
+            });
+        }
+    }
+
+    fn remove_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        wanted: impl Fn(&InboundBinding) -> bool,
+    ) -> Option<CommitSeq> {
+        let pools = read(&self.pools);
+        let user = InboundUser::of(&self.inbound.get(impi)?.record.primary);
+        let holder = self.inbound_users.entry(user.clone());
+        let dashmap::Entry::Occupied(binding) = self.inbound.entry(impi.clone()) else {
+            return None;
+        };
+        // Between the two looks the pair may have gone from one user to another.
+        let unchanged = InboundUser::of(&binding.get().record.primary) == user;
+        if !unchanged || !wanted(binding.get()) {
+            return None;
+        }
+        let InboundRecord { impu, origin, .. } = &binding.get().record;
+        let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
+        let returning = Returning::prepare(&pools, origin, identity, ctx.now);
+        let deletion = Mutation::delete(RecordKind::InboundBinding, impi.as_str());
+        let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
+        self.removed.raise(seq);
+        binding.remove();
+        if let dashmap::Entry::Occupied(holder) = holder
+            && holder.get() == impi
+        {
+            holder.remove();
+        }
+        self.inbound_bound.give();
+        returning.finish();
+        Some(seq)
+    }
+}

@@ -1,0 +1,81 @@
+//! What lending and taking back a pair have in common for both directions.
+
+use super::{
+    SipDatabase,
+    pool::{Drawn, Entry, Origin, Pool, Pools},
+};
+use crate::{
+    api::migration_identity::Direction, identity::UserIdentity, outbox::Context, store::Mutation,
+    time::Timestamp,
+};
+
+/// Generated pairs in a row that may collide with provisioned ones before a pool counts as empty. Each
+/// would be one of the few identities that someone provisioned before the pool existed.
+const COLLISIONS_MAX: usize = 64;
+
+impl SipDatabase {
+    /// Draws a pair from the first pool of `direction` that has one free.
+    pub(super) fn draw_identity(
+        &self,
+        ctx: &mut Context<'_>,
+        pools: &Pools,
+        direction: Direction,
+    ) -> Option<Drawn> {
+        pools.lending(direction).find_map(|pool| self.draw_from(ctx, pool))
+    }
+
+    fn draw_from(&self, ctx: &mut Context<'_>, pool: &Pool) -> Option<Drawn> {
+        for _ in 0..COLLISIONS_MAX {
+            let drawn = pool.draw(ctx.now, ctx.out)?;
+            if matches!(drawn.origin, Origin::Listed { .. }) || !self.is_taken(&drawn.identity) {
+                return Some(drawn);
+            }
+            pool.take_back(None);
+        }
+        None
+    }
+
+    /// Whether someone has either half of a generated pair. What is provisioned while the pool exists
+    /// cannot be in the way ([`Pools::may_generate_impi`]), what was provisioned before it can.
+    fn is_taken(&self, identity: &UserIdentity) -> bool {
+        self.subscribers.contains_key(&identity.impi)
+            || self.public.contains_key(&identity.impu)
+            || self.outbound.contains_key(&identity.impi)
+            || self.inbound.contains_key(&identity.impi)
+            || self.listed.contains_key(&identity.impi)
+    }
+}
+
+/// A pair on its way back to its pool: stored with the removal of its binding, then taken back.
+#[derive(Debug)]
+pub(super) struct Returning<'a> {
+    /// `None` if the pool is unknown: its definition was lost with a commit that nobody relied on.
+    pool: Option<&'a Pool>,
+    entry: Option<Entry>,
+}
+
+impl<'a> Returning<'a> {
+    /// Prepares the return of `identity`; the caller holds the entry of its binding.
+    pub(super) fn prepare(
+        pools: &'a Pools,
+        origin: &Origin,
+        identity: UserIdentity,
+        now: Timestamp,
+    ) -> Self {
+        let pool = pools.get(origin.pool());
+        Self { pool, entry: pool.and_then(|pool| pool.returning(identity, now)) }
+    }
+
+    /// What to store together with the removal.
+    pub(super) fn mutation(&self) -> impl Iterator<Item = Mutation> + use<> {
+        let mutation = |pool: &Pool| self.entry.as_ref().map(|entry| entry.mutation(pool.name()));
+        self.pool.and_then(mutation).into_iter()
+    }
+
+    /// Lets the pool lend the pair again; the removal has been committed.
+    pub(super) fn finish(self) {
+        if let Some(pool) = self.pool {
+            pool.take_back(self.entry);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! From stored records to tables, at start and after a failed commit.
+//!
+//! Records come in any order; what needs several of them waits in [`Loading`] for the last one.
+
+use std::{collections::BTreeMap, str, sync::Arc};
+
+use super::{
+    ListedPair, SipDatabase,
+    bound::{lock, write},
+    inbound::{InboundBinding, InboundRecord, InboundUser},
+    outbound::{Grant, GrantRecord, OutboundBinding, OutboundRecord},
+    pool::{Entry, Generated, Listed, Origin, Pool, PoolRecord, Source, SourceRecord},
+    subscriber::{Subscriber, SubscriberRecord},
+};
+use crate::{
+    identity::{Impi, Impu},
+    outbox::{Context, TimerKey},
+    store::{Mutation, Record, RecordError, RecordKind, decode},
+    time::Timestamp,
+};
+
+/// What waits for the last record.
+#[derive(Debug, Default)]
+pub(super) struct Loading {
+    pools: BTreeMap<Arc<str>, LoadingPool>,
+    timers: Vec<(Timestamp, TimerKey)>,
+}
+
+#[derive(Debug, Default)]
+struct LoadingPool {
+    entries: Vec<Entry>,
+    lent: u64,
+    /// One more than the highest number lent, of a generated pool.
+    used: u64,
+}
+
+impl SipDatabase {
+    /// Takes one stored record in; kinds of other roles are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] when a record cannot be read: the storage is not this build's or is damaged.
+    pub fn load(&self, record: &Record) -> Result<(), RecordError> {
+        match record.kind {
+            RecordKind::Subscriber => self.load_subscriber(record),
+            RecordKind::Pool => self.load_pool(record),
+            RecordKind::PoolEntry => self.load_entry(record),
+            RecordKind::InboundBinding => self.load_inbound(record),
+            RecordKind::OutboundBinding => self.load_outbound(record),
+            RecordKind::Grant => self.load_grant(record),
+            RecordKind::Registration => Ok(()),
+        }
+    }
+
+    /// Puts together what came in and arms the timers, after the last record.
+    pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
+        let loading = std::mem::take(&mut *lock(&self.loading));
+        let pools = write(&self.pools);
+        for (name, LoadingPool { entries, lent, used }) in loading.pools {
+            let Some(pool) = pools.get(&name) else {
+                continue;
+            };
+            match &pool.source {
+                Source::Listed(listed) => listed.link(entries, lent),
+                Source::Generated(generated) => {
+                    if generated.link(lent, used) {
+                        let record = generated.record(pool.direction, used);
+                        let put = Mutation::put(RecordKind::Pool, &name, &record);
+                        let seq = ctx.out.commit(vec![put]);
+                        generated.set_version(seq);
+                        self.mended.raise(seq);
+                    }
+                }
+            }
+        }
+        for (at, timer) in loading.timers {
+            ctx.out.arm(at, timer);
+        }
+    }
+
+    /// Forgets everything stored, before it is loaded again after a failed commit. Forwarded requests
+    /// stay: their answers look the binding up again.
+    pub fn clear(&self) {
+        self.subscribers.clear();
+        self.public.clear();
+        self.visits.clear();
+        self.outbound.clear();
+        self.inbound_users.clear();
+        self.inbound.clear();
+        self.listed.clear();
+        for bound in
+            [&self.subscribers_bound, &self.outbound_bound, &self.inbound_bound, &self.listed_bound]
+        {
+            bound.reset();
+        }
+        write(&self.pools).clear();
+        self.removed.reset();
+        self.mended.reset();
+        *lock(&self.loading) = Loading::default();
+    }
+
+    fn load_subscriber(&self, record: &Record) -> Result<(), RecordError> {
+        let impi = impi_of(record)?;
+        let stored: SubscriberRecord = decode(&record.value)?;
+        for impu in &stored.impus {
+            self.public.insert(impu.clone(), impi.clone());
+        }
+        self.subscribers.insert(impi, Subscriber::stored(stored, record.version));
+        self.subscribers_bound.take_loaded();
+        Ok(())
+    }
+
+    fn load_pool(&self, record: &Record) -> Result<(), RecordError> {
+        let name: Arc<str> = text_of(record)?.into();
+        let PoolRecord { direction, source } = decode(&record.value)?;
+        let source = match source {
+            SourceRecord::Generated { impi_template, impu_template, key, reserved } => {
+                let templates = (impi_template, impu_template);
+                Generated::new(templates, key, reserved, record.version)
+                    .map(|generated| Source::Generated(Box::new(generated)))
+                    .map_err(|_| RecordError::Damaged)?
+            }
+            SourceRecord::Listed { quarantine } => {
+                Source::Listed(Listed::new(quarantine, record.version))
+            }
+        };
+        write(&self.pools).insert(Pool::new(name, direction, source));
+        Ok(())
+    }
+
+    fn load_entry(&self, record: &Record) -> Result<(), RecordError> {
+        let (pool, _) = text_of(record)?.split_once(' ').ok_or(RecordError::Damaged)?;
+        let entry: Entry = decode(&record.value)?;
+        let pool = self.loading_pool(pool, |loading| loading.entries.push(entry.clone()));
+        self.load_listed(pool, &entry.identity.impi, &entry.identity.impu);
+        Ok(())
+    }
+
+    fn load_inbound(&self, record: &Record) -> Result<(), RecordError> {
+        let impi = impi_of(record)?;
+        let mut stored: InboundRecord = decode(&record.value)?;
+        self.load_origin(&mut stored.origin, &impi, &stored.impu);
+        let binding = InboundBinding { record: stored, version: record.version };
+        lock(&self.loading).timers.extend(binding.timer(&impi));
+        let user = InboundUser::of(&binding.record.primary);
+        self.inbound.insert(impi.clone(), binding);
+        self.inbound_bound.take_loaded();
+        // Two bindings of one user: the removal of the older one was lost with a commit that nobody
+        // relied on. The older one lives until its lease ends.
+        let mut holder = self.inbound_users.entry(user).or_insert_with(|| impi.clone());
+        let newer =
+            |held: &Impi| self.inbound.get(held).is_none_or(|other| other.version < record.version);
+        if *holder != impi && newer(&holder) {
+            *holder = impi;
+        }
+        Ok(())
+    }
+
+    fn load_outbound(&self, record: &Record) -> Result<(), RecordError> {
+        let impi = impi_of(record)?;
+        let mut stored: OutboundRecord = decode(&record.value)?;
+        self.load_origin(&mut stored.origin, &impi, &stored.impu);
+        let binding = OutboundBinding { record: stored, version: record.version };
+        lock(&self.loading).timers.push(binding.timer(&impi));
+        let (user, partner) = (binding.record.user.impi.clone(), binding.record.partner.clone());
+        self.outbound.insert(impi.clone(), binding);
+        self.outbound_bound.take_loaded();
+        let mut visits = self.visits.entry(user).or_default();
+        let visit = visits.0.entry(partner).or_default();
+        // As for inbound bindings: of two, the newer one counts.
+        let older = visit.outbound.as_ref().and_then(|held| self.outbound.get(held));
+        if older.is_none_or(|held| held.version < record.version) {
+            visit.outbound = Some(impi);
+        }
+        Ok(())
+    }
+
+    fn load_grant(&self, record: &Record) -> Result<(), RecordError> {
+        let stored: GrantRecord = decode(&record.value)?;
+        let mut visits = self.visits.entry(stored.user.impi.clone()).or_default();
+        let visit = visits.0.entry(stored.partner.clone()).or_default();
+        visit.grant = Some(Grant { record: stored, version: record.version });
+        Ok(())
+    }
+
+    /// Counts a lent pair to its pool, and makes the binding share the pool's name.
+    fn load_origin(&self, origin: &mut Origin, impi: &Impi, impu: &Impu) {
+        match origin {
+            Origin::Generated { pool, n } => {
+                *pool = self.loading_pool(pool, |loading| {
+                    loading.lent += 1;
+                    loading.used = loading.used.max(n.saturating_add(1));
+                });
+            }
+            Origin::Listed { pool } => {
+                *pool = self.loading_pool(pool, |loading| loading.lent += 1);
+                self.load_listed(Arc::clone(pool), impi, impu);
+            }
+        }
+    }
+
+    fn load_listed(&self, pool: Arc<str>, impi: &Impi, impu: &Impu) {
+        self.listed.insert(impi.clone(), ListedPair { pool, impu: impu.clone() });
+        self.public.insert(impu.clone(), impi.clone());
+        self.listed_bound.take_loaded();
+    }
+
+    fn loading_pool(&self, name: &str, change: impl FnOnce(&mut LoadingPool)) -> Arc<str> {
+        let pools = &mut lock(&self.loading).pools;
+        let name =
+            pools.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+        change(pools.entry(Arc::clone(&name)).or_default());
+        name
+    }
+}
+
+fn text_of(record: &Record) -> Result<&str, RecordError> {
+    str::from_utf8(&record.key).map_err(|_| RecordError::Damaged)
+}
+
+fn impi_of(record: &Record) -> Result<Impi, RecordError> {
+    Impi::parse(text_of(record)?).map_err(|_| RecordError::Damaged)
+}

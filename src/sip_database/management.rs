@@ -1,0 +1,48 @@
+//! The management interface: from a request to what does it, and the answer (TR 23.781 solution 2, steps
+//! 4 to 6 and 9 to 11).
+
+use super::{Outcome, SipDatabase};
+use crate::{
+    api::migration_identity::{Answer, Refusal, Request},
+    outbox::{Context, Message, ReplyTo},
+    step::Step,
+};
+
+impl SipDatabase {
+    /// Answers a management request.
+    pub(super) fn manage(&self, ctx: &mut Context<'_>, to: ReplyTo, request: Request) {
+        let step = if matches!(request, Request::BindOutbound { .. }) {
+            Some(Step::mig(6))
+        } else {
+            matches!(request, Request::BindInbound(_)).then(|| Step::mig(11))
+        };
+        let outcome = if ctx.out.storage_available() {
+            self.perform(ctx, request)
+        } else {
+            Err(Refusal::Unavailable)
+        };
+        let (answer, after) =
+            outcome.unwrap_or_else(|refusal| (Answer::Refused(refusal), self.removed.get()));
+        self.send(ctx, after, step, Message::Management { to, answer });
+    }
+
+    fn perform(&self, ctx: &mut Context<'_>, request: Request) -> Outcome {
+        match request {
+            Request::PutSubscriber(subscriber) => self.put_subscriber(ctx, subscriber),
+            Request::GetSubscriber(impi) => self.get_subscriber(&impi),
+            Request::DeleteSubscriber(impi) => self.delete_subscriber(ctx, &impi),
+            Request::PutPool(pool) => self.put_pool(ctx, pool),
+            Request::GetPool(name) => self.get_pool(ctx, &name),
+            Request::BindOutbound { user, partner } => self.bind_outbound(ctx, &user, &partner),
+            Request::PutGrant { user, partner, valid_for } => {
+                self.put_grant(ctx, user, partner, valid_for)
+            }
+            Request::DeleteGrant { impi, partner } => self.delete_grant(ctx, &impi, &partner),
+            Request::BindInbound(primary) => self.bind_inbound(ctx, primary),
+            Request::GetOutbound(impi) => self.get_outbound(&impi),
+            Request::GetInbound(impi) => self.get_inbound(&impi),
+            Request::ReleaseOutbound(impi) => self.release_outbound(ctx, &impi),
+            Request::ReleaseInbound(impi) => self.release_inbound(ctx, &impi),
+        }
+    }
+}

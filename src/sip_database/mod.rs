@@ -1,0 +1,277 @@
+//! The SIP database (HSS) of an MC system: it authenticates this system's subscribers at home and in
+//! partner systems, and lends migration identities to its own users and to those of partners.
+//!
+//! Source: 3GPP TR 23.781 solution 2, steps 5, 6, 10, 11 and 16 to 21; Cx as of TS 29.228 and TS 29.229.
+//!
+//! **Locks.** An operation that changes several tables holds one lock of each and takes them in this
+//! order: `pools`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`, `listed`,
+//! the state of one pool. No lock is held across a second entry of the same table. An outbound binding
+//! changes under its user's entry in `visits`; an inbound one is created and removed under its user's
+//! entry in `inbound_users`. Commit numbers are drawn under these locks.
+//!
+//! **What is not there** may have been removed by a commit that is not durable yet: an answer that
+//! relies on an absence waits for the latest removal (`removed`).
+
+mod assignment;
+mod bound;
+mod forward;
+mod inbound;
+mod lease;
+mod lending;
+mod load;
+mod management;
+mod outbound;
+mod permutation;
+mod pool;
+mod provision;
+mod provision_pool;
+mod stored_secret;
+mod subscriber;
+mod template;
+mod vectors;
+
+use std::{
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+pub use permutation::Permutation;
+
+use self::{
+    bound::{Bound, Mark},
+    forward::Forward,
+    inbound::{InboundBinding, InboundUser},
+    load::Loading,
+    outbound::{OutboundBinding, Visits},
+    pool::Pools,
+    subscriber::{SqnProfile, Subscriber},
+};
+use crate::{
+    aka::{IND_BITS_DEFAULT, IND_BITS_MAX},
+    api::migration_identity as management_api,
+    diameter::cx,
+    entropy::Entropy,
+    identity::{Impi, Impu, SipDatabaseId},
+    outbox::{Context, CxReply, Message, Peer, ReplyTo, Role, TimerKey, TimerWhat},
+    step::Step,
+    store::CommitSeq,
+    table::{Table, new_table},
+};
+
+/// Subscribers, unless configured otherwise.
+pub const SUBSCRIBERS_MAX: usize = 20_000_000;
+/// Bindings of each direction, unless configured otherwise.
+pub const BINDINGS_MAX: usize = 20_000_000;
+/// Identities in all listed pools together, unless configured otherwise.
+pub const LISTED_IDENTITIES_MAX: usize = 20_000_000;
+/// Vector requests that wait for another system's answer, unless configured otherwise.
+pub const PENDING_FORWARDS_MAX: usize = 65_536;
+/// Pools of a SIP database.
+pub const POOLS_MAX: usize = 64;
+/// Public identities of one subscriber.
+pub const IMPUS_PER_SUBSCRIBER_MAX: usize = 32;
+/// Partners at which one subscriber has an outbound binding or a grant.
+pub const PARTNERS_PER_SUBSCRIBER_MAX: usize = 64;
+/// Longest pool name, octets.
+pub const POOL_NAME_OCTETS_MAX: usize = 64;
+
+/// How a SIP database is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its own Diameter identity.
+    pub database: SipDatabaseId,
+    /// The domain of this system, in lower case: realm of every private and host of every public
+    /// identity that it lends.
+    pub domain: String,
+    /// Bits of SQN that are IND: 3 to 8; what is outside counts as the nearest (TS 33.102 annex C.3).
+    pub ind_bits: u8,
+    /// SEQs that one commit reserves for a subscriber; at least 1.
+    pub sqn_range: u64,
+    /// How long a lent identity stays reserved for a user who is not registered with it.
+    pub reserved_lease: Duration,
+    /// How long a forwarded vector request may take.
+    pub vector_timeout: Duration,
+    /// Whether RAND is drawn again until RES has no octet 00, which some SIP stacks take for its end.
+    pub avoid_zero_octet_in_res: bool,
+    /// See [`SUBSCRIBERS_MAX`].
+    pub subscribers_max: usize,
+    /// See [`BINDINGS_MAX`].
+    pub bindings_max: usize,
+    /// See [`LISTED_IDENTITIES_MAX`].
+    pub listed_identities_max: usize,
+    /// See [`PENDING_FORWARDS_MAX`].
+    pub pending_forwards_max: usize,
+}
+
+impl Config {
+    /// The configuration of the SIP database `database` of the system `domain`, all else as usual.
+    pub fn new(database: SipDatabaseId, domain: &str) -> Self {
+        Self {
+            database,
+            domain: domain.to_ascii_lowercase(),
+            ind_bits: IND_BITS_DEFAULT,
+            sqn_range: 32,
+            reserved_lease: Duration::from_secs(30 * 24 * 3_600),
+            vector_timeout: Duration::from_secs(4),
+            avoid_zero_octet_in_res: false,
+            subscribers_max: SUBSCRIBERS_MAX,
+            bindings_max: BINDINGS_MAX,
+            listed_identities_max: LISTED_IDENTITIES_MAX,
+            pending_forwards_max: PENDING_FORWARDS_MAX,
+        }
+    }
+
+    const fn sqn_profile(&self) -> SqnProfile {
+        let ind_bits = match self.ind_bits {
+            0..=3 => 3,
+            bits if bits > IND_BITS_MAX => IND_BITS_MAX,
+            bits => bits,
+        };
+        SqnProfile { ind_bits, range: self.sqn_range }
+    }
+}
+
+/// The SIP database role. Shared by all workers; see the module on locks.
+#[derive(Debug)]
+pub struct SipDatabase {
+    config: Config,
+    /// This system's subscribers.
+    subscribers: Table<Impi, Subscriber>,
+    subscribers_bound: Bound,
+    /// Whose a provisioned public identity is: a subscriber's or a listed pair's.
+    public: Table<Impu, Impi>,
+    /// Where each subscriber may be, by its real private identity.
+    visits: Table<Impi, Visits>,
+    /// Outbound bindings by outbound private identity.
+    outbound: Table<Impi, OutboundBinding>,
+    outbound_bound: Bound,
+    /// The inbound private identity of each user of another system.
+    inbound_users: Table<InboundUser, Impi>,
+    /// Inbound bindings by inbound private identity.
+    inbound: Table<Impi, InboundBinding>,
+    inbound_bound: Bound,
+    /// All listed pairs, lent or not.
+    listed: Table<Impi, ListedPair>,
+    listed_bound: Bound,
+    pools: RwLock<Pools>,
+    /// Vector requests forwarded and not answered, by request number.
+    forwards: Table<u64, Forward>,
+    forwards_bound: Bound,
+    next_forward: AtomicU64,
+    /// The latest commit that removed something.
+    removed: Mark,
+    /// What the role had to mend after loading; everything that leaves relies on it.
+    mended: Mark,
+    loading: Mutex<Loading>,
+}
+
+/// A listed pair's pool and second half.
+#[derive(Debug)]
+struct ListedPair {
+    pool: Arc<str>,
+    impu: Impu,
+}
+
+impl SipDatabase {
+    /// Creates an empty SIP database. The hashers' keys and the numbers of its requests come from
+    /// `entropy`.
+    pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
+        Self {
+            subscribers: new_table(entropy),
+            subscribers_bound: Bound::new(config.subscribers_max),
+            public: new_table(entropy),
+            visits: new_table(entropy),
+            outbound: new_table(entropy),
+            outbound_bound: Bound::new(config.bindings_max),
+            inbound_users: new_table(entropy),
+            inbound: new_table(entropy),
+            inbound_bound: Bound::new(config.bindings_max),
+            listed: new_table(entropy),
+            listed_bound: Bound::new(config.listed_identities_max),
+            pools: RwLock::default(),
+            forwards: new_table(entropy),
+            forwards_bound: Bound::new(config.pending_forwards_max),
+            // Random, so that an answer to the process before this one meets no request of this one.
+            next_forward: AtomicU64::new(entropy.next_u64()),
+            removed: Mark::default(),
+            mended: Mark::default(),
+            loading: Mutex::default(),
+            config,
+        }
+    }
+
+    /// Handles a Cx request and answers it, at once or when another system has answered.
+    ///
+    /// Without storage nothing is served, reads included: what is in memory may not be durable.
+    pub fn handle_request(
+        &self,
+        ctx: &mut Context<'_>,
+        from: &Peer,
+        to: ReplyTo,
+        request: cx::Request,
+    ) {
+        match request {
+            cx::Request::MultimediaAuth(request) => self.handle_vector(ctx, from, to, request),
+            cx::Request::ServerAssignment(request) => {
+                self.handle_assignment(ctx, from, to, &request);
+            }
+        }
+    }
+
+    /// Handles another system's answer to a forwarded request, or that there is none.
+    pub fn handle_answer(&self, ctx: &mut Context<'_>, reply: CxReply) {
+        self.handle_forwarded(ctx, reply);
+    }
+
+    /// Handles a request of the management interface.
+    pub fn handle_management(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        request: management_api::Request,
+    ) {
+        self.manage(ctx, to, request);
+    }
+
+    /// Handles a timer: the end of a lease or of the time of a forwarded request.
+    pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
+        match &timer.what {
+            TimerWhat::RequestTimeout(number) => self.handle_forward_timeout(ctx, *number),
+            TimerWhat::InboundLeaseEnd(impi) => self.end_inbound_lease(ctx, impi, timer.version),
+            TimerWhat::OutboundLeaseEnd(impi) => self.end_outbound_lease(ctx, impi, timer.version),
+            TimerWhat::TransactionEnd(_)
+            | TimerWhat::TransactionTrying(_)
+            | TimerWhat::ChallengeExpiry(_)
+            | TimerWhat::RegistrationExpiry(_)
+            | TimerWhat::UeRetransmit
+            | TimerWhat::UeGiveUp
+            | TimerWhat::UeRefresh => {}
+        }
+    }
+
+    /// Sends what relies on the records up to `after`.
+    fn send(&self, ctx: &mut Context<'_>, after: CommitSeq, step: Option<Step>, message: Message) {
+        ctx.out.send_after(after.max(self.mended.get()), step, message);
+    }
+
+    fn draw_forward_number(&self) -> u64 {
+        self.next_forward.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Reports a step that is not a message.
+fn step(ctx: &mut Context<'_>, number: u8, summary: &'static str) {
+    ctx.out.step(Step::mig(number), Role::SipDatabase, summary);
+}
+
+/// Arms a timer of this role.
+fn lease_timer(what: TimerWhat, version: CommitSeq) -> TimerKey {
+    TimerKey { role: Role::SipDatabase, what, version: version.as_u64() }
+}
+
+/// What a request of the management interface comes to: the answer, the records it relies on, and the
+/// step that it is.
+type Outcome = Result<(management_api::Answer, CommitSeq), management_api::Refusal>;

@@ -1,0 +1,464 @@
+//! Identity pools: what may be lent, in which order (the "pool" of TR 23.781 solution 2, steps 5 and 10).
+//!
+//! A **generated** pool lends the n-th identity of a keyed permutation and never the same one twice: its
+//! counter is durable in blocks, and what a block had left at a restart is given up. A **listed** pool
+//! lends provisioned pairs first-in first-out and rests a returned one before it lends it again.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{bound::lock, permutation::Permutation, stored_secret, template::PairTemplate};
+use crate::{
+    api::migration_identity::Direction,
+    identity::{Impi, Impu, UserIdentity},
+    outbox::Outbox,
+    secret::Secret,
+    store::{CommitSeq, Mutation, RecordKind},
+    time::Timestamp,
+};
+
+/// Identities that one commit of a generated pool's counter reserves.
+const BLOCK: u64 = 1_024;
+
+/// The pools of a SIP database, by name.
+#[derive(Debug, Default)]
+pub(super) struct Pools(BTreeMap<Arc<str>, Pool>);
+
+/// One pool.
+#[derive(Debug)]
+pub(super) struct Pool {
+    name: Arc<str>,
+    pub(super) direction: Direction,
+    pub(super) source: Source,
+}
+
+/// Where the identities of a pool come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    Generated(Box<Generated>),
+    Listed(Listed),
+}
+
+/// A pool as stored, by name. The key of a generated pool is stored as it is, until records are sealed.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub(super) struct PoolRecord {
+    pub(super) direction: Direction,
+    pub(super) source: SourceRecord,
+}
+
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub(super) enum SourceRecord {
+    Generated {
+        impi_template: String,
+        impu_template: String,
+        #[serde(with = "stored_secret")]
+        key: Secret<32>,
+        /// No number from here on was ever used.
+        reserved: u64,
+    },
+    Listed {
+        quarantine: Duration,
+    },
+}
+
+/// An identity that is not in its pool now, stored with its binding: how it comes back.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub(super) enum Origin {
+    /// The `n`-th of a generated pool. It does not come back.
+    Generated { pool: Arc<str>, n: u64 },
+    /// One of a listed pool.
+    Listed { pool: Arc<str> },
+}
+
+/// A pair drawn from a pool, with the changes to store together with its binding.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    pub(super) identity: UserIdentity,
+    pub(super) origin: Origin,
+    pub(super) mutation: Option<Mutation>,
+}
+
+/// A listed pair that is not lent: at rest or free. Stored by pool name and IMPI.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub(super) struct Entry {
+    pub(super) identity: UserIdentity,
+    /// The end of its quarantine, then its order among those of the same instant.
+    available: (Timestamp, u64),
+}
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fill {
+    pub(super) total: u64,
+    pub(super) lent: u64,
+    pub(super) free: Option<u64>,
+    pub(super) version: CommitSeq,
+}
+
+impl Pools {
+    pub(super) fn get(&self, name: &str) -> Option<&Pool> {
+        self.0.get(name)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn insert(&mut self, pool: Pool) {
+        self.0.insert(Arc::clone(&pool.name), pool);
+    }
+
+    /// The pools of one direction in the order in which they lend: listed ones by name, then generated
+    /// ones by name, for a generated one never runs out.
+    pub(super) fn lending(&self, direction: Direction) -> impl Iterator<Item = &Pool> {
+        let all = move |listed: bool| {
+            self.0.values().filter(move |pool| {
+                pool.direction == direction && matches!(pool.source, Source::Listed(_)) == listed
+            })
+        };
+        all(true).chain(all(false))
+    }
+
+    /// Whether a generated pool could lend `impi` some day: nobody else may have it then.
+    pub(super) fn may_generate_impi(&self, impi: &Impi) -> bool {
+        self.generated().any(|generated| generated.template.covers_impi(impi))
+    }
+
+    /// Whether a generated pool could lend `impu` some day.
+    pub(super) fn may_generate_impu(&self, impu: &Impu) -> bool {
+        self.generated().any(|generated| generated.template.covers_impu(impu))
+    }
+
+    /// Whether a generated pool could lend what `template` gives.
+    pub(super) fn overlaps(&self, template: &PairTemplate) -> bool {
+        self.generated().any(|generated| generated.template.overlaps(template))
+    }
+
+    fn generated(&self) -> impl Iterator<Item = &Generated> {
+        self.0.values().filter_map(|pool| match &pool.source {
+            Source::Generated(generated) => Some(&**generated),
+            Source::Listed(_) => None,
+        })
+    }
+}
+
+impl Pool {
+    pub(super) const fn new(name: Arc<str>, direction: Direction, source: Source) -> Self {
+        Self { name, direction, source }
+    }
+
+    pub(super) const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Takes a pair out, or none if none is free.
+    pub(super) fn draw(&self, now: Timestamp, out: &mut Outbox) -> Option<Drawn> {
+        match &self.source {
+            Source::Generated(generated) => generated.draw(&self.name, self.direction, out),
+            Source::Listed(listed) => listed.draw(&self.name, now),
+        }
+    }
+
+    /// Prepares the return of a pair: the entry to store, and then to give to [`Self::take_back`].
+    pub(super) fn returning(&self, identity: UserIdentity, now: Timestamp) -> Option<Entry> {
+        match &self.source {
+            Source::Generated(_) => None,
+            Source::Listed(listed) => Some(listed.returning(identity, now)),
+        }
+    }
+
+    /// Takes a pair back whose binding ended; its entry, if it has one, has been committed.
+    pub(super) fn take_back(&self, entry: Option<Entry>) {
+        match (&self.source, entry) {
+            (Source::Generated(generated), _) => generated.forget_one(),
+            (Source::Listed(listed), Some(entry)) => listed.take_back(entry),
+            (Source::Listed(_), None) => {}
+        }
+    }
+
+    pub(super) fn fill(&self, now: Timestamp) -> Fill {
+        match &self.source {
+            Source::Generated(generated) => {
+                let counter = lock(&generated.counter);
+                Fill {
+                    total: counter.next,
+                    lent: counter.lent,
+                    free: None,
+                    version: counter.version,
+                }
+            }
+            Source::Listed(listed) => listed.fill(now),
+        }
+    }
+}
+
+/// A pool of generated pairs.
+#[derive(Debug)]
+pub(super) struct Generated {
+    impi_template: String,
+    impu_template: String,
+    key: Secret<32>,
+    template: PairTemplate,
+    impi_permutation: Permutation,
+    impu_permutation: Permutation,
+    counter: Mutex<Counter>,
+}
+
+#[derive(Debug)]
+struct Counter {
+    /// The next number to use; at most `reserved`.
+    next: u64,
+    /// The end of the durable block.
+    reserved: u64,
+    lent: u64,
+    version: CommitSeq,
+}
+
+impl Generated {
+    /// A pool that has used the numbers below `reserved`.
+    pub(super) fn new(
+        (impi_template, impu_template): (String, String),
+        key: Secret<32>,
+        reserved: u64,
+        version: CommitSeq,
+    ) -> Result<Self, &'static str> {
+        let template = PairTemplate::parse(&impi_template, &impu_template)?;
+        let permutation = |label| Permutation::new(&derive(&key, label), u64::MAX);
+        Ok(Self {
+            template,
+            impi_permutation: permutation(b"private identity"),
+            impu_permutation: permutation(b"public identity"),
+            impi_template,
+            impu_template,
+            key,
+            counter: Mutex::new(Counter { next: reserved, reserved, lent: 0, version }),
+        })
+    }
+
+    pub(super) const fn template(&self) -> &PairTemplate {
+        &self.template
+    }
+
+    /// Whether this is the pool that such a definition gives.
+    pub(super) fn is_defined_by(&self, impi: &str, impu: &str, key: Option<&Secret<32>>) -> bool {
+        self.impi_template == impi
+            && self.impu_template == impu
+            && key.is_none_or(|key| *key == self.key)
+    }
+
+    pub(super) fn record(&self, direction: Direction, reserved: u64) -> PoolRecord {
+        let source = SourceRecord::Generated {
+            impi_template: self.impi_template.clone(),
+            impu_template: self.impu_template.clone(),
+            key: self.key.clone(),
+            reserved,
+        };
+        PoolRecord { direction, source }
+    }
+
+    pub(super) fn set_version(&self, version: CommitSeq) {
+        lock(&self.counter).version = version;
+    }
+
+    fn draw(&self, name: &Arc<str>, direction: Direction, out: &mut Outbox) -> Option<Drawn> {
+        let n = {
+            let mut counter = lock(&self.counter);
+            let n = counter.next;
+            if n >= counter.reserved {
+                let reserved = n.checked_add(BLOCK)?;
+                let record = self.record(direction, reserved);
+                // Drawn before the binding's own commit, so what waits for that waits for this too.
+                counter.version = out.commit(vec![Mutation::put(RecordKind::Pool, name, &record)]);
+                counter.reserved = reserved;
+            }
+            counter.next = n + 1;
+            counter.lent += 1;
+            n
+        };
+        let identity = self.nth(n)?;
+        let origin = Origin::Generated { pool: Arc::clone(name), n };
+        Some(Drawn { identity, origin, mutation: None })
+    }
+
+    /// The `n`-th pair.
+    fn nth(&self, n: u64) -> Option<UserIdentity> {
+        self.template.render(self.impi_permutation.apply(n)?, self.impu_permutation.apply(n)?)
+    }
+
+    /// Takes over what the stored bindings tell: how many there are, and that the numbers below
+    /// `used` were lent. The counter's own record is behind only if its commit was lost in a crash
+    /// that the later commit of a binding survived; then it must be stored again.
+    pub(super) fn link(&self, lent: u64, used: u64) -> bool {
+        let mut counter = lock(&self.counter);
+        counter.lent = lent;
+        let behind = used > counter.reserved;
+        if behind {
+            counter.next = used;
+            counter.reserved = used;
+        }
+        behind
+    }
+
+    fn forget_one(&self) {
+        let mut counter = lock(&self.counter);
+        counter.lent = counter.lent.saturating_sub(1);
+    }
+
+    /// The end of the durable block.
+    pub(super) fn reserved(&self) -> u64 {
+        lock(&self.counter).reserved
+    }
+}
+
+/// A key of its own for each use, so that the two identities of a pair do not tell of each other.
+fn derive(key: &Secret<32>, label: &[u8]) -> Secret<32> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("any length");
+    mac.update(b"migcore identity pool: ");
+    mac.update(label);
+    Secret::new(mac.finalize().into_bytes().into())
+}
+
+/// A pool of provisioned pairs.
+#[derive(Debug)]
+pub(super) struct Listed(Mutex<ListedState>);
+
+#[derive(Debug)]
+struct ListedState {
+    quarantine: Duration,
+    /// Free, the one to lend next first.
+    free: VecDeque<Entry>,
+    /// At rest, by the end of their quarantine.
+    resting: BTreeMap<(Timestamp, u64), Entry>,
+    lent: u64,
+    /// The order of the next entry; in memory only, since a restart sorts what it finds.
+    order: u64,
+    version: CommitSeq,
+}
+
+impl Listed {
+    pub(super) const fn new(quarantine: Duration, version: CommitSeq) -> Self {
+        Self(Mutex::new(ListedState {
+            quarantine,
+            free: VecDeque::new(),
+            resting: BTreeMap::new(),
+            lent: 0,
+            order: 0,
+            version,
+        }))
+    }
+
+    pub(super) fn quarantine(&self) -> Duration {
+        lock(&self.0).quarantine
+    }
+
+    /// Prepares entries for newly provisioned pairs, in their order; free at once.
+    pub(super) fn entries(&self, identities: Vec<UserIdentity>, now: Timestamp) -> Vec<Entry> {
+        let mut state = lock(&self.0);
+        identities.into_iter().map(|identity| state.entry(identity, now)).collect()
+    }
+
+    /// Takes newly provisioned entries in, and the quarantine for pairs that return from now on; both
+    /// were committed as `version`.
+    pub(super) fn extend(&self, entries: Vec<Entry>, quarantine: Duration, version: CommitSeq) {
+        let mut state = lock(&self.0);
+        state.resting.extend(entries.into_iter().map(|entry| (entry.available, entry)));
+        state.quarantine = quarantine;
+        state.version = version;
+    }
+
+    /// Takes over what was stored.
+    pub(super) fn link(&self, entries: Vec<Entry>, lent: u64) {
+        let mut state = lock(&self.0);
+        state.lent = lent;
+        state.order = entries.iter().map(|entry| entry.available.1 + 1).max().unwrap_or(0);
+        // Two entries with the same instant and order can come of two runs; neither may be lost.
+        for mut entry in entries {
+            while state.resting.contains_key(&entry.available) {
+                entry.available.1 = state.next_order();
+            }
+            state.resting.insert(entry.available, entry);
+        }
+    }
+
+    fn draw(&self, name: &Arc<str>, now: Timestamp) -> Option<Drawn> {
+        let mut state = lock(&self.0);
+        state.settle(now);
+        let Entry { identity, .. } = state.free.pop_front()?;
+        state.lent += 1;
+        let mutation = Mutation::delete(RecordKind::PoolEntry, &entry_key(name, &identity.impi));
+        let origin = Origin::Listed { pool: Arc::clone(name) };
+        Some(Drawn { identity, origin, mutation: Some(mutation) })
+    }
+
+    fn returning(&self, identity: UserIdentity, now: Timestamp) -> Entry {
+        let mut state = lock(&self.0);
+        let rested = now + state.quarantine;
+        state.entry(identity, rested)
+    }
+
+    fn take_back(&self, entry: Entry) {
+        let mut state = lock(&self.0);
+        state.lent = state.lent.saturating_sub(1);
+        state.resting.insert(entry.available, entry);
+    }
+
+    fn fill(&self, now: Timestamp) -> Fill {
+        let mut state = lock(&self.0);
+        state.settle(now);
+        let free = state.free.len() as u64;
+        let total = free + state.resting.len() as u64 + state.lent;
+        Fill { total, lent: state.lent, free: Some(free), version: state.version }
+    }
+}
+
+impl ListedState {
+    fn entry(&mut self, identity: UserIdentity, available: Timestamp) -> Entry {
+        Entry { identity, available: (available, self.next_order()) }
+    }
+
+    const fn next_order(&mut self) -> u64 {
+        let order = self.order;
+        self.order += 1;
+        order
+    }
+
+    /// Moves what has rested enough to the end of the free ones.
+    fn settle(&mut self, now: Timestamp) {
+        while let Some(first) = self.resting.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            self.free.push_back(first.remove());
+        }
+    }
+}
+
+impl Entry {
+    /// The change that stores the entry.
+    pub(super) fn mutation(&self, pool: &str) -> Mutation {
+        Mutation::put(RecordKind::PoolEntry, &entry_key(pool, &self.identity.impi), self)
+    }
+}
+
+fn entry_key(pool: &str, impi: &Impi) -> String {
+    format!("{pool} {}", impi.as_str())
+}
+
+impl Origin {
+    /// The pool's name.
+    pub(super) const fn pool(&self) -> &Arc<str> {
+        let (Self::Generated { pool, .. } | Self::Listed { pool }) = self;
+        pool
+    }
+}

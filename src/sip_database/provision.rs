@@ -1,0 +1,172 @@
+//! Provisioning of subscribers.
+//!
+//! No identity has two owners. Subscribers and listed pairs exclude each other under the lock of the
+//! pools: a subscriber is created while it is held for reading, a pool changes while it is held for
+//! writing. Neither may look like what a generated pool lends.
+
+use std::collections::BTreeSet;
+
+use super::{
+    IMPUS_PER_SUBSCRIBER_MAX, Outcome, SipDatabase,
+    bound::read,
+    lending::Returning,
+    outbound::{OutboundRecord, grant_key},
+    subscriber::{Subscriber, SubscriberRecord},
+};
+use crate::{
+    aka::opc_from_op,
+    api::migration_identity::{self as api, Answer, OperatorKey, Refusal},
+    identity::{Impi, Impu, UserIdentity},
+    outbox::{Context, Note},
+    store::{Mutation, RecordKind},
+};
+
+impl SipDatabase {
+    /// Creates or replaces a subscriber. SEQ never goes down by it.
+    pub(super) fn put_subscriber(
+        &self,
+        ctx: &mut Context<'_>,
+        subscriber: api::Subscriber,
+    ) -> Outcome {
+        let api::Subscriber { impi, impus, k, operator, amf, seq } = subscriber;
+        check_impus(&impus)?;
+        if seq > self.config.sqn_profile().seq_max() {
+            return Err(Refusal::Invalid("seq has more bits than SQN without IND"));
+        }
+        let opc = match operator {
+            OperatorKey::Op(op) => opc_from_op(&k, &op),
+            OperatorKey::Opc(opc) => opc,
+        };
+        let record = SubscriberRecord::new(impus, k, opc, amf, seq);
+        let pools = read(&self.pools);
+        if self.listed.contains_key(&impi) {
+            return Err(Refusal::Invalid("the private identity is one of a pool's"));
+        }
+        if pools.may_generate_impi(&impi)
+            || record.impus.iter().any(|impu| pools.may_generate_impu(impu))
+        {
+            return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
+        }
+        match self.subscribers.entry(impi.clone()) {
+            dashmap::Entry::Occupied(mut held) => {
+                self.claim(&impi, &record.impus)?;
+                let subscriber = held.get_mut();
+                let dropped = subscriber.record.impus.clone();
+                subscriber.replace(record);
+                let version = ctx.out.commit(vec![subscriber.record.mutation(&impi)]);
+                subscriber.version = version;
+                self.unclaim(dropped.iter().filter(|impu| !subscriber.record.has(impu)));
+                Ok((Answer::Done, version))
+            }
+            dashmap::Entry::Vacant(free) => {
+                if !self.subscribers_bound.take() {
+                    ctx.out.note(Note::TableFull("subscribers"));
+                    return Err(Refusal::Full("subscribers"));
+                }
+                if let Err(refusal) = self.claim(&impi, &record.impus) {
+                    self.subscribers_bound.give();
+                    return Err(refusal);
+                }
+                let version = ctx.out.commit(vec![record.mutation(&impi)]);
+                free.insert(Subscriber::stored(record, version));
+                Ok((Answer::Done, version))
+            }
+        }
+    }
+
+    /// Makes `impi` the owner of all `impus` or of none that it does not own already. The caller holds
+    /// the subscriber's entry.
+    fn claim(&self, impi: &Impi, impus: &[Impu]) -> Result<(), Refusal> {
+        let mut claimed = Vec::new();
+        for impu in impus {
+            match self.public.entry(impu.clone()) {
+                dashmap::Entry::Vacant(free) => {
+                    free.insert(impi.clone());
+                    claimed.push(impu);
+                }
+                dashmap::Entry::Occupied(held) if held.get() == impi => {}
+                dashmap::Entry::Occupied(held) => {
+                    drop(held);
+                    self.unclaim(claimed);
+                    return Err(Refusal::Invalid("a public identity belongs to somebody else"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unclaim<'a>(&self, impus: impl IntoIterator<Item = &'a Impu>) {
+        for impu in impus {
+            self.public.remove(impu);
+        }
+    }
+
+    /// Shows a subscriber without secrets.
+    pub(super) fn get_subscriber(&self, impi: &Impi) -> Outcome {
+        let subscriber = self.subscribers.get(impi).ok_or(Refusal::NotFound("subscriber"))?;
+        let answer = Answer::Subscriber {
+            impi: impi.clone(),
+            impus: subscriber.record.impus.clone(),
+            seq: subscriber.highest_seq(),
+        };
+        Ok((answer, subscriber.version))
+    }
+
+    /// Removes a subscriber with its outbound bindings and grants, all in one commit.
+    pub(super) fn delete_subscriber(&self, ctx: &mut Context<'_>, impi: &Impi) -> Outcome {
+        const NOT_FOUND: Refusal = Refusal::NotFound("subscriber");
+        let pools = read(&self.pools);
+        let visits = self.visits.entry(impi.clone());
+        let dashmap::Entry::Occupied(subscriber) = self.subscribers.entry(impi.clone()) else {
+            return Err(NOT_FOUND);
+        };
+        let mut mutations = vec![Mutation::delete(RecordKind::Subscriber, impi.as_str())];
+        let mut ended = Vec::new();
+        if let dashmap::Entry::Occupied(visits) = &visits {
+            for (partner, visit) in &visits.get().0 {
+                if visit.grant.is_some() {
+                    mutations.push(Mutation::delete(RecordKind::Grant, &grant_key(impi, partner)));
+                }
+                // Nobody changes or removes the bindings meanwhile: that takes the visits' lock.
+                if let Some(outbound) = &visit.outbound
+                    && let Some(binding) = self.outbound.get(outbound)
+                {
+                    let OutboundRecord { impu, origin, .. } = &binding.record;
+                    let identity = UserIdentity { impi: outbound.clone(), impu: impu.clone() };
+                    let returning = Returning::prepare(&pools, origin, identity, ctx.now);
+                    mutations.extend(returning.mutation());
+                    let key = outbound.as_str();
+                    mutations.push(Mutation::delete(RecordKind::OutboundBinding, key));
+                    ended.push((outbound.clone(), returning));
+                }
+            }
+        }
+        let seq = ctx.out.commit(mutations);
+        self.removed.raise(seq);
+        self.unclaim(&subscriber.get().record.impus);
+        subscriber.remove();
+        self.subscribers_bound.give();
+        for (outbound, returning) in ended {
+            self.outbound.remove(&outbound);
+            self.outbound_bound.give();
+            returning.finish();
+        }
+        if let dashmap::Entry::Occupied(visits) = visits {
+            visits.remove();
+        }
+        Ok((Answer::Done, seq))
+    }
+}
+
+fn check_impus(impus: &[Impu]) -> Result<(), Refusal> {
+    if impus.is_empty() {
+        return Err(Refusal::Invalid("a subscriber has at least one public identity"));
+    }
+    if impus.len() > IMPUS_PER_SUBSCRIBER_MAX {
+        return Err(Refusal::Full("public identities of one subscriber"));
+    }
+    if impus.iter().collect::<BTreeSet<_>>().len() < impus.len() {
+        return Err(Refusal::Invalid("a public identity is given twice"));
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The form of a generated identity: a text with `{id}` in its user part.
+
+use crate::identity::{IdentityError, Impi, Impu, UserIdentity};
+
+/// Characters of an `{id}`: a 64-bit number, five bits a character.
+pub(super) const ID_CHARACTERS: usize = 13;
+
+/// Lower case letters and digits without those that people confuse (l, o, 0, 1).
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+const PLACEHOLDER: &str = "{id}";
+
+/// The forms of the two identities of a generated pair.
+#[derive(Debug)]
+pub(super) struct PairTemplate {
+    impi: Template,
+    impu: Template,
+}
+
+impl PairTemplate {
+    /// Parses the templates of a private and a public identity.
+    pub(super) fn parse(impi: &str, impu: &str) -> Result<Self, &'static str> {
+        let sample = "a".repeat(ID_CHARACTERS);
+        let told = |_: IdentityError| "a template gives no well-formed identity";
+        let impi_sample = Impi::parse(&impi.replace(PLACEHOLDER, &sample)).map_err(told)?;
+        let impu_sample = Impu::parse(&impu.replace(PLACEHOLDER, &sample)).map_err(told)?;
+        Ok(Self {
+            impi: Template::parse(impi, impi_sample.as_str())?,
+            impu: Template::parse(impu, impu_sample.as_str())?,
+        })
+    }
+
+    /// Whether both give identities of `domain`.
+    pub(super) fn is_in(&self, domain: &str) -> bool {
+        self.impi.domain() == domain && self.impu.domain() == domain
+    }
+
+    /// Renders a pair; `None` only if the templates were never checked.
+    pub(super) fn render(&self, impi: u64, impu: u64) -> Option<UserIdentity> {
+        Some(UserIdentity {
+            impi: Impi::parse(&self.impi.render(impi)).ok()?,
+            impu: Impu::parse(&self.impu.render(impu)).ok()?,
+        })
+    }
+
+    /// Whether `impi` could be one of this form.
+    pub(super) fn covers_impi(&self, impi: &Impi) -> bool {
+        self.impi.covers(impi.as_str())
+    }
+
+    /// Whether `impu` could be one of this form.
+    pub(super) fn covers_impu(&self, impu: &Impu) -> bool {
+        self.impu.covers(impu.as_str())
+    }
+
+    /// Whether some identity could be of both forms.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.impi.overlaps(&other.impi) || self.impu.overlaps(&other.impu)
+    }
+}
+
+/// One form, in canonical text.
+#[derive(Debug, Eq, PartialEq)]
+struct Template {
+    before: String,
+    after: String,
+}
+
+impl Template {
+    /// Splits `sample`, the canonical text of `given` with a sample in place of `{id}`.
+    fn parse(given: &str, sample: &str) -> Result<Self, &'static str> {
+        let (head, tail) = given.split_once(PLACEHOLDER).ok_or("a template lacks {id}")?;
+        if tail.contains(PLACEHOLDER) {
+            return Err("a template has {id} twice");
+        }
+        if !tail.contains('@') {
+            return Err("a template has {id} outside the user part");
+        }
+        // The canonical text differs only in letter case before the `@`, so the place is the same.
+        let before = sample.get(..head.len()).unwrap_or_default().to_owned();
+        let after = sample.get(head.len() + ID_CHARACTERS..).unwrap_or_default().to_owned();
+        Ok(Self { before, after })
+    }
+
+    fn render(&self, id: u64) -> String {
+        let mut text = String::with_capacity(self.octets());
+        text.push_str(&self.before);
+        for place in (0..ID_CHARACTERS).rev() {
+            let five_bits = usize::try_from(id >> (5 * place) & 31).unwrap_or_default();
+            text.extend(ALPHABET.get(five_bits).map(|octet| char::from(*octet)));
+        }
+        text.push_str(&self.after);
+        text
+    }
+
+    fn domain(&self) -> &str {
+        self.after.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+
+    fn covers(&self, text: &str) -> bool {
+        text.strip_prefix(self.before.as_str())
+            .and_then(|rest| rest.strip_suffix(self.after.as_str()))
+            .is_some_and(|id| {
+                id.len() == ID_CHARACTERS && id.bytes().all(|octet| ALPHABET.contains(&octet))
+            })
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.octets() == other.octets()
+            && self.places().zip(other.places()).all(|places| match places {
+                (Some(one), Some(two)) => one == two,
+                (Some(fixed), None) | (None, Some(fixed)) => ALPHABET.contains(&fixed),
+                (None, None) => true,
+            })
+    }
+
+    const fn octets(&self) -> usize {
+        self.before.len() + ID_CHARACTERS + self.after.len()
+    }
+
+    /// Every octet of the form, `None` where an `{id}` has its characters.
+    fn places(&self) -> impl Iterator<Item = Option<u8>> {
+        let fixed = |text: &str| text.bytes().map(Some).collect::<Vec<_>>();
+        let mut places = fixed(&self.before);
+        places.extend([None; ID_CHARACTERS]);
+        places.extend(fixed(&self.after));
+        places.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_fixed_length_and_differs_for_every_number() {
+        let template = PairTemplate::parse("m-{id}@IMS.example", "SIP:m-{id}@ims.Example").unwrap();
+        let lowest = template.render(0, u64::MAX).unwrap();
+        assert_eq!(lowest.impi.as_str(), "m-aaaaaaaaaaaaa@ims.example");
+        assert_eq!(lowest.impu.as_str(), "sip:m-r999999999999@ims.example");
+        assert!(template.is_in("ims.example") && !template.is_in("other.example"));
+        assert!(template.covers_impi(&lowest.impi) && template.covers_impu(&lowest.impu));
+        assert!(!template.covers_impi(&Impi::parse("m-aaaaaaaaaaaa@ims.example").unwrap()));
+        assert!(!template.covers_impi(&Impi::parse("m-aaaaaaaaaaaa0@ims.example").unwrap()));
+    }
+
+    #[test]
+    fn a_template_that_cannot_work_is_refused_with_the_reason() {
+        for (impi, impu, reason) in [
+            ("m@ims.example", "sip:{id}@ims.example", "lacks {id}"),
+            ("{id}{id}@ims.example", "sip:{id}@ims.example", "twice"),
+            ("{id}@ims.example", "sip:{id}", "well-formed"),
+            ("{id}@ims.example", "tel:+{id}", "well-formed"),
+        ] {
+            let error = PairTemplate::parse(impi, impu).unwrap_err();
+            assert!(error.contains(reason), "{impi} {impu}: {error}");
+        }
+    }
+
+    #[test]
+    fn two_forms_overlap_if_one_text_fits_both() {
+        let parse = |user: &str| {
+            let impi = format!("{user}@ims.example");
+            PairTemplate::parse(&impi, &format!("sip:{impi}")).unwrap()
+        };
+        assert!(parse("m-{id}").overlaps(&parse("m-{id}")));
+        assert!(parse("aa{id}").overlaps(&parse("a{id}b")), "a + 13 + b and aa + 13");
+        assert!(!parse("aa{id}").overlaps(&parse("b{id}b")));
+        assert!(!parse("m-{id}").overlaps(&parse("x-{id}")));
+        assert!(!parse("m-{id}").overlaps(&parse("m--{id}")), "another length");
+    }
+}

@@ -1,0 +1,233 @@
+//! Vectors for this system's own subscribers: at home (TS 29.228 clause 6.3) and at a partner (TR 23.781
+//! solution 2, step 19), and what an AUTS does to SQN.
+
+use super::{
+    SipDatabase,
+    subscriber::{Requester, Subscriber},
+};
+use crate::{
+    aka::{AuthVector, Milenage, Rand, Resynchronisation},
+    diameter::cx::{
+        Answer, MultimediaAuthAnswer, MultimediaAuthRequest, ResultCode, Resync, SCHEME_AKA_V1,
+    },
+    entropy::Entropy,
+    identity::{SipDatabaseId, UserIdentity},
+    outbox::{Context, Message, Note, Peer, ReplyTo},
+    step::Step,
+    store::CommitSeq,
+};
+
+/// RANDs drawn in search of a RES without an octet 00. Three of a hundred RES have one; that sixteen
+/// in a row do happens to nobody.
+const RAND_DRAWS_MAX: usize = 16;
+
+/// A vector and the records it relies on, or why there is none.
+type Issued = Result<(AuthVector, CommitSeq), ResultCode>;
+
+impl SipDatabase {
+    /// Answers a vector request (MAR), or has it answered by the primary system's SIP database.
+    pub(super) fn handle_vector(
+        &self,
+        ctx: &mut Context<'_>,
+        from: &Peer,
+        to: ReplyTo,
+        request: MultimediaAuthRequest,
+    ) {
+        let step = matches!(from, Peer::Database(_)).then(|| Step::mig(19));
+        let issued = if !ctx.out.storage_available() {
+            Err(ResultCode::TOO_BUSY)
+        } else if !is_aka(&request.scheme) {
+            Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED)
+        } else {
+            match from {
+                Peer::OwnCore => {
+                    if self.inbound.contains_key(&request.identity.impi) {
+                        return self.forward(ctx, to, request);
+                    }
+                    self.issue_at_home(ctx, &request)
+                }
+                Peer::Database(partner) => self.answer_partner(ctx, partner, &request),
+            }
+        };
+        self.answer_vector(ctx, to, step, Asked::by(request), issued);
+    }
+
+    /// Sends the answer to a vector request.
+    pub(super) fn answer_vector(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        step: Option<Step>,
+        asked: Asked,
+        issued: Issued,
+    ) {
+        let (result, vector, after) = match issued {
+            Ok((vector, after)) => (ResultCode::SUCCESS, Some(vector), after),
+            Err(result) => (result, None, self.removed.get()),
+        };
+        let Asked { identity, scheme } = asked;
+        let answer = MultimediaAuthAnswer { result, identity, scheme, vector };
+        let message = Message::CxAnswer { to, answer: Answer::MultimediaAuth(answer) };
+        self.send(ctx, after, step, message);
+    }
+
+    fn issue_at_home(&self, ctx: &mut Context<'_>, request: &MultimediaAuthRequest) -> Issued {
+        let requester = Requester::Home { server_name: &request.server_name };
+        let issued = self.issue(ctx, &request.identity, requester, request.resync)?;
+        ctx.out.note(Note::VectorIssued { partner: None });
+        Ok(issued)
+    }
+
+    /// Step 19: only for a pair that was lent for use at this very partner, or a real one granted to it.
+    /// Why not is not the partner's business: it learns nothing of who is a subscriber.
+    fn answer_partner(
+        &self,
+        ctx: &mut Context<'_>,
+        partner: &SipDatabaseId,
+        request: &MultimediaAuthRequest,
+    ) -> Issued {
+        let Some((real, permitted)) = self.real_identity(ctx, partner, &request.identity) else {
+            ctx.out.note(Note::VectorRefused { partner: partner.clone() });
+            return Err(ResultCode::USER_UNKNOWN);
+        };
+        let issued = self.issue(ctx, &real, Requester::Visited(partner), request.resync);
+        let (vector, after) = match issued {
+            // The subscriber lost the public identity since.
+            Err(ResultCode::IDENTITIES_DONT_MATCH) => return Err(ResultCode::USER_UNKNOWN),
+            issued => issued?,
+        };
+        ctx.out.note(Note::VectorIssued { partner: Some(partner.clone()) });
+        Ok((vector, after.max(permitted)))
+    }
+
+    /// Whose pair this is at `partner`, by a live outbound binding or a grant.
+    fn real_identity(
+        &self,
+        ctx: &mut Context<'_>,
+        partner: &SipDatabaseId,
+        asked: &UserIdentity,
+    ) -> Option<(UserIdentity, CommitSeq)> {
+        if let Some(binding) = self.outbound.get(&asked.impi) {
+            let record = &binding.record;
+            let permitted = record.partner == *partner
+                && record.impu == asked.impu
+                && record.lease.is_live(ctx.now);
+            let (real, version) = (record.user.clone(), binding.version);
+            let renewal =
+                record.lease.renewed(ctx.now, self.config.reserved_lease).filter(|_| permitted);
+            drop(binding);
+            if renewal.is_some() {
+                self.renew_outbound(ctx, &asked.impi, &real);
+            }
+            return permitted.then_some((real, version));
+        }
+        let visits = self.visits.get(&asked.impi)?;
+        let grant = visits.0.get(partner)?.grant.as_ref()?;
+        let permitted = grant.record.user == *asked && ctx.now < grant.record.until;
+        permitted.then(|| (asked.clone(), grant.version))
+    }
+
+    /// Draws an SQN under the subscriber's lock and makes the vector.
+    fn issue(
+        &self,
+        ctx: &mut Context<'_>,
+        real: &UserIdentity,
+        requester: Requester<'_>,
+        resync: Option<Resync>,
+    ) -> Issued {
+        let mut subscriber =
+            self.subscribers.get_mut(&real.impi).ok_or(ResultCode::USER_UNKNOWN)?;
+        if !subscriber.record.has(&real.impu) {
+            return Err(ResultCode::IDENTITIES_DONT_MATCH);
+        }
+        let milenage = subscriber.milenage();
+        if let Some(resync) = resync {
+            self.resynchronise(ctx, &mut subscriber, &milenage, &resync)?;
+        }
+        let profile = self.config.sqn_profile();
+        let (sqn, mut changed) = subscriber
+            .draw_sqn(requester, profile)
+            .map_err(|_exhausted| ResultCode::UNABLE_TO_COMPLY)?;
+        if let Requester::Home { server_name } = requester {
+            changed |= subscriber.await_authentication(server_name);
+        }
+        if changed {
+            subscriber.version = ctx.out.commit(vec![subscriber.record.mutation(&real.impi)]);
+        }
+        let (version, amf) = (subscriber.version, subscriber.record.amf);
+        drop(subscriber);
+        let make = |rand: &Rand| milenage.vector(rand, sqn, amf);
+        Ok((self.draw_vector(ctx.entropy, make), version))
+    }
+
+    /// Acts on an AUTS. TS 29.228 has no code of its own for a wrong MAC-S;
+    /// `UNABLE_TO_COMPLY` is what its
+    /// clause 6.3.1.1 gives for a request that cannot be fulfilled for any other reason.
+    fn resynchronise(
+        &self,
+        ctx: &mut Context<'_>,
+        subscriber: &mut Subscriber,
+        milenage: &Milenage,
+        resync: &Resync,
+    ) -> Result<(), ResultCode> {
+        let Ok(sqn_ms) = milenage.verify_auts(&resync.rand, &resync.auts) else {
+            ctx.out.note(Note::ResynchronisationRefused);
+            return Err(ResultCode::UNABLE_TO_COMPLY);
+        };
+        match subscriber.resynchronise(sqn_ms.seq(self.config.sqn_profile().ind_bits)) {
+            Resynchronisation::Keep => {}
+            Resynchronisation::Ahead { .. } => ctx.out.note(Note::Resynchronised),
+            Resynchronisation::Back { .. } => ctx.out.note(Note::SqnMovedBack),
+        }
+        Ok(())
+    }
+
+    fn draw_vector(
+        &self,
+        entropy: &mut dyn Entropy,
+        make: impl Fn(&Rand) -> AuthVector,
+    ) -> AuthVector {
+        let mut draw = || {
+            let mut rand = Rand::default();
+            entropy.fill(&mut rand);
+            make(&rand)
+        };
+        let mut vector = draw();
+        if self.config.avoid_zero_octet_in_res {
+            for _ in 1..RAND_DRAWS_MAX {
+                if !vector.xres.expose().contains(&0) {
+                    break;
+                }
+                vector = draw();
+            }
+        }
+        vector
+    }
+}
+
+/// What an answer echoes of its request.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) identity: UserIdentity,
+    pub(super) scheme: String,
+}
+
+impl Asked {
+    /// What to echo of `request`; for the scheme "Unknown" the one that was taken.
+    pub(super) fn by(request: MultimediaAuthRequest) -> Self {
+        let MultimediaAuthRequest { identity, scheme, .. } = request;
+        let unknown = scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN);
+        Self { identity, scheme: if unknown { SCHEME_AKA_V1.to_owned() } else { scheme } }
+    }
+}
+
+/// What a SIP core sends that does not know the scheme yet (TS 29.229 clause 6.3.9).
+const SCHEME_UNKNOWN: &str = "Unknown";
+
+/// Whether vectors of AKA are asked for: also under the names for `AKAv2` that some SIP cores use.
+fn is_aka(scheme: &str) -> bool {
+    const PREFIX: &str = "Digest-AKA";
+    let prefix = scheme.get(..PREFIX.len());
+    scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN)
+        || prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
+}

@@ -47,7 +47,7 @@ impl<'a> NameAddr<'a> {
         let mut tag = None;
         for param in Params::new(self.params) {
             let param = param?;
-            if param.is("tag") {
+            if param.is(b"tag") {
                 tag = Some(param.value.ok_or(MalformedParam)?);
             }
         }
@@ -123,16 +123,14 @@ impl<'a> Contact<'a> {
             Self { uri, expires: None, q: None, instance: None, reg_id: None, params };
         for param in Params::new(params) {
             let param = param.ok()?;
-            match param.name.len() {
-                1 if param.is("q") => contact.q = param.value.and_then(thousandths),
-                7 if param.is("expires") => {
-                    contact.expires = Some(param.value.map_or(EXPIRES_MALFORMED, expires));
-                }
-                13 if param.is("+sip.instance") => {
-                    contact.instance = param.value.and_then(instance_urn);
-                }
-                6 if param.is("reg-id") => contact.reg_id = param.value.and_then(number),
-                _ => {}
+            if param.is(b"expires") {
+                contact.expires = Some(param.value.map_or(EXPIRES_MALFORMED, expires));
+            } else if param.is(b"q") {
+                contact.q = param.value.and_then(thousandths);
+            } else if param.is(b"+sip.instance") {
+                contact.instance = param.value.and_then(instance_urn);
+            } else if param.is(b"reg-id") {
+                contact.reg_id = param.value.and_then(number);
             }
         }
         Some(contact)

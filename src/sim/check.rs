@@ -20,7 +20,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::{SystemId, World, engine::History, perform::Question, system::Parked, ue_host::UeHost};
+use super::{SystemId, World, engine::History, system::Parked, ue_host::UeHost};
 
 /// Something that must never be, and was.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -47,6 +47,8 @@ pub(super) struct Checks {
     lent: BTreeMap<String, Holder>,
     /// What each holder was told last.
     held: BTreeMap<Holder, (UserIdentity, Timestamp)>,
+    /// Private identities whose use at a partner was withdrawn, and the withdrawal confirmed.
+    withdrawn: BTreeSet<Impi>,
     /// What must not appear on the wire between the systems.
     real: Vec<Vec<u8>>,
     /// The last octets towards A and towards B, where a needle may have begun.
@@ -85,6 +87,7 @@ impl Checks {
             issued: BTreeSet::new(),
             lent: BTreeMap::new(),
             held: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
             tail_to_a: Vec::new(),
             tail_to_b: Vec::new(),
@@ -94,8 +97,14 @@ impl Checks {
 
     /// Takes note that a pair may end from now on, so that another may be given next.
     pub(super) fn asked(&mut self, request: &Request) {
-        if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
-            self.held.retain(|_, (pair, _)| pair.impi != *impi);
+        match request {
+            Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) => {
+                self.held.retain(|_, (pair, _)| pair.impi != *impi);
+            }
+            Request::PutGrant { user, .. } => {
+                self.withdrawn.remove(&user.impi);
+            }
+            _ => {}
         }
     }
 
@@ -167,6 +176,15 @@ impl World {
             Message::Management { to, answer: Answer::Binding(binding) } => {
                 self.check_binding(id, to, binding)
             }
+            Message::Management { to, answer: Answer::Done } => {
+                if let Some(Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. }) =
+                    self.question_of(id, to)
+                {
+                    let impi = impi.clone();
+                    self.checks.withdrawn.insert(impi);
+                }
+                Ok(())
+            }
             Message::CxRequest { .. } | Message::CxAnswer { .. } | Message::Management { .. } => {
                 Ok(())
             }
@@ -208,6 +226,10 @@ impl World {
             let detail = format_args!("ue{} of {}", ue.number, id.label());
             return Err(Violation::new("a partner gets vectors for a stored binding", &detail));
         }
+        if abroad && self.checks.withdrawn.contains(&asked_with.impi) {
+            let detail = format_args!("ue{} of {}", ue.number, id.label());
+            return Err(Violation::new("no vector leaves after a confirmed withdrawal", &detail));
+        }
         let number = ue.number;
         if !self.checks.issued.insert((number, sqn)) {
             let detail = format_args!("{sqn:?} of ue{number}");
@@ -223,17 +245,15 @@ impl World {
         to: &ReplyTo,
         binding: &Binding,
     ) -> Result<(), Violation> {
-        let system = self.system(id);
-        let ReplyTo::World(handle) = to else { return Ok(()) };
-        let Some(Parked::Management(question)) = system.parked.get(handle) else { return Ok(()) };
-        let Some(Question { request, .. }) = self.questions.get(question) else { return Ok(()) };
+        let Some(request) = self.question_of(id, to) else { return Ok(()) };
         let Some(holder) = Holder::of(id, request) else { return Ok(()) };
         let kind = match request {
             Request::BindOutbound { .. } => RecordKind::OutboundBinding,
             _ => RecordKind::InboundBinding,
         };
         let pair = &binding.identity;
-        let stored = system.engine.history().values(kind, pair.impi.as_str());
+        let history = self.system(id).engine.history();
+        let stored = history.values(kind, pair.impi.as_str());
         let impus = stored.map(decode::<(Impu,)>);
         if !impus.into_iter().any(|impu| impu.is_ok_and(|(impu,)| impu == pair.impu)) {
             let detail = format_args!("{}", pair.impi.as_str());
@@ -241,6 +261,15 @@ impl World {
         }
         let now = self.now();
         self.checks.check_lent(holder, binding, now)
+    }
+
+    /// The question that a management answer belongs to.
+    fn question_of(&self, id: SystemId, to: &ReplyTo) -> Option<&Request> {
+        let ReplyTo::World(handle) = to else { return None };
+        match self.system(id).parked.get(handle)? {
+            Parked::Management(question) => self.questions.get(question).map(|it| &it.request),
+            Parked::Diameter(_) => None,
+        }
     }
 }
 

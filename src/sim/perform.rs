@@ -19,7 +19,6 @@ use super::{Event, SystemId, Violation, Who, World, check, system::Parked};
 /// A question to a management interface.
 #[derive(Debug)]
 pub(super) struct Question {
-    pub(super) system: SystemId,
     pub(super) request: management::Request,
     /// Whose script waits for the answer, and under which token.
     pub(super) script: Option<(usize, u64)>,
@@ -79,6 +78,11 @@ impl World {
         let system = self.system_mut(id);
         let (incarnation, group) = (system.incarnation, system.engine.begin(commits));
         self.queue.put_after(span, Event::Committed { system: id, incarnation, group, fails });
+        self.commits += 1;
+        if self.crash_at_commit == Some(self.commits) {
+            let now = self.queue.now();
+            self.queue.put(now, Event::Crash { system: id });
+        }
     }
 
     pub(super) fn committed(&mut self, id: SystemId, incarnation: u64, group: u64, fails: bool) {
@@ -253,7 +257,7 @@ impl World {
         self.next_question += 1;
         let question = self.next_question;
         self.checks.asked(&request);
-        self.questions.insert(question, Question { system, request: request.clone(), script });
+        self.questions.insert(question, Question { request: request.clone(), script });
         if !self.entropy.happens(self.options.loss) {
             let delay = self.draw_delay();
             self.queue.put_after(delay, Event::Asked { question, system, request });

@@ -82,7 +82,13 @@ impl World {
         ue.script.waiting = false;
         let state = ue.agent.state().clone();
         match (ue.script.stage, state) {
-            (Stage::AskHome | Stage::AskPartner, _) => self.ask_for_pair(number),
+            (
+                Stage::AskHome
+                | Stage::AskPartner
+                | Stage::ReleaseInbound
+                | Stage::ReleaseOutbound,
+                _,
+            ) => self.ask_question(number),
             (Stage::Register, State::Registered(_)) => self.decide(number),
             (Stage::Register | Stage::Leave, State::Busy) => self.back_off(number),
             (Stage::Register, State::Idle | State::Failed(_)) => {
@@ -94,7 +100,8 @@ impl World {
                 self.call_ue(number, |agent, ctx| agent.deregister(ctx));
             }
             (Stage::Leave, State::Idle) => {
-                ue.script.stage = Stage::Register;
+                let releases = !ue.script.settling && ue.decides(300);
+                ue.script.stage = if releases { Stage::ReleaseInbound } else { Stage::Register };
                 self.pause(number);
             }
         }
@@ -125,7 +132,8 @@ impl World {
             return;
         }
         match (ue.script.stage, ue.agent.state().clone()) {
-            (Stage::Register, State::Failed(Failure::Refused(status))) => {
+            // 401: the UE gave up after several challenges, each lost with a storage that failed
+            (Stage::Register, State::Failed(Failure::Refused(status))) if status != 401 => {
                 let detail = format_args!("ue{number} got {status}");
                 self.violate(Violation::new("a user who may migrate is not refused", &detail));
             }
@@ -136,8 +144,8 @@ impl World {
         }
     }
 
-    /// Asks for a pair, or for leave to use the real one; again if no answer comes.
-    fn ask_for_pair(&mut self, number: usize) {
+    /// Asks for a pair, for leave to use the real one, or that either ends; again if no answer comes.
+    fn ask_question(&mut self, number: usize) {
         let Some(ue) = self.ues.get(number) else { return };
         let (system, request) = ue.question();
         self.wake_after(number, QUESTION);
@@ -152,6 +160,7 @@ impl World {
         };
         match answer {
             Answer::Refused(Refusal::Unavailable) => return self.back_off(number),
+            Answer::Refused(Refusal::NotFound(_)) if ue.script.stage.releases() => {}
             Answer::Refused(refusal) => {
                 return self.violate(Violation::new("a user who may migrate gets a pair", &refusal));
             }
@@ -174,8 +183,24 @@ impl World {
                     _ => self.wake_after(number, Duration::ZERO),
                 }
             }
+            Stage::ReleaseInbound => {
+                ue.script.stage = Stage::ReleaseOutbound;
+                self.wake_after(number, Duration::ZERO);
+            }
+            Stage::ReleaseOutbound => {
+                ue.script.stage = Stage::AskHome;
+                ue.script.outbound = None;
+                self.pause(number);
+            }
             Stage::Register | Stage::Leave => {}
         }
+    }
+}
+
+impl Stage {
+    /// Whether something is given back, which may have been given back already.
+    const fn releases(self) -> bool {
+        matches!(self, Self::ReleaseInbound | Self::ReleaseOutbound)
     }
 }
 
@@ -184,6 +209,10 @@ impl UeHost {
     pub(super) fn question(&self) -> (SystemId, Request) {
         match self.script.stage {
             Stage::AskPartner => (self.home.other(), self.question_to_partner()),
+            Stage::ReleaseInbound => {
+                (self.home.other(), Request::ReleaseInbound(self.identity.impi.clone()))
+            }
+            Stage::ReleaseOutbound => (self.home, self.withdrawal()),
             Stage::AskHome | Stage::Register | Stage::Leave => (self.home, self.question_to_home()),
         }
     }
@@ -195,6 +224,16 @@ impl UeHost {
             Request::BindOutbound { user, partner }
         } else {
             Request::PutGrant { user, partner, valid_for: GRANT }
+        }
+    }
+
+    /// Ends what [`UeHost::question_to_home`] gave.
+    pub(super) fn withdrawal(&self) -> Request {
+        if self.hidden {
+            Request::ReleaseOutbound(self.primary_side_pair().impi)
+        } else {
+            let partner = self.home.other().database();
+            Request::DeleteGrant { impi: self.real.impi.clone(), partner }
         }
     }
 
@@ -218,9 +257,7 @@ impl UeHost {
         if let Answer::Binding(binding) = answer {
             match self.script.stage {
                 Stage::AskHome => self.script.outbound = Some(binding),
-                Stage::AskPartner | Stage::Register | Stage::Leave => {
-                    self.script.inbound = Some(binding);
-                }
+                _ => self.script.inbound = Some(binding),
             }
         }
     }

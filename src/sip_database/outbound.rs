@@ -228,18 +228,24 @@ impl SipDatabase {
         Ok((impi, outcome))
     }
 
-    /// Renews the lease of a binding that is in use, if less than half of it is left: a user who stays
-    /// registered at the partner keeps the pair.
-    pub(super) fn renew_outbound(&self, ctx: &mut Context<'_>, impi: &Impi, user: &UserIdentity) {
-        let visits = self.visits.get_mut(&user.impi);
-        if visits.is_some()
-            && let Some(mut binding) = self.outbound.get_mut(impi)
-            && binding.record.user.impi == user.impi
-            && let Some(renewed) = binding.record.lease.renewed(ctx.now, self.config.reserved_lease)
-        {
-            binding.record.lease = renewed;
-            binding.commit(ctx, impi);
+    /// Returns whose the outbound pair `asked` is, while its lease lives; the caller holds the user's
+    /// visits. Use renews the lease if less than half of it is left: who stays registered at the
+    /// partner keeps the pair.
+    pub(super) fn use_outbound(
+        &self,
+        ctx: &mut Context<'_>,
+        asked: &UserIdentity,
+    ) -> Option<(UserIdentity, CommitSeq)> {
+        let mut binding = self.outbound.get_mut(&asked.impi)?;
+        let OutboundRecord { impu, lease, .. } = &binding.record;
+        if *impu != asked.impu || !lease.is_live(ctx.now) {
+            return None;
         }
+        if let Some(renewed) = lease.renewed(ctx.now, self.config.reserved_lease) {
+            binding.record.lease = renewed;
+            binding.commit(ctx, &asked.impi);
+        }
+        Some((binding.record.user.clone(), binding.version))
     }
 
     /// Shows a binding.

@@ -55,6 +55,8 @@ pub mod api;
 pub mod diameter;
 pub mod entropy;
 pub mod identity;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod outbox;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;

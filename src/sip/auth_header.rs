@@ -6,10 +6,8 @@
 
 use std::{borrow::Cow, fmt};
 
-use memchr::{memchr, memchr2};
-
 use super::{
-    lexer::{is_lws, is_token, quoted_length, trim, unquote},
+    lexer::{Cursor, is_lws, is_token, trim, unquote},
     render::Quoted,
 };
 
@@ -169,21 +167,16 @@ pub(super) struct AuthParams<'a> {
 
 impl<'a> AuthParams<'a> {
     fn parse_next(&mut self) -> Option<(&'a str, &'a str)> {
-        let equals = memchr(b'=', self.rest.as_bytes())?;
-        let name = trim(self.rest.get(..equals)?);
-        is_token(name).then_some(())?;
-        let after = self.rest.get(equals + 1..)?.trim_start_matches([' ', '\t', '\r', '\n']);
-        let (value, rest) = if after.starts_with('"') {
-            after.split_at_checked(quoted_length(after)?)?
-        } else {
-            let end = memchr2(b',', b'"', after.as_bytes()).unwrap_or(after.len());
-            after.split_at_checked(end)?
-        };
-        let value = trim(value);
-        let rest = trim(rest);
-        (rest.is_empty() || rest.starts_with(',')).then_some(())?;
-        self.rest = rest;
-        Some((name, value))
+        let mut cursor = Cursor::new(self.rest);
+        let name = cursor.token();
+        cursor.skip_lws();
+        cursor.eat(b'=').then_some(())?;
+        cursor.skip_lws();
+        let value = cursor.value()?;
+        cursor.skip_lws();
+        let separated = matches!(cursor.peek(), None | Some(b','));
+        self.rest = cursor.rest();
+        (separated && !name.is_empty()).then_some((name, value))
     }
 }
 
@@ -191,7 +184,9 @@ impl<'a> Iterator for AuthParams<'a> {
     type Item = Option<(&'a str, &'a str)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.rest = self.rest.trim_start_matches([',', ' ', '\t', '\r', '\n']);
+        let empty = |octet: u8| octet == b',' || is_lws(octet);
+        let start = self.rest.bytes().position(|octet| !empty(octet));
+        self.rest = self.rest.get(start.unwrap_or(self.rest.len())..).unwrap_or_default();
         if self.rest.is_empty() {
             return None;
         }

@@ -6,28 +6,20 @@
 #[repr(u8)]
 pub enum HeaderName {
     Other,
-    Accept,
-    Allow,
     AuthenticationInfo,
     Authorization,
     CallId,
     Contact,
-    ContentEncoding,
     ContentLength,
-    ContentType,
     CSeq,
     Expires,
     From,
-    MaxForwards,
     MinExpires,
     PAssociatedUri,
     Path,
     ProxyRequire,
     Require,
     RetryAfter,
-    Route,
-    SecurityClient,
-    SecurityVerify,
     ServiceRoute,
     Supported,
     To,
@@ -41,60 +33,40 @@ pub(crate) const KINDS: usize = HeaderName::WwwAuthenticate as usize + 1;
 
 impl HeaderName {
     /// Recognizes a name without case, its compact form included.
-    pub fn identify(name: &str) -> Self {
-        // By length first: a name is compared with at most five others.
-        let candidates: &[(&str, Self)] = match name.len() {
-            1 => &[
-                ("v", Self::Via),
-                ("f", Self::From),
-                ("t", Self::To),
-                ("i", Self::CallId),
-                ("m", Self::Contact),
-                ("l", Self::ContentLength),
-                ("k", Self::Supported),
-                ("c", Self::ContentType),
-                ("e", Self::ContentEncoding),
-            ],
-            2 => &[("To", Self::To)],
-            3 => &[("Via", Self::Via)],
-            4 => &[("From", Self::From), ("CSeq", Self::CSeq), ("Path", Self::Path)],
-            5 => &[("Route", Self::Route), ("Allow", Self::Allow)],
-            6 => &[("Accept", Self::Accept)],
-            7 => &[
-                ("Call-ID", Self::CallId),
-                ("Contact", Self::Contact),
-                ("Expires", Self::Expires),
-                ("Require", Self::Require),
-            ],
-            9 => &[("Supported", Self::Supported)],
-            11 => &[
-                ("Min-Expires", Self::MinExpires),
-                ("Retry-After", Self::RetryAfter),
-                ("Unsupported", Self::Unsupported),
-            ],
-            12 => &[("Max-Forwards", Self::MaxForwards), ("Content-Type", Self::ContentType)],
-            13 => &[
-                ("Authorization", Self::Authorization),
-                ("Proxy-Require", Self::ProxyRequire),
-                ("Service-Route", Self::ServiceRoute),
-            ],
-            14 => &[("Content-Length", Self::ContentLength)],
-            15 => &[
-                ("Security-Client", Self::SecurityClient),
-                ("Security-Verify", Self::SecurityVerify),
-            ],
-            16 => &[
-                ("WWW-Authenticate", Self::WwwAuthenticate),
-                ("P-Associated-URI", Self::PAssociatedUri),
-                ("Content-Encoding", Self::ContentEncoding),
-            ],
-            19 => &[("Authentication-Info", Self::AuthenticationInfo)],
-            _ => &[],
+    pub(crate) fn identify(name: &[u8]) -> Self {
+        let Some(first) = name.first() else { return Self::Other };
+        // Length and first letter leave one candidate.
+        let (candidate, kind) = match (name.len(), first.to_ascii_lowercase()) {
+            (1, b'f') => ("f", Self::From),
+            (1, b'i') => ("i", Self::CallId),
+            (1, b'k') => ("k", Self::Supported),
+            (1, b'l') => ("l", Self::ContentLength),
+            (1, b'm') => ("m", Self::Contact),
+            (1, b't') => ("t", Self::To),
+            (1, b'v') => ("v", Self::Via),
+            (2, b't') => ("to", Self::To),
+            (3, b'v') => ("via", Self::Via),
+            (4, b'c') => ("cseq", Self::CSeq),
+            (4, b'f') => ("from", Self::From),
+            (4, b'p') => ("path", Self::Path),
+            (7, b'c') if name.get(4) == Some(&b'-') => ("call-id", Self::CallId),
+            (7, b'c') => ("contact", Self::Contact),
+            (7, b'e') => ("expires", Self::Expires),
+            (7, b'r') => ("require", Self::Require),
+            (9, b's') => ("supported", Self::Supported),
+            (11, b'm') => ("min-expires", Self::MinExpires),
+            (11, b'r') => ("retry-after", Self::RetryAfter),
+            (11, b'u') => ("unsupported", Self::Unsupported),
+            (13, b'a') => ("authorization", Self::Authorization),
+            (13, b'p') => ("proxy-require", Self::ProxyRequire),
+            (13, b's') => ("service-route", Self::ServiceRoute),
+            (14, b'c') => ("content-length", Self::ContentLength),
+            (16, b'p') => ("p-associated-uri", Self::PAssociatedUri),
+            (16, b'w') => ("www-authenticate", Self::WwwAuthenticate),
+            (19, b'a') => ("authentication-info", Self::AuthenticationInfo),
+            _ => return Self::Other,
         };
-        candidates
-            .iter()
-            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |&(_, kind)| kind)
+        if candidate.as_bytes().eq_ignore_ascii_case(name) { kind } else { Self::Other }
     }
 }
 
@@ -112,7 +84,7 @@ mod tests {
             ("C%6Fntact", HeaderName::Other),
             ("", HeaderName::Other),
         ] {
-            assert_eq!(HeaderName::identify(name), kind, "{name}");
+            assert_eq!(HeaderName::identify(name.as_bytes()), kind, "{name}");
         }
     }
 }

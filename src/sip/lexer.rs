@@ -14,10 +14,25 @@ pub(crate) const fn is_lws(octet: u8) -> bool {
 }
 
 /// A character of a token: alphanumeric or one of ``-.!%*_+`'~``.
-pub(crate) const fn is_token_octet(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric()
-        || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+pub(crate) fn is_token_octet(octet: u8) -> bool {
+    TOKEN_OCTETS.get(usize::from(octet)).is_some_and(|&is_token| is_token)
 }
+
+/// A table: a REGISTER has hundreds of token characters.
+static TOKEN_OCTETS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = 0_u8;
+    while octet < 128 {
+        #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
+        {
+            table[octet as usize] = octet.is_ascii_alphanumeric()
+                || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`')
+                || matches!(octet, b'\'' | b'~');
+        }
+        octet += 1;
+    }
+    table
+};
 
 /// Whether `text` is a token: not empty, and of token characters only.
 pub(crate) fn is_token(text: &str) -> bool {
@@ -26,7 +41,15 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 /// Takes white space off both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let text = trim_start(text);
+    let end = text.bytes().rposition(|octet| !is_lws(octet)).map_or(0, |last| last + 1);
+    text.get(..end).unwrap_or_default()
+}
+
+/// Takes white space off the front.
+pub(crate) fn trim_start(text: &str) -> &str {
+    let start = text.bytes().position(|octet| !is_lws(octet)).unwrap_or(text.len());
+    text.get(start..).unwrap_or_default()
 }
 
 /// Reads a decimal number of any length; `None` if there is anything but digits or it does not fit.
@@ -117,6 +140,16 @@ impl<'a> Cursor<'a> {
     /// Takes a token; perhaps an empty one.
     pub(crate) fn token(&mut self) -> &'a str {
         self.take_while(is_token_octet)
+    }
+
+    /// Takes the value of a parameter: a quoted string with its quotes, or what runs to white space, a
+    /// separator or a quote.
+    pub(crate) fn value(&mut self) -> Option<&'a str> {
+        if self.peek() == Some(b'"') {
+            return self.take(quoted_length(self.rest())?);
+        }
+        let value = self.take_while(|octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"'));
+        (!value.is_empty()).then_some(value)
     }
 
     /// What is left.
@@ -212,30 +245,22 @@ impl<'a> Params<'a> {
     }
 
     fn parse_next(&mut self) -> Option<Param<'a>> {
-        let text = self.rest.strip_prefix(';')?;
-        let octets = text.as_bytes();
-        let end = memchr2(b';', b'=', octets).unwrap_or(octets.len());
-        let name = trim(text.get(..end)?);
-        if !is_token(name) {
-            return None;
-        }
-        if octets.get(end) != Some(&b'=') {
-            self.rest = text.get(end..)?;
-            return Some(Param { name, value: None });
-        }
-        let after = text.get(end + 1..)?.trim_start_matches([' ', '\t', '\r', '\n']);
-        if after.starts_with('"') {
-            let (value, rest) = after.split_at_checked(quoted_length(after)?)?;
-            self.rest = trim(rest);
-            (self.rest.is_empty() || self.rest.starts_with(';')).then_some(())?;
-            return Some(Param { name, value: Some(value) });
-        }
-        let end = memchr2(b';', b'"', after.as_bytes()).unwrap_or(after.len());
-        let (value, rest) = after.split_at_checked(end)?;
-        self.rest = rest;
-        let value = trim(value);
-        (!rest.starts_with('"') && !value.is_empty() && !value.bytes().any(is_lws)).then_some(())?;
-        Some(Param { name, value: Some(value) })
+        let mut cursor = Cursor::new(self.rest);
+        cursor.eat(b';').then_some(())?;
+        cursor.skip_lws();
+        let name = cursor.token();
+        cursor.skip_lws();
+        let value = if cursor.eat(b'=') {
+            cursor.skip_lws();
+            let value = cursor.value()?;
+            cursor.skip_lws();
+            Some(value)
+        } else {
+            None
+        };
+        let separated = matches!(cursor.peek(), None | Some(b';'));
+        self.rest = cursor.rest();
+        (separated && !name.is_empty()).then_some(Param { name, value })
     }
 }
 

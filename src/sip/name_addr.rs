@@ -5,7 +5,11 @@ use std::fmt;
 
 use memchr::{memchr, memchr2};
 
-use super::lexer::{MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim};
+use super::{
+    header::HeaderName,
+    lexer::{Cursor, MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim},
+    view::MessageView,
+};
 
 /// An address with the parameters of its header field.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -75,12 +79,22 @@ fn bracketed(value: &str) -> Option<Option<&str>> {
 
 /// Whether `text` may be an absolute URI: a scheme, then visible characters without `<>"`.
 pub(crate) fn is_uri(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let mut cursor = Cursor::new(text);
     let scheme_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
-    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(scheme_octet)
-        && !rest.is_empty()
-        && rest.bytes().all(|octet| octet > b' ' && !matches!(octet, b'<' | b'>' | b'"' | 0x7f))
+    let scheme = cursor.take_while(scheme_octet);
+    let rest = cursor.rest().as_bytes();
+    // Not `all`, which stops early: without branches it takes many octets at once.
+    let visible = rest.iter().fold(true, |visible, &octet| {
+        visible
+            & (octet > b' ')
+            & (octet != b'<')
+            & (octet != b'>')
+            & (octet != b'"')
+            & (octet != 0x7f)
+    });
+    scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+        && matches!(rest, [b':', _, ..])
+        && visible
 }
 
 /// One Contact of a REGISTER or of its answer.
@@ -174,18 +188,22 @@ pub enum Contacts<'a> {
 /// One or more contacts, all well-formed.
 #[derive(Clone, Copy)]
 pub struct ContactList<'a> {
-    pub(crate) view: &'a super::view::MessageView<'a>,
+    pub(super) first: Contact<'a>,
+    pub(super) count: usize,
+    pub(super) view: &'a MessageView<'a>,
 }
 
 impl<'a> ContactList<'a> {
     /// The contacts, in order.
     pub fn iter(&self) -> impl Iterator<Item = Contact<'a>> + use<'a> {
-        self.view.elements(super::header::HeaderName::Contact).filter_map(Contact::parse)
+        let others = (self.count > 1).then(|| self.view.elements(HeaderName::Contact).skip(1));
+        let others = others.into_iter().flatten().filter_map(Contact::parse);
+        std::iter::once(self.first).chain(others)
     }
 }
 
 impl fmt::Debug for ContactList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContactList({})", self.iter().count())
+        write!(f, "ContactList({})", self.count)
     }
 }

@@ -283,7 +283,7 @@ impl<'a> LenientFields<'a> {
         let Ok(line) = std::str::from_utf8(line) else { return };
         let Some((name, value)) = line.split_once(':') else { return };
         let value = trim(value);
-        let field = match HeaderName::identify(trim(name)) {
+        let field = match HeaderName::identify(trim(name).as_bytes()) {
             HeaderName::Via if self.vias.len() < super::HEADERS_MAX => {
                 return self.vias.push(value);
             }

@@ -56,7 +56,12 @@ fn every_invariant_holds_in_every_seeded_world() {
     });
     failures.sort();
     let numbers: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
-    assert!(failures.is_empty(), "{} seeds fail, {numbers:?}; the first:\n{}", failures.len(), failures[0].1);
+    assert!(
+        failures.is_empty(),
+        "{} seeds fail, {numbers:?}; the first:\n{}",
+        failures.len(),
+        failures[0].1
+    );
 }
 
 #[test]
@@ -96,7 +101,7 @@ fn a_faultless_world_performs_the_steps_in_order_each_by_its_entity() {
 }
 
 #[test]
-fn a_faultless_registration_takes_five_trips_and_three_commits() {
+fn a_refresh_takes_six_trips_and_one_commit() {
     let options = Options::faultless();
     let mut world = World::new(1, options.clone());
     world.bind(0).unwrap().expect("a pair");
@@ -123,7 +128,10 @@ fn a_crash_at_any_commit_loses_nothing_that_was_acknowledged() {
             let mut world = World::new(seed, options.clone());
             world.crash_at_commit(number);
             if let Err(violation) = world.live_through(LIFE) {
-                panic!("crash at commit {number}, seed {seed}: {violation}\n{}", world.trace().tail(60));
+                panic!(
+                    "crash at commit {number}, seed {seed}: {violation}\n{}",
+                    world.trace().tail(60)
+                );
             }
         }
     }

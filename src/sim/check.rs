@@ -12,7 +12,7 @@ use crate::{
     aka::{AuthVector, IND_BITS_DEFAULT, Sqn},
     api::migration_identity::{Answer, Binding, Request},
     diameter::cx,
-    identity::{Impi, Impu, UserIdentity},
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Message, ReplyTo, Transport},
     sip::{Framing, response::ResponseView},
     sip_core::Registration,
@@ -57,27 +57,26 @@ pub(super) struct Checks {
     exposed: bool,
 }
 
-/// Whom a pair is lent to: by which system, to which pair, for use where.
+/// Whom a pair is lent to: by which system, in which direction, to which pair, for or from where.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Holder {
     system: SystemId,
+    kind: RecordKind,
     user: UserIdentity,
-    at: String,
+    other: SipDatabaseId,
 }
 
 impl Holder {
     /// Who asks for a pair, if the request is such a question.
     fn of(system: SystemId, request: &Request) -> Option<Self> {
-        match request {
-            Request::BindOutbound { user, partner } => {
-                Some(Self { system, user: user.clone(), at: partner.as_str().to_owned() })
-            }
-            Request::BindInbound(primary) => {
-                let at = format!("from {}", primary.database.as_str());
-                Some(Self { system, user: primary.identity.clone(), at })
-            }
-            _ => None,
-        }
+        let (kind, user, other) = if let Request::BindOutbound { user, partner } = request {
+            (RecordKind::OutboundBinding, user, partner)
+        } else if let Request::BindInbound(primary) = request {
+            (RecordKind::InboundBinding, &primary.identity, &primary.database)
+        } else {
+            return None;
+        };
+        Some(Self { system, kind, user: user.clone(), other: other.clone() })
     }
 }
 
@@ -97,14 +96,10 @@ impl Checks {
 
     /// Takes note that a pair may end from now on, so that another may be given next.
     pub(super) fn asked(&mut self, request: &Request) {
-        match request {
-            Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) => {
-                self.held.retain(|_, (pair, _)| pair.impi != *impi);
-            }
-            Request::PutGrant { user, .. } => {
-                self.withdrawn.remove(&user.impi);
-            }
-            _ => {}
+        if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
+            self.held.retain(|_, (pair, _)| pair.impi != *impi);
+        } else if let Request::PutGrant { user, .. } = request {
+            self.withdrawn.remove(&user.impi);
         }
     }
 
@@ -247,13 +242,9 @@ impl World {
     ) -> Result<(), Violation> {
         let Some(request) = self.question_of(id, to) else { return Ok(()) };
         let Some(holder) = Holder::of(id, request) else { return Ok(()) };
-        let kind = match request {
-            Request::BindOutbound { .. } => RecordKind::OutboundBinding,
-            _ => RecordKind::InboundBinding,
-        };
         let pair = &binding.identity;
         let history = self.system(id).engine.history();
-        let stored = history.values(kind, pair.impi.as_str());
+        let stored = history.values(holder.kind, pair.impi.as_str());
         let impus = stored.map(decode::<(Impu,)>);
         if !impus.into_iter().any(|impu| impu.is_ok_and(|(impu,)| impu == pair.impu)) {
             let detail = format_args!("{}", pair.impi.as_str());
@@ -290,7 +281,10 @@ fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), 
             let stored = registration(value)?;
             if stored.contacts.iter().any(|it| it.call_id == call_id && it.cseq < cseq) {
                 let detail = format_args!("CSeq {cseq}");
-                return Err(Violation::new("a 200 without contacts follows their removal", &detail));
+                return Err(Violation::new(
+                    "a 200 without contacts follows their removal",
+                    &detail,
+                ));
             }
         }
         return Ok(());
@@ -299,12 +293,13 @@ fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), 
     for (_, value) in history.all(RecordKind::Registration) {
         let stored = registration(value)?;
         let is_this = |uri: &str| {
-            let same = |it: &&crate::sip_core::ContactBinding| it.call_id == call_id && it.uri == uri;
+            let same =
+                |it: &&crate::sip_core::ContactBinding| it.call_id == call_id && it.uri == uri;
             stored.contacts.iter().find(same).is_some_and(|it| it.cseq == cseq)
         };
-        let for_all = answer.associated_uris().all(|uri| {
-            stored.impus.iter().any(|impu| impu.as_str() == uri)
-        });
+        let for_all = answer
+            .associated_uris()
+            .all(|uri| stored.impus.iter().any(|impu| impu.as_str() == uri));
         if for_all && listed.iter().any(|uri| is_this(uri)) {
             return Ok(());
         }
@@ -328,12 +323,12 @@ fn reserved_seq(history: &History, impi: &Impi) -> Result<u64, Violation> {
 
 /// Whether a binding or grant was stored under which the partner may ask vectors of `ue`.
 fn is_entitled(history: &History, ue: &UeHost, home: SystemId, asked_with: &UserIdentity) -> bool {
+    type Record = (Impu, UserIdentity, SipDatabaseId);
     let partner = home.other().database();
     if *asked_with == ue.real {
         let key = format!("{} {}", ue.real.impi.as_str(), partner.as_str());
         return history.values(RecordKind::Grant, &key).next().is_some();
     }
-    type Record = (Impu, UserIdentity, crate::identity::SipDatabaseId);
     history.values(RecordKind::OutboundBinding, asked_with.impi.as_str()).any(|value| {
         decode::<Record>(value).is_ok_and(|(impu, user, at)| {
             impu == asked_with.impu && user == ue.real && at == partner
@@ -341,21 +336,21 @@ fn is_entitled(history: &History, ue: &UeHost, home: SystemId, asked_with: &User
     })
 }
 
-/// What would give a UE's real identities away: its identities and their user parts, plain and
-/// percent-encoded, in lower case.
+/// What would give a UE's real identities away: their user parts, plain and percent-encoded, in lower
+/// case. Whatever surrounds it, an identity contains its user part.
 fn needles(ue: &UeHost) -> Vec<Vec<u8>> {
-    let impi = ue.real.impi.as_str();
-    let impu = ue.real.impu.as_str();
-    let user_of = |text: &str| text.split('@').next().unwrap_or_default().to_owned();
-    let users = [user_of(impi), user_of(impu.trim_start_matches("sip:"))];
-    users
+    let user_of = |identity: &str| {
+        let user = identity.split('@').next().unwrap_or_default();
+        user.trim_start_matches("sip:").to_ascii_lowercase()
+    };
+    [user_of(ue.real.impi.as_str()), user_of(ue.real.impu.as_str())]
         .iter()
-        .flat_map(|user| {
-            let encoded: String = user.bytes().map(|octet| format!("%{octet:02x}")).collect();
-            // whatever surrounds it, an identity contains its user part
-            [user.to_ascii_lowercase().into_bytes(), encoded.into_bytes()]
-        })
+        .flat_map(|user| [user.clone().into_bytes(), percent_encoded(user)])
         .collect()
+}
+
+fn percent_encoded(text: &str) -> Vec<u8> {
+    text.bytes().flat_map(|octet| format!("%{octet:02x}").into_bytes()).collect()
 }
 
 /// A message in a few words, without identities.

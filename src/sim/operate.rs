@@ -7,7 +7,7 @@ use crate::{
     identity::{Impi, UserIdentity},
     sip_core::Registration,
     store::{RecordKind, decode},
-    ue,
+    ue::{self, UserAgent},
 };
 
 use super::{Event, SystemId, Violation, Who, World, ue_host::Stage};
@@ -40,7 +40,8 @@ impl World {
             return self.check_memory();
         }
         let ue = (0..self.ues.len()).find(|ue| !self.is_registered(*ue)).unwrap_or(0);
-        let detail = format_args!("ue{ue} is not, {:?}", self.ues.get(ue).map(|it| it.agent.state()));
+        let detail =
+            format_args!("ue{ue} is not, {:?}", self.ues.get(ue).map(|it| it.agent.state()));
         Err(Violation::new("after the last fault every UE gets registered", &detail))
     }
 
@@ -57,7 +58,8 @@ impl World {
                 let known = self.system(ue.at).core.contacts_of(impi);
                 let stored = self.stored_contacts(ue.at, impi);
                 if known != stored {
-                    let detail = format_args!("{known} contacts of ue{}, stored {stored}", ue.number);
+                    let detail =
+                        format_args!("{known} contacts of ue{}, stored {stored}", ue.number);
                     return Err(Violation::new("a SIP core knows what is stored", &detail));
                 }
             }
@@ -113,7 +115,8 @@ impl World {
             let (system, request) = host.question();
             match (self.manage(system, request)?, self.ues.get_mut(ue)) {
                 (None | Some(Answer::Refused(_)), _) | (_, None) => return Ok(None),
-                (Some(answer), Some(host)) => host.take_answer(answer),
+                (Some(Answer::Binding(binding)), Some(host)) => host.take_binding(binding),
+                (Some(_), Some(_)) => {} // a grant has no pair
             }
         }
         let Some(host) = self.ues.get_mut(ue) else { return Ok(None) };
@@ -137,7 +140,7 @@ impl World {
     /// Lets a UE begin to register.
     pub fn begin_register(&mut self, ue: usize) {
         self.open_connection(ue);
-        self.call_ue(ue, |agent, ctx| agent.register(ctx));
+        self.call_ue(ue, UserAgent::register);
     }
 
     /// Lets a UE end its registration and waits for the outcome.
@@ -147,7 +150,7 @@ impl World {
     /// A [`Violation`] that happened meanwhile.
     pub fn deregister(&mut self, ue: usize) -> Result<ue::State, Violation> {
         self.open_connection(ue);
-        self.call_ue(ue, |agent, ctx| agent.deregister(ctx));
+        self.call_ue(ue, UserAgent::deregister);
         self.outcome(ue)
     }
 
@@ -202,7 +205,7 @@ impl World {
         }
         let Some(host) = self.ues.get(ue) else { return };
         let (flow, octets) = (host.flow(), host.last_sent.clone());
-        self.transmit(flow, octets);
+        self.transmit(flow, &octets);
     }
 
     /// Falsifies the digest responses of UEs on their way, or stops to.

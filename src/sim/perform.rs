@@ -154,7 +154,7 @@ impl World {
         }
         let incarnation = self.system(id).incarnation;
         match message {
-            Message::Sip { flow, octets } => self.send_from_core(flow, octets),
+            Message::Sip { flow, octets } => self.send_from_core(flow, &octets),
             Message::CxRequest { to: CxDestination::OwnDatabase, id: request_id, request } => {
                 let (system, now) = (id, self.queue.now());
                 let event = Event::LocalRequest { system, incarnation, id: request_id, request };
@@ -163,35 +163,35 @@ impl World {
             Message::CxRequest { to: CxDestination::Database(to), id: request_id, request } => {
                 self.send_cx_request(id, &to, request_id, request);
             }
-            Message::CxAnswer { to, answer } => self.answer_cx(id, to, answer),
-            Message::Management { to, answer } => self.answer_management(id, to, answer),
+            Message::CxAnswer { to, answer } => self.answer_cx(id, &to, answer),
+            Message::Management { to, answer } => self.answer_management(id, &to, answer),
         }
     }
 
-    fn answer_cx(&mut self, id: SystemId, to: ReplyTo, answer: cx::Answer) {
+    fn answer_cx(&mut self, id: SystemId, to: &ReplyTo, answer: cx::Answer) {
         match to {
             ReplyTo::Role(request) => {
-                if !self.system_mut(id).asked.remove(&request) {
+                if !self.system_mut(id).asked.remove(request) {
                     let detail = format_args!("{request:?} of {}", id.label());
                     return self.violate(Violation::new("a request is answered once", &detail));
                 }
-                self.reply_later(id, CxReply { id: request, outcome: Ok(answer) });
+                self.reply_later(id, CxReply { id: *request, outcome: Ok(answer) });
             }
-            ReplyTo::World(handle) => match self.system_mut(id).parked.remove(&handle) {
+            ReplyTo::World(handle) => match self.system_mut(id).parked.remove(handle) {
                 Some(Parked::Diameter(received)) => self.send_cx_answer(id, received, &answer),
                 Some(Parked::Management(_)) => {
                     self.violate(Violation::new("an answer is of its question's kind", &"Cx"));
                 }
-                None => self.check_unparked(id, handle),
+                None => self.check_unparked(id, *handle),
             },
         }
     }
 
-    fn answer_management(&mut self, id: SystemId, to: ReplyTo, answer: management::Answer) {
+    fn answer_management(&mut self, id: SystemId, to: &ReplyTo, answer: management::Answer) {
         let ReplyTo::World(handle) = to else {
             return self.violate(Violation::new("an answer is of its question's kind", &"role"));
         };
-        match self.system_mut(id).parked.remove(&handle) {
+        match self.system_mut(id).parked.remove(handle) {
             Some(Parked::Management(question)) => {
                 if self.entropy.happens(self.options.loss) {
                     return self.record(Who::World, || "a management answer is lost".to_owned());
@@ -202,7 +202,7 @@ impl World {
             Some(Parked::Diameter(_)) => {
                 self.violate(Violation::new("an answer is of its question's kind", &"management"));
             }
-            None => self.check_unparked(id, handle),
+            None => self.check_unparked(id, *handle),
         }
     }
 

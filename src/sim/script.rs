@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::{
-    api::migration_identity::{Answer, PrimaryUser, Refusal, Request},
+    api::migration_identity::{Answer, Binding, PrimaryUser, Refusal, Request},
     identity::UserIdentity,
-    ue::{Failure, State},
+    ue::{Failure, State, UserAgent},
 };
 
 use super::{
@@ -83,21 +83,18 @@ impl World {
         let state = ue.agent.state().clone();
         match (ue.script.stage, state) {
             (
-                Stage::AskHome
-                | Stage::AskPartner
-                | Stage::ReleaseInbound
-                | Stage::ReleaseOutbound,
+                Stage::AskHome | Stage::AskPartner | Stage::ReleaseInbound | Stage::ReleaseOutbound,
                 _,
             ) => self.ask_question(number),
             (Stage::Register, State::Registered(_)) => self.decide(number),
             (Stage::Register | Stage::Leave, State::Busy) => self.back_off(number),
             (Stage::Register, State::Idle | State::Failed(_)) => {
                 self.open_connection(number);
-                self.call_ue(number, |agent, ctx| agent.register(ctx));
+                self.call_ue(number, UserAgent::register);
             }
             (Stage::Leave, State::Registered(_) | State::Failed(_)) => {
                 self.open_connection(number);
-                self.call_ue(number, |agent, ctx| agent.deregister(ctx));
+                self.call_ue(number, UserAgent::deregister);
             }
             (Stage::Leave, State::Idle) => {
                 let releases = !ue.script.settling && ue.decides(300);
@@ -162,9 +159,11 @@ impl World {
             Answer::Refused(Refusal::Unavailable) => return self.back_off(number),
             Answer::Refused(Refusal::NotFound(_)) if ue.script.stage.releases() => {}
             Answer::Refused(refusal) => {
-                return self.violate(Violation::new("a user who may migrate gets a pair", &refusal));
+                return self
+                    .violate(Violation::new("a user who may migrate gets a pair", &refusal));
             }
-            answer => ue.take_answer(answer),
+            Answer::Binding(binding) => ue.take_binding(binding),
+            Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => {}
         }
         match ue.script.stage {
             Stage::AskHome => {
@@ -252,13 +251,16 @@ impl UeHost {
         outbound.map_or_else(|| self.real.clone(), |binding| binding.identity.clone())
     }
 
-    /// Takes an answer to [`UeHost::question`] in.
-    pub(super) fn take_answer(&mut self, answer: Answer) {
-        if let Answer::Binding(binding) = answer {
-            match self.script.stage {
-                Stage::AskHome => self.script.outbound = Some(binding),
-                _ => self.script.inbound = Some(binding),
-            }
-        }
+    /// Takes the pair in that [`UeHost::question`] asked for.
+    pub(super) fn take_binding(&mut self, binding: Binding) {
+        let slot = match self.script.stage {
+            Stage::AskHome => &mut self.script.outbound,
+            Stage::AskPartner
+            | Stage::Register
+            | Stage::Leave
+            | Stage::ReleaseInbound
+            | Stage::ReleaseOutbound => &mut self.script.inbound,
+        };
+        *slot = Some(binding);
     }
 }

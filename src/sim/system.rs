@@ -29,6 +29,7 @@ pub enum SystemId {
 
 impl SystemId {
     /// The other system.
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::A => Self::B,
@@ -109,11 +110,7 @@ pub(super) enum Parked {
 
 impl System {
     /// Creates a system with empty storage.
-    pub(super) fn new(
-        id: SystemId,
-        mut entropy: SeededEntropy,
-        now: Timestamp,
-    ) -> Self {
+    pub(super) fn new(id: SystemId, mut entropy: SeededEntropy, now: Timestamp) -> Self {
         let (core, database) = roles(id, &mut entropy);
         let sequencer = Arc::new(Sequencer::default());
         Self {

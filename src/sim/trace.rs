@@ -45,14 +45,22 @@ impl Trace {
     /// The last `count` lines as text.
     pub fn tail(&self, count: usize) -> String {
         let from = self.lines.len().saturating_sub(count);
-        self.lines.iter().skip(from).map(|line| format!("{line}\n")).collect()
+        let tail: Vec<String> = self.lines.iter().skip(from).map(Line::to_string).collect();
+        tail.join("\n")
     }
 }
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.at.since(super::EPOCH).as_micros();
-        write!(f, "{:>9}.{:06} {:<4} {}", micros / 1_000_000, micros % 1_000_000, self.who, self.what)
+        write!(
+            f,
+            "{:>9}.{:06} {:<4} {}",
+            micros / 1_000_000,
+            micros % 1_000_000,
+            self.who,
+            self.what
+        )
     }
 }
 
@@ -68,5 +76,7 @@ impl fmt::Display for Who {
 
 /// A short name of octets, so that a trace shows when two runs differ in a single one (FNV-1a).
 pub(super) fn digest(octets: &[u8]) -> u32 {
-    octets.iter().fold(0x811c_9dc5, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193))
+    octets
+        .iter()
+        .fold(0x811c_9dc5, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193))
 }

@@ -1,4 +1,5 @@
 //! The demo as a process: two systems on loopback ports.
+#![allow(unreachable_pub, reason = "a part of one test binary")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

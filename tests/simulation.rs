@@ -52,5 +52,10 @@ fn every_invariant_holds_in_every_seeded_world() {
     });
     failures.sort();
     let numbers: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
-    assert!(failures.is_empty(), "{} seeds fail, {numbers:?}; the first:\n{}", failures.len(), failures[0].1);
+    assert!(
+        failures.is_empty(),
+        "{} seeds fail, {numbers:?}; the first:\n{}",
+        failures.len(),
+        failures[0].1
+    );
 }

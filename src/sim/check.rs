@@ -261,7 +261,10 @@ fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), 
             let stored = registration(value)?;
             if stored.contacts.iter().any(|it| it.call_id == call_id && it.cseq < cseq) {
                 let detail = format_args!("CSeq {cseq}");
-                return Err(Violation::new("a 200 without contacts follows their removal", &detail));
+                return Err(Violation::new(
+                    "a 200 without contacts follows their removal",
+                    &detail,
+                ));
             }
         }
         return Ok(());
@@ -270,12 +273,13 @@ fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), 
     for (_, value) in history.all(RecordKind::Registration) {
         let stored = registration(value)?;
         let is_this = |uri: &str| {
-            let same = |it: &&crate::sip_core::ContactBinding| it.call_id == call_id && it.uri == uri;
+            let same =
+                |it: &&crate::sip_core::ContactBinding| it.call_id == call_id && it.uri == uri;
             stored.contacts.iter().find(same).is_some_and(|it| it.cseq == cseq)
         };
-        let for_all = answer.associated_uris().all(|uri| {
-            stored.impus.iter().any(|impu| impu.as_str() == uri)
-        });
+        let for_all = answer
+            .associated_uris()
+            .all(|uri| stored.impus.iter().any(|impu| impu.as_str() == uri));
         if for_all && listed.iter().any(|uri| is_this(uri)) {
             return Ok(());
         }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    store::{Commit, CommitSeq, Engine, EngineError, MemoryEngine, Record, RecordKind},
-};
+use crate::store::{Commit, CommitSeq, Engine, EngineError, MemoryEngine, Record, RecordKind};
 
 use super::SeededEntropy;
 
@@ -54,7 +52,8 @@ impl FaultyEngine {
     pub(super) fn fail(&mut self, entropy: &mut SeededEntropy) {
         for commits in std::mem::take(&mut self.under_way).into_values() {
             let count = entropy.below(commits.len() as u64 + 1);
-            let lucky: Vec<Commit> = commits.into_iter().zip(0..count).map(|(commit, _)| commit).collect();
+            let lucky: Vec<Commit> =
+                commits.into_iter().zip(0..count).map(|(commit, _)| commit).collect();
             // An engine that is closed already takes none of them: just as well.
             let _ = self.make_durable(&lucky);
         }

@@ -97,7 +97,10 @@ mod tests {
         // https://prng.di.unimi.it/xoshiro256starstar.c run with s = {1, 2, 3, 4}
         let mut entropy = SeededEntropy([1, 2, 3, 4]);
         let drawn: Vec<u64> = (0..5).map(|_| entropy.next_u64()).collect();
-        assert_eq!(drawn, [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240, 1_216_172_134_540_287_360]);
+        assert_eq!(
+            drawn,
+            [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240, 1_216_172_134_540_287_360]
+        );
     }
 
     #[test]

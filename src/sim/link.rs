@@ -86,11 +86,7 @@ pub(super) enum Parcel {
 }
 
 impl Node {
-    pub(super) fn new(
-        id: SystemId,
-        now: Timestamp,
-        entropy: &mut dyn Entropy,
-    ) -> Self {
+    pub(super) fn new(id: SystemId, now: Timestamp, entropy: &mut dyn Entropy) -> Self {
         let origin = Origin { host: host(id), realm: known(id.domain()) };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Self {
@@ -221,7 +217,8 @@ impl World {
         let known_peer = to.as_str() == host(from.other()).as_str();
         let sent = match &mut system.node.connection {
             Some(live) if known_peer => {
-                let sent = live.connection.send_request(now, &destination, request, token, &mut out);
+                let sent =
+                    live.connection.send_request(now, &destination, request, token, &mut out);
                 sent.map(|()| live.wire)
             }
             _ => Err(peer::Refused::NotOpen),
@@ -267,8 +264,7 @@ impl World {
             }
             peer::Event::Request { context, request } => {
                 self.record(Who::System(id), || "Cx request arrives".to_owned());
-                let handle =
-                    self.system_mut(id).park(Parked::Diameter(Received { wire, context }));
+                let handle = self.system_mut(id).park(Parked::Diameter(Received { wire, context }));
                 let from = Peer::Database(known(host(id.other()).as_str()));
                 self.call(id, |_, database, ctx| {
                     database.handle_request(ctx, &from, ReplyTo::World(handle), request);
@@ -289,7 +285,12 @@ impl World {
         }
     }
 
-    fn settle_token(&mut self, id: SystemId, token: u64, outcome: Result<cx::Answer, Undeliverable>) {
+    fn settle_token(
+        &mut self,
+        id: SystemId,
+        token: u64,
+        outcome: Result<cx::Answer, Undeliverable>,
+    ) {
         if let Some(request) = self.system_mut(id).node.tokens.remove(&token) {
             self.reply_later(id, CxReply { id: request, outcome });
         }
@@ -361,4 +362,3 @@ impl World {
 fn host(id: SystemId) -> DiameterIdentity {
     known(&format!("hss.{}", id.domain()))
 }
-

@@ -136,7 +136,8 @@ impl World {
     pub(super) fn datagram_arrived(&mut self, from: SocketAddr, to: SocketAddr, octets: &[u8]) {
         for id in [SystemId::A, SystemId::B] {
             if to == id.core_address() {
-                let flow = Flow { transport: Transport::Udp, local: to, remote: from, connection: 0 };
+                let flow =
+                    Flow { transport: Transport::Udp, local: to, remote: from, connection: 0 };
                 if self.system(id).up {
                     self.call(id, |core, _, ctx| core.handle_sip(ctx, flow, octets));
                 }

@@ -41,7 +41,8 @@ impl World {
             return Ok(());
         }
         let ue = (0..self.ues.len()).find(|ue| !self.is_registered(*ue)).unwrap_or(0);
-        let detail = format_args!("ue{ue} is not, {:?}", self.ues.get(ue).map(|it| it.agent.state()));
+        let detail =
+            format_args!("ue{ue} is not, {:?}", self.ues.get(ue).map(|it| it.agent.state()));
         Err(Violation::new("after the last fault every UE gets registered", &detail))
     }
 

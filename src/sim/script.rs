@@ -153,7 +153,8 @@ impl World {
         match answer {
             Answer::Refused(Refusal::Unavailable) => return self.back_off(number),
             Answer::Refused(refusal) => {
-                return self.violate(Violation::new("a user who may migrate gets a pair", &refusal));
+                return self
+                    .violate(Violation::new("a user who may migrate gets a pair", &refusal));
             }
             answer => ue.take_answer(answer),
         }

@@ -273,11 +273,7 @@ pub(super) enum LoadError {
     Record(#[from] RecordError),
 }
 
-fn roles(
-    id: SystemId,
-    settings: &Settings,
-    entropy: &mut dyn Entropy,
-) -> (SipCore, SipDatabase) {
+fn roles(id: SystemId, settings: &Settings, entropy: &mut dyn Entropy) -> (SipCore, SipDatabase) {
     let core = SipCore::new(sip_core::Config::for_domain(id.domain()), entropy);
     let config = sip_database::Config {
         reserved_lease: settings.reserved_lease,

@@ -52,7 +52,14 @@ impl Trace {
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.at.since(super::EPOCH).as_micros();
-        write!(f, "{:>9}.{:06} {:<4} {}", micros / 1_000_000, micros % 1_000_000, self.who, self.what)
+        write!(
+            f,
+            "{:>9}.{:06} {:<4} {}",
+            micros / 1_000_000,
+            micros % 1_000_000,
+            self.who,
+            self.what
+        )
     }
 }
 
@@ -68,5 +75,7 @@ impl fmt::Display for Who {
 
 /// A short name of octets, so that a trace shows when two runs differ in a single one (FNV-1a).
 pub(super) fn digest(octets: &[u8]) -> u32 {
-    octets.iter().fold(0x811c_9dc5, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193))
+    octets
+        .iter()
+        .fold(0x811c_9dc5, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193))
 }

@@ -1,5 +1,6 @@
 //! The management interface over real HTTP, against its own description.
 #![cfg(feature = "node")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 mod node_world;
 

@@ -1,6 +1,7 @@
 //! No log line tells whom a message is about, nor any key: neither at the default level nor at
 //! `debug`; and neither do ladders and metrics.
 #![cfg(feature = "node")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 mod node_world;
 

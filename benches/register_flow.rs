@@ -4,7 +4,13 @@
 //! passed as a value between the two SIP databases. Measured is the time inside SIP core and SIP databases
 //! alone; the UE's own work is left out.
 
-#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::{
     hint::black_box,
@@ -20,7 +26,8 @@ use migcore::{
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{
-        Context, CxDestination, CxReply, Effect, Flow, Message, Outbox, Peer, ReplyTo, RequestId, Role, Transport,
+        Context, CxDestination, CxReply, Effect, Flow, Message, Outbox, Peer, ReplyTo, RequestId,
+        Role, Transport,
     },
     secret::Secret,
     sip_core::{self, SipCore},
@@ -90,7 +97,8 @@ enum Which {
 impl World {
     fn new() -> Self {
         let mut entropy = Seeded(42);
-        let (a, b) = (System::new("a.example", &mut entropy), System::new("b.example", &mut entropy));
+        let (a, b) =
+            (System::new("a.example", &mut entropy), System::new("b.example", &mut entropy));
         let mut world = Self {
             a,
             b,
@@ -223,7 +231,8 @@ impl World {
         };
         let mut octets = [0; 32];
         self.entropy.fill(&mut octets);
-        let (k, op) = (Secret::new(octets.first_chunk().copied().expect("16")), Secret::new([7; 16]));
+        let (k, op) =
+            (Secret::new(octets.first_chunk().copied().expect("16")), Secret::new([7; 16]));
         let subscriber = management::Subscriber {
             impi: real.impi.clone(),
             impus: vec![real.impu.clone()],
@@ -236,7 +245,8 @@ impl World {
         let (identity, domain) = match which {
             Which::A => (real, "a.example"),
             Which::B => {
-                let bind = management::Request::BindOutbound { user: real, partner: self.b.id.clone() };
+                let bind =
+                    management::Request::BindOutbound { user: real, partner: self.b.id.clone() };
                 let outbound = self.manage(Which::A, bind).expect("an outbound pair");
                 let primary = management::PrimaryUser {
                     database: self.a.id.clone(),
@@ -294,7 +304,8 @@ fn registration(criterion: &mut Criterion) {
     group.sample_size(20).measurement_time(Duration::from_secs(5));
     for (name, which) in [("local", Which::A), ("forwarded", Which::B)] {
         let mut world = World::new();
-        let mut agents: Vec<UserAgent> = (0..USERS).map(|number| world.user(number, which)).collect();
+        let mut agents: Vec<UserAgent> =
+            (0..USERS).map(|number| world.user(number, which)).collect();
         let mut turn = 0;
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|rounds| {

@@ -12,11 +12,12 @@ use migcore::{
     node::{
         Options, RunningSystem,
         config::{Config, REFERENCE},
-        demo::{Demo, RunningDemo},
+        demo::{Demo, DemoError, RunningDemo},
         ladder::{Entry, Renderer},
         log,
         provision::{SippCsv, write_sipp_csv},
     },
+    outbox::Transport,
     ue::State,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,7 +62,8 @@ enum Command {
     /// Show a migration: two systems in this process, and a UE that registers in the other one.
     ///
     /// The systems speak Diameter over TCP, the UE speaks SIP over UDP, all on loopback. Every message
-    /// is drawn with its step of the procedure.
+    /// is drawn with its step of the procedure. CMS is the configuration management server: its part
+    /// is played by provisioning over HTTP.
     #[command(after_help = EXIT_CODES)]
     Demo {
         /// Print one JSON object a message instead of a drawing.
@@ -70,6 +72,9 @@ enum Command {
         /// Leave the systems running until SIGINT or SIGTERM, and say where they listen.
         #[arg(long)]
         keep: bool,
+        /// Let the UE speak SIP over TCP.
+        #[arg(long)]
+        tcp: bool,
         /// Use eight ports from this one on; without it free ones.
         #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_528))]
         base_port: u16,
@@ -148,8 +153,9 @@ async fn run(command: Command) -> Result<(), Failure> {
             read_config(&path)?;
             print(&format!("{} is a valid configuration\n", path.display()))
         }
-        Command::Demo { json, keep, base_port, settings } => {
-            demo(Demo { base_port, settings }, json, keep).await
+        Command::Demo { json, keep, tcp, base_port, settings } => {
+            let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+            demo(Demo { transport, base_port, settings }, json, keep).await
         }
         Command::Provision(Provision::SippCsv { subscribers, output, home, partner }) => {
             let job = SippCsv { subscribers, output, home, partner };
@@ -163,9 +169,12 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
     log::init(&config.log).map_err(Failure::wrong)?;
     let mut end = Ends::new()?;
     let system = RunningSystem::start(config, Options::default()).map_err(Failure::failed)?;
-    end.wait().await;
+    let outcome = tokio::select! {
+        () = end.wait() => Ok(()),
+        () = system.failed() => Err(Failure::failed("stopped after a fault of its own; see the log")),
+    };
     system.shutdown().await;
-    Ok(())
+    outcome
 }
 
 fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
@@ -180,7 +189,15 @@ fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
 
 async fn demo(demo: Demo, json: bool, keep: bool) -> Result<(), Failure> {
     let mut end = Ends::new()?;
-    let mut running = RunningDemo::start(&demo).await.map_err(Failure::failed)?;
+    let started = RunningDemo::start(&demo).await;
+    let mut running = started.map_err(|error| match error {
+        DemoError::Setting { .. } => Failure::wrong(error),
+        DemoError::Start(_)
+        | DemoError::Provision(_)
+        | DemoError::NotConnected
+        | DemoError::Ue(_)
+        | DemoError::Missing(_) => Failure::failed(error),
+    })?;
     let state = running.register().await.map_err(Failure::failed)?;
     let mut out = io::stdout().lock();
     let entries = running.take_ladder();

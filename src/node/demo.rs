@@ -29,8 +29,10 @@ use crate::{
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How the demonstration is run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Demo {
+    /// What the UE speaks SIP over.
+    pub transport: Transport,
     /// The first of eight ports on loopback; 0 uses free ones.
     pub base_port: u16,
     /// Settings of both systems that differ from the defaults, as `section.key=value`.
@@ -97,11 +99,11 @@ impl RunningDemo {
         let core = partner.bound().sip.first().copied();
         let core = core.ok_or(DemoError::Missing("the SIP core of the partner"))?;
         let isim = Isim::new(&k, &opc_from_op(&k, &op), SqnArray::default());
-        let ue = open_ue(&partner, inbound, core, isim, &tap).await?;
+        let ue = open_ue(&partner, inbound, (demo.transport, core), isim, &tap).await?;
         Ok(Self { home, partner, ue, ladder })
     }
 
-    /// Registers the UE in the partner system; whether it worked.
+    /// Registers the UE in the partner system, or refreshes its registration.
     ///
     /// # Errors
     ///
@@ -250,7 +252,7 @@ async fn provision(
 async fn open_ue(
     partner: &RunningSystem,
     inbound: BindingView,
-    core: SocketAddr,
+    (transport, core): (Transport, SocketAddr),
     isim: Isim,
     tap: &Tap,
 ) -> io::Result<RunningUe> {
@@ -258,7 +260,7 @@ async fn open_ue(
     let config = ue::Config {
         identity: UserIdentity { impi: inbound.impi, impu: inbound.impu },
         domain: partner.config().system.domain.clone(),
-        flow: Flow { transport: Transport::Udp, local: unset, remote: core, connection: 0 },
+        flow: Flow { transport, local: unset, remote: core, connection: 0 },
         expires: 600_000,
         algorithm: None,
         paths: Vec::new(),

@@ -83,6 +83,10 @@ pub(super) enum Stage {
     Register,
     /// Wants to be registered no longer.
     Leave,
+    /// Gives its inbound pair back.
+    ReleaseInbound,
+    /// Gives its outbound pair, or its leave to use the real one, back.
+    ReleaseOutbound,
 }
 
 impl UeHost {

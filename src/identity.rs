@@ -266,6 +266,14 @@ impl fmt::Display for SipDatabaseId {
     }
 }
 
+impl std::str::FromStr for SipDatabaseId {
+    type Err = IdentityError;
+
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        Self::parse(text)
+    }
+}
+
 impl serde::Serialize for SipDatabaseId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)

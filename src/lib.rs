@@ -55,11 +55,14 @@ pub mod api;
 pub mod diameter;
 pub mod entropy;
 pub mod identity;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod outbox;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod procedure;
 pub mod secret;
+pub mod sim;
 pub mod sip;
 pub mod sip_core;
 pub mod sip_database;

@@ -1,3 +1,254 @@
 //! The command line of migcore.
 
-fn main() {}
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use migcore::{
+    node::{
+        Options, RunningSystem,
+        config::{Config, REFERENCE},
+        demo::{Demo, RunningDemo},
+        ladder::{Entry, Renderer},
+        log,
+        provision::{SippCsv, write_sipp_csv},
+    },
+    ue::State,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The migration core of a mission critical (MC) system.
+///
+/// It lets a user of one MC system register in another one by SIP and IMS-AKA, with the key of the
+/// home system (3GPP TR 23.781 solution 2). One process runs a SIP core, a SIP database, or both.
+///
+/// Begin with `migcore demo`.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a system until SIGINT or SIGTERM.
+    ///
+    /// It listens for SIP (UDP and TCP), Diameter Cx, and HTTP: metrics and health, and the
+    /// management interface of the SIP database, which `/openapi.json` there describes.
+    #[command(after_help = EXIT_CODES)]
+    Serve {
+        /// The configuration; `migcore check --reference` shows one with every key.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say what is wrong in a configuration: the line, the key, what to write instead.
+    #[command(after_help = EXIT_CODES)]
+    Check {
+        /// The configuration to check.
+        #[arg(long, value_name = "FILE", required_unless_present = "reference")]
+        config: Option<PathBuf>,
+        /// Print a configuration with every key, its default and its meaning instead.
+        #[arg(long)]
+        reference: bool,
+    },
+    /// Show a migration: two systems in this process, and a UE that registers in the other one.
+    ///
+    /// The systems speak Diameter over TCP, the UE speaks SIP over UDP, all on loopback. Every message
+    /// is drawn with its step of the procedure.
+    #[command(after_help = EXIT_CODES)]
+    Demo {
+        /// Print one JSON object a message instead of a drawing.
+        #[arg(long)]
+        json: bool,
+        /// Leave the systems running until SIGINT or SIGTERM, and say where they listen.
+        #[arg(long)]
+        keep: bool,
+        /// Use eight ports from this one on; without it free ones.
+        #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_528))]
+        base_port: u16,
+        /// Change a setting of both systems, such as sip.expires_max=1h. May be repeated.
+        #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Fill running systems with users.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Provision(Provision),
+}
+
+#[derive(Subcommand)]
+enum Provision {
+    /// Provision users for SIPp, and write its injection file.
+    ///
+    /// Each user is a subscriber at home with an outbound pair, and has an inbound pair at the
+    /// partner. The file has one line a user: inbound private identity; user part of the inbound
+    /// public identity; domain; the [authentication ...] keyword with the user's keys. It holds keys:
+    /// only its owner may read it. Repeated, users get new keys and keep their migration identities.
+    SippCsv {
+        /// How many users.
+        #[arg(long, value_name = "N")]
+        subscribers: usize,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// The management interface of the home system.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        home: String,
+        /// The management interface of the partner system.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        partner: String,
+    },
+}
+
+/// Why a command did not work: its exit code and what to say.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn failed(error: impl fmt::Display) -> Self {
+        Self { code: 1, message: error.to_string() }
+    }
+
+    fn wrong(error: impl fmt::Display) -> Self {
+        Self { code: 2, message: error.to_string() }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments.command)),
+        Err(error) => Err(Failure::failed(error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            // Without standard error there is nobody to tell.
+            let _ = writeln!(io::stderr(), "migcore: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve { config } => serve(config).await,
+        Command::Check { reference: true, .. } => print(REFERENCE),
+        Command::Check { config, .. } => {
+            let path = config.unwrap_or_default();
+            read_config(&path)?;
+            print(&format!("{} is a valid configuration\n", path.display()))
+        }
+        Command::Demo { json, keep, base_port, settings } => {
+            demo(Demo { base_port, settings }, json, keep).await
+        }
+        Command::Provision(Provision::SippCsv { subscribers, output, home, partner }) => {
+            let job = SippCsv { subscribers, output, home, partner };
+            write_sipp_csv(&job).await.map_err(Failure::failed)
+        }
+    }
+}
+
+async fn serve(path: PathBuf) -> Result<(), Failure> {
+    let config = read_config(&path)?;
+    log::init(&config.log).map_err(Failure::wrong)?;
+    let mut end = Ends::new()?;
+    let system = RunningSystem::start(config, Options::default()).map_err(Failure::failed)?;
+    end.wait().await;
+    system.shutdown().await;
+    Ok(())
+}
+
+fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::wrong(format!("cannot read {shown}: {error}")))?;
+    Config::parse(&text).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        Failure::wrong(format!("{shown} is no valid configuration:{}", lines.concat()))
+    })
+}
+
+async fn demo(demo: Demo, json: bool, keep: bool) -> Result<(), Failure> {
+    let mut end = Ends::new()?;
+    let mut running = RunningDemo::start(&demo).await.map_err(Failure::failed)?;
+    let state = running.register().await.map_err(Failure::failed)?;
+    let mut out = io::stdout().lock();
+    let entries = running.take_ladder();
+    if json { write_json(&entries, &mut out) } else { draw(&running, &entries, &mut out) }
+        .map_err(Failure::failed)?;
+    drop(out);
+    let outcome = match &state {
+        State::Registered(_) => Ok(()),
+        State::Idle | State::Busy | State::Failed(_) => {
+            Err(Failure::failed(format!("the UE is not registered: {state:?}")))
+        }
+    };
+    if keep && outcome.is_ok() {
+        let mut said = io::stderr().lock();
+        for (name, system) in [("home", &running.home), ("partner", &running.partner)] {
+            let _ = writeln!(said, "{name}: {:?}", system.bound());
+        }
+        drop(said);
+        end.wait().await;
+    }
+    running.shutdown().await;
+    outcome
+}
+
+fn write_json(entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {
+    for entry in entries {
+        serde_json::to_writer(&mut *out, entry)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn draw(running: &RunningDemo, entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {
+    let core = running.partner.config().sip.server_name.trim_start_matches("sip:");
+    let partner = running.partner.config().diameter.identity.as_str();
+    let home = running.home.config().diameter.identity.as_str();
+    let parties = ["UE", core, partner, home, "CMS"];
+    let mut renderer = Renderer::new(&parties, io::stdout().is_terminal());
+    renderer.heading(out)?;
+    for entry in entries {
+        renderer.draw(entry, out)?;
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::failed)
+}
+
+/// The signals that end a system.
+struct Ends {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::failed);
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

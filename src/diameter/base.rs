@@ -8,14 +8,13 @@ use bytes::BytesMut;
 use super::{
     avp::AvpWriter,
     context::{RequestContext, write_cx_application, write_origin},
-    cx_codec::read,
     dictionary as avp,
     local::{DiameterIdentity, LocalNode, Origin},
     message::{
         self, APPLICATION_BASE, APPLICATION_CX, APPLICATION_RELAY, FLAG_REQUEST, Header, Message,
         MessageTooLong, command,
     },
-    validate::{Occurrence, Rejection, check, forbidden, once, optional},
+    validate::{Occurrence, Rejection, check, forbidden, once, optional, read},
 };
 
 /// Product-Name in capabilities exchanges.

@@ -28,20 +28,23 @@ pub struct RequestContext {
     session_id: Option<Box<[u8]>>,
     /// Proxy-Info AVPs, padded, in the order received.
     proxy_info: Box<[u8]>,
-    /// User-Name and Public-Identity of an MAR as received: an S-CSCF looks its own vector request
-    /// up by the text that it sent, so the echo must not be the canonical form.
-    identities: [Option<Box<[u8]>>; 2],
+    /// User-Name as received: an S-CSCF looks its own vector request up by the text that it sent,
+    /// so what is echoed must not be the canonical form.
+    user_name: Option<Box<[u8]>>,
+    /// Public-Identity of an MAR as received.
+    public_identity: Option<Box<[u8]>>,
 }
 
 impl RequestContext {
-    /// Keeps the header.
-    pub(super) fn new(connection: u64, header: Header) -> Self {
+    /// Keeps the header of a request that came by this connection.
+    pub fn new(connection: u64, header: Header) -> Self {
         Self {
             connection,
             header,
             session_id: None,
             proxy_info: [].into(),
-            identities: [None, None],
+            user_name: None,
+            public_identity: None,
         }
     }
 
@@ -50,7 +53,7 @@ impl RequestContext {
     /// # Errors
     ///
     /// The [`Rejection`] if what must be kept is too long.
-    pub(super) fn keep(&mut self, request: &Message<'_>) -> Result<(), Rejection> {
+    pub fn keep(&mut self, request: &Message<'_>) -> Result<(), Rejection> {
         if let Some(session_id) = request.find(&avp::SESSION_ID) {
             if session_id.data.len() > SESSION_ID_OCTETS_MAX {
                 return Err(Rejection::invalid_value(&session_id));
@@ -65,9 +68,12 @@ impl RequestContext {
             AvpWriter::new(&mut proxy_info).copy(&avp);
         }
         self.proxy_info = proxy_info[..].into();
-        if request.header.command == command::MULTIMEDIA_AUTH {
-            self.identities = [&avp::USER_NAME, &avp::PUBLIC_IDENTITY]
-                .map(|definition| echo(request.find(definition)));
+        let command = request.header.command;
+        if matches!(command, command::MULTIMEDIA_AUTH | command::SERVER_ASSIGNMENT) {
+            self.user_name = echo(request.find(&avp::USER_NAME));
+        }
+        if command == command::MULTIMEDIA_AUTH {
+            self.public_identity = echo(request.find(&avp::PUBLIC_IDENTITY));
         }
         Ok(())
     }
@@ -94,14 +100,19 @@ impl RequestContext {
         }
     }
 
+    /// Echoes the identities of the request.
     pub(super) fn write_identities(&self, writer: &mut AvpWriter<'_>) {
-        for (definition, identity) in
-            [&avp::USER_NAME, &avp::PUBLIC_IDENTITY].iter().zip(&self.identities)
-        {
-            if let Some(identity) = identity {
-                writer.octets(definition, identity);
-            }
+        if let Some(user_name) = &self.user_name {
+            writer.octets(&avp::USER_NAME, user_name);
         }
+        if let Some(public_identity) = &self.public_identity {
+            writer.octets(&avp::PUBLIC_IDENTITY, public_identity);
+        }
+    }
+
+    /// Whether the request had a User-Name.
+    pub(super) const fn has_user_name(&self) -> bool {
+        self.user_name.is_some()
     }
 
     pub(super) fn write_proxy_info(&self, writer: &mut AvpWriter<'_>) {

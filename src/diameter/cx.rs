@@ -159,6 +159,11 @@ impl ResultCode {
     /// `DIAMETER_ERROR_AUTH_SCHEME_NOT_SUPPORTED`.
     pub const AUTH_SCHEME_NOT_SUPPORTED: Self = Self::Experimental(5006);
 
+    /// Whether the answer is of the general error format, with the E bit (RFC 6733 section 7.1.3).
+    pub const fn is_protocol_error(self) -> bool {
+        matches!(self, Self::Base(3_000..=3_999))
+    }
+
     /// Whether the code is of class 2xxx.
     pub const fn is_success(self) -> bool {
         let (Self::Base(code) | Self::Experimental(code)) = self;

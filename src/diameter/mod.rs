@@ -5,6 +5,7 @@ pub mod base;
 pub mod context;
 pub mod cx;
 pub mod cx_codec;
+pub mod cx_other;
 pub mod dictionary;
 pub mod election;
 pub mod local;

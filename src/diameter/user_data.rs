@@ -245,9 +245,8 @@ mod tests {
     #[test]
     fn a_profile_that_is_none_is_refused_with_its_reason() {
         let deep = "<a>".repeat(XML_DEPTH_MAX + 1);
-        let many: String = (0..=IMPUS_MAX)
-            .map(|n| format!("<PublicIdentity><Identity>sip:{n}@b</Identity></PublicIdentity>"))
-            .collect();
+        let impu = |n| format!("<PublicIdentity><Identity>sip:{n}@b</Identity></PublicIdentity>");
+        let many = (0..=IMPUS_MAX).map(impu).collect::<Vec<_>>().concat();
         for (xml, expected) in [
             ("", InvalidUserData::PrivateIdentity),
             ("\u{0}", InvalidUserData::PrivateIdentity),

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::{
     avp::{Avp, AvpId, AvpReader, AvpWriter, FLAGS_RESERVED, InvalidAvpLength},
     dictionary::{self, Definition, Format},
+    message::Message,
 };
 
 /// Most AVPs in one message, members of groups included.
@@ -179,6 +180,20 @@ pub fn check(avps: AvpReader<'_>, grammar: &[Occurrence]) -> Result<(), Rejectio
     }
 }
 
+/// Reads the first AVP of this definition.
+///
+/// # Errors
+///
+/// The [`Rejection`] if it is missing, or if `value` finds no value in it.
+pub fn read<'a, T>(
+    message: &Message<'a>,
+    definition: &'static Definition,
+    value: impl FnOnce(&Avp<'a>) -> Option<T>,
+) -> Result<T, Rejection> {
+    let avp = message.find(definition).ok_or_else(|| Rejection::missing(definition))?;
+    value(&avp).ok_or_else(|| Rejection::invalid_value(&avp))
+}
+
 /// Most rules in the grammar of a command.
 const OCCURRENCES_MAX: usize = 24;
 
@@ -243,7 +258,8 @@ mod tests {
 
     #[test]
     fn each_violation_has_its_code_and_its_failed_avp() {
-        let cases: [(u32, &[u8], fn(&mut AvpWriter<'_>)); 7] = [
+        type Case = (u32, &'static [u8], fn(&mut AvpWriter<'_>));
+        let cases: [Case; 7] = [
             (5005, b"\0\0\x01\x07\x40\0\0\x08", |w| w.text(&dictionary::PUBLIC_IDENTITY, "s")),
             (5008, b"\0\0\x01\x0c\x40\0\0\x0c\0\0\x07\xd1", |w| {
                 w.unsigned32(&dictionary::RESULT_CODE, 2001);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::election::jitter;
 use crate::{entropy::Entropy, time::Timestamp};
 
+/// The least interval (RFC 3539 section 3.4.1).
+const INTERVAL_MIN: Duration = Duration::from_secs(6);
 /// The jitter around the interval, both ways.
 const JITTER: Duration = Duration::from_secs(2);
 
@@ -36,8 +38,9 @@ pub(super) enum Expiry {
 }
 
 impl Watchdog {
-    /// Starts in state OKAY.
+    /// Starts in state OKAY. An interval below 6 s counts as 6 s.
     pub(super) fn new(initial: Duration, now: Timestamp, entropy: &mut dyn Entropy) -> Self {
+        let initial = initial.max(INTERVAL_MIN);
         let interval = with_jitter(initial, entropy);
         let deadline = now + interval;
         Self { initial, interval, deadline, pending: false, suspect: false }

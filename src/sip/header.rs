@@ -1,33 +1,27 @@
 //! Header field names that are looked up by kind (RFC 3261 section 7.3.1, compact forms 7.3.3).
 
+use super::lexer::is_name;
+
 /// A header field that something here reads. All others are [`HeaderName::Other`] and kept as text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the names are the specifications'")]
 #[repr(u8)]
 pub enum HeaderName {
     Other,
-    Accept,
-    Allow,
     AuthenticationInfo,
     Authorization,
     CallId,
     Contact,
-    ContentEncoding,
     ContentLength,
-    ContentType,
     CSeq,
     Expires,
     From,
-    MaxForwards,
     MinExpires,
     PAssociatedUri,
     Path,
     ProxyRequire,
     Require,
     RetryAfter,
-    Route,
-    SecurityClient,
-    SecurityVerify,
     ServiceRoute,
     Supported,
     To,
@@ -40,62 +34,70 @@ pub enum HeaderName {
 pub(crate) const KINDS: usize = HeaderName::WwwAuthenticate as usize + 1;
 
 impl HeaderName {
-    /// Recognizes a name without case, its compact form included.
-    pub fn identify(name: &str) -> Self {
-        // By length first: a name is compared with at most five others.
-        let candidates: &[(&str, Self)] = match name.len() {
-            1 => &[
-                ("v", Self::Via),
-                ("f", Self::From),
-                ("t", Self::To),
-                ("i", Self::CallId),
-                ("m", Self::Contact),
-                ("l", Self::ContentLength),
-                ("k", Self::Supported),
-                ("c", Self::ContentType),
-                ("e", Self::ContentEncoding),
-            ],
-            2 => &[("To", Self::To)],
-            3 => &[("Via", Self::Via)],
-            4 => &[("From", Self::From), ("CSeq", Self::CSeq), ("Path", Self::Path)],
-            5 => &[("Route", Self::Route), ("Allow", Self::Allow)],
-            6 => &[("Accept", Self::Accept)],
-            7 => &[
-                ("Call-ID", Self::CallId),
-                ("Contact", Self::Contact),
-                ("Expires", Self::Expires),
-                ("Require", Self::Require),
-            ],
-            9 => &[("Supported", Self::Supported)],
-            11 => &[
-                ("Min-Expires", Self::MinExpires),
-                ("Retry-After", Self::RetryAfter),
-                ("Unsupported", Self::Unsupported),
-            ],
-            12 => &[("Max-Forwards", Self::MaxForwards), ("Content-Type", Self::ContentType)],
-            13 => &[
-                ("Authorization", Self::Authorization),
-                ("Proxy-Require", Self::ProxyRequire),
-                ("Service-Route", Self::ServiceRoute),
-            ],
-            14 => &[("Content-Length", Self::ContentLength)],
-            15 => &[
-                ("Security-Client", Self::SecurityClient),
-                ("Security-Verify", Self::SecurityVerify),
-            ],
-            16 => &[
-                ("WWW-Authenticate", Self::WwwAuthenticate),
-                ("P-Associated-URI", Self::PAssociatedUri),
-                ("Content-Encoding", Self::ContentEncoding),
-            ],
-            19 => &[("Authentication-Info", Self::AuthenticationInfo)],
-            _ => &[],
-        };
-        candidates
-            .iter()
-            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |&(_, kind)| kind)
+    /// Recognizes a name without case, its compact form included. `name` is a token.
+    pub(crate) fn identify(name: &[u8]) -> Self {
+        match name.len() {
+            1 => among(
+                name,
+                &[
+                    (b"v", Self::Via),
+                    (b"f", Self::From),
+                    (b"t", Self::To),
+                    (b"i", Self::CallId),
+                    (b"m", Self::Contact),
+                    (b"l", Self::ContentLength),
+                    (b"k", Self::Supported),
+                ],
+            ),
+            2 => among(name, &[(b"to", Self::To)]),
+            3 => among(name, &[(b"via", Self::Via)]),
+            4 => {
+                among(name, &[(b"from", Self::From), (b"cseq", Self::CSeq), (b"path", Self::Path)])
+            }
+            7 => among(
+                name,
+                &[
+                    (b"call-id", Self::CallId),
+                    (b"contact", Self::Contact),
+                    (b"expires", Self::Expires),
+                    (b"require", Self::Require),
+                ],
+            ),
+            9 => among(name, &[(b"supported", Self::Supported)]),
+            11 => among(
+                name,
+                &[
+                    (b"min-expires", Self::MinExpires),
+                    (b"retry-after", Self::RetryAfter),
+                    (b"unsupported", Self::Unsupported),
+                ],
+            ),
+            13 => among(
+                name,
+                &[
+                    (b"authorization", Self::Authorization),
+                    (b"proxy-require", Self::ProxyRequire),
+                    (b"service-route", Self::ServiceRoute),
+                ],
+            ),
+            14 => among(name, &[(b"content-length", Self::ContentLength)]),
+            16 => among(
+                name,
+                &[
+                    (b"www-authenticate", Self::WwwAuthenticate),
+                    (b"p-associated-uri", Self::PAssociatedUri),
+                ],
+            ),
+            19 => among(name, &[(b"authentication-info", Self::AuthenticationInfo)]),
+            _ => Self::Other,
+        }
     }
+}
+
+/// The kind whose name is `name`, among names of one length.
+fn among<const N: usize>(name: &[u8], known: &[(&[u8; N], HeaderName)]) -> HeaderName {
+    let found = known.iter().find(|(lower, _)| is_name(name, lower));
+    found.map_or(HeaderName::Other, |&(_, kind)| kind)
 }
 
 #[cfg(test)]
@@ -112,7 +114,7 @@ mod tests {
             ("C%6Fntact", HeaderName::Other),
             ("", HeaderName::Other),
         ] {
-            assert_eq!(HeaderName::identify(name), kind, "{name}");
+            assert_eq!(HeaderName::identify(name.as_bytes()), kind, "{name}");
         }
     }
 }

@@ -14,10 +14,25 @@ pub(crate) const fn is_lws(octet: u8) -> bool {
 }
 
 /// A character of a token: alphanumeric or one of ``-.!%*_+`'~``.
-pub(crate) const fn is_token_octet(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric()
-        || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+pub(crate) fn is_token_octet(octet: u8) -> bool {
+    TOKEN_OCTETS.get(usize::from(octet)).is_some_and(|&is_token| is_token)
 }
+
+/// A table: a REGISTER has hundreds of token characters.
+static TOKEN_OCTETS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = 0_u8;
+    while octet < 128 {
+        #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
+        {
+            table[octet as usize] = octet.is_ascii_alphanumeric()
+                || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`')
+                || matches!(octet, b'\'' | b'~');
+        }
+        octet += 1;
+    }
+    table
+};
 
 /// Whether `text` is a token: not empty, and of token characters only.
 pub(crate) fn is_token(text: &str) -> bool {
@@ -26,7 +41,15 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 /// Takes white space off both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
+    let text = trim_start(text);
+    let end = text.bytes().rposition(|octet| !is_lws(octet)).map_or(0, |last| last + 1);
+    text.get(..end).unwrap_or_default()
+}
+
+/// Takes white space off the front.
+pub(crate) fn trim_start(text: &str) -> &str {
+    let start = text.bytes().position(|octet| !is_lws(octet)).unwrap_or(text.len());
+    text.get(start..).unwrap_or_default()
 }
 
 /// Reads a decimal number of any length; `None` if there is anything but digits or it does not fit.
@@ -46,10 +69,8 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
 
 /// The text of a quoted string, quotes taken off and quoted pairs and folds resolved; a token stays.
 pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
-    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
-        return Cow::Borrowed(text);
-    };
-    if memchr3(b'\\', b'\r', b'\n', inner.as_bytes()).is_none() {
+    let inner = bare(text);
+    if is_plain(inner) || inner.len() == text.len() {
         return Cow::Borrowed(inner);
     }
     let mut plain = String::with_capacity(inner.len());
@@ -62,6 +83,22 @@ pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(plain)
+}
+
+/// A value that is a token by its grammar: quotes around it are tolerated.
+pub(crate) fn bare(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
+/// Whether there is neither a quoted pair nor a fold in `text`, so that [`bare`] does for [`unquote`].
+pub(crate) fn is_plain(text: &str) -> bool {
+    memchr3(b'\\', b'\r', b'\n', text.as_bytes()).is_none()
+}
+
+/// Whether `name` is `lower` without case. `name` is a token, `lower` has lower-case letters, digits,
+/// `-`, `+` and `.` only: those alone may be told apart by clearing one bit.
+pub(crate) fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    <&[u8; N]>::try_from(name).is_ok_and(|name| name.map(|octet| octet | 0x20) == *lower)
 }
 
 /// A position in a header value.
@@ -100,10 +137,10 @@ impl<'a> Cursor<'a> {
     /// Takes octets while they are `wanted`; perhaps none. `wanted` must refuse no part of a character
     /// whose rest it accepts: all callers decide on ASCII alone.
     pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
+        let tail = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let length = tail.iter().position(|&octet| !wanted(octet)).unwrap_or(tail.len());
         let start = self.at;
-        while self.peek().is_some_and(&wanted) {
-            self.at += 1;
-        }
+        self.at += length;
         self.text.get(start..self.at).unwrap_or_default()
     }
 
@@ -117,6 +154,17 @@ impl<'a> Cursor<'a> {
     /// Takes a token; perhaps an empty one.
     pub(crate) fn token(&mut self) -> &'a str {
         self.take_while(is_token_octet)
+    }
+
+    /// Takes the value of a parameter: a quoted string with its quotes, or what runs to white space, a
+    /// separator, a quote or a backslash.
+    pub(crate) fn value(&mut self) -> Option<&'a str> {
+        if self.peek() == Some(b'"') {
+            return self.take(quoted_length(self.rest())?);
+        }
+        let plain = |octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
+        let value = self.take_while(plain);
+        (!value.is_empty()).then_some(value)
     }
 
     /// What is left.
@@ -191,8 +239,8 @@ pub(crate) struct Param<'a> {
 }
 
 impl Param<'_> {
-    pub(crate) fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+    pub(crate) fn is<const N: usize>(&self, lower: &[u8; N]) -> bool {
+        is_name(self.name.as_bytes(), lower)
     }
 }
 
@@ -212,30 +260,22 @@ impl<'a> Params<'a> {
     }
 
     fn parse_next(&mut self) -> Option<Param<'a>> {
-        let text = self.rest.strip_prefix(';')?;
-        let octets = text.as_bytes();
-        let end = memchr2(b';', b'=', octets).unwrap_or(octets.len());
-        let name = trim(text.get(..end)?);
-        if !is_token(name) {
-            return None;
-        }
-        if octets.get(end) != Some(&b'=') {
-            self.rest = text.get(end..)?;
-            return Some(Param { name, value: None });
-        }
-        let after = text.get(end + 1..)?.trim_start_matches([' ', '\t', '\r', '\n']);
-        if after.starts_with('"') {
-            let (value, rest) = after.split_at_checked(quoted_length(after)?)?;
-            self.rest = trim(rest);
-            (self.rest.is_empty() || self.rest.starts_with(';')).then_some(())?;
-            return Some(Param { name, value: Some(value) });
-        }
-        let end = memchr2(b';', b'"', after.as_bytes()).unwrap_or(after.len());
-        let (value, rest) = after.split_at_checked(end)?;
-        self.rest = rest;
-        let value = trim(value);
-        (!rest.starts_with('"') && !value.is_empty() && !value.bytes().any(is_lws)).then_some(())?;
-        Some(Param { name, value: Some(value) })
+        let mut cursor = Cursor::new(self.rest);
+        cursor.eat(b';').then_some(())?;
+        cursor.skip_lws();
+        let name = cursor.token();
+        cursor.skip_lws();
+        let value = if cursor.eat(b'=') {
+            cursor.skip_lws();
+            let value = cursor.value()?;
+            cursor.skip_lws();
+            Some(value)
+        } else {
+            None
+        };
+        let separated = matches!(cursor.peek(), None | Some(b';'));
+        self.rest = cursor.rest();
+        (separated && !name.is_empty()).then_some(Param { name, value })
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod auth_header;
 mod authentication_info;
 pub mod header;
+mod index;
 mod lexer;
 pub mod message;
 pub mod name_addr;

@@ -5,7 +5,11 @@ use std::fmt;
 
 use memchr::{memchr, memchr2};
 
-use super::lexer::{MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim};
+use super::{
+    header::HeaderName,
+    lexer::{Cursor, MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim},
+    view::MessageView,
+};
 
 /// An address with the parameters of its header field.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -43,7 +47,7 @@ impl<'a> NameAddr<'a> {
         let mut tag = None;
         for param in Params::new(self.params) {
             let param = param?;
-            if param.is("tag") {
+            if param.is(b"tag") {
                 tag = Some(param.value.ok_or(MalformedParam)?);
             }
         }
@@ -75,12 +79,18 @@ fn bracketed(value: &str) -> Option<Option<&str>> {
 
 /// Whether `text` may be an absolute URI: a scheme, then visible characters without `<>"`.
 pub(crate) fn is_uri(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let mut cursor = Cursor::new(text);
     let scheme_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
-    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(scheme_octet)
-        && !rest.is_empty()
-        && rest.bytes().all(|octet| octet > b' ' && !matches!(octet, b'<' | b'>' | b'"' | 0x7f))
+    let scheme = cursor.take_while(scheme_octet);
+    let rest = cursor.rest().as_bytes();
+    // Not `any`, which stops early: without branches it takes many octets at once.
+    let forbidden = rest.iter().fold(0, |found, &octet| {
+        let delimiter = u8::from(octet == b'<') | u8::from(octet == b'>') | u8::from(octet == b'"');
+        found | delimiter | u8::from(octet <= b' ') | u8::from(octet == 0x7f)
+    });
+    scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+        && matches!(rest, [b':', _, ..])
+        && forbidden == 0
 }
 
 /// One Contact of a REGISTER or of its answer.
@@ -113,16 +123,14 @@ impl<'a> Contact<'a> {
             Self { uri, expires: None, q: None, instance: None, reg_id: None, params };
         for param in Params::new(params) {
             let param = param.ok()?;
-            match param.name.len() {
-                1 if param.is("q") => contact.q = param.value.and_then(thousandths),
-                7 if param.is("expires") => {
-                    contact.expires = Some(param.value.map_or(EXPIRES_MALFORMED, expires));
-                }
-                13 if param.is("+sip.instance") => {
-                    contact.instance = param.value.and_then(instance_urn);
-                }
-                6 if param.is("reg-id") => contact.reg_id = param.value.and_then(number),
-                _ => {}
+            if param.is(b"expires") {
+                contact.expires = Some(param.value.map_or(EXPIRES_MALFORMED, expires));
+            } else if param.is(b"q") {
+                contact.q = param.value.and_then(thousandths);
+            } else if param.is(b"+sip.instance") {
+                contact.instance = param.value.and_then(instance_urn);
+            } else if param.is(b"reg-id") {
+                contact.reg_id = param.value.and_then(number);
             }
         }
         Some(contact)
@@ -174,18 +182,22 @@ pub enum Contacts<'a> {
 /// One or more contacts, all well-formed.
 #[derive(Clone, Copy)]
 pub struct ContactList<'a> {
-    pub(crate) view: &'a super::view::MessageView<'a>,
+    pub(super) first: Contact<'a>,
+    pub(super) count: usize,
+    pub(super) view: &'a MessageView<'a>,
 }
 
 impl<'a> ContactList<'a> {
     /// The contacts, in order.
     pub fn iter(&self) -> impl Iterator<Item = Contact<'a>> + use<'a> {
-        self.view.elements(super::header::HeaderName::Contact).filter_map(Contact::parse)
+        let others = (self.count > 1).then(|| self.view.elements(HeaderName::Contact).skip(1));
+        let others = others.into_iter().flatten().filter_map(Contact::parse);
+        std::iter::once(self.first).chain(others)
     }
 }
 
 impl fmt::Debug for ContactList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContactList({})", self.iter().count())
+        write!(f, "ContactList({})", self.count)
     }
 }

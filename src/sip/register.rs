@@ -172,21 +172,24 @@ impl fmt::Debug for RegisterRequest<'_> {
 }
 
 /// Reads the contacts and checks them all.
-pub(super) fn contacts<'a>(view: &'a MessageView<'a>) -> Result<Contacts<'a>, ParseError> {
-    let mut count = 0_u32;
+fn contacts<'a>(view: &'a MessageView<'a>) -> Result<Contacts<'a>, ParseError> {
+    let mut first = None;
+    let mut count = 0;
     let mut wildcard = false;
     for element in view.elements(HeaderName::Contact) {
         count += 1;
         if element == "*" {
             wildcard = true;
-        } else if Contact::parse(element).is_none() {
-            return Err(ParseError::bad_request("Malformed Contact"));
+            continue;
         }
+        let contact = Contact::parse(element);
+        let contact = contact.ok_or(ParseError::bad_request("Malformed Contact"))?;
+        first.get_or_insert(contact);
     }
-    match (count, wildcard) {
-        (0, _) => Ok(Contacts::None),
-        (1, true) => Ok(Contacts::Wildcard),
-        (_, true) => Err(ParseError::bad_request("Contact * beside other contacts")),
-        (_, false) => Ok(Contacts::List(ContactList { view })),
+    match (first, wildcard, count) {
+        (None, false, _) => Ok(Contacts::None),
+        (None, true, 1) => Ok(Contacts::Wildcard),
+        (_, true, _) => Err(ParseError::bad_request("Contact * beside other contacts")),
+        (Some(first), false, _) => Ok(Contacts::List(ContactList { first, count, view })),
     }
 }

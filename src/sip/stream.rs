@@ -6,10 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use super::{
-    MESSAGE_OCTETS_MAX, ParseError,
-    view::{self, Index},
-};
+use super::{MESSAGE_OCTETS_MAX, ParseError, index::Index, view};
 
 /// Longest header part of one message, octets.
 pub const HEAD_OCTETS_MAX: usize = 65_535;
@@ -146,7 +143,7 @@ impl StreamFramer {
 
 /// The Content-Length of a header part, by the very rules of `view`.
 fn content_length(head: &[u8]) -> Result<usize, FramingError> {
-    let (index, _) = Index::of(head).map_err(FramingError::Malformed)?;
+    let index = Index::of(head).map_err(FramingError::Malformed)?;
     let length = view::content_length(&index).map_err(FramingError::Malformed)?;
     length.ok_or(FramingError::MissingContentLength)
 }

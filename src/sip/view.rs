@@ -6,12 +6,11 @@
 
 use std::fmt;
 
-use memchr::{memchr, memchr_iter};
-
 use super::{
-    Framing, HEADERS_MAX, MESSAGE_OCTETS_MAX, ParseError,
-    header::{HeaderName, KINDS},
-    lexer::{Cursor, Elements, is_token, is_token_octet, number, trim},
+    Framing, MESSAGE_OCTETS_MAX, ParseError,
+    header::HeaderName,
+    index::Index,
+    lexer::{Cursor, Elements, is_token, number},
     message::is_known_method,
     name_addr::NameAddr,
     via::Via,
@@ -72,9 +71,10 @@ impl<'a> MessageView<'a> {
         if octets.len() > MESSAGE_OCTETS_MAX {
             return Err(ParseError { status: 513, reason: "Message longer than 65535 octets" });
         }
-        let (index, head_length) = Index::of(octets)?;
+        let mut index = Index::new();
+        index.read(octets)?;
         let start = start_line(index.start_line())?;
-        let body = octets.get(head_length..).unwrap_or_default();
+        let body = octets.get(index.head_length()..).unwrap_or_default();
         let body = match (content_length(&index)?, framing) {
             (Some(length), _) => body
                 .get(..length)
@@ -88,15 +88,15 @@ impl<'a> MessageView<'a> {
         let via = Elements::new(via).next().and_then(Via::parse);
         let via = via.ok_or(ParseError::bad_request("Malformed Via"))?;
         let (from, from_tag) =
-            address(index.single(HeaderName::From, "Missing From", "Multiple From")?)
+            address(single(&index, HeaderName::From, "Missing From", "Multiple From")?)
                 .ok_or(ParseError::bad_request("Malformed From"))?;
-        let (to, to_tag) = address(index.single(HeaderName::To, "Missing To", "Multiple To")?)
+        let (to, to_tag) = address(single(&index, HeaderName::To, "Missing To", "Multiple To")?)
             .ok_or(ParseError::bad_request("Malformed To"))?;
-        let call_id = index.single(HeaderName::CallId, "Missing Call-ID", "Multiple Call-ID")?;
+        let call_id = single(&index, HeaderName::CallId, "Missing Call-ID", "Multiple Call-ID")?;
         if call_id.is_empty() || call_id.bytes().any(|octet| octet <= b' ') {
             return Err(ParseError::bad_request("Malformed Call-ID"));
         }
-        let cseq = cseq(index.single(HeaderName::CSeq, "Missing CSeq", "Multiple CSeq")?)?;
+        let cseq = cseq(single(&index, HeaderName::CSeq, "Missing CSeq", "Multiple CSeq")?)?;
         if let StartLine::Request { method, .. } = start {
             check_method(method, cseq)?;
         }
@@ -160,7 +160,7 @@ impl<'a> MessageView<'a> {
 
     /// All header fields in order, name and value as written; a value may hold folds.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, '_> {
-        self.index.slots().iter().map(|slot| (self.index.name(slot), self.index.value(slot)))
+        (0..self.index.count()).filter_map(|at| self.index.field(at))
     }
 
     /// The value of the first header field of a kind, as written: it may hold folds.
@@ -180,8 +180,8 @@ impl<'a> MessageView<'a> {
 
     /// The value of the first header field with this name, for names that are no [`HeaderName`].
     pub fn header_named(&self, name: &str) -> Option<&'a str> {
-        let named = |slot: &&Slot| self.index.name(slot).eq_ignore_ascii_case(name);
-        self.index.slots().iter().find(named).map(|slot| self.index.value(slot))
+        let mut headers = self.headers();
+        headers.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
@@ -195,167 +195,10 @@ impl fmt::Debug for MessageView<'_> {
         f.debug_struct("MessageView")
             .field("method", &self.cseq.method)
             .field("status", &status)
-            .field("headers", &self.index.count)
+            .field("headers", &self.index.count())
             .field("body_octets", &self.body.len())
             .finish()
     }
-}
-
-/// Where a header field is, octets from the start of the message.
-#[derive(Clone, Copy)]
-struct Slot {
-    start: u16,
-    name_end: u16,
-    value_start: u16,
-    value_end: u16,
-    kind: HeaderName,
-}
-
-const EMPTY_SLOT: Slot =
-    Slot { start: 0, name_end: 0, value_start: 0, value_end: 0, kind: HeaderName::Other };
-
-/// The header fields of a message, found once.
-#[derive(Clone)]
-pub(super) struct Index<'a> {
-    /// Start line and header fields, valid UTF-8.
-    head: &'a str,
-    start_line_end: u16,
-    slots: [Slot; HEADERS_MAX],
-    count: usize,
-    /// For each kind the place of its first slot, counted from 1; 0 if there is none.
-    first: [u8; KINDS],
-}
-
-impl<'a> Index<'a> {
-    /// Finds the header fields of `octets`; gives their index and where the body begins.
-    pub(super) fn of(octets: &'a [u8]) -> Result<(Self, usize), ParseError> {
-        let mut index = Self {
-            head: "",
-            start_line_end: 0,
-            slots: [EMPTY_SLOT; HEADERS_MAX],
-            count: 0,
-            first: [0; KINDS],
-        };
-        let mut line_start = 0;
-        let mut line_count = 0;
-        let mut head_length = None;
-        for line_end in memchr_iter(b'\r', octets) {
-            if octets.get(line_end + 1) != Some(&b'\n') {
-                return Err(ParseError::bad_request("CR without LF"));
-            }
-            line_count += 1;
-            if line_end == line_start {
-                head_length = Some(line_end + 2);
-                break;
-            }
-            if line_count == 1 {
-                index.start_line_end = offset(line_end);
-            } else {
-                index.add_line(octets, line_start, line_end)?;
-            }
-            line_start = line_end + 2;
-        }
-        let head_length =
-            head_length.ok_or(ParseError::bad_request("Missing end of header fields"))?;
-        let head = octets.get(..head_length).unwrap_or_default();
-        if memchr_iter(b'\n', head).count() != line_count {
-            return Err(ParseError::bad_request("LF without CR"));
-        }
-        index.head = std::str::from_utf8(head)
-            .map_err(|_| ParseError::bad_request("Header fields are not UTF-8"))?;
-        Ok((index, head_length))
-    }
-
-    const MALFORMED_FIELD: ParseError = ParseError::bad_request("Malformed header field");
-
-    fn add_line(&mut self, octets: &[u8], start: usize, end: usize) -> Result<(), ParseError> {
-        let line = octets.get(start..end).unwrap_or_default();
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            let folded = self.count.checked_sub(1).and_then(|last| self.slots.get_mut(last));
-            let folded = folded.ok_or(ParseError::bad_request("Folded start line"))?;
-            folded.value_end = offset(end);
-            return Ok(());
-        }
-        let colon = memchr(b':', line).ok_or(Self::MALFORMED_FIELD)?;
-        let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
-        if name.is_empty() || !name.iter().copied().all(is_token_octet) {
-            return Err(Self::MALFORMED_FIELD);
-        }
-        let kind = std::str::from_utf8(name).map_or(HeaderName::Other, HeaderName::identify);
-        let slot = self
-            .slots
-            .get_mut(self.count)
-            .ok_or(ParseError::bad_request("More than 128 header fields"))?;
-        *slot = Slot {
-            start: offset(start),
-            name_end: offset(start + name.len()),
-            value_start: offset(start + colon + 1),
-            value_end: offset(end),
-            kind,
-        };
-        self.count += 1;
-        if let Some(first @ 0) = self.first.get_mut(kind as usize) {
-            *first = u8::try_from(self.count).unwrap_or(u8::MAX);
-        }
-        Ok(())
-    }
-
-    fn start_line(&self) -> &'a str {
-        self.head.get(..usize::from(self.start_line_end)).unwrap_or_default()
-    }
-
-    fn slots(&self) -> &[Slot] {
-        self.slots.get(..self.count).unwrap_or_default()
-    }
-
-    fn name(&self, slot: &Slot) -> &'a str {
-        self.head.get(usize::from(slot.start)..usize::from(slot.name_end)).unwrap_or_default()
-    }
-
-    fn value(&self, slot: &Slot) -> &'a str {
-        let value = usize::from(slot.value_start)..usize::from(slot.value_end);
-        trim(self.head.get(value).unwrap_or_default())
-    }
-
-    /// The slots from the first one of a kind on.
-    fn slots_from(&self, kind: HeaderName) -> &[Slot] {
-        let first = self.first.get(kind as usize).copied().unwrap_or_default();
-        match usize::from(first).checked_sub(1) {
-            Some(first) => self.slots.get(first..self.count).unwrap_or_default(),
-            None => &[],
-        }
-    }
-
-    pub(super) fn first(&self, kind: HeaderName) -> Option<&'a str> {
-        self.slots_from(kind).first().map(|slot| self.value(slot))
-    }
-
-    fn values(&self, kind: HeaderName) -> impl Iterator<Item = &'a str> + use<'a, '_> {
-        self.slots_from(kind)
-            .iter()
-            .filter(move |slot| slot.kind == kind)
-            .map(|slot| self.value(slot))
-    }
-
-    /// The value of a field that must be there once.
-    fn single(
-        &self,
-        kind: HeaderName,
-        missing: &'static str,
-        multiple: &'static str,
-    ) -> Result<&'a str, ParseError> {
-        let mut values = self.values(kind);
-        let value = values.next().ok_or(ParseError::bad_request(missing))?;
-        match values.next() {
-            None => Ok(value),
-            Some(_) => Err(ParseError::bad_request(multiple)),
-        }
-    }
-}
-
-/// Offsets fit: a message has at most [`MESSAGE_OCTETS_MAX`] octets.
-fn offset(at: usize) -> u16 {
-    u16::try_from(at).unwrap_or(u16::MAX)
 }
 
 fn skip_line_ends(mut octets: &[u8]) -> &[u8] {
@@ -402,6 +245,19 @@ pub(super) fn content_length(index: &Index<'_>) -> Result<Option<usize>, ParseEr
         length = Some(value);
     }
     Ok(length)
+}
+
+/// The value of a field that must be there once.
+fn single<'a>(
+    index: &Index<'a>,
+    kind: HeaderName,
+    missing: &'static str,
+    multiple: &'static str,
+) -> Result<&'a str, ParseError> {
+    if index.is_repeated(kind) {
+        return Err(ParseError::bad_request(multiple));
+    }
+    index.first(kind).ok_or(ParseError::bad_request(missing))
 }
 
 fn address(value: &str) -> Option<(NameAddr<'_>, Option<&str>)> {

@@ -145,6 +145,11 @@ impl UserAgent {
         &self.state
     }
 
+    /// The ISIM with the sequence numbers accepted so far, for another user agent of the same UE.
+    pub const fn isim(&self) -> &Isim {
+        &self.isim
+    }
+
     /// Moves to another path to the SIP core: a new address after a restart or a reconnection.
     pub const fn set_flow(&mut self, flow: Flow) {
         self.config.flow = flow;

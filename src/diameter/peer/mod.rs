@@ -14,12 +14,10 @@
 //! other: each MAR is worth a fresh vector, and an SAR is idempotent. This node is an endpoint, so
 //! what reaches it is for it: Destination-Realm and Destination-Host are not compared.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+mod config;
+mod event;
+
+use std::collections::BTreeMap;
 
 use bytes::{Buf, BytesMut};
 
@@ -28,168 +26,20 @@ use super::{
     context::{RequestContext, encode_rejection},
     cx,
     cx_codec::{self, Destination, Envelope},
-    local::{DiameterIdentity, LocalNode, Origin},
+    local::Origin,
     message::{APPLICATION_BASE, FramingError, Message, MessageTooLong, command},
     validate::{Rejection, code},
     watchdog::{Expiry, Watchdog},
 };
 use crate::{entropy::Entropy, time::Timestamp};
+pub use config::{AllowedPeers, Config, Timing};
+pub use event::{DownReason, Event, FailureReason, PeerOutput, Refused};
 
 /// Most requests of ours without an answer on one connection.
 pub const PENDING_MAX: usize = 65_536;
 /// Most requests of the peer that we have not answered, on one connection; more are answered
 /// `DIAMETER_TOO_BUSY`.
 pub const UNANSWERED_MAX: usize = 65_536;
-
-/// What a connection is made with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Who we are.
-    pub local: Arc<LocalNode>,
-    /// Who may be at the other end.
-    pub allowed: AllowedPeers,
-    /// How long to wait.
-    pub timing: Timing,
-}
-
-/// Which Origin-Hosts a connection accepts.
-#[derive(Clone, Debug)]
-pub enum AllowedPeers {
-    /// This one: the peer that we connect to, or whom a certificate names.
-    Only(DiameterIdentity),
-    /// Any configured one.
-    AnyOf(Arc<BTreeSet<DiameterIdentity>>),
-}
-
-impl AllowedPeers {
-    fn contains(&self, host: &DiameterIdentity) -> bool {
-        match self {
-            Self::Only(only) => only == host,
-            Self::AnyOf(hosts) => hosts.contains(host),
-        }
-    }
-}
-
-/// How long a connection waits.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// For CER or CEA.
-    pub capabilities: Duration,
-    /// Twinit of RFC 3539: silence before a DWR. At least 6 s; jitter of 2 s is added or taken off.
-    pub watchdog: Duration,
-    /// For the answer to a request. A role has its own, shorter timer: this one clears the table.
-    pub request: Duration,
-    /// For DPA.
-    pub disconnect: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            capabilities: Duration::from_secs(10),
-            watchdog: Duration::from_secs(30),
-            request: Duration::from_secs(5),
-            disconnect: Duration::from_secs(5),
-        }
-    }
-}
-
-/// What a call wants done. The world takes both out and may use the value again.
-#[derive(Default)]
-pub struct PeerOutput {
-    /// Octets for the transport.
-    pub octets: BytesMut,
-    /// What happened, oldest first.
-    pub events: Vec<Event>,
-}
-
-/// Leaves out the octets: they may hold keys.
-impl fmt::Debug for PeerOutput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PeerOutput({} octets, {:?})", self.octets.len(), self.events)
-    }
-}
-
-/// Something that happened on a connection.
-#[derive(Debug)]
-pub enum Event {
-    /// Capabilities are exchanged: requests may go both ways. Tells who the peer is.
-    Up(Origin),
-    /// The peer asks.
-    Request {
-        /// The way back; consumed by the one answer.
-        context: RequestContext,
-        /// What it asks.
-        request: cx::Request,
-    },
-    /// The peer answered the request that was sent with this token.
-    Answer {
-        /// Of [`Connection::send_request`].
-        token: u64,
-        /// What it answered.
-        answer: cx::Answer,
-    },
-    /// The request that was sent with this token gets no answer.
-    Failed {
-        /// Of [`Connection::send_request`].
-        token: u64,
-        /// Why.
-        reason: FailureReason,
-    },
-    /// The connection is over: close the transport.
-    Down(DownReason),
-}
-
-/// Why a request gets no answer.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum FailureReason {
-    /// The connection is down or suspect.
-    ConnectionLost,
-    /// [`Timing::request`] has passed.
-    TimedOut,
-    /// The answer is invalid.
-    InvalidAnswer(cx_codec::InvalidAnswer),
-}
-
-/// Why a connection is over.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum DownReason {
-    /// The transport was closed by the peer or lost.
-    TransportClosed,
-    /// No CER or CEA in time.
-    CapabilitiesTimeout,
-    /// The peer's Origin-Host is not allowed.
-    UnknownPeer,
-    /// The peer does not serve Cx.
-    NoCommonApplication,
-    /// The peer's CEA has this Result-Code, or none that could be read (0).
-    Refused(u32),
-    /// The peer sent what is no Diameter message, or not what must come first.
-    ProtocolError,
-    /// The peer does not answer the watchdog.
-    WatchdogTimeout,
-    /// The peer took the connection down.
-    Disconnected(DisconnectCause),
-    /// We took the connection down.
-    ShutDown,
-}
-
-/// Why a message cannot be sent. Ours.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// The connection is not open, or suspect.
-    #[error("connection is not open")]
-    NotOpen,
-    /// [`PENDING_MAX`] requests wait for an answer.
-    #[error("too many pending requests")]
-    TooManyPending,
-    /// The request exceeds the message maximum.
-    #[error("request is too long")]
-    TooLong,
-    /// The request that is answered came by another connection.
-    #[error("request came by another connection")]
-    OtherConnection,
-}
 
 /// One transport connection, from its opening to its end.
 #[derive(Debug)]

@@ -1,0 +1,184 @@
+//! A client of the management interface, for provisioning.
+
+use std::fmt;
+
+use crate::{
+    api::migration_identity::Direction,
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    secret::Secret,
+};
+
+use super::management::{BindingView, SystemView};
+
+/// The management interface of one system.
+#[derive(Clone, Debug)]
+pub struct ManagementClient {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// Why a management request did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The other side cannot be reached, or does not speak HTTP.
+    #[error(
+        "{url} cannot be reached: {error}; is the system up, and is this its management address?"
+    )]
+    Unreachable {
+        /// The address as given.
+        url: String,
+        /// Why.
+        error: reqwest::Error,
+    },
+    /// It refused.
+    #[error("{url} refused to {what}: {status} {problem}")]
+    Refused {
+        /// The address as given.
+        url: String,
+        /// What it was asked.
+        what: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// What it says is wrong, and what to do.
+        problem: String,
+    },
+}
+
+impl ManagementClient {
+    /// A client of the interface at `url`, such as `http://127.0.0.1:8080`.
+    pub fn new(url: &str) -> Self {
+        Self { http: reqwest::Client::new(), url: url.trim_end_matches('/').to_owned() }
+    }
+
+    /// Asks who the system is.
+    pub async fn system(&self) -> Result<SystemView, ClientError> {
+        let response = self.send("tell who it is", self.http.get(self.path("/v1/system"))).await?;
+        self.read(response).await
+    }
+
+    /// Creates a generated pool unless there is a pool of that name.
+    pub async fn ensure_generated_pool(
+        &self,
+        name: &str,
+        direction: Direction,
+        user_template: &str,
+        domain: &str,
+    ) -> Result<(), ClientError> {
+        let path = self.path(&format!("/v1/pools/{name}"));
+        match self.send("show a pool", self.http.get(&path)).await {
+            Ok(_) => return Ok(()),
+            Err(ClientError::Refused { status: 404, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let body = serde_json::json!({
+            "direction": direction,
+            "generated": {
+                "impi_template": format!("{user_template}@{domain}"),
+                "impu_template": format!("sip:{user_template}@{domain}"),
+            },
+        });
+        self.send("create a pool", self.http.put(&path).json(&body)).await.map(drop)
+    }
+
+    /// Creates or replaces a subscriber with one public identity.
+    pub async fn put_subscriber(
+        &self,
+        user: &UserIdentity,
+        k: &Secret<16>,
+        op: &Secret<16>,
+    ) -> Result<(), ClientError> {
+        let path = self.path(&format!("/v1/subscribers/{}", escape(user.impi.as_str())));
+        let body = serde_json::json!({
+            "impus": [user.impu],
+            "k": Hex(k.expose()).to_string(),
+            "op": Hex(op.expose()).to_string(),
+        });
+        self.send("create a subscriber", self.http.put(path).json(&body)).await.map(drop)
+    }
+
+    /// Lends an outbound pair (`MIG-4` to `MIG-6`).
+    pub async fn bind_outbound(
+        &self,
+        user: &UserIdentity,
+        partner: &SipDatabaseId,
+    ) -> Result<BindingView, ClientError> {
+        let path = self.path("/v1/bindings/outbound");
+        let body = serde_json::json!({ "impi": user.impi, "impu": user.impu, "partner": partner });
+        let what = "lend an outbound pair";
+        self.read(self.send(what, self.http.post(path).json(&body)).await?).await
+    }
+
+    /// Lends an inbound pair (`MIG-9` to `MIG-11`) to the user that the system `primary` knows by
+    /// this pair.
+    pub async fn bind_inbound(
+        &self,
+        primary: &SystemView,
+        impi: &Impi,
+        impu: &Impu,
+    ) -> Result<BindingView, ClientError> {
+        let path = self.path("/v1/bindings/inbound");
+        let body = serde_json::json!({
+            "database": primary.database,
+            "impi": impi,
+            "impu": impu,
+            "server_name": primary.server_name,
+        });
+        let what = "lend an inbound pair";
+        self.read(self.send(what, self.http.post(path).json(&body)).await?).await
+    }
+
+    async fn send(
+        &self,
+        what: &'static str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let problem: serde_json::Value = response.json().await.unwrap_or_default();
+        let part =
+            |name: &str| problem.get(name).and_then(|part| part.as_str()).unwrap_or_default();
+        Err(ClientError::Refused {
+            url: self.url.clone(),
+            what,
+            status: status.as_u16(),
+            problem: format!("{}; {}", part("detail"), part("fix")),
+        })
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        response: reqwest::Response,
+    ) -> Result<T, ClientError> {
+        response.json().await.map_err(|error| self.unreachable(error))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> ClientError {
+        ClientError::Unreachable { url: self.url.clone(), error }
+    }
+
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+}
+
+/// Octets as hexadecimal digits.
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+/// Escapes one segment of a path (RFC 3986 section 2.3).
+fn escape(segment: &str) -> String {
+    let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~@".contains(octet);
+    let escaped = segment.bytes().map(|octet| match octet {
+        octet if plain(&octet) => char::from(octet).to_string(),
+        octet => format!("%{octet:02X}"),
+    });
+    escaped.collect()
+}

@@ -1,0 +1,234 @@
+//! Makes commits durable and holds back the messages that rely on them.
+//!
+//! The engine runs inline: for one in memory a thread hop would cost more than the commit. One that
+//! syncs to a disk takes the queued commits of all workers at a time behind the same interface.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    outbox::Send,
+    store::{Commit, CommitSeq, Engine, EngineError, Record, Watermark},
+};
+
+/// Most messages that wait for a commit at a time; further ones are dropped, as if lost on the wire.
+pub(super) const WAITING_MESSAGES_MAX: usize = 65_536;
+
+/// The one owner of a system's storage engine.
+pub(super) struct Committer {
+    inner: Mutex<Inner>,
+    /// A copy of the watermark, to be read without the lock.
+    reached: AtomicU64,
+    available: AtomicBool,
+}
+
+struct Inner {
+    engine: Box<dyn Engine>,
+    mark: Watermark,
+    waiting: BTreeMap<CommitSeq, Vec<Send>>,
+    waiting_messages: usize,
+}
+
+/// What became of a message that was to leave after a commit.
+#[derive(Debug)]
+pub(super) enum Admission {
+    /// Everything it relies on is durable.
+    Leave(Send),
+    /// It is kept until it may leave.
+    Kept,
+    /// It relies on a commit that failed, or too many messages wait.
+    Dropped(Send),
+}
+
+impl Committer {
+    /// Takes the engine over and replays it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] when the engine cannot be read.
+    pub(super) fn open(
+        mut engine: Box<dyn Engine>,
+        each: &mut dyn FnMut(Record),
+    ) -> Result<(Self, CommitSeq), EngineError> {
+        let highest = engine.replay(each)?;
+        let inner = Inner {
+            engine,
+            mark: Watermark::starting_at(highest),
+            waiting: BTreeMap::new(),
+            waiting_messages: 0,
+        };
+        let committer = Self {
+            inner: Mutex::new(inner),
+            reached: AtomicU64::new(highest.as_u64()),
+            available: AtomicBool::new(true),
+        };
+        Ok((committer, highest))
+    }
+
+    /// Whether the engine takes changes.
+    pub(super) fn is_available(&self) -> bool {
+        self.available.load(Ordering::Acquire)
+    }
+
+    /// Makes `commits` durable and returns the messages that may leave now because of it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]: the engine takes no changes until [`Committer::reopen`], and every message
+    /// that waits was dropped.
+    pub(super) fn commit(&self, commits: &[Commit]) -> Result<Vec<Send>, EngineError> {
+        let mut inner = self.lock();
+        if !self.is_available() {
+            return Err(EngineError::Closed);
+        }
+        if let Err(error) = inner.engine.commit(commits) {
+            self.available.store(false, Ordering::Release);
+            inner.waiting.clear();
+            inner.waiting_messages = 0;
+            return Err(error);
+        }
+        for commit in commits {
+            inner.mark.mark(commit.seq);
+        }
+        self.reached.store(inner.mark.reached().as_u64(), Ordering::Release);
+        Ok(inner.release())
+    }
+
+    /// Lets `send` leave, or keeps it until it may.
+    pub(super) fn admit(&self, send: Send) -> Admission {
+        if send.after.as_u64() <= self.reached.load(Ordering::Acquire) {
+            return Admission::Leave(send);
+        }
+        let mut inner = self.lock();
+        if send.after <= inner.mark.reached() {
+            return Admission::Leave(send);
+        }
+        if !self.is_available() || inner.waiting_messages >= WAITING_MESSAGES_MAX {
+            return Admission::Dropped(send);
+        }
+        inner.waiting_messages += 1;
+        inner.waiting.entry(send.after).or_default().push(send);
+        Admission::Kept
+    }
+
+    /// Opens the engine again after a failure and replays it; changes are still refused.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] when it does not open yet.
+    pub(super) fn replay(&self, each: &mut dyn FnMut(Record)) -> Result<(), EngineError> {
+        self.lock().engine.replay(each).map(drop)
+    }
+
+    /// Takes changes again, from roles that hold what [`Committer::replay`] gave. No role may be in a
+    /// call, and none of their commits outstanding: everything up to `last` has failed or is replayed.
+    pub(super) fn resume(&self, last: CommitSeq) {
+        let mut inner = self.lock();
+        inner.mark = Watermark::starting_at(last);
+        self.reached.store(last.as_u64(), Ordering::Release);
+        self.available.store(true, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Takes out the messages that the watermark has reached.
+    fn release(&mut self) -> Vec<Send> {
+        let mut released = Vec::new();
+        while let Some(entry) = self.waiting.first_entry() {
+            if *entry.key() > self.mark.reached() {
+                break;
+            }
+            released.append(&mut entry.remove());
+        }
+        self.waiting_messages -= released.len();
+        released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        outbox::{Flow, Message, Transport},
+        store::MemoryEngine,
+    };
+
+    /// Fails while told to.
+    struct Failing {
+        engine: MemoryEngine,
+        commits_left: usize,
+    }
+
+    impl Engine for Failing {
+        fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
+            let left = self.commits_left.checked_sub(1);
+            self.commits_left = left.ok_or_else(|| EngineError::Medium("no space".to_owned()))?;
+            self.engine.commit(commits)
+        }
+
+        fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError> {
+            self.commits_left = usize::MAX;
+            self.engine.replay(each)
+        }
+    }
+
+    fn commit(seq: u64) -> Commit {
+        Commit { seq: CommitSeq::from_u64(seq), mutations: Vec::new() }
+    }
+
+    fn send(after: u64) -> Send {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5060));
+        let flow =
+            Flow { transport: Transport::Udp, local: address, remote: address, connection: 0 };
+        let message = Message::Sip { flow, octets: bytes::Bytes::new() };
+        Send { after: CommitSeq::from_u64(after), step: None, message }
+    }
+
+    fn committer(commits_left: usize) -> Committer {
+        let failing = Failing { engine: MemoryEngine::default(), commits_left };
+        let (committer, _) = Committer::open(Box::new(failing), &mut |_| ()).unwrap();
+        // Opening replays, which mends; the failure is to come after it.
+        committer.lock().engine =
+            Box::new(Failing { engine: MemoryEngine::default(), commits_left });
+        committer
+    }
+
+    #[test]
+    fn a_message_waits_until_every_commit_before_it_is_durable() {
+        let committer = committer(usize::MAX);
+        assert!(matches!(committer.admit(send(0)), Admission::Leave(_)));
+        assert!(matches!(committer.admit(send(2)), Admission::Kept));
+        assert!(committer.commit(&[commit(2)]).unwrap().is_empty());
+        assert!(matches!(committer.admit(send(2)), Admission::Kept));
+        assert_eq!(committer.commit(&[commit(1)]).unwrap().len(), 2);
+        assert!(matches!(committer.admit(send(2)), Admission::Leave(_)));
+    }
+
+    #[test]
+    fn after_a_failed_commit_nothing_leaves_that_relies_on_it_until_a_reload() {
+        let committer = committer(1);
+        committer.commit(&[commit(1)]).unwrap();
+        assert!(matches!(committer.admit(send(2)), Admission::Kept));
+        assert!(matches!(committer.commit(&[commit(2)]), Err(EngineError::Medium(_))));
+        assert!(!committer.is_available());
+        assert!(matches!(committer.commit(&[commit(3)]), Err(EngineError::Closed)));
+        assert!(matches!(committer.admit(send(2)), Admission::Dropped(_)));
+        assert!(matches!(committer.admit(send(1)), Admission::Leave(_)));
+
+        committer.replay(&mut |_| ()).unwrap();
+        committer.resume(CommitSeq::from_u64(3));
+        assert!(committer.is_available());
+        assert!(matches!(committer.admit(send(4)), Admission::Kept));
+        // What waited for the failed commit was dropped, not released.
+        assert_eq!(committer.commit(&[commit(4)]).unwrap().len(), 1);
+    }
+}

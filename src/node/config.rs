@@ -1,0 +1,452 @@
+//! The configuration file: TOML, checked as a whole before anything starts.
+//!
+//! Every key has a default where one makes sense; [`REFERENCE`] is a complete file that shows each
+//! key with its default and its meaning.
+
+mod read;
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use toml::de::{DeTable, DeValue};
+
+use self::read::{Document, Section, Wrong, duration, flag, list, number, parsed, text, word};
+use crate::{
+    aka::digest::Algorithm,
+    identity::{IdentityError, Impu, SipDatabaseId},
+};
+
+pub use self::read::Problem;
+
+/// A complete configuration file: every key, its default, its meaning.
+pub const REFERENCE: &str = include_str!("config/reference.toml");
+
+/// Most Diameter peers of one system.
+pub const PEERS_MAX: usize = 1_024;
+
+/// Most worker threads of one process.
+pub const WORKERS_MAX: usize = 256;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What one process runs and with whom it speaks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The roles to run; at least one.
+    pub roles: Roles,
+    /// Worker threads; `None` is one a core.
+    pub workers: Option<usize>,
+    /// Who this system is.
+    pub system: System,
+    /// The SIP core.
+    pub sip: Sip,
+    /// The SIP database.
+    pub sip_database: SipDatabase,
+    /// Diameter.
+    pub diameter: Diameter,
+    /// Where metrics and health are served; `None` serves them nowhere.
+    pub admin: Option<SocketAddr>,
+    /// Where the management interface of the SIP database is served.
+    pub management: Option<SocketAddr>,
+    /// Logging.
+    pub log: Log,
+}
+
+/// Which roles a process runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Roles {
+    /// The SIP core: answers REGISTER.
+    pub sip_core: bool,
+    /// The SIP database: gives vectors and lends migration identities.
+    pub sip_database: bool,
+}
+
+/// Who this system is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct System {
+    /// What logs and ladders call it.
+    pub name: String,
+    /// The home network domain: SIP domain and digest realm, in lower case.
+    pub domain: String,
+}
+
+/// The SIP core.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sip {
+    /// Where it listens, over UDP and TCP at the same port.
+    pub listen: Vec<SocketAddr>,
+    /// Its SIP URI: Server-Name towards the SIP database, Service-Route towards the UE.
+    pub server_name: String,
+    /// Other hosts that a Request-URI or To may name, in lower case: addresses that UEs were given.
+    pub aliases: Vec<String>,
+    /// Digest algorithms that a UE may ask for; `AKAv1-MD5` is used if it asks for none.
+    pub algorithms: Vec<Algorithm>,
+    /// Registration time if the UE names none.
+    pub expires_default: Duration,
+    /// Shortest registration time; shorter ones get a 423.
+    pub expires_min: Duration,
+    /// Longest registration time; longer ones are cut to it.
+    pub expires_max: Duration,
+    /// How long to wait for a vector before a 504.
+    pub vector_timeout: Duration,
+    /// How long a UE may take to answer a challenge: reg-await-auth (TS 24.229 table 7.8.1).
+    pub challenge_timeout: Duration,
+    /// After how long without octets a TCP connection is closed.
+    pub tcp_idle_timeout: Duration,
+    /// Most TCP connections at a time.
+    pub tcp_connections_max: usize,
+}
+
+/// The SIP database.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SipDatabase {
+    /// The Server-Name to be used in vector requests for migrated users of this system.
+    pub migration_server_name: String,
+    /// How long a binding lasts that no registration uses.
+    pub reserved_lease: Duration,
+    /// How many SEQ values a subscriber's durable range reserves at a time.
+    pub sqn_range: u64,
+    /// Bits of SQN that are IND (TS 33.102 annex C.3).
+    pub ind_bits: u8,
+    /// Draw RAND again while RES has an octet 00, for test clients that end it there.
+    pub avoid_zero_octet_in_res: bool,
+}
+
+/// Diameter.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Diameter {
+    /// Where it listens; `None` only connects out.
+    pub listen: Option<SocketAddr>,
+    /// Origin-Host, and the identity of the SIP database where that role runs.
+    pub identity: SipDatabaseId,
+    /// Origin-Realm.
+    pub realm: String,
+    /// Twinit of RFC 3539: how long a connection may be silent before a DWR.
+    pub watchdog: Duration,
+    /// The peers that may connect, or that are connected to.
+    pub peers: Vec<DiameterPeer>,
+}
+
+/// A configured Diameter peer. Others are refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiameterPeer {
+    /// Its Origin-Host.
+    pub host: SipDatabaseId,
+    /// Its Origin-Realm.
+    pub realm: String,
+    /// Where to connect to; `None` waits for the peer to connect.
+    pub address: Option<SocketAddr>,
+    /// What it is.
+    pub kind: PeerKind,
+}
+
+/// What a Diameter peer is to this system.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PeerKind {
+    /// A SIP core of this system.
+    Core,
+    /// The SIP database of this system, for a process that runs only the SIP core.
+    OwnDatabase,
+    /// The SIP database of another system.
+    Database,
+}
+
+/// Logging.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// What to log: a level, or `tracing` directives such as `info,migcore::node=debug`.
+    pub level: String,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// The defaults for the system of `domain`: both roles, nothing but loopback, no peers.
+    pub fn new(domain: &str, identity: SipDatabaseId) -> Self {
+        let realm = domain.to_ascii_lowercase();
+        Self {
+            roles: Roles { sip_core: true, sip_database: true },
+            workers: None,
+            system: System { name: realm.clone(), domain: realm.clone() },
+            sip: Sip::new(&realm),
+            sip_database: SipDatabase::new(&realm),
+            diameter: Diameter {
+                listen: Some(SocketAddr::from(([127, 0, 0, 1], 3868))),
+                identity,
+                realm,
+                watchdog: Duration::from_secs(30),
+                peers: Vec::new(),
+            },
+            admin: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
+            management: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            log: Log { level: "info".to_owned(), format: LogFormat::Text },
+        }
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong in it, by line.
+    pub fn parse(toml: &str) -> Result<Self, Vec<Problem>> {
+        let document = Document::new(toml);
+        let (table, errors) = DeTable::parse_recoverable(toml);
+        for error in errors {
+            let line = document.line_at(error.span().map_or(0, |span| span.start));
+            let fix = "see https://toml.io for the syntax".to_owned();
+            document.report(line, "", Wrong { what: error.message().to_owned(), fix });
+        }
+        let mut root = Section::root(&document, table.get_ref());
+        let config = read_config(&mut root);
+        root.finish();
+        let problems = document.into_problems();
+        config.filter(|_| problems.is_empty()).ok_or(problems)
+    }
+}
+
+impl Sip {
+    fn new(domain: &str) -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 5060))],
+            server_name: format!("sip:scscf.{domain}"),
+            aliases: Vec::new(),
+            algorithms: vec![Algorithm::AkaV1Md5, Algorithm::AkaV2Md5, Algorithm::AkaV2Sha256],
+            expires_default: HOUR,
+            expires_min: MINUTE,
+            expires_max: Duration::from_secs(600_000),
+            vector_timeout: Duration::from_secs(4),
+            challenge_timeout: 4 * MINUTE,
+            tcp_idle_timeout: 15 * MINUTE,
+            tcp_connections_max: 10_000,
+        }
+    }
+}
+
+impl SipDatabase {
+    fn new(domain: &str) -> Self {
+        Self {
+            migration_server_name: format!("sip:migration.{domain}"),
+            reserved_lease: 30 * DAY,
+            sqn_range: 32,
+            ind_bits: 5,
+            avoid_zero_octet_in_res: false,
+        }
+    }
+}
+
+fn read_config(root: &mut Section<'_>) -> Option<Config> {
+    let mut system = root.section("system");
+    let domain = system
+        .required("domain", "\"ims.example\"", |value| parsed(value, host_name, "ims.example"));
+    let name = system.optional("name", text);
+    system.finish();
+
+    // Without a domain the defaults have nothing to stand on; the rest is still checked.
+    let known_domain = domain.clone().unwrap_or_else(|| "invalid".to_owned());
+    let identity = SipDatabaseId::parse(&format!("sipdb.{known_domain}")).ok()?;
+    let mut config = Config::new(&known_domain, identity);
+    if let Some(name) = name {
+        config.system.name = name;
+    }
+    config.workers = root.optional("workers", |value| number(value, 1..=WORKERS_MAX));
+    read_roles(root, &mut config.roles);
+    read_sip(root.section("sip"), &mut config.sip);
+    read_sip_database(root.section("sip_database"), &mut config.sip_database);
+    read_diameter(root.section("diameter"), &mut config);
+    read_listen(root.section("admin"), &mut config.admin);
+    read_listen(root.section("management"), &mut config.management);
+    read_log(root.section("log"), &mut config.log);
+    domain.map(|_| config)
+}
+
+fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
+    const NAMES: [(&str, bool); 2] = [("sip_core", true), ("sip_database", false)];
+    let Some(named) = root.optional("roles", |value| list(value, |value| word(value, &NAMES)))
+    else {
+        return;
+    };
+    *roles = Roles { sip_core: named.contains(&true), sip_database: named.contains(&false) };
+    if named.is_empty() {
+        let fix = "write roles = [\"sip_core\", \"sip_database\"] or one of them";
+        root.report("roles", Wrong::new("names no role", fix));
+    }
+}
+
+fn read_sip(mut section: Section<'_>, sip: &mut Sip) {
+    const ALGORITHMS: [(&str, Algorithm); 3] = [
+        ("AKAv1-MD5", Algorithm::AkaV1Md5),
+        ("AKAv2-MD5", Algorithm::AkaV2Md5),
+        ("AKAv2-SHA-256", Algorithm::AkaV2Sha256),
+    ];
+    let expires = Duration::from_secs(1)..=Duration::from_secs(0xffff_ffff);
+    let wait = Duration::from_millis(100)..=30 * MINUTE;
+
+    set(&mut sip.listen, section.optional("listen", |value| list(value, address)));
+    set(&mut sip.server_name, section.optional("server_name", sip_uri));
+    let algorithms = |value: &DeValue<'_>| list(value, |value| word(value, &ALGORITHMS));
+    set(&mut sip.algorithms, section.optional("algorithms", algorithms));
+    let host = |value: &DeValue<'_>| parsed(value, host_name, "192.0.2.1");
+    set(&mut sip.aliases, section.optional("aliases", |value| list(value, host)));
+    for (key, field) in [
+        ("expires_default", &mut sip.expires_default),
+        ("expires_min", &mut sip.expires_min),
+        ("expires_max", &mut sip.expires_max),
+    ] {
+        set(field, section.optional(key, |value| duration(value, expires.clone())));
+    }
+    for (key, field) in [
+        ("vector_timeout", &mut sip.vector_timeout),
+        ("challenge_timeout", &mut sip.challenge_timeout),
+        ("tcp_idle_timeout", &mut sip.tcp_idle_timeout),
+    ] {
+        set(field, section.optional(key, |value| duration(value, wait.clone())));
+    }
+    let connections = section.optional("tcp_connections_max", |value| number(value, 1..=1_000_000));
+    set(&mut sip.tcp_connections_max, connections);
+
+    for (key, empty) in
+        [("listen", sip.listen.is_empty()), ("algorithms", sip.algorithms.is_empty())]
+    {
+        if empty {
+            section
+                .report(key, Wrong::new("is an empty list", "write at least one, or leave it out"));
+        }
+    }
+    if !(sip.expires_min..=sip.expires_max).contains(&sip.expires_default) {
+        let what = "is not between expires_min and expires_max";
+        section.report("expires_default", Wrong::new(what, "change one of the three"));
+    }
+    section.finish();
+}
+
+fn read_sip_database(mut section: Section<'_>, database: &mut SipDatabase) {
+    let lease = MINUTE..=3_650 * DAY;
+    set(&mut database.migration_server_name, section.optional("migration_server_name", sip_uri));
+    let reserved = section.optional("reserved_lease", |value| duration(value, lease));
+    set(&mut database.reserved_lease, reserved);
+    set(&mut database.sqn_range, section.optional("sqn_range", |value| number(value, 1..=65_536)));
+    set(&mut database.ind_bits, section.optional("ind_bits", |value| number(value, 3..=8)));
+    let avoid = section.optional("avoid_zero_octet_in_res", flag);
+    set(&mut database.avoid_zero_octet_in_res, avoid);
+    section.finish();
+}
+
+fn read_diameter(mut section: Section<'_>, config: &mut Config) {
+    let diameter = &mut config.diameter;
+    if section.is_present() {
+        diameter.listen = section.optional("listen", address);
+    }
+    let fqdn = |value: &DeValue<'_>| parsed(value, SipDatabaseId::parse, "sipdb.ims.example");
+    set(&mut diameter.identity, section.optional("identity", fqdn));
+    let realm = |value: &DeValue<'_>| parsed(value, host_name, "ims.example");
+    set(&mut diameter.realm, section.optional("realm", realm));
+    let twinit = Duration::from_secs(6)..=HOUR;
+    set(&mut diameter.watchdog, section.optional("watchdog", |value| duration(value, twinit)));
+
+    let mut hosts = BTreeSet::from([diameter.identity.clone()]);
+    for mut section in section.sections("peers") {
+        let host = section.required("host", "\"sipdb.b.example\"", fqdn);
+        let realm = section.required("realm", "\"b.example\"", realm);
+        let address = section.optional("address", address);
+        let kind = section.required("kind", "\"database\"", peer_kind);
+        if host.as_ref().is_some_and(|host| !hosts.insert(host.clone())) {
+            let fix =
+                "each peer has one section and its own name, different from diameter.identity";
+            section.report("host", Wrong::new("is used before", fix));
+        }
+        section.finish();
+        if let (Some(host), Some(realm), Some(kind)) = (host, realm, kind) {
+            diameter.peers.push(DiameterPeer { host, realm, address, kind });
+        }
+    }
+    let own = diameter.peers.iter().filter(|peer| peer.kind == PeerKind::OwnDatabase).count();
+    let wants_own = config.roles.sip_core && !config.roles.sip_database;
+    if wants_own && own != 1 {
+        let what = "has no peer of kind \"own-database\", which a SIP core alone asks for vectors";
+        section.report("peers", Wrong::new(what, "add one, or the role sip_database"));
+    }
+    if !wants_own && own > 0 {
+        let what = "has a peer of kind \"own-database\", but this process is the SIP database";
+        section.report(
+            "peers",
+            Wrong::new(what, "remove the peer, or take out the role sip_database"),
+        );
+    }
+    if diameter.peers.len() > PEERS_MAX {
+        section.report("peers", Wrong::new("are too many", format!("{PEERS_MAX} at most")));
+    }
+    section.finish();
+}
+
+/// A section that, if present, says where to listen, and nowhere without `listen`.
+fn read_listen(mut section: Section<'_>, listen: &mut Option<SocketAddr>) {
+    if section.is_present() {
+        *listen = section.optional("listen", address);
+    }
+    section.finish();
+}
+
+fn read_log(mut section: Section<'_>, log: &mut Log) {
+    set(
+        &mut log.level,
+        section.optional("level", |value| {
+            parsed(
+                value,
+                |given| given.parse::<tracing_subscriber::EnvFilter>().map(|_| given.to_owned()),
+                "info",
+            )
+        }),
+    );
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    set(&mut log.format, section.optional("format", |value| word(value, &formats)));
+    section.finish();
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+fn address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
+    parsed(value, str::parse, "127.0.0.1:5060")
+}
+
+fn peer_kind(value: &DeValue<'_>) -> Result<PeerKind, Wrong> {
+    word(
+        value,
+        &[
+            ("core", PeerKind::Core),
+            ("own-database", PeerKind::OwnDatabase),
+            ("database", PeerKind::Database),
+        ],
+    )
+}
+
+/// A domain name, in lower case.
+fn host_name(text: &str) -> Result<String, IdentityError> {
+    SipDatabaseId::parse(text).map(|fqdn| fqdn.as_str().to_owned())
+}
+
+/// A SIP URI with or without user part: what a Server-Name is.
+fn sip_uri(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let parse = |text: &str| {
+        let Some(rest) = text.strip_prefix("sip:") else {
+            return Err(IdentityError::MissingScheme);
+        };
+        let with_user =
+            if rest.contains('@') { text.to_owned() } else { format!("sip:core@{rest}") };
+        Impu::parse(&with_user).map(|_| text.to_owned())
+    };
+    parsed(value, parse, "sip:scscf.ims.example")
+}

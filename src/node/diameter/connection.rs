@@ -1,0 +1,430 @@
+//! One Diameter connection: octets and events between a socket and [`Connection`].
+
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+};
+
+use super::{Link, MAILBOX_MESSAGES_MAX, Outgoing, Peer, WireRequest};
+use crate::{
+    diameter::{
+        base::DisconnectCause,
+        context::RequestContext,
+        cx,
+        local::Origin,
+        peer::{Config, Connection, Event, PeerOutput},
+        validate::{Rejection, code},
+    },
+    node::{
+        config::PeerKind,
+        entropy::SystemEntropy,
+        ladder::{self, Entry, Protocol},
+        metrics::{self, CxAnswer, CxResult, Direction, PeerName},
+        perform::{Call, Caller, Parked},
+        worker::stopped,
+    },
+    outbox::{self, CxReply, ReplyTo, RequestId, Role, Undeliverable},
+    step::Step,
+};
+
+/// Octets read at a time.
+const READ_OCTETS: usize = 65_536;
+
+/// Octets that may wait for a peer to read them; beyond, the connection is cut.
+const WRITE_BACKLOG_OCTETS_MAX: usize = 16 << 20;
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::node) enum Origination {
+    /// We did.
+    Initiated,
+    /// The peer did.
+    Accepted,
+}
+
+/// One connection with its socket.
+pub(super) struct Wire {
+    caller: Caller,
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+    origination: Origination,
+    connection: Connection,
+    entropy: SystemEntropy,
+    out: PeerOutput,
+    mailbox: mpsc::Receiver<Outgoing>,
+    sender: mpsc::Sender<Outgoing>,
+    /// Who is at the other end, once capabilities are exchanged.
+    peer: Option<Arc<Peer>>,
+    /// Requests of our roles by token.
+    asked: HashMap<u64, Asked, ahash::RandomState>,
+    last_token: u64,
+    over: bool,
+}
+
+/// A request of one of our roles that waits for its answer.
+struct Asked {
+    id: RequestId,
+    command: &'static str,
+}
+
+/// What wakes a connection.
+#[expect(clippy::large_enum_variant, reason = "it lives from one wait to the next, on the stack")]
+enum Woken {
+    Read(io::Result<usize>),
+    Written(io::Result<usize>),
+    Outgoing(Option<Outgoing>),
+    Timer,
+    Stop,
+}
+
+impl Wire {
+    pub(super) fn accept(
+        caller: Caller,
+        stream: TcpStream,
+        remote: SocketAddr,
+        config: Config,
+    ) -> Self {
+        let mut entropy = SystemEntropy::new();
+        let connection = Connection::accept(config, caller.shared.clock.now(), &mut entropy);
+        let out = PeerOutput::default();
+        Self::new(caller, stream, remote, Origination::Accepted, connection, entropy, out)
+    }
+
+    pub(super) fn initiate(
+        caller: Caller,
+        stream: TcpStream,
+        remote: SocketAddr,
+        config: Config,
+    ) -> Self {
+        let mut entropy = SystemEntropy::new();
+        let mut out = PeerOutput::default();
+        let now = caller.shared.clock.now();
+        let connection = Connection::initiate(config, now, &mut entropy, &mut out);
+        Self::new(caller, stream, remote, Origination::Initiated, connection, entropy, out)
+    }
+
+    fn new(
+        caller: Caller,
+        stream: TcpStream,
+        remote: SocketAddr,
+        origination: Origination,
+        connection: Connection,
+        entropy: SystemEntropy,
+        out: PeerOutput,
+    ) -> Self {
+        // Without it answers wait for the peer's acknowledgments; it is no condition for working.
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().ok();
+        let (read, write) = stream.into_split();
+        let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES_MAX);
+        Self {
+            caller,
+            read,
+            write,
+            remote,
+            local,
+            origination,
+            connection,
+            entropy,
+            out,
+            mailbox,
+            sender,
+            peer: None,
+            asked: HashMap::default(),
+            last_token: 0,
+            over: false,
+        }
+    }
+
+    /// Runs until the connection is over; whether it ever was open.
+    pub(super) async fn run(mut self) -> bool {
+        let stop = stopped(self.caller.shared.stop.subscribe());
+        tokio::pin!(stop);
+        let mut stopping = false;
+        let mut buffer = BytesMut::with_capacity(READ_OCTETS);
+        while !self.over {
+            self.handle_events();
+            if self.over {
+                break;
+            }
+            let due = self.connection.next_deadline().unwrap_or_default();
+            let wait = due.since(self.caller.shared.clock.now());
+            let woken = tokio::select! {
+                read = self.read.read_buf(&mut buffer) => Woken::Read(read),
+                written = self.write.write_buf(&mut self.out.octets), if self.out.octets.has_remaining() => {
+                    Woken::Written(written)
+                }
+                outgoing = self.mailbox.recv() => Woken::Outgoing(outgoing),
+                () = tokio::time::sleep(wait) => Woken::Timer,
+                () = &mut stop, if !stopping => Woken::Stop,
+            };
+            let now = self.caller.shared.clock.now();
+            match woken {
+                Woken::Read(Ok(1..)) => {
+                    self.connection.handle_octets(now, &buffer, &mut self.out);
+                    buffer.clear();
+                }
+                Woken::Read(_) | Woken::Written(Err(_)) => {
+                    self.connection.handle_transport_closed(&mut self.out);
+                }
+                Woken::Outgoing(Some(outgoing)) => self.send(outgoing),
+                Woken::Written(Ok(_)) | Woken::Outgoing(None) => {}
+                Woken::Timer => self.connection.handle_timer(now, &mut self.entropy, &mut self.out),
+                Woken::Stop => {
+                    stopping = true;
+                    self.connection.shutdown(now, DisconnectCause::Rebooting, &mut self.out);
+                }
+            }
+        }
+        self.finish().await
+    }
+
+    /// Handles events, and what they and others put into the mailbox, so that all of it leaves in one
+    /// piece.
+    fn handle_events(&mut self) {
+        loop {
+            for event in std::mem::take(&mut self.out.events) {
+                self.handle_event(event);
+            }
+            let Ok(outgoing) = self.mailbox.try_recv() else { break };
+            self.send(outgoing);
+            if self.out.octets.len() > WRITE_BACKLOG_OCTETS_MAX {
+                self.caller.shared.metrics.drop_one("diameter_slow_reader");
+                self.connection.handle_transport_closed(&mut self.out);
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Up(origin) => self.handle_up(&origin),
+            Event::Request { context, request } => self.handle_request(context, request),
+            Event::Answer { token, answer } => {
+                if let Some(Asked { id, .. }) = self.asked.remove(&token) {
+                    self.observe_answer(Direction::In, None, id.role, &answer, 0);
+                    self.caller.call(Call::CxReply(CxReply { id, outcome: Ok(answer) }));
+                }
+            }
+            Event::Failed { token, reason } => {
+                if let Some(asked) = self.asked.remove(&token) {
+                    tracing::debug!(peer = %self.peer_name(), ?reason, "a request has no answer");
+                    self.fail(asked);
+                }
+            }
+            Event::Down(reason) => {
+                self.over = true;
+                let system = &*self.caller.shared.config.system.name;
+                let (peer, remote) = (self.peer_name(), self.remote);
+                tracing::info!(system, %peer, %remote, ?reason, "Diameter connection is over");
+            }
+        }
+    }
+
+    fn handle_up(&mut self, origin: &Origin) {
+        let shared = Arc::clone(&self.caller.shared);
+        let Some(peer) = shared.peers.find(&origin.host) else { return };
+        let link = Link { mailbox: self.sender.clone(), origination: self.origination };
+        self.peer = Some(Arc::clone(peer));
+        if !peer.take_link(&shared.peers.config.local.origin().host, link) {
+            let now = shared.clock.now();
+            let cause = DisconnectCause::DoNotWantToTalkToYou;
+            return self.connection.shutdown(now, cause, &mut self.out);
+        }
+        self.set_open(peer, 1);
+        let system = &*shared.config.system.name;
+        tracing::info!(system, peer = %peer.config.host, remote = %self.remote, "Diameter connection is open");
+    }
+
+    fn handle_request(&mut self, context: RequestContext, request: cx::Request) {
+        let Some(peer) = self.peer.clone() else { return };
+        self.observe_request(Direction::In, None, Role::SipDatabase, &request, 0);
+        let from = match peer.config.kind {
+            PeerKind::Core => outbox::Peer::OwnCore,
+            PeerKind::Database | PeerKind::OwnDatabase => {
+                outbox::Peer::Database(peer.config.host.clone())
+            }
+        };
+        if self.caller.shared.database.is_none() {
+            return self.reject(context, code::COMMAND_UNSUPPORTED, "no SIP database here");
+        }
+        let waiting = WireRequest { context, mailbox: self.sender.clone() };
+        match self.caller.shared.park(Parked::Diameter(waiting)) {
+            Ok(number) => {
+                let to = ReplyTo::World(number);
+                self.caller.call(Call::CxRequest { from, to, request });
+            }
+            Err(Parked::Diameter(WireRequest { context, .. })) => {
+                self.reject(context, code::TOO_BUSY, "too many requests in progress");
+            }
+            Err(Parked::Management(_)) => {}
+        }
+    }
+
+    fn reject(&mut self, context: RequestContext, result_code: u32, message: &'static str) {
+        let rejection = Rejection::new(result_code, message);
+        if self.connection.reject(context, &rejection, &mut self.out).is_err() {
+            self.caller.shared.metrics.drop_one("diameter_connection_gone");
+        }
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        let now = self.caller.shared.clock.now();
+        let before = self.out.octets.len();
+        match outgoing {
+            Outgoing::Request { step, id, request } => {
+                let Some(peer) = self.peer.clone() else { return };
+                let asked = Asked { id, command: ladder::command_of_request(&request) };
+                let described = request.clone();
+                self.last_token += 1;
+                let token = self.last_token;
+                let sent = self.connection.send_request(
+                    now,
+                    &peer.destination,
+                    request,
+                    token,
+                    &mut self.out,
+                );
+                if sent.is_err() {
+                    return self.fail(asked);
+                }
+                self.asked.insert(token, asked);
+                let octets = self.out.octets.len() - before;
+                self.observe_request(Direction::Out, step, id.role, &described, octets);
+            }
+            Outgoing::Answer { step, context, answer } => {
+                if self.connection.send_answer(context, &answer, &mut self.out).is_err() {
+                    return self.caller.shared.metrics.drop_one("diameter_connection_gone");
+                }
+                let octets = self.out.octets.len() - before;
+                self.observe_answer(Direction::Out, step, Role::SipDatabase, &answer, octets);
+            }
+            Outgoing::Disconnect(cause) => self.connection.shutdown(now, cause, &mut self.out),
+        }
+    }
+
+    /// Tells the role that its request gets no answer.
+    fn fail(&mut self, Asked { id, command }: Asked) {
+        let labels = CxAnswer {
+            direction: Direction::In,
+            command,
+            result: CxResult(None),
+            peer: self.peer_label(),
+        };
+        self.caller.shared.metrics.cx_answers.get_or_create(&labels).inc();
+        self.caller.call(Call::CxReply(CxReply { id, outcome: Err(Undeliverable) }));
+    }
+
+    /// Writes what is left, closes, and fails what will have no answer.
+    async fn finish(mut self) -> bool {
+        if let Some(peer) = &self.peer
+            && peer.drop_link(&self.sender)
+        {
+            self.set_open(peer, 0);
+        }
+        self.mailbox.close();
+        while let Ok(outgoing) = self.mailbox.try_recv() {
+            if let Outgoing::Request { id, request, .. } = outgoing {
+                self.fail(Asked { id, command: ladder::command_of_request(&request) });
+            }
+        }
+        for event in std::mem::take(&mut self.out.events) {
+            self.handle_event(event);
+        }
+        // Whether the last octets arrive is up to the peer now: nothing depends on it.
+        let last_octets = self.write.write_all(&self.out.octets);
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), last_octets).await;
+        self.peer.is_some()
+    }
+
+    fn set_open(&self, peer: &Peer, open: i64) {
+        let label = metrics::Peer::of(Some(&peer.config.host));
+        self.caller.shared.metrics.diameter_open.get_or_create(&label).set(open);
+    }
+
+    fn peer_label(&self) -> PeerName {
+        self.peer.as_ref().map_or(PeerName(None), |peer| peer.label())
+    }
+
+    fn peer_name(&self) -> Arc<str> {
+        self.peer.as_ref().map_or_else(|| "unknown".into(), |peer| peer.config.host.as_str().into())
+    }
+
+    fn observe_request(
+        &self,
+        direction: Direction,
+        step: Option<Step>,
+        role: Role,
+        request: &cx::Request,
+        octets: usize,
+    ) {
+        let shared = &self.caller.shared;
+        shared.count_request(direction, self.peer_label(), request);
+        if shared.is_observed() {
+            let summary = ladder::describe_request(request).to_owned();
+            self.record(direction, step, role, summary, octets);
+        }
+    }
+
+    fn observe_answer(
+        &self,
+        direction: Direction,
+        step: Option<Step>,
+        role: Role,
+        answer: &cx::Answer,
+        octets: usize,
+    ) {
+        let shared = &self.caller.shared;
+        shared.count_answer(direction, self.peer_label(), answer);
+        let (_, name, result) = ladder::outcome_of_answer(answer);
+        let is_vector = matches!(answer, cx::Answer::MultimediaAuth(_)) && result.is_success();
+        if let Some(peer) = &self.peer
+            && (direction, peer.config.kind, is_vector) == (Direction::In, PeerKind::Database, true)
+        {
+            let label = metrics::Peer::of(Some(&peer.config.host));
+            shared.metrics.vectors_fetched.get_or_create(&label).inc();
+        }
+        if shared.is_observed() {
+            self.record(
+                direction,
+                step,
+                role,
+                format!("{name} {}", CxResult(Some(result))),
+                octets,
+            );
+        }
+    }
+
+    fn record(
+        &self,
+        direction: Direction,
+        step: Option<Step>,
+        role: Role,
+        summary: String,
+        octets: usize,
+    ) {
+        let shared = &self.caller.shared;
+        let (ours, theirs) = (shared.names.of(role), self.peer_name());
+        let (from, to) = if direction == Direction::Out { (ours, theirs) } else { (theirs, ours) };
+        shared.record(Entry {
+            at: shared.clock.now(),
+            step: step.map(|step| step.to_string()),
+            from,
+            to,
+            protocol: Protocol::Diameter,
+            direction,
+            local: self.local,
+            remote: Some(self.remote),
+            summary,
+            octets,
+        });
+    }
+}

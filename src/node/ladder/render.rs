@@ -1,0 +1,144 @@
+//! Draws a ladder for a terminal: one column for each party, one line for each message.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use super::{Entry, Protocol};
+use crate::{node::metrics::Direction, time::Timestamp};
+
+/// Width of one column, characters.
+const COLUMN: usize = 20;
+
+/// Colors, where the output is a terminal.
+const STEP_COLOR: &str = "\x1b[1;36m";
+const NOTE_COLOR: &str = "\x1b[2m";
+const NO_COLOR: &str = "\x1b[0m";
+
+/// Draws entries as they come.
+pub struct Renderer {
+    parties: Vec<Arc<str>>,
+    colored: bool,
+    started: Option<Timestamp>,
+}
+
+impl Renderer {
+    /// Creates a renderer with one column for each of `parties`, left to right. Parties that turn up
+    /// later get columns on the right.
+    pub fn new(parties: &[&str], colored: bool) -> Self {
+        Self {
+            parties: parties.iter().map(|name| (*name).into()).collect(),
+            colored,
+            started: None,
+        }
+    }
+
+    /// Writes the names of the columns.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{:9} {:7}", "ms", "step")?;
+        for party in &self.parties {
+            let name: String = party.chars().take(COLUMN - 1).collect();
+            write!(out, "{name:COLUMN$}")?;
+        }
+        writeln!(out)
+    }
+
+    /// Draws one entry. A message that both ends report is drawn once, by its sender.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn draw(&mut self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+        if entry.direction == Direction::In && entry.protocol != Protocol::Http {
+            return Ok(());
+        }
+        let started = *self.started.get_or_insert(entry.at);
+        let elapsed = entry.at.since(started).as_secs_f64() * 1_000.0;
+        let step = entry.step.as_deref().unwrap_or_default();
+        let (from, to) = (self.column(&entry.from), self.column(&entry.to));
+        let (bold, dim, plain) =
+            if self.colored { (STEP_COLOR, NOTE_COLOR, NO_COLOR) } else { ("", "", "") };
+        write!(out, "{elapsed:<9.2} {bold}{step:7}{plain}{}", self.arrow(from, to))?;
+        write!(out, "{}", entry.summary)?;
+        match (entry.protocol, entry.octets) {
+            (Protocol::Step, _) => writeln!(out),
+            (protocol, 0) => writeln!(out, " {dim}({protocol}){plain}"),
+            (protocol, octets) => writeln!(out, " {dim}({protocol}, {octets} octets){plain}"),
+        }
+    }
+
+    fn column(&mut self, party: &Arc<str>) -> usize {
+        if let Some(column) = self.parties.iter().position(|known| known == party) {
+            return column;
+        }
+        self.parties.push(Arc::clone(party));
+        self.parties.len() - 1
+    }
+
+    /// The lifelines with an arrow between two of them, or a mark on one.
+    fn arrow(&self, from: usize, to: usize) -> String {
+        let mut line: Vec<char> = vec![' '; self.parties.len() * COLUMN];
+        for cell in line.iter_mut().step_by(COLUMN) {
+            *cell = '|';
+        }
+        let (left, right) = (from.min(to) * COLUMN, from.max(to) * COLUMN);
+        for cell in line.iter_mut().take(right).skip(left + 1) {
+            *cell = '-';
+        }
+        let head = if from < to { right.checked_sub(1) } else { Some(left + 1) };
+        let (at, mark) = match from.cmp(&to) {
+            std::cmp::Ordering::Less => (head, '>'),
+            std::cmp::Ordering::Greater => (head, '<'),
+            std::cmp::Ordering::Equal => (Some(left), '*'),
+        };
+        if let Some(cell) = at.and_then(|at| line.get_mut(at)) {
+            *cell = mark;
+        }
+        line.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(from: &str, to: &str, direction: Direction) -> Entry {
+        Entry {
+            at: Timestamp::from_secs(1),
+            step: Some("MIG-15".to_owned()),
+            from: from.into(),
+            to: to.into(),
+            protocol: Protocol::SipUdp,
+            direction,
+            local: None,
+            remote: None,
+            summary: "REGISTER".to_owned(),
+            octets: 400,
+        }
+    }
+
+    fn drawn(entry: &Entry) -> String {
+        let mut out = Vec::new();
+        Renderer::new(&["UE", "core"], false).draw(entry, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_arrow_points_from_the_sender_to_the_receiver() {
+        let there = drawn(&entry("UE", "core", Direction::Out));
+        assert!(there.contains("MIG-15 |------------------>|"), "{there}");
+        let back = drawn(&entry("core", "UE", Direction::Out));
+        assert!(back.contains("MIG-15 |<------------------|"), "{back}");
+        assert!(there.ends_with("REGISTER (SIP/UDP, 400 octets)\n"), "{there}");
+    }
+
+    #[test]
+    fn a_message_that_both_ends_report_is_drawn_once() {
+        assert_eq!(drawn(&entry("UE", "core", Direction::In)), "");
+    }
+}

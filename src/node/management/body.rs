@@ -1,0 +1,403 @@
+//! The JSON bodies of the management interface, and how they become values of the role.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::ToSchema;
+
+use crate::{
+    api::migration_identity as api,
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    secret::Secret,
+};
+
+/// AMF if a subscriber names none: the value in use for IMS.
+const AMF_DEFAULT: [u8; 2] = [0x80, 0x00];
+
+/// What each field must be, for those who got one wrong.
+const HELP: [(&str, &str); 18] = [
+    ("impi", "write a private identity, user@realm"),
+    ("impu", "write a public identity, sip:user@host"),
+    ("impus", "write a list of public identities, the default one first: [\"sip:user@host\"]"),
+    ("k", "write the subscriber key as 32 hexadecimal digits"),
+    ("op", "write OP as 32 hexadecimal digits, or opc in its place"),
+    ("opc", "write OPc as 32 hexadecimal digits, or op in its place"),
+    ("amf", "write AMF as 4 hexadecimal digits, such as \"8000\", or leave it out"),
+    ("seq", "write the highest SEQ used elsewhere, a number below 2^43, or leave it out"),
+    ("direction", "write \"outbound\" or \"inbound\""),
+    (
+        "generated",
+        "write {\"impi_template\": \"mig-{id}@realm\", \"impu_template\": \"sip:mig-{id}@realm\"}",
+    ),
+    (
+        "listed",
+        "write {\"identities\": [{\"impi\": .., \"impu\": ..}], \"quarantine_seconds\": 600000}",
+    ),
+    (
+        "key",
+        "write the key of the permutations as 64 hexadecimal digits, or leave it out to have it drawn",
+    ),
+    ("identities", "write a list of {\"impi\": \"user@realm\", \"impu\": \"sip:user@host\"}"),
+    ("quarantine_seconds", "write a number of seconds"),
+    (
+        "partner",
+        "write the Diameter identity of the partner's SIP database, such as \"sipdb.b.example\"",
+    ),
+    (
+        "database",
+        "write the Diameter identity of the primary's SIP database, such as \"sipdb.a.example\"",
+    ),
+    (
+        "server_name",
+        "write the Server-Name that the primary system gave, such as \"sip:migration.a.example\"",
+    ),
+    ("valid_for_seconds", "write a number of seconds from now"),
+];
+
+/// What to write in `field`, given as a path such as `impus[0]`.
+pub(super) fn help(field: &str) -> Option<&'static str> {
+    let last = field.rsplit('.').next().unwrap_or_default();
+    let name = last.split('[').next().unwrap_or_default();
+    HELP.iter().find(|(known, _)| *known == name).map(|(_, help)| *help)
+}
+
+/// A subscriber to provision. Keys go in and never come out.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubscriberBody {
+    /// The implicit registration set, the default public identity first.
+    #[schema(value_type = Vec<String>, min_items = 1, example = json!(["sip:alice@a.example"]))]
+    impus: Vec<Impu>,
+    /// The subscriber key K.
+    #[schema(value_type = String, pattern = "^[0-9a-fA-F]{32}$", write_only)]
+    k: Hex<16>,
+    /// The operator's common OP. Give this or `opc`.
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{32}$", write_only)]
+    op: Option<Hex<16>>,
+    /// The subscriber's OPc. Give this or `op`.
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{32}$", write_only)]
+    opc: Option<Hex<16>>,
+    /// The authentication management field; 8000 if left out.
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4}$", example = "8000")]
+    amf: Option<Hex<2>>,
+    /// The SEQ of the last vector the subscriber has seen elsewhere; vectors continue above it.
+    #[serde(default)]
+    seq: u64,
+}
+
+impl SubscriberBody {
+    /// The value for the role.
+    ///
+    /// # Errors
+    ///
+    /// The field that is wrong, and what is wrong with it.
+    pub(super) fn into_request(
+        self,
+        impi: Impi,
+    ) -> Result<api::Request, (&'static str, &'static str)> {
+        let operator = match (self.op, self.opc) {
+            (Some(op), None) => api::OperatorKey::Op(op.0),
+            (None, Some(opc)) => api::OperatorKey::Opc(opc.0),
+            (Some(_), Some(_)) => return Err(("op", "is given together with opc")),
+            (None, None) => return Err(("opc", "is missing, and op too")),
+        };
+        if self.impus.is_empty() {
+            return Err(("impus", "is empty"));
+        }
+        if self.seq >> 43 != 0 {
+            return Err(("seq", "does not fit 43 bits"));
+        }
+        Ok(api::Request::PutSubscriber(api::Subscriber {
+            impi,
+            impus: self.impus,
+            k: self.k.0,
+            operator,
+            amf: self.amf.map_or(AMF_DEFAULT, |amf| *amf.0.expose()),
+            seq: self.seq,
+        }))
+    }
+}
+
+/// A pool to lend identities from: `generated` or `listed`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PoolBody {
+    /// Which way it lends.
+    #[schema(value_type = DirectionName)]
+    direction: api::Direction,
+    /// Identities made from a template.
+    generated: Option<GeneratedPool>,
+    /// Identities provisioned one by one.
+    listed: Option<ListedPool>,
+}
+
+/// Which way a pool lends: to users of this system, or to users of others.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes api::Direction, which knows nothing of HTTP")]
+pub(super) enum DirectionName {
+    Outbound,
+    Inbound,
+}
+
+/// A pool whose n-th identity is a keyed permutation of n.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GeneratedPool {
+    /// The private identity, with `{id}` in its user part.
+    #[schema(example = "mig-{id}@b.example")]
+    impi_template: String,
+    /// The public identity, with `{id}` in its user part.
+    #[schema(example = "sip:mig-{id}@b.example")]
+    impu_template: String,
+    /// The key of the permutations; drawn if left out.
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{64}$", write_only)]
+    key: Option<Hex<32>>,
+}
+
+/// A pool of provisioned pairs. Put again, it is extended.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListedPool {
+    /// The pairs to add.
+    identities: Vec<Pair>,
+    /// How long a returned pair rests, seconds.
+    quarantine_seconds: u64,
+}
+
+/// A private and a public identity.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pair {
+    /// The private identity.
+    #[schema(value_type = String, example = "alice@a.example")]
+    impi: Impi,
+    /// The public identity.
+    #[schema(value_type = String, example = "sip:alice@a.example")]
+    impu: Impu,
+}
+
+impl From<Pair> for UserIdentity {
+    fn from(Pair { impi, impu }: Pair) -> Self {
+        Self { impi, impu }
+    }
+}
+
+impl PoolBody {
+    /// The value for the role.
+    ///
+    /// # Errors
+    ///
+    /// The field that is wrong, and what is wrong with it.
+    pub(super) fn into_request(
+        self,
+        name: String,
+    ) -> Result<api::Request, (&'static str, &'static str)> {
+        let source = match (self.generated, self.listed) {
+            (Some(GeneratedPool { impi_template, impu_template, key }), None) => {
+                let key = key.map(|key| key.0);
+                api::PoolSource::Generated { impi_template, impu_template, key }
+            }
+            (None, Some(ListedPool { identities, quarantine_seconds })) => {
+                api::PoolSource::Listed {
+                    identities: identities.into_iter().map(UserIdentity::from).collect(),
+                    quarantine: Duration::from_secs(quarantine_seconds),
+                }
+            }
+            (Some(_), Some(_)) => return Err(("generated", "is given together with listed")),
+            (None, None) => return Err(("generated", "is missing, and listed too")),
+        };
+        Ok(api::Request::PutPool(api::Pool { name, direction: self.direction, source }))
+    }
+}
+
+/// Asks for an outbound pair for a user of this system.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutboundBody {
+    /// The real private identity.
+    #[schema(value_type = String, example = "alice@a.example")]
+    impi: Impi,
+    /// The real public identity.
+    #[schema(value_type = String, example = "sip:alice@a.example")]
+    impu: Impu,
+    /// The SIP database of the partner that may ask vectors for it.
+    #[schema(value_type = String, example = "sipdb.b.example")]
+    partner: SipDatabaseId,
+}
+
+impl From<OutboundBody> for api::Request {
+    fn from(OutboundBody { impi, impu, partner }: OutboundBody) -> Self {
+        Self::BindOutbound { user: UserIdentity { impi, impu }, partner }
+    }
+}
+
+/// Asks for an inbound pair for a user of another system.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InboundBody {
+    /// The SIP database of the primary system.
+    #[schema(value_type = String, example = "sipdb.a.example")]
+    database: SipDatabaseId,
+    /// The private identity there: outbound, or real where the primary hides none.
+    #[schema(value_type = String, example = "out-7f3c@a.example")]
+    impi: Impi,
+    /// The public identity there.
+    #[schema(value_type = String, example = "sip:out-a91e@a.example")]
+    impu: Impu,
+    /// The Server-Name that the primary wants in vector requests for this user.
+    #[schema(example = "sip:migration.a.example")]
+    server_name: String,
+}
+
+impl From<InboundBody> for api::Request {
+    fn from(InboundBody { database, impi, impu, server_name }: InboundBody) -> Self {
+        let identity = UserIdentity { impi, impu };
+        Self::BindInbound(api::PrimaryUser { database, identity, server_name })
+    }
+}
+
+/// Allows the real pair of a user at one partner.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GrantBody {
+    /// The real public identity.
+    #[schema(value_type = String, example = "sip:alice@a.example")]
+    impu: Impu,
+    /// For how long from now, seconds.
+    valid_for_seconds: u64,
+}
+
+impl GrantBody {
+    /// The value for the role.
+    pub(super) fn into_request(self, impi: Impi, partner: SipDatabaseId) -> api::Request {
+        let user = UserIdentity { impi, impu: self.impu };
+        let valid_for = Duration::from_secs(self.valid_for_seconds);
+        api::Request::PutGrant { user, partner, valid_for }
+    }
+}
+
+/// A subscriber, without keys.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(super) struct SubscriberView {
+    /// The private identity.
+    #[schema(value_type = String)]
+    pub(super) impi: Impi,
+    /// The implicit registration set, the default public identity first.
+    #[schema(value_type = Vec<String>)]
+    pub(super) impus: Vec<Impu>,
+    /// The highest SEQ that may have been used.
+    pub(super) seq: u64,
+}
+
+/// How full a pool is.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(super) struct PoolView {
+    /// Which way it lends.
+    #[schema(value_type = DirectionName)]
+    pub(super) direction: api::Direction,
+    /// Identities drawn so far (generated) or provisioned (listed).
+    pub(super) total: u64,
+    /// Lent now.
+    pub(super) lent: u64,
+    /// Free to lend now; absent for a generated pool, which does not run out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) free: Option<u64>,
+}
+
+/// A binding.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct BindingView {
+    /// The lent private identity.
+    #[schema(value_type = String)]
+    pub impi: Impi,
+    /// The lent public identity.
+    #[schema(value_type = String)]
+    pub impu: Impu,
+    /// The end of the reservation, seconds since the Unix epoch.
+    pub reserved_until: u64,
+    /// Whether the user is registered with it now (inbound only).
+    pub active: bool,
+}
+
+impl From<api::Binding> for BindingView {
+    fn from(binding: api::Binding) -> Self {
+        let UserIdentity { impi, impu } = binding.identity;
+        let reserved_until = binding.reserved_until.as_secs();
+        Self { impi, impu, reserved_until, active: binding.active }
+    }
+}
+
+/// Who this system is: what another system must know to bind users of this one.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub struct SystemView {
+    /// The home network domain.
+    #[schema(example = "a.example")]
+    pub domain: String,
+    /// The Diameter identity of the SIP database.
+    #[schema(value_type = String, example = "sipdb.a.example")]
+    pub database: SipDatabaseId,
+    /// The Server-Name for vector requests for migrated users of this system.
+    #[schema(example = "sip:migration.a.example")]
+    pub server_name: String,
+}
+
+/// A secret of `N` octets, written as hexadecimal digits.
+pub(super) struct Hex<const N: usize>(Secret<N>);
+
+impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits<const N: usize>;
+
+        impl<const N: usize> de::Visitor<'_> for Digits<N> {
+            type Value = Hex<N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} hexadecimal digits", 2 * N)
+            }
+
+            /// The error must not repeat the text: it may be most of a key.
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Hex<N>, E> {
+                parse_hex(text)
+                    .map(Hex)
+                    .ok_or_else(|| E::custom(format_args!("is not {} hexadecimal digits", 2 * N)))
+            }
+        }
+
+        deserializer.deserialize_str(Digits::<N>)
+    }
+}
+
+/// Reads exactly `2 * N` hexadecimal digits.
+fn parse_hex<const N: usize>(text: &str) -> Option<Secret<N>> {
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    let mut octets = zeroize::Zeroizing::new([0; N]);
+    for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let mut digits = pair.iter().map(|digit| char::from(*digit).to_digit(16));
+        let (high, low) = (digits.next()??, digits.next()??);
+        *octet = u8::try_from(high * 16 + low).ok()?;
+    }
+    Some(Secret::new(*octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_read_exactly() {
+        assert_eq!(parse_hex::<2>("80fF").map(|amf| *amf.expose()), Some([0x80, 0xff]));
+        for wrong in ["", "80f", "80ff0", "80fg", "+0ff", "8\u{e4}f"] {
+            assert!(parse_hex::<2>(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_field_has_help_in_a_list_or_below_another() {
+        assert_eq!(help("listed.identities[3].impu"), help("impu"));
+        assert!(help("impus[0]").is_some());
+        assert!(help("nonsense").is_none());
+    }
+}

@@ -1,0 +1,385 @@
+//! What is counted, in one registry for each system.
+//!
+//! Names begin with `migcore_`; counters end in `_total` and count events since the start. Labels
+//! name systems, codes and steps, never users. The roles have no say here: the counts follow from
+//! the effects that pass.
+
+use std::{
+    fmt::{self, Write},
+    sync::atomic::AtomicI64,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::{
+    diameter::cx::ResultCode,
+    identity::SipDatabaseId,
+    outbox::{Note, Transport},
+    step::Step,
+};
+
+/// The counters and gauges of one system.
+pub struct Metrics {
+    registry: Registry,
+    /// SIP messages that passed the sockets.
+    pub sip_messages: Family<SipMessage, Counter>,
+    /// SIP responses sent, by status code.
+    pub sip_responses: Family<StatusCode, Counter>,
+    /// TCP connections open for SIP.
+    pub tcp_connections: Gauge,
+    /// Cx requests, by the peer they went to or came from.
+    pub cx_requests: Family<CxRequest, Counter>,
+    /// Cx answers, by result.
+    pub cx_answers: Family<CxAnswer, Counter>,
+    /// Vectors received from the SIP databases of other systems.
+    pub vectors_fetched: Family<Peer, Counter>,
+    /// Vectors produced, by the system that asked for them.
+    pub vectors_issued: Family<Peer, Counter>,
+    /// Diameter connections open, by peer: 0 or 1.
+    pub diameter_open: Family<Peer, Gauge>,
+    /// Steps of the procedures performed.
+    pub steps: Family<StepLabel, Counter>,
+    /// Users registered.
+    pub registrations: Gauge,
+    /// Things an operator should know, security events among them.
+    pub notes: Family<NoteLabel, Counter>,
+    /// Commits made durable.
+    pub commits: Counter,
+    /// Commits that the storage refused.
+    pub commit_failures: Counter,
+    /// Whether the storage takes changes: 0 or 1.
+    pub storage_available: Gauge,
+    /// Timers armed.
+    pub timers: Gauge<i64, AtomicI64>,
+    /// Management requests, by operation and HTTP status.
+    pub management_requests: Family<ManagementRequest, Counter>,
+    /// Messages dropped and connections cut, by reason.
+    pub dropped: Family<Dropped, Counter>,
+}
+
+impl Metrics {
+    /// Creates the registry with everything in it at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("migcore");
+        let mut metrics = Self {
+            sip_messages: Family::default(),
+            sip_responses: Family::default(),
+            tcp_connections: Gauge::default(),
+            cx_requests: Family::default(),
+            cx_answers: Family::default(),
+            vectors_fetched: Family::default(),
+            vectors_issued: Family::default(),
+            diameter_open: Family::default(),
+            steps: Family::default(),
+            registrations: Gauge::default(),
+            notes: Family::default(),
+            commits: Counter::default(),
+            commit_failures: Counter::default(),
+            storage_available: Gauge::default(),
+            timers: Gauge::default(),
+            management_requests: Family::default(),
+            dropped: Family::default(),
+            registry: Registry::default(),
+        };
+        metrics.register_traffic(&mut registry);
+        metrics.register_state(&mut registry);
+        metrics.registry = registry;
+        metrics
+    }
+
+    fn register_traffic(&self, registry: &mut Registry) {
+        registry.register(
+            "sip_messages",
+            "SIP messages that passed the sockets",
+            self.sip_messages.clone(),
+        );
+        registry.register("sip_responses", "SIP responses sent", self.sip_responses.clone());
+        registry.register(
+            "cx_requests",
+            "Diameter Cx requests sent and received; peer \"own\" is this system",
+            self.cx_requests.clone(),
+        );
+        registry.register(
+            "cx_answers",
+            "Diameter Cx answers sent and received; result e5001 is an Experimental-Result",
+            self.cx_answers.clone(),
+        );
+        registry.register(
+            "vectors_fetched",
+            "Authentication vectors received from SIP databases of other systems",
+            self.vectors_fetched.clone(),
+        );
+        registry.register(
+            "vectors_issued",
+            "Authentication vectors produced; peer \"own\" is the SIP core of this system",
+            self.vectors_issued.clone(),
+        );
+        registry.register("steps", "Steps of the procedures performed", self.steps.clone());
+        registry.register(
+            "management_requests",
+            "Requests on the management interface",
+            self.management_requests.clone(),
+        );
+        registry.register("dropped", "Messages dropped and connections cut", self.dropped.clone());
+    }
+
+    fn register_state(&self, registry: &mut Registry) {
+        registry.register(
+            "sip_tcp_connections",
+            "TCP connections open for SIP",
+            self.tcp_connections.clone(),
+        );
+        registry.register(
+            "diameter_connections",
+            "Diameter connections open",
+            self.diameter_open.clone(),
+        );
+        registry.register(
+            "registrations",
+            "Users registered since the start, less those who left",
+            self.registrations.clone(),
+        );
+        registry.register(
+            "notes",
+            "Things an operator should know; vector_refused and authentication_failed are security events",
+            self.notes.clone(),
+        );
+        registry.register("commits", "Commits made durable", self.commits.clone());
+        registry.register(
+            "commit_failures",
+            "Commits that the storage refused",
+            self.commit_failures.clone(),
+        );
+        registry.register(
+            "storage_available",
+            "Whether the storage takes changes: 1 if so",
+            self.storage_available.clone(),
+        );
+        registry.register("timers", "Timers armed", self.timers.clone());
+    }
+
+    /// Counts a note.
+    pub fn note(&self, note: &Note) {
+        match note {
+            Note::VectorIssued { partner } => {
+                self.vectors_issued.get_or_create(&Peer::of(partner.as_ref())).inc();
+            }
+            Note::Registered(true) => drop(self.registrations.inc()),
+            Note::Registered(false) => drop(self.registrations.dec()),
+            Note::VectorRefused { .. }
+            | Note::AuthenticationFailed
+            | Note::Resynchronised
+            | Note::SqnMovedBack
+            | Note::ResynchronisationRefused
+            | Note::TableFull(_) => {}
+        }
+        self.notes.get_or_create(&NoteLabel { note: note_name(note) }).inc();
+    }
+
+    /// Counts something dropped.
+    pub fn drop_one(&self, reason: &'static str) {
+        self.dropped.get_or_create(&Dropped { reason }).inc();
+    }
+
+    /// Writes everything in the `OpenMetrics` text format.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        match text::encode(&mut out, &self.registry) {
+            Ok(()) => out,
+            // A String takes everything; an error would be one of the encoder itself.
+            Err(fmt::Error) => String::new(),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// The name of a note as a label: the same words as in logs.
+pub const fn note_name(note: &Note) -> &'static str {
+    match note {
+        Note::VectorRefused { .. } => "vector_refused",
+        Note::VectorIssued { .. } => "vector_issued",
+        Note::AuthenticationFailed => "authentication_failed",
+        Note::Resynchronised => "resynchronised",
+        Note::SqnMovedBack => "sqn_moved_back",
+        Note::ResynchronisationRefused => "resynchronisation_refused",
+        Note::TableFull(_) => "table_full",
+        Note::Registered(true) => "registered",
+        Note::Registered(false) => "deregistered",
+    }
+}
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To us.
+    In,
+    /// From us.
+    Out,
+}
+
+impl EncodeLabelValue for Direction {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::In => "in",
+            Self::Out => "out",
+        })
+    }
+}
+
+/// Labels of `sip_messages`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct SipMessage {
+    direction: Direction,
+    transport: &'static str,
+}
+
+impl SipMessage {
+    /// The labels of a message.
+    pub const fn new(direction: Direction, transport: Transport) -> Self {
+        let transport = match transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        Self { direction, transport }
+    }
+}
+
+/// Label of `sip_responses`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct StatusCode {
+    /// The status code.
+    pub code: u16,
+}
+
+/// Label of what concerns one other system.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Peer {
+    peer: PeerName,
+}
+
+impl Peer {
+    /// The label of a system; `None` is this one.
+    pub fn of(database: Option<&SipDatabaseId>) -> Self {
+        Self { peer: PeerName(database.cloned()) }
+    }
+}
+
+/// The name of another system, or `own`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct PeerName(pub Option<SipDatabaseId>);
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_ref().map_or("own", SipDatabaseId::as_str))
+    }
+}
+
+impl EncodeLabelValue for PeerName {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self}")
+    }
+}
+
+/// Labels of `cx_requests`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct CxRequest {
+    /// Which way.
+    pub direction: Direction,
+    /// MAR or SAR.
+    pub command: &'static str,
+    /// To or from whom.
+    pub peer: PeerName,
+}
+
+/// Labels of `cx_answers`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct CxAnswer {
+    /// Which way.
+    pub direction: Direction,
+    /// MAR or SAR.
+    pub command: &'static str,
+    /// How it ended.
+    pub result: CxResult,
+    /// To or from whom.
+    pub peer: PeerName,
+}
+
+/// A result as a label: `2001`, `e5001` for an Experimental-Result, `none` without an answer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct CxResult(pub Option<ResultCode>);
+
+impl fmt::Display for CxResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(ResultCode::Base(code)) => write!(f, "{code}"),
+            Some(ResultCode::Experimental(code)) => write!(f, "e{code}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+impl EncodeLabelValue for CxResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self}")
+    }
+}
+
+/// Label of `steps`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct StepLabel {
+    step: StepName,
+}
+
+impl StepLabel {
+    /// The label of `step`.
+    pub const fn of(step: Step) -> Self {
+        Self { step: StepName(step) }
+    }
+}
+
+/// A step as a label: `MIG-15`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct StepName(Step);
+
+impl EncodeLabelValue for StepName {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{}", self.0)
+    }
+}
+
+/// Label of `notes`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct NoteLabel {
+    note: &'static str,
+}
+
+/// Labels of `management_requests`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ManagementRequest {
+    /// The operation, as the interface description names it.
+    pub operation: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// Label of `dropped`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Dropped {
+    reason: &'static str,
+}

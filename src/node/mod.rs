@@ -1,0 +1,39 @@
+//! The world outside: tokio, sockets, HTTP, clock, entropy, files. Layer 6.
+//!
+//! Nothing here knows a procedure. It turns octets into calls of a role, and the effects that the
+//! role asked for ([`crate::outbox`]) into octets, commits and timers.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where time, sockets and files enter"
+)]
+
+mod admin;
+mod bind;
+pub mod client;
+mod clock;
+mod committer;
+pub mod config;
+pub mod demo;
+mod diameter;
+mod entropy;
+mod http;
+pub mod ladder;
+pub mod log;
+pub mod management;
+pub mod metrics;
+mod observe;
+mod perform;
+pub mod provision;
+mod system;
+mod tcp;
+mod timers;
+mod udp;
+mod ue;
+mod worker;
+
+pub use clock::Clock;
+pub use entropy::SystemEntropy;
+pub use system::{Bound, Options, RunningSystem, StartError};
+pub use ue::RunningUe;

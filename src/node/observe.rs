@@ -1,0 +1,230 @@
+//! Observation: every message and step into metrics, logs and the ladder.
+
+use std::sync::Arc;
+
+use super::{
+    ladder::{self, Entry, Protocol},
+    metrics::{
+        CxAnswer, CxRequest, CxResult, Direction, PeerName, SipMessage, StatusCode, StepLabel,
+    },
+    perform::Shared,
+};
+use crate::{
+    api::migration_identity as management,
+    diameter::cx,
+    outbox::{Flow, Note, RequestId, Role},
+    step::Step,
+};
+
+impl Shared {
+    /// Whether anybody wants single messages described.
+    pub(super) fn is_observed(&self) -> bool {
+        self.tap.is_some() || tracing::enabled!(tracing::Level::DEBUG)
+    }
+
+    /// Counts and describes a SIP message that passes a socket.
+    pub(super) fn observe_sip(
+        &self,
+        direction: Direction,
+        step: Option<Step>,
+        flow: &Flow,
+        octets: &[u8],
+    ) {
+        self.metrics.sip_messages.get_or_create(&SipMessage::new(direction, flow.transport)).inc();
+        if direction == Direction::Out
+            && let Some(code) = status_code(octets)
+        {
+            self.metrics.sip_responses.get_or_create(&StatusCode { code }).inc();
+        }
+        if !self.is_observed() {
+            return;
+        }
+        let (core, ue) = (Arc::clone(&self.names.sip_core), Arc::clone(&self.names.ue));
+        let (from, to) = if direction == Direction::In { (ue, core) } else { (core, ue) };
+        self.record(Entry {
+            at: self.clock.now(),
+            step: step.map(|step| step.to_string()),
+            from,
+            to,
+            protocol: flow.transport.into(),
+            direction,
+            local: Some(flow.local),
+            remote: Some(flow.remote),
+            summary: ladder::describe_sip(octets),
+            octets: octets.len(),
+        });
+    }
+
+    /// Counts a Cx request to or from `peer`; `None` is this system.
+    pub(super) fn count_request(
+        &self,
+        direction: Direction,
+        peer: PeerName,
+        request: &cx::Request,
+    ) {
+        let command = ladder::command_of_request(request);
+        self.metrics.cx_requests.get_or_create(&CxRequest { direction, command, peer }).inc();
+    }
+
+    /// Counts a Cx answer to or from `peer`; `None` is this system.
+    pub(super) fn count_answer(&self, direction: Direction, peer: PeerName, answer: &cx::Answer) {
+        let (command, _, result) = ladder::outcome_of_answer(answer);
+        let result = CxResult(Some(result));
+        self.metrics.cx_answers.get_or_create(&CxAnswer { direction, command, result, peer }).inc();
+    }
+
+    pub(super) fn observe_value_request(
+        &self,
+        step: Option<Step>,
+        id: RequestId,
+        request: &cx::Request,
+    ) {
+        self.count_request(Direction::Out, PeerName(None), request);
+        if self.is_observed() {
+            let summary = ladder::describe_request(request).to_owned();
+            let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));
+            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+        }
+    }
+
+    pub(super) fn observe_value_answer(
+        &self,
+        step: Option<Step>,
+        id: RequestId,
+        answer: &cx::Answer,
+    ) {
+        self.count_answer(Direction::Out, PeerName(None), answer);
+        if self.is_observed() {
+            let (_, name, result) = ladder::outcome_of_answer(answer);
+            let summary = format!("{name} {}", CxResult(Some(result)));
+            let (from, to) = (self.names.of(Role::SipDatabase), self.names.of(id.role));
+            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+        }
+    }
+
+    pub(super) fn observe_management_request(&self, request: &management::Request) {
+        let (step, summary) = match request {
+            management::Request::BindOutbound { .. } => (Step::mig(4), "ask for an outbound pair"),
+            management::Request::BindInbound(_) => (Step::mig(9), "ask for an inbound pair"),
+            management::Request::PutSubscriber(_)
+            | management::Request::GetSubscriber(_)
+            | management::Request::DeleteSubscriber(_)
+            | management::Request::PutPool(_)
+            | management::Request::GetPool(_)
+            | management::Request::PutGrant { .. }
+            | management::Request::DeleteGrant { .. }
+            | management::Request::GetOutbound(_)
+            | management::Request::GetInbound(_)
+            | management::Request::ReleaseOutbound(_)
+            | management::Request::ReleaseInbound(_) => return,
+        };
+        if self.is_observed() {
+            let (from, to) = (Arc::clone(&self.names.management), self.names.of(Role::SipDatabase));
+            self.record_message(
+                Protocol::Http,
+                Direction::In,
+                Some(step),
+                from,
+                to,
+                summary.to_owned(),
+            );
+        }
+    }
+
+    pub(super) fn observe_management_answer(
+        &self,
+        step: Option<Step>,
+        answer: &management::Answer,
+    ) {
+        if step.is_some() && self.is_observed() {
+            let summary = match answer {
+                management::Answer::Binding(_) => "a pair",
+                management::Answer::Refused(_) => "refused",
+                management::Answer::Done
+                | management::Answer::Subscriber { .. }
+                | management::Answer::Pool { .. } => "done",
+            };
+            let (from, to) = (self.names.of(Role::SipDatabase), Arc::clone(&self.names.management));
+            self.record_message(Protocol::Http, Direction::Out, step, from, to, summary.to_owned());
+        }
+    }
+
+    /// Records a message that has no octets of its own.
+    fn record_message(
+        &self,
+        protocol: Protocol,
+        direction: Direction,
+        step: Option<Step>,
+        from: Arc<str>,
+        to: Arc<str>,
+        summary: String,
+    ) {
+        self.record(Entry {
+            at: self.clock.now(),
+            step: step.map(|step| step.to_string()),
+            from,
+            to,
+            protocol,
+            direction,
+            local: None,
+            remote: None,
+            summary,
+            octets: 0,
+        });
+    }
+
+    pub(super) fn report_step(&self, step: Step, by: Role, summary: &'static str) {
+        self.metrics.steps.get_or_create(&StepLabel::of(step)).inc();
+        if self.is_observed() {
+            let (from, to) = (self.names.of(by), self.names.of(by));
+            self.record_message(
+                Protocol::Step,
+                Direction::Out,
+                Some(step),
+                from,
+                to,
+                summary.to_owned(),
+            );
+        }
+    }
+
+    /// Logs an entry and hands it to the ladder.
+    pub(super) fn record(&self, entry: Entry) {
+        tracing::debug!(
+            system = %self.config.system.name,
+            step = entry.step.as_deref(),
+            from = %entry.from,
+            to = %entry.to,
+            protocol = %entry.protocol,
+            direction = ?entry.direction,
+            octets = entry.octets,
+            "{}", entry.summary
+        );
+        if let Some(tap) = &self.tap {
+            tap.record(entry);
+        }
+    }
+
+    pub(super) fn report_note(&self, note: &Note) {
+        self.metrics.note(note);
+        let system = &*self.config.system.name;
+        let name = super::metrics::note_name(note);
+        match note {
+            Note::VectorRefused { partner } => {
+                tracing::warn!(system, %partner, note = name, "a partner asked a vector it may not have");
+            }
+            Note::AuthenticationFailed | Note::ResynchronisationRefused | Note::SqnMovedBack => {
+                tracing::warn!(system, note = name, "authentication");
+            }
+            Note::TableFull(table) => tracing::warn!(system, note = name, table, "a table is full"),
+            Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
+            Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),
+        }
+    }
+}
+
+/// The status code of a SIP response.
+fn status_code(octets: &[u8]) -> Option<u16> {
+    let code = octets.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
+    std::str::from_utf8(code).ok()?.parse().ok()
+}

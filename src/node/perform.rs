@@ -1,0 +1,462 @@
+//! Calls roles and performs what they want done.
+//!
+//! One [`Caller`] belongs to each task that calls roles: a socket's, a connection's, the timers'. It
+//! runs a call and all that follows from it within the process, then goes back to its task. Between
+//! roles of one process messages are values; they wait for their commits like all others.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::{
+    admin::Readiness,
+    clock::Clock,
+    committer::{Admission, Committer},
+    config::Config,
+    diameter::{Peers, WireRequest},
+    entropy::SystemEntropy,
+    ladder::Tap,
+    metrics::{Direction, Metrics, StepLabel},
+    tcp::Connections,
+    worker::Worker,
+};
+use crate::{
+    api::migration_identity as management,
+    diameter::cx,
+    outbox::{
+        Context, CxDestination, CxReply, Effect, Flow, Message, Outbox, Peer, ReplyTo, RequestId,
+        Role, Send, TimerKey, Transport, Undeliverable,
+    },
+    sip_core::SipCore,
+    sip_database::SipDatabase,
+    step::Step,
+    store::{Commit, RecordError, Sequencer},
+    table::Table,
+};
+
+/// Most requests from the wire and from HTTP that wait for an answer at a time.
+pub(super) const PARKED_MAX: usize = 262_144;
+
+/// How long an HTTP request waits for an answer.
+const MANAGEMENT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Everything that the tasks of one system share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) names: Names,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) tap: Option<Tap>,
+    pub(super) core: Option<SipCore>,
+    pub(super) database: Option<SipDatabase>,
+    pub(super) sequencer: Arc<Sequencer>,
+    pub(super) committer: Committer,
+    /// Held for reading during a call into a role and its commits, for writing during a reload.
+    pub(super) gate: RwLock<()>,
+    /// Wakes the task that mends the storage.
+    pub(super) storage_failed: Notify,
+    pub(super) parked: Table<u64, Parked>,
+    pub(super) parked_number: AtomicU64,
+    pub(super) connections: Connections,
+    pub(super) peers: Peers,
+    pub(super) workers: Vec<Arc<Worker>>,
+    pub(super) stop: watch::Sender<bool>,
+}
+
+/// What ladders and logs call the parties: their names in the network.
+pub(super) struct Names {
+    pub(super) sip_core: Arc<str>,
+    pub(super) sip_database: Arc<str>,
+    pub(super) ue: Arc<str>,
+    pub(super) management: Arc<str>,
+}
+
+impl Names {
+    pub(super) fn new(config: &Config) -> Self {
+        let core = config.sip.server_name.strip_prefix("sip:").unwrap_or_default();
+        Self {
+            sip_core: core.into(),
+            sip_database: config.diameter.identity.as_str().into(),
+            ue: "UE".into(),
+            management: "CMS".into(),
+        }
+    }
+
+    pub(super) fn of(&self, role: Role) -> Arc<str> {
+        match role {
+            Role::SipCore => Arc::clone(&self.sip_core),
+            Role::SipDatabase => Arc::clone(&self.sip_database),
+            Role::Ue => Arc::clone(&self.ue),
+        }
+    }
+}
+
+/// Who waits for an answer to a request that came from outside.
+#[derive(Debug)]
+pub(super) enum Parked {
+    /// A Diameter peer.
+    Diameter(WireRequest),
+    /// An HTTP request.
+    Management(oneshot::Sender<management::Answer>),
+}
+
+/// Why an HTTP request has no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NoAnswer {
+    /// None came within [`MANAGEMENT_DEADLINE`].
+    Late,
+    /// [`PARKED_MAX`] requests wait.
+    TooMany,
+}
+
+/// A call into a role.
+#[derive(Debug)]
+pub(super) enum Call<'a> {
+    /// A framed SIP message.
+    Sip { flow: Flow, octets: &'a [u8] },
+    /// A Cx request, from a peer or from a role of this process.
+    CxRequest { from: Peer, to: ReplyTo, request: cx::Request },
+    /// The answer to a Cx request of a role, or that there is none.
+    CxReply(CxReply),
+    /// A request of the management interface.
+    Management { to: ReplyTo, request: management::Request },
+    /// A timer is due.
+    Timer(TimerKey),
+    /// Every record has been loaded.
+    Loaded,
+}
+
+/// Calls roles and performs what they want done, for one task on one worker.
+pub(super) struct Caller {
+    pub(super) shared: Arc<Shared>,
+    pub(super) worker: Arc<Worker>,
+    entropy: SystemEntropy,
+    outbox: Outbox,
+    /// Calls that follow from a call.
+    calls: VecDeque<Call<'static>>,
+    /// Messages that may leave; kept for its capacity.
+    leaving: Vec<Send>,
+    /// Commits of one call; kept for its capacity.
+    commits: Vec<Commit>,
+}
+
+impl Caller {
+    pub(super) fn new(shared: &Arc<Shared>, worker: &Arc<Worker>) -> Self {
+        Self {
+            outbox: Outbox::new(Arc::clone(&shared.sequencer)),
+            shared: Arc::clone(shared),
+            worker: Arc::clone(worker),
+            entropy: SystemEntropy::new(),
+            calls: VecDeque::new(),
+            leaving: Vec::new(),
+            commits: Vec::new(),
+        }
+    }
+
+    /// Makes a call, and the calls that follow from it.
+    pub(super) fn call(&mut self, call: Call<'_>) {
+        self.enter(call);
+        while let Some(call) = self.calls.pop_front() {
+            self.enter(call);
+        }
+    }
+
+    fn enter(&mut self, call: Call<'_>) {
+        let shared = Arc::clone(&self.shared);
+        {
+            let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+            self.invoke(call);
+            self.perform_effects();
+        }
+        let mut leaving = std::mem::take(&mut self.leaving);
+        for send in leaving.drain(..) {
+            self.dispatch(send);
+        }
+        self.leaving = leaving;
+    }
+
+    /// Tells the roles that loading is over. The caller holds the gate for writing.
+    pub(super) fn finish_loading(&mut self) {
+        self.invoke(Call::Loaded);
+        self.perform_effects();
+        let mut leaving = std::mem::take(&mut self.leaving);
+        for send in leaving.drain(..) {
+            self.dispatch(send);
+        }
+        self.leaving = leaving;
+    }
+
+    fn invoke(&mut self, call: Call<'_>) {
+        let Self { shared, entropy, outbox, .. } = self;
+        outbox.set_storage_available(shared.committer.is_available());
+        let mut ctx = Context { now: shared.clock.now(), entropy, out: outbox };
+        let (core, database) = (shared.core.as_ref(), shared.database.as_ref());
+        match call {
+            Call::Sip { flow, octets } => {
+                if let Some(core) = core {
+                    core.handle_sip(&mut ctx, flow, octets);
+                }
+            }
+            Call::CxRequest { from, to, request } => {
+                if let Some(database) = database {
+                    database.handle_request(&mut ctx, &from, to, request);
+                }
+            }
+            Call::CxReply(reply) => match (reply.id.role, core, database) {
+                (Role::SipCore, Some(core), _) => core.handle_answer(&mut ctx, reply),
+                (Role::SipDatabase, _, Some(database)) => database.handle_answer(&mut ctx, reply),
+                (Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
+            },
+            Call::Management { to, request } => {
+                if let Some(database) = database {
+                    database.handle_management(&mut ctx, to, request);
+                }
+            }
+            Call::Timer(timer) => match (timer.role, core, database) {
+                (Role::SipCore, Some(core), _) => core.handle_timer(&mut ctx, &timer),
+                (Role::SipDatabase, _, Some(database)) => database.handle_timer(&mut ctx, &timer),
+                (Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
+            },
+            Call::Loaded => {
+                if let Some(core) = core {
+                    core.handle_loaded(&mut ctx);
+                }
+                if let Some(database) = database {
+                    database.handle_loaded(&mut ctx);
+                }
+            }
+        }
+    }
+
+    /// Performs the effects of one call, but for the messages: those that may leave are collected.
+    fn perform_effects(&mut self) {
+        let mut sends = std::mem::take(&mut self.leaving);
+        let mut commits = std::mem::take(&mut self.commits);
+        for effect in self.outbox.drain() {
+            match effect {
+                Effect::Commit(commit) => commits.push(commit),
+                Effect::Send(send) => sends.push(send),
+                Effect::Arm { at, timer } => {
+                    if self.worker.timers.arm(at, timer).is_err() {
+                        self.shared.metrics.drop_one("timers_full");
+                    }
+                }
+                Effect::Step { step, by, summary } => self.shared.report_step(step, by, summary),
+                Effect::Note(note) => self.shared.report_note(&note),
+            }
+        }
+        let mut released = Vec::new();
+        if !commits.is_empty() {
+            released = self.shared.commit(&commits);
+            commits.clear();
+        }
+        self.commits = commits;
+        for send in sends.drain(..) {
+            match self.shared.committer.admit(send) {
+                Admission::Leave(send) => released.push(send),
+                Admission::Kept => {}
+                Admission::Dropped(send) => self.shared.drop_message(send),
+            }
+        }
+        // The capacity of the longer life goes on.
+        sends.append(&mut released);
+        self.leaving = sends;
+    }
+
+    fn dispatch(&mut self, Send { step, message, .. }: Send) {
+        if let Some(step) = step {
+            self.shared.metrics.steps.get_or_create(&StepLabel::of(step)).inc();
+        }
+        match message {
+            Message::Sip { flow, octets } => {
+                self.shared.observe_sip(Direction::Out, step, &flow, &octets);
+                match flow.transport {
+                    Transport::Udp => {
+                        self.worker.send_datagram(&self.shared.metrics, &flow, octets);
+                    }
+                    Transport::Tcp => {
+                        self.shared.connections.send(&self.shared.metrics, flow.connection, octets);
+                    }
+                }
+            }
+            Message::CxRequest { to, id, request } => self.dispatch_request(step, &to, id, request),
+            Message::CxAnswer { to: ReplyTo::Role(id), answer } => {
+                self.shared.observe_value_answer(step, id, &answer);
+                self.calls.push_back(Call::CxReply(CxReply { id, outcome: Ok(answer) }));
+            }
+            Message::CxAnswer { to: ReplyTo::World(number), answer } => {
+                if let Some((_, Parked::Diameter(request))) = self.shared.parked.remove(&number) {
+                    request.answer(&self.shared, step, answer);
+                }
+            }
+            Message::Management { to: ReplyTo::World(number), answer } => {
+                self.shared.observe_management_answer(step, &answer);
+                if let Some((_, Parked::Management(waiting))) = self.shared.parked.remove(&number) {
+                    // An error means that the HTTP request has given up: the answer has no use.
+                    let _ = waiting.send(answer);
+                }
+            }
+            Message::Management { to: ReplyTo::Role(_), .. } => {}
+        }
+    }
+
+    fn dispatch_request(
+        &mut self,
+        step: Option<Step>,
+        to: &CxDestination,
+        id: RequestId,
+        request: cx::Request,
+    ) {
+        if *to == CxDestination::OwnDatabase && self.shared.database.is_some() {
+            self.shared.observe_value_request(step, id, &request);
+            let to = ReplyTo::Role(id);
+            return self.calls.push_back(Call::CxRequest { from: Peer::OwnCore, to, request });
+        }
+        if self.shared.peers.request(&self.shared, step, to, id, request).is_err() {
+            let reply = CxReply { id, outcome: Err(Undeliverable) };
+            self.calls.push_back(Call::CxReply(reply));
+        }
+    }
+}
+
+impl Shared {
+    /// Takes a request in that the world waits for an answer to.
+    ///
+    /// # Errors
+    ///
+    /// Gives `waiting` back when [`PARKED_MAX`] requests wait.
+    pub(super) fn park(&self, waiting: Parked) -> Result<u64, Parked> {
+        if self.parked.len() >= PARKED_MAX {
+            self.metrics.drop_one("parked_full");
+            return Err(waiting);
+        }
+        let number = self.parked_number.fetch_add(1, Ordering::Relaxed);
+        self.parked.insert(number, waiting);
+        Ok(number)
+    }
+
+    /// Asks the SIP database a management request and waits for the answer.
+    pub(super) async fn ask_management(
+        self: &Arc<Self>,
+        request: management::Request,
+    ) -> Result<management::Answer, NoAnswer> {
+        let (waiting, answer) = oneshot::channel();
+        let number = self.park(Parked::Management(waiting)).map_err(|_| NoAnswer::TooMany)?;
+        self.observe_management_request(&request);
+        let Some(worker) = self.workers.first() else { return Err(NoAnswer::TooMany) };
+        Caller::new(self, worker).call(Call::Management { to: ReplyTo::World(number), request });
+        match tokio::time::timeout(MANAGEMENT_DEADLINE, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // The request was dropped with a commit that failed.
+            Ok(Err(_)) => Ok(management::Answer::Refused(management::Refusal::Unavailable)),
+            Err(_) => {
+                self.parked.remove(&number);
+                Err(NoAnswer::Late)
+            }
+        }
+    }
+
+    /// Makes commits durable and returns the messages that may leave because of it.
+    fn commit(&self, commits: &[Commit]) -> Vec<Send> {
+        match self.committer.commit(commits) {
+            Ok(released) => {
+                self.metrics.commits.inc_by(commits.len() as u64);
+                released
+            }
+            Err(error) => {
+                self.metrics.commit_failures.inc_by(commits.len() as u64);
+                self.metrics.storage_available.set(0);
+                tracing::error!(system = %self.config.system.name, %error, "a commit failed");
+                self.storage_failed.notify_one();
+                Vec::new()
+            }
+        }
+    }
+
+    /// Opens the storage again and loads it into empty roles.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not work yet; what is in the roles stays, and they go on refusing changes.
+    pub(super) fn reload(self: &Arc<Self>) -> Result<(), ReloadError> {
+        let _outside = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let mut records = Vec::new();
+        self.committer.replay(&mut |record| records.push(record))?;
+        self.clear_roles();
+        self.load_all(&records)?;
+        self.committer.resume(self.sequencer.last());
+        self.metrics.storage_available.set(1);
+        if let Some(worker) = self.workers.first() {
+            Caller::new(self, worker).finish_loading();
+        }
+        Ok(())
+    }
+
+    fn clear_roles(&self) {
+        // Whoever waits here is never answered by roles that have forgotten the question.
+        self.parked.clear();
+        if let Some(core) = &self.core {
+            core.clear();
+        }
+        if let Some(database) = &self.database {
+            database.clear();
+        }
+    }
+
+    /// Gives every record to the roles.
+    pub(super) fn load_all(&self, records: &[crate::store::Record]) -> Result<(), RecordError> {
+        for record in records {
+            if let Some(core) = &self.core {
+                core.load(record)?;
+            }
+            if let Some(database) = &self.database {
+                database.load(record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets who waits for a message that will not leave.
+    fn drop_message(&self, send: Send) {
+        self.metrics.drop_one("storage");
+        let (Message::CxAnswer { to, .. } | Message::Management { to, .. }) = send.message else {
+            return;
+        };
+        if let ReplyTo::World(number) = to {
+            self.parked.remove(&number);
+        }
+    }
+
+    /// What the system needs to do its work, and has or has not.
+    pub(super) fn readiness(&self) -> Readiness {
+        Readiness {
+            storage: self.committer.is_available(),
+            own_database: self.database.is_some() || self.peers.own_database_is_open(),
+            unconnected_peers: self.peers.unconnected(),
+            stopping: *self.stop.borrow(),
+        }
+    }
+
+    /// The metrics as they are now.
+    pub(super) fn metrics_text(&self) -> String {
+        let timers: usize = self.workers.iter().map(|worker| worker.timers.len()).sum();
+        self.metrics.timers.set(i64::try_from(timers).unwrap_or(i64::MAX));
+        self.metrics.encode()
+    }
+}
+
+/// Why a reload did not work.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum ReloadError {
+    #[error(transparent)]
+    Engine(#[from] crate::store::EngineError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}

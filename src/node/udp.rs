@@ -1,0 +1,76 @@
+//! SIP over UDP: datagrams in. Answers leave by [`Worker::send_datagram`](super::worker::Worker).
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use tokio::net::UdpSocket;
+
+use super::{
+    metrics::Direction,
+    perform::{Call, Caller},
+    worker::Datagram,
+};
+use crate::outbox::{Flow, Transport};
+
+/// Longest datagram, octets.
+const DATAGRAM_OCTETS_MAX: usize = 65_535;
+
+/// Datagrams taken in before other tasks of the worker get their turn.
+const BATCH: usize = 64;
+
+/// From the how-manieth datagram in a row on every other one is handed to another worker: the kernel
+/// gives all datagrams of one flow, such as a P-CSCF's, to one socket.
+const BACKLOG: usize = 16;
+
+/// Takes datagrams in until the task is dropped.
+pub(super) async fn receive(mut caller: Caller, socket: Arc<UdpSocket>, local: SocketAddr) {
+    let mut buffer = vec![0; DATAGRAM_OCTETS_MAX];
+    let mut in_a_row = 0;
+    loop {
+        if socket.readable().await.is_err() {
+            caller.shared.metrics.drop_one("udp_receive_error");
+        }
+        for _ in 0..BATCH {
+            match socket.try_recv_from(&mut buffer) {
+                Ok((length, remote)) => {
+                    in_a_row += 1;
+                    let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
+                    let octets = buffer.get(..length).unwrap_or_default();
+                    handle(&mut caller, flow, octets, in_a_row);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    in_a_row = 0;
+                    break;
+                }
+                // ICMP reports on earlier answers arrive here; they concern no datagram.
+                Err(_) => caller.shared.metrics.drop_one("udp_receive_error"),
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn handle(caller: &mut Caller, flow: Flow, octets: &[u8], in_a_row: usize) {
+    // A keep-alive (RFC 5626 section 3.5.2 uses STUN, many UEs CR LF): no message, no answer.
+    if octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+        return;
+    }
+    caller.shared.observe_sip(Direction::In, None, &flow, octets);
+    if in_a_row > BACKLOG && in_a_row.is_multiple_of(2) && hand_over(caller, flow, octets, in_a_row)
+    {
+        return;
+    }
+    caller.call(Call::Sip { flow, octets });
+}
+
+/// Gives a datagram to another worker, if there is one with room.
+fn hand_over(caller: &Caller, flow: Flow, octets: &[u8], in_a_row: usize) -> bool {
+    let mut others = caller.shared.workers.iter();
+    let others = others.by_ref().filter(|other| !Arc::ptr_eq(other, &caller.worker));
+    let count = caller.shared.workers.len() - 1;
+    let Some(which) = (in_a_row / 2).checked_rem(count) else { return false };
+    let other = others.skip(which).find_map(|other| other.handed_over.try_reserve().ok());
+    let Some(permit) = other else { return false };
+    permit.send(Datagram { flow, octets: Bytes::copy_from_slice(octets) });
+    true
+}

@@ -1,0 +1,154 @@
+//! One worker: a thread with its own runtime, sockets and timers.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    net::UdpSocket,
+    sync::{Notify, mpsc, watch},
+};
+
+use super::{
+    metrics::Metrics,
+    perform::{Call, Caller, Shared},
+    timers::TimerQueue,
+};
+use crate::outbox::Flow;
+
+/// Most datagrams that wait for room in a socket's send buffer; further ones are dropped.
+pub(super) const SEND_BACKLOG_DATAGRAMS_MAX: usize = 4_096;
+
+/// Most datagrams that another worker may have handed over and that are not handled yet.
+pub(super) const HANDED_OVER_DATAGRAMS_MAX: usize = 4_096;
+
+/// Timers handled before sockets get their turn.
+const TIMERS_BATCH: usize = 64;
+
+/// What belongs to one worker thread.
+pub(super) struct Worker {
+    pub(super) timers: TimerQueue,
+    /// The worker's own socket for each listen address.
+    pub(super) sockets: OnceLock<Vec<(SocketAddr, Arc<UdpSocket>)>>,
+    /// Where other workers hand datagrams over when they have a backlog.
+    pub(super) handed_over: mpsc::Sender<Datagram>,
+    unsent: Mutex<VecDeque<Unsent>>,
+    has_unsent: Notify,
+}
+
+/// A datagram received by one worker and handed to another.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) flow: Flow,
+    pub(super) octets: Bytes,
+}
+
+/// A datagram that found no room in the send buffer.
+struct Unsent {
+    socket: Arc<UdpSocket>,
+    remote: SocketAddr,
+    octets: Bytes,
+}
+
+impl Worker {
+    /// Creates a worker, and the end where it takes datagrams handed over.
+    pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<Datagram>) {
+        let (handed_over, receiver) = mpsc::channel(HANDED_OVER_DATAGRAMS_MAX);
+        let worker = Self {
+            timers: TimerQueue::default(),
+            sockets: OnceLock::new(),
+            handed_over,
+            unsent: Mutex::default(),
+            has_unsent: Notify::new(),
+        };
+        (Arc::new(worker), receiver)
+    }
+
+    /// Sends a datagram from this worker's socket of the flow's address.
+    pub(super) fn send_datagram(&self, metrics: &Metrics, flow: &Flow, octets: Bytes) {
+        let sockets = self.sockets.get().map(Vec::as_slice).unwrap_or_default();
+        let Some((_, socket)) = sockets.iter().find(|(local, _)| *local == flow.local) else {
+            return metrics.drop_one("no_such_socket");
+        };
+        match socket.try_send_to(&octets, flow.remote) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let mut unsent = self.unsent();
+                if unsent.len() >= SEND_BACKLOG_DATAGRAMS_MAX {
+                    return metrics.drop_one("udp_send_backlog");
+                }
+                unsent.push_back(Unsent {
+                    socket: Arc::clone(socket),
+                    remote: flow.remote,
+                    octets,
+                });
+                self.has_unsent.notify_one();
+            }
+            // What ICMP reported about an earlier datagram, or an address that cannot be reached.
+            Err(_) => metrics.drop_one("udp_send_error"),
+        }
+    }
+
+    fn unsent(&self) -> MutexGuard<'_, VecDeque<Unsent>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends what found no room, as room comes.
+pub(super) async fn send_unsent(worker: Arc<Worker>, shared: Arc<Shared>) {
+    loop {
+        let next = worker.unsent().pop_front();
+        match next {
+            Some(Unsent { socket, remote, octets }) => {
+                if socket.send_to(&octets, remote).await.is_err() {
+                    shared.metrics.drop_one("udp_send_error");
+                }
+            }
+            None => worker.has_unsent.notified().await,
+        }
+    }
+}
+
+/// Handles what other workers hand over.
+pub(super) async fn handle_handed_over(
+    mut caller: Caller,
+    mut datagrams: mpsc::Receiver<Datagram>,
+) {
+    while let Some(Datagram { flow, octets }) = datagrams.recv().await {
+        caller.call(Call::Sip { flow, octets: &octets });
+    }
+}
+
+/// Wakes roles when their timers are due.
+pub(super) async fn run_timers(mut caller: Caller) {
+    const IDLE: Duration = Duration::from_secs(3_600);
+    loop {
+        let mut handled = 0;
+        while handled < TIMERS_BATCH
+            && let Some(timer) = caller.worker.timers.pop_due(caller.shared.clock.now())
+        {
+            caller.call(Call::Timer(timer));
+            handled += 1;
+        }
+        if handled == TIMERS_BATCH {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let now = caller.shared.clock.now();
+        let wait = caller.worker.timers.next_due().map_or(IDLE, |due| due.since(now).min(IDLE));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = caller.worker.timers.armed_earlier() => {}
+        }
+    }
+}
+
+/// Returns when the system is to stop.
+pub(super) async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the system is gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,368 @@
+//! What must hold whenever a message leaves a system, checked against its storage and the world's own
+//! memory, not against what the roles believe.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use memchr::memmem;
+
+use crate::{
+    aka::{AuthVector, IND_BITS_DEFAULT, Sqn},
+    api::migration_identity::{Answer, Binding, Request},
+    diameter::cx,
+    identity::{Impi, Impu, UserIdentity},
+    outbox::{Message, ReplyTo, Transport},
+    sip::{Framing, response::ResponseView},
+    sip_core::Registration,
+    store::{RecordKind, decode},
+    time::Timestamp,
+};
+
+use super::{SystemId, World, engine::History, perform::Question, system::Parked, ue_host::UeHost};
+
+/// Something that must never be, and was.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("it does not hold that {rule}: {detail}")]
+pub struct Violation {
+    /// What should hold.
+    pub rule: &'static str,
+    /// What was seen instead.
+    pub detail: String,
+}
+
+impl Violation {
+    pub(super) fn new(rule: &'static str, detail: &dyn fmt::Display) -> Self {
+        Self { rule, detail: detail.to_string() }
+    }
+}
+
+/// The world's own memory of what has left the systems.
+#[derive(Debug)]
+pub(super) struct Checks {
+    /// SQNs that left, by UE.
+    issued: BTreeSet<(usize, Sqn)>,
+    /// Whom each identity was lent to, ever.
+    lent: BTreeMap<String, Holder>,
+    /// What each holder was told last.
+    held: BTreeMap<Holder, (UserIdentity, Timestamp)>,
+    /// What must not appear on the wire between the systems.
+    real: Vec<Vec<u8>>,
+    /// The last octets towards A and towards B, where a needle may have begun.
+    tail_to_a: Vec<u8>,
+    tail_to_b: Vec<u8>,
+    exposed: bool,
+}
+
+/// Whom a pair is lent to: by which system, to which pair, for use where.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Holder {
+    system: SystemId,
+    user: UserIdentity,
+    at: String,
+}
+
+impl Holder {
+    /// Who asks for a pair, if the request is such a question.
+    fn of(system: SystemId, request: &Request) -> Option<Self> {
+        match request {
+            Request::BindOutbound { user, partner } => {
+                Some(Self { system, user: user.clone(), at: partner.as_str().to_owned() })
+            }
+            Request::BindInbound(primary) => {
+                let at = format!("from {}", primary.database.as_str());
+                Some(Self { system, user: primary.identity.clone(), at })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Checks {
+    pub(super) fn new(ues: &[UeHost]) -> Self {
+        Self {
+            issued: BTreeSet::new(),
+            lent: BTreeMap::new(),
+            held: BTreeMap::new(),
+            real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
+            tail_to_a: Vec::new(),
+            tail_to_b: Vec::new(),
+            exposed: false,
+        }
+    }
+
+    /// Takes note that a pair may end from now on, so that another may be given next.
+    pub(super) fn asked(&mut self, request: &Request) {
+        if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
+            self.held.retain(|_, (pair, _)| pair.impi != *impi);
+        }
+    }
+
+    /// Searches what `from` sends to the other system for identities that it must hide.
+    pub(super) fn watch_wire(&mut self, from: SystemId, octets: &[u8]) {
+        let tail = match from.other() {
+            SystemId::A => &mut self.tail_to_a,
+            SystemId::B => &mut self.tail_to_b,
+        };
+        tail.extend(octets.iter().map(u8::to_ascii_lowercase));
+        self.exposed |= self.real.iter().any(|needle| memmem::find(tail, needle).is_some());
+        let longest = self.real.iter().map(Vec::len).max().unwrap_or(0);
+        tail.drain(..tail.len().saturating_sub(longest));
+    }
+
+    /// Whether a real identity was seen on the wire.
+    pub(super) const fn exposed(&self) -> bool {
+        self.exposed
+    }
+
+    fn check_lent(
+        &mut self,
+        holder: Holder,
+        binding: &Binding,
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        let pair = &binding.identity;
+        for identity in [pair.impi.as_str(), pair.impu.as_str()] {
+            let first = self.lent.entry(identity.to_owned()).or_insert_with(|| holder.clone());
+            if *first != holder {
+                let detail = format_args!("{identity} is lent to two users");
+                return Err(Violation::new("an identity is lent to one user ever", &detail));
+            }
+        }
+        let until = binding.reserved_until;
+        if let Some((earlier, reserved)) = self.held.insert(holder, (pair.clone(), until))
+            && earlier != *pair
+            && now < reserved
+        {
+            let detail = format_args!("{} after {}", pair.impi.as_str(), earlier.impi.as_str());
+            return Err(Violation::new("asking again gives the same pair", &detail));
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    pub(super) fn check_departure(
+        &mut self,
+        id: SystemId,
+        message: &Message,
+    ) -> Result<(), Violation> {
+        match message {
+            Message::Sip { flow, octets } => {
+                let framing = match flow.transport {
+                    Transport::Udp => Framing::Datagram,
+                    Transport::Tcp => Framing::Stream,
+                };
+                let answer = ResponseView::parse(octets, framing)
+                    .map_err(|error| Violation::new("a SIP core sends responses", &error))?;
+                check_registered(self.system(id).engine.history(), &answer)
+            }
+            Message::CxAnswer { to, answer: cx::Answer::MultimediaAuth(answer) } => {
+                match &answer.vector {
+                    Some(vector) => self.check_vector(id, to, &answer.identity, vector),
+                    None => Ok(()),
+                }
+            }
+            Message::Management { to, answer: Answer::Binding(binding) } => {
+                self.check_binding(id, to, binding)
+            }
+            Message::CxRequest { .. } | Message::CxAnswer { .. } | Message::Management { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    /// A vector that leaves its home: SQN is covered by the stored reservation and new, and the
+    /// binding or grant that it was given for is stored.
+    fn check_vector(
+        &mut self,
+        id: SystemId,
+        to: &ReplyTo,
+        asked_with: &UserIdentity,
+        vector: &AuthVector,
+    ) -> Result<(), Violation> {
+        let abroad = matches!(to, ReplyTo::World(_));
+        let found = self.ues.iter().find_map(|ue| {
+            let answer = ue.milenage.verify_autn(&vector.rand, &vector.autn).ok()?;
+            Some((ue, answer.sqn))
+        });
+        let Some((ue, sqn)) = found else {
+            return Err(Violation::new("a vector is some UE's", &id.label()));
+        };
+        if ue.home != id {
+            // the partner hands it on to its SIP core
+            return if abroad {
+                Err(Violation::new("a vector leaves its home alone", &id.label()))
+            } else {
+                Ok(())
+            };
+        }
+        let history = self.system(id).engine.history();
+        let covered = reserved_seq(history, &ue.real.impi)?;
+        if sqn.seq(IND_BITS_DEFAULT) > covered {
+            let detail = format_args!("{sqn:?} of ue{}, stored {covered}", ue.number);
+            return Err(Violation::new("an SQN leaves after it is reserved in storage", &detail));
+        }
+        if abroad && !is_entitled(history, ue, id, asked_with) {
+            let detail = format_args!("ue{} of {}", ue.number, id.label());
+            return Err(Violation::new("a partner gets vectors for a stored binding", &detail));
+        }
+        let number = ue.number;
+        if !self.checks.issued.insert((number, sqn)) {
+            let detail = format_args!("{sqn:?} of ue{number}");
+            return Err(Violation::new("no SQN leaves twice", &detail));
+        }
+        Ok(())
+    }
+
+    /// A pair that leaves: its binding is stored, and nobody else ever had it.
+    fn check_binding(
+        &mut self,
+        id: SystemId,
+        to: &ReplyTo,
+        binding: &Binding,
+    ) -> Result<(), Violation> {
+        let system = self.system(id);
+        let ReplyTo::World(handle) = to else { return Ok(()) };
+        let Some(Parked::Management(question)) = system.parked.get(handle) else { return Ok(()) };
+        let Some(Question { request, .. }) = self.questions.get(question) else { return Ok(()) };
+        let Some(holder) = Holder::of(id, request) else { return Ok(()) };
+        let kind = match request {
+            Request::BindOutbound { .. } => RecordKind::OutboundBinding,
+            _ => RecordKind::InboundBinding,
+        };
+        let pair = &binding.identity;
+        let stored = system.engine.history().values(kind, pair.impi.as_str());
+        let impus = stored.map(decode::<(Impu,)>);
+        if !impus.into_iter().any(|impu| impu.is_ok_and(|(impu,)| impu == pair.impu)) {
+            let detail = format_args!("{}", pair.impi.as_str());
+            return Err(Violation::new("a pair is told after it is stored", &detail));
+        }
+        let now = self.now();
+        self.checks.check_lent(holder, binding, now)
+    }
+}
+
+/// A 200 to a REGISTER tells what is stored: the contact with this `CSeq` if it lists contacts, no
+/// older contact of the same Call-ID if it lists none.
+fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), Violation> {
+    if answer.status() != 200 || answer.method() != "REGISTER" {
+        return Ok(());
+    }
+    let (call_id, cseq) = (answer.call_id(), answer.cseq());
+    let registration = |value| {
+        decode::<Registration>(value)
+            .map_err(|error| Violation::new("what was stored can be read", &error))
+    };
+    let mut contacts = answer.contacts().peekable();
+    if contacts.peek().is_none() {
+        for value in history.all_current(RecordKind::Registration) {
+            let stored = registration(value)?;
+            if stored.contacts.iter().any(|it| it.call_id == call_id && it.cseq < cseq) {
+                let detail = format_args!("CSeq {cseq}");
+                return Err(Violation::new(
+                    "a 200 without contacts follows their removal",
+                    &detail,
+                ));
+            }
+        }
+        return Ok(());
+    }
+    let listed: Vec<&str> = contacts.map(|contact| contact.uri).collect();
+    for (_, value) in history.all(RecordKind::Registration) {
+        let stored = registration(value)?;
+        let is_this = |uri: &str| {
+            let same =
+                |it: &&crate::sip_core::ContactBinding| it.call_id == call_id && it.uri == uri;
+            stored.contacts.iter().find(same).is_some_and(|it| it.cseq == cseq)
+        };
+        let for_all = answer
+            .associated_uris()
+            .all(|uri| stored.impus.iter().any(|impu| impu.as_str() == uri));
+        if for_all && listed.iter().any(|uri| is_this(uri)) {
+            return Ok(());
+        }
+    }
+    let detail = format_args!("CSeq {cseq}, {} contacts", listed.len());
+    Err(Violation::new("a 200 tells of a stored registration", &detail))
+}
+
+/// The highest SEQ that the stored record lets leave. Read as a program would that knows the format
+/// only: the first five fields of a subscriber's record.
+fn reserved_seq(history: &History, impi: &Impi) -> Result<u64, Violation> {
+    type Record = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64);
+    let stored = history.current(RecordKind::Subscriber, impi.as_str());
+    let Some(stored) = stored else {
+        return Err(Violation::new("vectors are given for stored subscribers", &"none"));
+    };
+    let (_, _, _, _, reserved) = decode::<Record>(stored)
+        .map_err(|error| Violation::new("what was stored can be read", &error))?;
+    Ok(reserved)
+}
+
+/// Whether a binding or grant was stored under which the partner may ask vectors of `ue`.
+fn is_entitled(history: &History, ue: &UeHost, home: SystemId, asked_with: &UserIdentity) -> bool {
+    let partner = home.other().database();
+    if *asked_with == ue.real {
+        let key = format!("{} {}", ue.real.impi.as_str(), partner.as_str());
+        return history.values(RecordKind::Grant, &key).next().is_some();
+    }
+    type Record = (Impu, UserIdentity, crate::identity::SipDatabaseId);
+    history.values(RecordKind::OutboundBinding, asked_with.impi.as_str()).any(|value| {
+        decode::<Record>(value).is_ok_and(|(impu, user, at)| {
+            impu == asked_with.impu && user == ue.real && at == partner
+        })
+    })
+}
+
+/// What would give a UE's real identities away: its identities and their user parts, plain and
+/// percent-encoded, in lower case.
+fn needles(ue: &UeHost) -> Vec<Vec<u8>> {
+    let impi = ue.real.impi.as_str();
+    let impu = ue.real.impu.as_str();
+    let user_of = |text: &str| text.split('@').next().unwrap_or_default().to_owned();
+    let users = [user_of(impi), user_of(impu.trim_start_matches("sip:"))];
+    users
+        .iter()
+        .flat_map(|user| {
+            let encoded: String = user.bytes().map(|octet| format!("%{octet:02x}")).collect();
+            // whatever surrounds it, an identity contains its user part
+            [user.to_ascii_lowercase().into_bytes(), encoded.into_bytes()]
+        })
+        .collect()
+}
+
+/// A message in a few words, without identities.
+pub(super) fn describe(message: &Message) -> String {
+    match message {
+        Message::Sip { octets, .. } => describe_sip(octets),
+        Message::CxRequest { request: cx::Request::MultimediaAuth(request), .. } => {
+            format!("MAR{}", if request.resync.is_some() { " with AUTS" } else { "" })
+        }
+        Message::CxRequest { request: cx::Request::ServerAssignment(request), .. } => {
+            format!("SAR {:?}", request.assignment)
+        }
+        Message::CxAnswer { answer: cx::Answer::MultimediaAuth(answer), .. } => {
+            format!("MAA {:?}", answer.result)
+        }
+        Message::CxAnswer { answer: cx::Answer::ServerAssignment(answer), .. } => {
+            format!("SAA {:?}", answer.result)
+        }
+        Message::Management { answer: Answer::Refused(refusal), .. } => {
+            format!("management answer: {refusal}")
+        }
+        Message::Management { .. } => "management answer".to_owned(),
+    }
+}
+
+/// The start line's kind and a digest of all octets.
+pub(super) fn describe_sip(octets: &[u8]) -> String {
+    let line = octets.split(|octet| *octet == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let words = match line.strip_prefix("SIP/2.0 ") {
+        Some(rest) => rest.to_owned(),
+        None => line.split(' ').next().unwrap_or_default().to_owned(),
+    };
+    format!("{words} #{:08x}", super::trace::digest(octets))
+}

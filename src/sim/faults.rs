@@ -1,0 +1,121 @@
+//! The faults that come and go by themselves.
+
+use std::time::Duration;
+
+use super::{Event, SystemId, Violation, Who, World};
+
+/// The longest time until a UE opens a lost TCP connection again.
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// How long a partition lasts.
+const PARTITION: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(90));
+
+/// How long a process that crashed is away.
+const DOWN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(8));
+
+/// A fault that begins or ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fault {
+    /// The systems cannot reach each other.
+    Partition,
+    /// They can again.
+    PartitionEnds,
+    /// A system's process crashes.
+    Restart,
+    /// A UE's TCP connection breaks.
+    Disconnect,
+}
+
+impl World {
+    /// Lets the faults of the options begin.
+    pub(super) fn begin_storm(&mut self) {
+        self.stormy = true;
+        for fault in [Fault::Partition, Fault::Restart, Fault::Disconnect] {
+            self.schedule(fault);
+        }
+    }
+
+    /// Ends all faults: the networks deliver, the storage works, nothing crashes any more.
+    pub(super) fn end_storm(&mut self) {
+        self.stormy = false;
+        self.options = self.options.calmed();
+        self.record(Who::World, || "the faults end".to_owned());
+        if self.wire.partitioned {
+            self.join();
+        }
+    }
+
+    fn schedule(&mut self, fault: Fault) {
+        let every = match fault {
+            Fault::Partition => self.options.partition_every,
+            Fault::Restart => self.options.restart_every,
+            Fault::Disconnect => self.options.disconnect_every,
+            Fault::PartitionEnds => None,
+        };
+        if let Some(every) = every {
+            let span = self.entropy.span(every / 2, every * 3 / 2);
+            self.queue.put_after(span, Event::Fault(fault));
+        }
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault) {
+        if !self.stormy {
+            return;
+        }
+        match fault {
+            Fault::Partition => {
+                self.separate();
+                if self.entropy.happens(500) {
+                    self.break_wire();
+                }
+                let span = self.entropy.span(PARTITION.0, PARTITION.1);
+                self.queue.put_after(span, Event::Fault(Fault::PartitionEnds));
+                return;
+            }
+            Fault::PartitionEnds => {
+                self.join();
+                return self.schedule(Fault::Partition);
+            }
+            Fault::Restart => {
+                let id = if self.entropy.happens(500) { SystemId::A } else { SystemId::B };
+                let down = self.entropy.span(DOWN.0, DOWN.1);
+                self.crash(id, down);
+            }
+            Fault::Disconnect => {
+                let open = self.connections_to(None);
+                let chosen = usize::try_from(self.entropy.below(open.len() as u64)).unwrap_or(0);
+                if let Some(connection) = open.get(chosen) {
+                    self.break_connection(*connection);
+                }
+            }
+        }
+        self.schedule(fault);
+    }
+
+    /// Ends a system's process without warning, and starts it again after `down`.
+    pub(super) fn crash(&mut self, id: SystemId, down: Duration) {
+        if !self.system(id).up {
+            return;
+        }
+        self.record(Who::System(id), || "the process crashes".to_owned());
+        self.system_mut(id).crash();
+        self.break_wire();
+        for connection in self.connections_to(Some(id)) {
+            self.break_connection(connection);
+        }
+        self.queue.put_after(down, Event::Start { system: id });
+    }
+
+    pub(super) fn start(&mut self, id: SystemId) {
+        if self.system(id).up {
+            return self.violate(Violation::new("a process starts once", &id.label()));
+        }
+        let now = self.queue.now();
+        self.record(Who::System(id), || "the process starts".to_owned());
+        let started = self.system_mut(id).start(now);
+        self.loaded(id, started);
+        if id == SystemId::B {
+            self.connect();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Which faults a simulated world has, and how often.
+
+use std::time::Duration;
+
+use super::SeededEntropy;
+
+/// The faults of a world. Every rate is in occurrences per 1,000.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// How many UEs there are.
+    pub ues: usize,
+    /// How many UEs of 1,000 use TCP instead of UDP.
+    pub tcp: u64,
+    /// How many UEs of 1,000 are subscribers of B and migrate to A.
+    pub of_b: u64,
+    /// How many UEs of 1,000 use their real identities at the partner, by a grant.
+    pub granted: u64,
+    /// Datagrams lost.
+    pub loss: u64,
+    /// Datagrams that arrive twice.
+    pub duplication: u64,
+    /// The least time that octets are under way.
+    pub delay_min: Duration,
+    /// The most; datagrams overtake each other within this difference.
+    pub delay_max: Duration,
+    /// The most time that a commit takes.
+    pub commit_max: Duration,
+    /// Commits that fail.
+    pub commit_failures: u64,
+    /// The mean time between two partitions of the systems from each other; `None` for none.
+    pub partition_every: Option<Duration>,
+    /// The mean time between two restarts of one of the systems; `None` for none.
+    pub restart_every: Option<Duration>,
+    /// The mean time between two losses of a UE's TCP connection; `None` for none.
+    pub disconnect_every: Option<Duration>,
+}
+
+impl Options {
+    /// No faults, and delays that do not vary: for tests of the procedure itself.
+    pub const fn faultless() -> Self {
+        Self {
+            ues: 1,
+            tcp: 0,
+            of_b: 0,
+            granted: 0,
+            loss: 0,
+            duplication: 0,
+            delay_min: Duration::from_millis(10),
+            delay_max: Duration::from_millis(10),
+            commit_max: Duration::from_millis(2),
+            commit_failures: 0,
+            partition_every: None,
+            restart_every: None,
+            disconnect_every: None,
+        }
+    }
+
+    /// Faults drawn from `seed`. Each kind is left out in some worlds, so that faults which hide
+    /// each other also occur apart.
+    pub fn drawn(seed: u64) -> Self {
+        let mut entropy = SeededEntropy::new(seed ^ 0x6f70_7469_6f6e_7321);
+        let draw = &mut entropy;
+        Self {
+            ues: usize::try_from(2 + draw.below(3)).unwrap_or(2),
+            tcp: rate(draw, 1_000),
+            of_b: rate(draw, 500),
+            granted: rate(draw, 500),
+            loss: rate(draw, 300),
+            duplication: rate(draw, 300),
+            delay_min: Duration::from_micros(100),
+            delay_max: Duration::from_millis(one_of(draw, [1, 20, 400, 2_500])),
+            commit_max: Duration::from_millis(one_of(draw, [1, 10, 200, 3_000])),
+            commit_failures: rate(draw, 50),
+            partition_every: interval(draw),
+            restart_every: interval(draw),
+            disconnect_every: interval(draw),
+        }
+    }
+
+    /// The same world without faults from now on.
+    pub(super) fn calmed(&self) -> Self {
+        Self { ues: self.ues, ..Self::faultless() }
+    }
+}
+
+fn rate(entropy: &mut SeededEntropy, most: u64) -> u64 {
+    if entropy.happens(400) { 0 } else { entropy.below(most) + 1 }
+}
+
+fn interval(entropy: &mut SeededEntropy) -> Option<Duration> {
+    let seconds = 20 + entropy.below(180);
+    (!entropy.happens(400)).then(|| Duration::from_secs(seconds))
+}
+
+fn one_of(entropy: &mut SeededEntropy, [a, b, c, d]: [u64; 4]) -> u64 {
+    match entropy.below(4) {
+        0 => a,
+        1 => b,
+        2 => c,
+        _ => d,
+    }
+}

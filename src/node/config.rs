@@ -236,7 +236,7 @@ impl SipDatabase {
     fn new(domain: &str) -> Self {
         Self {
             migration_server_name: format!("sip:migration.{domain}"),
-            reserved_lease: 30 * DAY,
+            reserved_lease: 31 * DAY,
             sqn_range: 32,
             ind_bits: 5,
             avoid_zero_octet_in_res: false,

@@ -402,3 +402,29 @@ fn a_timer_of_an_older_lease_ends_nothing() {
     assert_eq!(b.binding(Manage::GetInbound(guest.identity.impi.clone())), renewed);
     assert_eq!(b.pass(20 * day).commits.len(), 1);
 }
+
+#[test]
+fn thousands_of_leases_keep_one_timer_and_all_end() {
+    let day = Duration::from_secs(24 * 3_600);
+    let mut b = system_b();
+    b.done(Manage::PutPool(keyed_pool(1)));
+    let mut lent = Vec::new();
+    for user in 0..1_000 {
+        lent.push(b.binding(Manage::BindInbound(visitor(user))).identity);
+        let released = b.binding(Manage::BindInbound(visitor(user + 1_000))).identity;
+        b.done(Manage::ReleaseInbound(released.impi));
+        b.pass(Duration::from_millis(1));
+    }
+    assert_eq!(b.timers.len(), 1);
+    b.restart();
+    assert_eq!(b.timers.len(), 1);
+    b.pass(30 * day - Duration::from_millis(501));
+    let answers: Vec<Answer> =
+        lent.iter().map(|lent| b.manage(Manage::GetInbound(lent.impi.clone()))).collect();
+    let gone = |answer: &Answer| matches!(answer, Answer::Refused(Refusal::NotFound(_)));
+    assert_eq!(answers.iter().filter(|answer| gone(answer)).count(), 500);
+    assert!(answers[..500].iter().all(gone), "the older half");
+    b.pass(day);
+    assert!(lent.iter().all(|lent| gone(&b.manage(Manage::GetInbound(lent.impi.clone())))));
+    assert!(b.timers.is_empty());
+}

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    lexer::{Cursor, is_lws, is_token, trim, unquote},
+    lexer::{Cursor, bare, is_lws, is_name, is_plain, is_token, trim, unquote},
     render::Quoted,
 };
 
@@ -46,21 +46,23 @@ impl<'a> DigestCredentials<'a> {
     /// comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut credentials = Self::default();
-        for param in digest_params(value)? {
+        let params = digest_params(value)?;
+        let text = params.unquoting();
+        for param in params {
             let (name, value) = param?;
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let name = name.as_bytes();
             match name.len() {
-                2 if is("nc") => credentials.nc = Some(bare(value)),
-                3 if is("uri") => credentials.uri = unquote(value),
-                3 if is("qop") => credentials.qop = Some(bare(value)),
-                4 if is("auts") => credentials.auts = Some(unquote(value)),
-                5 if is("realm") => credentials.realm = unquote(value),
-                5 if is("nonce") => credentials.nonce = unquote(value),
-                6 if is("cnonce") => credentials.cnonce = Some(unquote(value)),
-                6 if is("opaque") => credentials.opaque = Some(unquote(value)),
-                8 if is("username") => credentials.username = unquote(value),
-                8 if is("response") => credentials.response = unquote(value),
-                9 if is("algorithm") => credentials.algorithm = Some(bare(value)),
+                2 if is_name(name, b"nc") => credentials.nc = Some(bare(value)),
+                3 if is_name(name, b"uri") => credentials.uri = text(value),
+                3 if is_name(name, b"qop") => credentials.qop = Some(bare(value)),
+                4 if is_name(name, b"auts") => credentials.auts = Some(text(value)),
+                5 if is_name(name, b"realm") => credentials.realm = text(value),
+                5 if is_name(name, b"nonce") => credentials.nonce = text(value),
+                6 if is_name(name, b"cnonce") => credentials.cnonce = Some(text(value)),
+                6 if is_name(name, b"opaque") => credentials.opaque = Some(text(value)),
+                8 if is_name(name, b"username") => credentials.username = text(value),
+                8 if is_name(name, b"response") => credentials.response = text(value),
+                9 if is_name(name, b"algorithm") => credentials.algorithm = Some(bare(value)),
                 _ => {}
             }
         }
@@ -118,16 +120,20 @@ impl<'a> DigestChallenge<'a> {
     /// comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut challenge = Self::default();
-        for param in digest_params(value)? {
+        let params = digest_params(value)?;
+        let text = params.unquoting();
+        for param in params {
             let (name, value) = param?;
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let name = name.as_bytes();
             match name.len() {
-                3 if is("qop") => challenge.qop = Some(unquote(value)),
-                5 if is("realm") => challenge.realm = unquote(value),
-                5 if is("nonce") => challenge.nonce = unquote(value),
-                5 if is("stale") => challenge.stale = bare(value).eq_ignore_ascii_case("true"),
-                6 if is("opaque") => challenge.opaque = Some(unquote(value)),
-                9 if is("algorithm") => challenge.algorithm = Some(unquote(value)),
+                3 if is_name(name, b"qop") => challenge.qop = Some(text(value)),
+                5 if is_name(name, b"realm") => challenge.realm = text(value),
+                5 if is_name(name, b"nonce") => challenge.nonce = text(value),
+                5 if is_name(name, b"stale") => {
+                    challenge.stale = bare(value).eq_ignore_ascii_case("true");
+                }
+                6 if is_name(name, b"opaque") => challenge.opaque = Some(text(value)),
+                9 if is_name(name, b"algorithm") => challenge.algorithm = Some(text(value)),
                 _ => {}
             }
         }
@@ -166,6 +172,11 @@ pub(super) struct AuthParams<'a> {
 }
 
 impl<'a> AuthParams<'a> {
+    /// How to take the quotes off values: looks for quoted pairs and folds once, not in each value.
+    fn unquoting(&self) -> fn(&'a str) -> Cow<'a, str> {
+        if is_plain(self.rest) { |value| Cow::Borrowed(bare(value)) } else { unquote }
+    }
+
     fn parse_next(&mut self) -> Option<(&'a str, &'a str)> {
         let mut cursor = Cursor::new(self.rest);
         let name = cursor.token();
@@ -196,11 +207,6 @@ impl<'a> Iterator for AuthParams<'a> {
         }
         Some(parsed)
     }
-}
-
-/// A value that is a token by its grammar: quotes around it are tolerated.
-pub(super) fn bare(value: &str) -> &str {
-    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
 pub(super) fn write_token(

@@ -4,8 +4,8 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    auth_header::{AuthParams, bare, write_quoted, write_token},
-    lexer::{trim, unquote},
+    auth_header::{AuthParams, write_quoted, write_token},
+    lexer::{bare, trim, unquote},
     render::Quoted,
 };
 

@@ -69,10 +69,8 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
 
 /// The text of a quoted string, quotes taken off and quoted pairs and folds resolved; a token stays.
 pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
-    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
-        return Cow::Borrowed(text);
-    };
-    if memchr3(b'\\', b'\r', b'\n', inner.as_bytes()).is_none() {
+    let inner = bare(text);
+    if is_plain(inner) || inner.len() == text.len() {
         return Cow::Borrowed(inner);
     }
     let mut plain = String::with_capacity(inner.len());
@@ -85,6 +83,22 @@ pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(plain)
+}
+
+/// A value that is a token by its grammar: quotes around it are tolerated.
+pub(crate) fn bare(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
+/// Whether there is neither a quoted pair nor a fold in `text`, so that [`bare`] does for [`unquote`].
+pub(crate) fn is_plain(text: &str) -> bool {
+    memchr3(b'\\', b'\r', b'\n', text.as_bytes()).is_none()
+}
+
+/// Whether `name` is `lower` without case. `name` is a token, `lower` has lower-case letters, digits,
+/// `-`, `+` and `.` only: those alone may be told apart by clearing one bit.
+pub(crate) fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    <&[u8; N]>::try_from(name).is_ok_and(|name| name.map(|octet| octet | 0x20) == *lower)
 }
 
 /// A position in a header value.
@@ -123,10 +137,10 @@ impl<'a> Cursor<'a> {
     /// Takes octets while they are `wanted`; perhaps none. `wanted` must refuse no part of a character
     /// whose rest it accepts: all callers decide on ASCII alone.
     pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
+        let tail = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let length = tail.iter().position(|&octet| !wanted(octet)).unwrap_or(tail.len());
         let start = self.at;
-        while self.peek().is_some_and(&wanted) {
-            self.at += 1;
-        }
+        self.at += length;
         self.text.get(start..self.at).unwrap_or_default()
     }
 
@@ -143,12 +157,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes the value of a parameter: a quoted string with its quotes, or what runs to white space, a
-    /// separator or a quote.
+    /// separator, a quote or a backslash.
     pub(crate) fn value(&mut self) -> Option<&'a str> {
         if self.peek() == Some(b'"') {
             return self.take(quoted_length(self.rest())?);
         }
-        let value = self.take_while(|octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"'));
+        let plain = |octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
+        let value = self.take_while(plain);
         (!value.is_empty()).then_some(value)
     }
 
@@ -224,8 +239,8 @@ pub(crate) struct Param<'a> {
 }
 
 impl Param<'_> {
-    pub(crate) fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+    pub(crate) fn is<const N: usize>(&self, lower: &[u8; N]) -> bool {
+        is_name(self.name.as_bytes(), lower)
     }
 }
 

@@ -57,17 +57,17 @@ impl<'a> Via<'a> {
         };
         for param in Params::new(via.params) {
             let param = param.ok()?;
-            match param.name.len() {
-                6 if param.is("branch") => via.branch = param.value,
-                5 if param.is("rport") => {
-                    via.rport = match param.value {
-                        None => Rport::Requested,
-                        Some(port) => Rport::Filled(number(port)?),
-                    };
-                }
-                8 if param.is("received") => via.received = param.value,
-                5 if param.is("maddr") => via.maddr = param.value,
-                _ => {}
+            if param.is(b"branch") {
+                via.branch = param.value;
+            } else if param.is(b"rport") {
+                via.rport = match param.value {
+                    None => Rport::Requested,
+                    Some(port) => Rport::Filled(number(port)?),
+                };
+            } else if param.is(b"received") {
+                via.received = param.value;
+            } else if param.is(b"maddr") {
+                via.maddr = param.value;
             }
         }
         Some(via)

@@ -97,11 +97,11 @@ impl SipDatabase {
         }
         match event {
             Event::Registration | Event::Reregistration if !lease.is_active() => {
-                binding.set_lease(ctx, impi, lease.activate());
+                self.set_inbound_lease(ctx, impi, &mut binding, lease.activate());
             }
             Event::Deregistration { .. } if lease.is_active() => {
                 let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-                binding.set_lease(ctx, impi, lease);
+                self.set_inbound_lease(ctx, impi, &mut binding, lease);
             }
             Event::Registration
             | Event::Reregistration

@@ -42,6 +42,14 @@ impl Lease {
         until
     }
 
+    /// When the binding ends, if nothing happens: an active one does not.
+    pub(super) const fn end(self) -> Option<Timestamp> {
+        match self {
+            Self::Reserved(until) => Some(until),
+            Self::Active(_) => None,
+        }
+    }
+
     /// The lease of a user that registered.
     pub(super) const fn activate(self) -> Self {
         Self::Active(self.reserved_until())

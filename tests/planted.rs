@@ -51,6 +51,25 @@ fn a_reply_before_its_commit_is_caught() {
 }
 
 #[test]
+fn a_reply_before_its_commit_is_caught_at_each_record_that_it_relies_on() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut caught = Vec::new();
+    for registrations_before in 0..2 {
+        let mut world = World::new(1, Options::faultless());
+        world.bind(0).unwrap();
+        for _ in 0..registrations_before {
+            world.register(0).unwrap();
+        }
+        planted::arm(Some(Bug::ReplyBeforeCommit));
+        caught.push(world.register(0).map_err(|violation| violation.rule));
+        planted::arm(None);
+    }
+    // the first vector reserves SQNs; the second is within the reservation, so the 200 is next
+    let sqn = Err("an SQN leaves after it is reserved in storage");
+    assert_eq!(caught, [sqn, Err("a 200 tells of a stored registration")]);
+}
+
+#[test]
 fn a_repeated_reply_before_the_commit_is_caught() {
     must_be_caught(
         Bug::RepeatIgnoresCommit,

@@ -31,7 +31,7 @@ fn seeds() -> std::ops::Range<u64> {
 fn live(seed: u64) -> Result<(), String> {
     let mut world = World::new(seed, Options::drawn(seed));
     world.live_through(STORM).map_err(|violation| {
-        let tail = world.trace().tail(60);
+        let tail = world.trace().tail(std::env::var("MIGCORE_SEED").map_or(60, |_| usize::MAX));
         format!("seed {seed}: {violation}\n{:#?}\n{tail}", Options::drawn(seed))
     })
 }
@@ -82,6 +82,7 @@ fn a_faultless_world_performs_the_steps_in_order_each_by_its_entity() {
     let mut world = World::new(1, Options::faultless());
     world.bind(0).unwrap().expect("a pair");
     assert!(matches!(world.register(0).unwrap(), State::Registered(_)));
+    assert_eq!(world.unanswered(), 0, "every request was answered");
     let mut performed: Vec<(String, Who)> =
         world.steps().iter().map(|(step, who)| (step.to_string(), *who)).collect();
     performed.dedup();

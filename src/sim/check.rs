@@ -20,7 +20,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::{SystemId, World, engine::History, system::Parked, ue_host::UeHost};
+use super::{QUARANTINE, SystemId, World, engine::History, system::Parked, ue_host::UeHost};
 
 /// Something that must never be, and was.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -38,13 +38,18 @@ impl Violation {
     }
 }
 
+/// How the identities of provisioned pairs begin.
+pub(super) const LISTED: &str = "listed";
+
 /// The world's own memory of what has left the systems.
 #[derive(Debug)]
 pub(super) struct Checks {
     /// SQNs that left, by UE.
     issued: BTreeSet<(usize, Sqn)>,
-    /// Whom each identity was lent to, ever.
+    /// Whom each identity was lent to last.
     lent: BTreeMap<String, Holder>,
+    /// Since when the pair of a private identity may have been given back.
+    released: BTreeMap<Impi, Timestamp>,
     /// What each holder was told last.
     held: BTreeMap<Holder, (UserIdentity, Timestamp)>,
     /// Private identities whose use at a partner was withdrawn, and the withdrawal confirmed.
@@ -85,6 +90,7 @@ impl Checks {
         Self {
             issued: BTreeSet::new(),
             lent: BTreeMap::new(),
+            released: BTreeMap::new(),
             held: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
@@ -95,8 +101,9 @@ impl Checks {
     }
 
     /// Takes note that a pair may end from now on, so that another may be given next.
-    pub(super) fn asked(&mut self, request: &Request) {
+    pub(super) fn asked(&mut self, request: &Request, now: Timestamp) {
         if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
+            self.released.entry(impi.clone()).or_insert(now);
             self.held.retain(|_, (pair, _)| pair.impi != *impi);
         } else if let Request::PutGrant { user, .. } = request {
             self.withdrawn.remove(&user.impi);
@@ -127,11 +134,13 @@ impl Checks {
         now: Timestamp,
     ) -> Result<(), Violation> {
         let pair = &binding.identity;
+        self.withdrawn.remove(&pair.impi);
+        let released = self.released.remove(&pair.impi);
+        let rested = is_listed(pair) && released.is_some_and(|at| now >= at + QUARANTINE);
         for identity in [pair.impi.as_str(), pair.impu.as_str()] {
-            let first = self.lent.entry(identity.to_owned()).or_insert_with(|| holder.clone());
-            if *first != holder {
-                let detail = format_args!("{identity} is lent to two users");
-                return Err(Violation::new("an identity is lent to one user ever", &detail));
+            let earlier = self.lent.insert(identity.to_owned(), holder.clone());
+            if earlier.is_some_and(|earlier| earlier != holder && !rested) {
+                return Err(Violation::new("no two users are lent one identity", &identity));
             }
         }
         let until = binding.reserved_until;
@@ -262,6 +271,11 @@ impl World {
             Parked::Diameter(_) => None,
         }
     }
+}
+
+/// Whether a pair was provisioned, so that it may be lent again. A generated one never is.
+fn is_listed(pair: &UserIdentity) -> bool {
+    pair.impi.as_str().starts_with(LISTED)
 }
 
 /// A 200 to a REGISTER tells what is stored: the contact with this `CSeq` if it lists contacts, no

@@ -54,6 +54,9 @@ use crate::{
 /// When every simulated world begins: 2023-11-14T22:13:20Z.
 pub const EPOCH: Timestamp = Timestamp::from_secs(1_700_000_000);
 
+/// How long a provisioned pair rests before it is lent to somebody else.
+pub const QUARANTINE: Duration = Duration::from_secs(30);
+
 /// Two MC systems, their UEs, the networks between them, and time.
 #[derive(Debug)]
 pub struct World {
@@ -158,7 +161,7 @@ impl World {
             steps: Vec::new(),
             notes: Vec::new(),
             trace: Trace::default(),
-            options: options.calmed(),
+            options: Options { listed: options.listed, ..options.calmed() },
         };
         world.provision();
         world.options = options;

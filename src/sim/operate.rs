@@ -10,7 +10,9 @@ use crate::{
     ue::{self, UserAgent},
 };
 
-use super::{Event, SystemId, Violation, Who, World, ue_host::Stage};
+use super::{
+    Event, QUARANTINE, SystemId, Violation, Who, World, check::LISTED, known, ue_host::Stage,
+};
 
 /// How long a question to a management interface may take in a world without faults.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -224,6 +226,11 @@ impl World {
         self.join();
     }
 
+    /// How many requests of roles, the other system and management wait for an answer.
+    pub fn unanswered(&self) -> usize {
+        [&self.a, &self.b].iter().map(|it| it.parked.len() + it.asked.len()).sum()
+    }
+
     /// Whether the Diameter connection between the systems is open.
     pub fn is_connected(&self) -> bool {
         self.a.node.is_open() && self.b.node.is_open()
@@ -264,10 +271,17 @@ impl World {
     pub(super) fn provision(&mut self) {
         let subscribers: Vec<_> =
             self.ues.iter().map(|ue| (ue.home, Request::PutSubscriber(ue.subscriber()))).collect();
+        let listed = self.options.listed;
         let pools = [SystemId::A, SystemId::B].into_iter().flat_map(|id| {
-            let pool = |direction| (id, Request::PutPool(pool(id, direction)));
-            [pool(Direction::Outbound), pool(Direction::Inbound)]
+            [Direction::Outbound, Direction::Inbound].into_iter().flat_map(move |direction| {
+                let listed = listed.then(|| listed_pool(id, direction));
+                [generated_pool(id, direction)]
+                    .into_iter()
+                    .chain(listed)
+                    .map(move |pool| (id, pool))
+            })
         });
+        let pools = pools.map(|(id, pool)| (id, Request::PutPool(pool)));
         for (system, request) in pools.chain(subscribers) {
             match self.manage(system, request) {
                 Ok(Some(Answer::Done | Answer::Pool { .. } | Answer::Subscriber { .. })) => {}
@@ -287,17 +301,32 @@ impl World {
     }
 }
 
-/// A generated pool whose identities tell nothing.
-fn pool(id: SystemId, direction: Direction) -> Pool {
-    let (name, prefix) = match direction {
-        Direction::Outbound => ("outbound", "out"),
-        Direction::Inbound => ("inbound", "in"),
-    };
-    let domain = id.domain();
+/// A pool whose identities tell nothing.
+fn generated_pool(id: SystemId, direction: Direction) -> Pool {
+    let (name, domain) = (name(direction), id.domain());
     let source = PoolSource::Generated {
-        impi_template: format!("{prefix}-{{id}}@{domain}"),
-        impu_template: format!("sip:{prefix}-{{id}}@{domain}"),
+        impi_template: format!("{name}-{{id}}@{domain}"),
+        impu_template: format!("sip:{name}-{{id}}@{domain}"),
         key: None,
     };
     Pool { name: name.to_owned(), direction, source }
+}
+
+/// A pool of fewer pairs than there are UEs as a rule, so that pairs change hands.
+fn listed_pool(id: SystemId, direction: Direction) -> Pool {
+    let (name, domain) = (name(direction), id.domain());
+    let pair = |number| UserIdentity {
+        impi: known(&format!("{LISTED}-{name}-{number}@{domain}")),
+        impu: known(&format!("sip:{LISTED}-{name}-{number}@{domain}")),
+    };
+    let source =
+        PoolSource::Listed { identities: (0..2).map(pair).collect(), quarantine: QUARANTINE };
+    Pool { name: format!("{LISTED}-{name}"), direction, source }
+}
+
+const fn name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Outbound => "out",
+        Direction::Inbound => "in",
+    }
 }

@@ -256,7 +256,7 @@ impl World {
     ) -> u64 {
         self.next_question += 1;
         let question = self.next_question;
-        self.checks.asked(&request);
+        self.checks.asked(&request, self.queue.now());
         self.questions.insert(question, Question { request: request.clone(), script });
         if !self.entropy.happens(self.options.loss) {
             let delay = self.draw_delay();

@@ -23,6 +23,10 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 /// The pause between two actions.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(100));
 
+/// How often a pair is given back without an answer. Not forever: a release names the pair, which may
+/// be somebody else's after [`QUARANTINE`](super::QUARANTINE).
+const RELEASES_MAX: u8 = 2;
+
 /// How long a grant is asked for: longer than any run of scripts.
 const GRANT: Duration = Duration::from_secs(24 * 3_600);
 
@@ -143,7 +147,13 @@ impl World {
 
     /// Asks for a pair, for leave to use the real one, or that either ends; again if no answer comes.
     fn ask_question(&mut self, number: usize) {
-        let Some(ue) = self.ues.get(number) else { return };
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        if ue.script.stage.releases() {
+            ue.script.releases += 1;
+            if ue.script.releases > RELEASES_MAX {
+                return self.released(number);
+            }
+        }
         let (system, request) = ue.question();
         self.wake_after(number, QUESTION);
         let Some(token) = self.ues.get(number).map(|ue| ue.script.token) else { return };
@@ -182,17 +192,22 @@ impl World {
                     _ => self.wake_after(number, Duration::ZERO),
                 }
             }
-            Stage::ReleaseInbound => {
-                ue.script.stage = Stage::ReleaseOutbound;
-                self.wake_after(number, Duration::ZERO);
-            }
-            Stage::ReleaseOutbound => {
-                ue.script.stage = Stage::AskHome;
-                ue.script.outbound = None;
-                self.pause(number);
-            }
+            Stage::ReleaseInbound | Stage::ReleaseOutbound => self.released(number),
             Stage::Register | Stage::Leave => {}
         }
+    }
+
+    /// A pair was given back, or perhaps: goes on to the next one, and then asks for new ones.
+    fn released(&mut self, number: usize) {
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        ue.script.releases = 0;
+        if ue.script.stage == Stage::ReleaseInbound {
+            ue.script.stage = Stage::ReleaseOutbound;
+            return self.wake_after(number, Duration::ZERO);
+        }
+        ue.script.stage = Stage::AskHome;
+        ue.script.outbound = None;
+        self.pause(number);
     }
 }
 

@@ -63,6 +63,8 @@ pub(super) struct Script {
     /// Whether it is to register and then stay so.
     pub(super) settling: bool,
     pub(super) stage: Stage,
+    /// How often a pair was given back without an answer.
+    pub(super) releases: u8,
     /// Whether a wake-up is under way.
     pub(super) waiting: bool,
     /// Names the one wake-up or answer waited for; others are stale.

@@ -16,6 +16,7 @@ use crate::{
     },
     step::Step,
     store::CommitSeq,
+    time::Timestamp,
 };
 
 use super::{
@@ -126,13 +127,13 @@ impl SipCore {
         match vector {
             Ok(vector) => {
                 let nonce = encode_nonce(&vector.rand, &vector.autn);
-                let challenged = Challenged { vector, nonce, number: self.draw_number() };
-                let timer = challenge_timer(impi, challenged.number);
+                let expires_at = ctx.now + self.config.reg_await_auth;
+                let challenged = Challenged { vector, nonce, expires_at };
                 for key in waiting.waiters {
                     self.challenge(ctx, &origin, &challenged, key);
                 }
                 user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
-                ctx.out.arm(ctx.now + self.config.reg_await_auth, timer);
+                ctx.out.arm(expires_at, challenge_timer(impi, expires_at));
             }
             Err(error) => {
                 for key in waiting.waiters {
@@ -226,10 +227,10 @@ impl SipCore {
 }
 
 /// The timer reg-await-auth of one challenge.
-fn challenge_timer(impi: &Impi, number: u64) -> TimerKey {
+fn challenge_timer(impi: &Impi, expires_at: Timestamp) -> TimerKey {
     TimerKey {
         role: Role::SipCore,
         what: TimerWhat::ChallengeExpiry(impi.clone()),
-        version: number,
+        version: expires_at.as_micros(),
     }
 }

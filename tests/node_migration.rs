@@ -1,7 +1,11 @@
 //! Whole systems over real sockets: a migration, and what goes wrong around it.
 #![cfg(feature = "node")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test speaks to the sockets")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a test speaks to the sockets"
+)]
 
 mod node_world;
 

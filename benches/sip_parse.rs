@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --no-default-features --bench sip_parse`. Every element is one message. Allocations
 //! are counted in `tests/sip_alloc.rs`, where they can fail.
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 use std::{hint::black_box, net::SocketAddr};
 

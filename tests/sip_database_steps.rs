@@ -1,5 +1,12 @@
 //! The SIP database's steps of TR 23.781 solution 2 and what can go wrong in each.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::redundant_closure_for_method_calls,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "test code"
+)]
 
 mod sip_database_harness;
 

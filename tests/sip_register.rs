@@ -1,4 +1,5 @@
 //! REGISTER requests read from fixtures: what the views give.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 use migcore::sip::{
     Framing, MESSAGE_OCTETS_MAX, ParseError, header::HeaderName, name_addr::Contacts,

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    lexer::{Cursor, is_lws, is_token, trim, unquote},
+    lexer::{Cursor, bare, is_name, is_plain, is_token, trim, unquote},
     render::Quoted,
 };
 
@@ -46,21 +46,23 @@ impl<'a> DigestCredentials<'a> {
     /// comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut credentials = Self::default();
-        for param in digest_params(value)? {
+        let params = digest_params(value)?;
+        let text = params.unquoting();
+        for param in params {
             let (name, value) = param?;
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let name = name.as_bytes();
             match name.len() {
-                2 if is("nc") => credentials.nc = Some(bare(value)),
-                3 if is("uri") => credentials.uri = unquote(value),
-                3 if is("qop") => credentials.qop = Some(bare(value)),
-                4 if is("auts") => credentials.auts = Some(unquote(value)),
-                5 if is("realm") => credentials.realm = unquote(value),
-                5 if is("nonce") => credentials.nonce = unquote(value),
-                6 if is("cnonce") => credentials.cnonce = Some(unquote(value)),
-                6 if is("opaque") => credentials.opaque = Some(unquote(value)),
-                8 if is("username") => credentials.username = unquote(value),
-                8 if is("response") => credentials.response = unquote(value),
-                9 if is("algorithm") => credentials.algorithm = Some(bare(value)),
+                2 if is_name(name, b"nc") => credentials.nc = Some(bare(value)),
+                3 if is_name(name, b"uri") => credentials.uri = text(value),
+                3 if is_name(name, b"qop") => credentials.qop = Some(bare(value)),
+                4 if is_name(name, b"auts") => credentials.auts = Some(text(value)),
+                5 if is_name(name, b"realm") => credentials.realm = text(value),
+                5 if is_name(name, b"nonce") => credentials.nonce = text(value),
+                6 if is_name(name, b"cnonce") => credentials.cnonce = Some(text(value)),
+                6 if is_name(name, b"opaque") => credentials.opaque = Some(text(value)),
+                8 if is_name(name, b"username") => credentials.username = text(value),
+                8 if is_name(name, b"response") => credentials.response = text(value),
+                9 if is_name(name, b"algorithm") => credentials.algorithm = Some(bare(value)),
                 _ => {}
             }
         }
@@ -118,16 +120,20 @@ impl<'a> DigestChallenge<'a> {
     /// comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut challenge = Self::default();
-        for param in digest_params(value)? {
+        let params = digest_params(value)?;
+        let text = params.unquoting();
+        for param in params {
             let (name, value) = param?;
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            let name = name.as_bytes();
             match name.len() {
-                3 if is("qop") => challenge.qop = Some(unquote(value)),
-                5 if is("realm") => challenge.realm = unquote(value),
-                5 if is("nonce") => challenge.nonce = unquote(value),
-                5 if is("stale") => challenge.stale = bare(value).eq_ignore_ascii_case("true"),
-                6 if is("opaque") => challenge.opaque = Some(unquote(value)),
-                9 if is("algorithm") => challenge.algorithm = Some(unquote(value)),
+                3 if is_name(name, b"qop") => challenge.qop = Some(text(value)),
+                5 if is_name(name, b"realm") => challenge.realm = text(value),
+                5 if is_name(name, b"nonce") => challenge.nonce = text(value),
+                5 if is_name(name, b"stale") => {
+                    challenge.stale = bare(value).eq_ignore_ascii_case("true");
+                }
+                6 if is_name(name, b"opaque") => challenge.opaque = Some(text(value)),
+                9 if is_name(name, b"algorithm") => challenge.algorithm = Some(text(value)),
                 _ => {}
             }
         }
@@ -154,29 +160,37 @@ impl fmt::Display for DigestChallenge<'_> {
 
 /// The parameters of a value whose scheme is Digest. An item is `None` where the list is malformed.
 fn digest_params(value: &str) -> Option<AuthParams<'_>> {
-    let value = trim(value);
-    let end = value.bytes().position(is_lws)?;
-    let (scheme, rest) = value.split_at_checked(end)?;
-    scheme.eq_ignore_ascii_case("Digest").then_some(AuthParams { rest: trim(rest) })
+    let mut cursor = Cursor::new(value);
+    cursor.skip_lws();
+    let scheme = cursor.token();
+    let separated = cursor.skip_lws();
+    (separated && scheme.eq_ignore_ascii_case("Digest")).then(|| AuthParams::new(cursor.rest()))
 }
 
 /// Splits a comma-separated list of `name=value`; empty elements are skipped (RFC 7230 section 7).
 pub(super) struct AuthParams<'a> {
-    pub(super) rest: &'a str,
+    cursor: Cursor<'a>,
+    /// Whether there are quoted pairs or folds: looked for once, not in each value.
+    plain: bool,
 }
 
 impl<'a> AuthParams<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        let mut cursor = Cursor::new(text);
+        cursor.skip_separators();
+        Self { cursor, plain: is_plain(text) }
+    }
+
+    /// How to take the quotes off values.
+    fn unquoting(&self) -> fn(&'a str) -> Cow<'a, str> {
+        if self.plain { |value| Cow::Borrowed(bare(value)) } else { unquote }
+    }
+
     fn parse_next(&mut self) -> Option<(&'a str, &'a str)> {
-        let mut cursor = Cursor::new(self.rest);
-        let name = cursor.token();
-        cursor.skip_lws();
-        cursor.eat(b'=').then_some(())?;
-        cursor.skip_lws();
-        let value = cursor.value()?;
-        cursor.skip_lws();
-        let separated = matches!(cursor.peek(), None | Some(b','));
-        self.rest = cursor.rest();
-        (separated && !name.is_empty()).then_some((name, value))
+        let param = self.cursor.param()?;
+        matches!(self.cursor.peek(), None | Some(b',')).then_some(())?;
+        self.cursor.skip_separators();
+        Some((param.name, param.value?))
     }
 }
 
@@ -184,23 +198,13 @@ impl<'a> Iterator for AuthParams<'a> {
     type Item = Option<(&'a str, &'a str)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let empty = |octet: u8| octet == b',' || is_lws(octet);
-        let start = self.rest.bytes().position(|octet| !empty(octet));
-        self.rest = self.rest.get(start.unwrap_or(self.rest.len())..).unwrap_or_default();
-        if self.rest.is_empty() {
-            return None;
-        }
+        self.cursor.peek()?;
         let parsed = self.parse_next();
         if parsed.is_none() {
-            self.rest = "";
+            self.cursor = Cursor::new("");
         }
         Some(parsed)
     }
-}
-
-/// A value that is a token by its grammar: quotes around it are tolerated.
-pub(super) fn bare(value: &str) -> &str {
-    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
 pub(super) fn write_token(

@@ -1,5 +1,7 @@
 //! Header field names that are looked up by kind (RFC 3261 section 7.3.1, compact forms 7.3.3).
 
+use super::lexer::is_name;
+
 /// A header field that something here reads. All others are [`HeaderName::Other`] and kept as text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the names are the specifications'")]
@@ -32,42 +34,70 @@ pub enum HeaderName {
 pub(crate) const KINDS: usize = HeaderName::WwwAuthenticate as usize + 1;
 
 impl HeaderName {
-    /// Recognizes a name without case, its compact form included.
+    /// Recognizes a name without case, its compact form included. `name` is a token.
     pub(crate) fn identify(name: &[u8]) -> Self {
-        let Some(first) = name.first() else { return Self::Other };
-        // Length and first letter leave one candidate.
-        let (candidate, kind) = match (name.len(), first.to_ascii_lowercase()) {
-            (1, b'f') => ("f", Self::From),
-            (1, b'i') => ("i", Self::CallId),
-            (1, b'k') => ("k", Self::Supported),
-            (1, b'l') => ("l", Self::ContentLength),
-            (1, b'm') => ("m", Self::Contact),
-            (1, b't') => ("t", Self::To),
-            (1, b'v') => ("v", Self::Via),
-            (2, b't') => ("to", Self::To),
-            (3, b'v') => ("via", Self::Via),
-            (4, b'c') => ("cseq", Self::CSeq),
-            (4, b'f') => ("from", Self::From),
-            (4, b'p') => ("path", Self::Path),
-            (7, b'c') if name.get(4) == Some(&b'-') => ("call-id", Self::CallId),
-            (7, b'c') => ("contact", Self::Contact),
-            (7, b'e') => ("expires", Self::Expires),
-            (7, b'r') => ("require", Self::Require),
-            (9, b's') => ("supported", Self::Supported),
-            (11, b'm') => ("min-expires", Self::MinExpires),
-            (11, b'r') => ("retry-after", Self::RetryAfter),
-            (11, b'u') => ("unsupported", Self::Unsupported),
-            (13, b'a') => ("authorization", Self::Authorization),
-            (13, b'p') => ("proxy-require", Self::ProxyRequire),
-            (13, b's') => ("service-route", Self::ServiceRoute),
-            (14, b'c') => ("content-length", Self::ContentLength),
-            (16, b'p') => ("p-associated-uri", Self::PAssociatedUri),
-            (16, b'w') => ("www-authenticate", Self::WwwAuthenticate),
-            (19, b'a') => ("authentication-info", Self::AuthenticationInfo),
-            _ => return Self::Other,
-        };
-        if candidate.as_bytes().eq_ignore_ascii_case(name) { kind } else { Self::Other }
+        match name.len() {
+            1 => among(
+                name,
+                &[
+                    (b"v", Self::Via),
+                    (b"f", Self::From),
+                    (b"t", Self::To),
+                    (b"i", Self::CallId),
+                    (b"m", Self::Contact),
+                    (b"l", Self::ContentLength),
+                    (b"k", Self::Supported),
+                ],
+            ),
+            2 => among(name, &[(b"to", Self::To)]),
+            3 => among(name, &[(b"via", Self::Via)]),
+            4 => {
+                among(name, &[(b"from", Self::From), (b"cseq", Self::CSeq), (b"path", Self::Path)])
+            }
+            7 => among(
+                name,
+                &[
+                    (b"call-id", Self::CallId),
+                    (b"contact", Self::Contact),
+                    (b"expires", Self::Expires),
+                    (b"require", Self::Require),
+                ],
+            ),
+            9 => among(name, &[(b"supported", Self::Supported)]),
+            11 => among(
+                name,
+                &[
+                    (b"min-expires", Self::MinExpires),
+                    (b"retry-after", Self::RetryAfter),
+                    (b"unsupported", Self::Unsupported),
+                ],
+            ),
+            13 => among(
+                name,
+                &[
+                    (b"authorization", Self::Authorization),
+                    (b"proxy-require", Self::ProxyRequire),
+                    (b"service-route", Self::ServiceRoute),
+                ],
+            ),
+            14 => among(name, &[(b"content-length", Self::ContentLength)]),
+            16 => among(
+                name,
+                &[
+                    (b"www-authenticate", Self::WwwAuthenticate),
+                    (b"p-associated-uri", Self::PAssociatedUri),
+                ],
+            ),
+            19 => among(name, &[(b"authentication-info", Self::AuthenticationInfo)]),
+            _ => Self::Other,
+        }
     }
+}
+
+/// The kind whose name is `name`, among names of one length.
+fn among<const N: usize>(name: &[u8], known: &[(&[u8; N], HeaderName)]) -> HeaderName {
+    let found = known.iter().find(|(lower, _)| is_name(name, lower));
+    found.map_or(HeaderName::Other, |&(_, kind)| kind)
 }
 
 #[cfg(test)]

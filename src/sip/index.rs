@@ -39,18 +39,31 @@ const MALFORMED_FIELD: ParseError = ParseError::bad_request("Malformed header fi
 impl<'a> Index<'a> {
     /// Finds the header fields of `octets`, which begin with the start line.
     pub(super) fn of(octets: &'a [u8]) -> Result<Self, ParseError> {
-        let mut index = Self {
+        let mut index = Self::new();
+        index.read(octets)?;
+        Ok(index)
+    }
+
+    /// An index of nothing.
+    pub(super) const fn new() -> Self {
+        Self {
             head: "",
             start_line_end: 0,
             count: 0,
             first: [0; KINDS],
             repeated: 0,
             slots: [EMPTY_SLOT; HEADERS_MAX + 1],
-        };
-        let head = octets.get(..index.find_lines(octets)?).unwrap_or_default();
-        index.head = std::str::from_utf8(head)
+        }
+    }
+
+    /// Finds the header fields of `octets`, which begin with the start line; `self` is new.
+    ///
+    /// Not a constructor, since an index is more than a kilobyte: this one need not be moved.
+    pub(super) fn read(&mut self, octets: &'a [u8]) -> Result<(), ParseError> {
+        let head = octets.get(..self.find_lines(octets)?).unwrap_or_default();
+        self.head = std::str::from_utf8(head)
             .map_err(|_| ParseError::bad_request("Header fields are not UTF-8"))?;
-        Ok(index)
+        Ok(())
     }
 
     /// Finds the lines; gives the length of the header part.

@@ -69,10 +69,8 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
 
 /// The text of a quoted string, quotes taken off and quoted pairs and folds resolved; a token stays.
 pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
-    let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
-        return Cow::Borrowed(text);
-    };
-    if memchr3(b'\\', b'\r', b'\n', inner.as_bytes()).is_none() {
+    let inner = bare(text);
+    if is_plain(inner) || inner.len() == text.len() {
         return Cow::Borrowed(inner);
     }
     let mut plain = String::with_capacity(inner.len());
@@ -85,6 +83,22 @@ pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(plain)
+}
+
+/// A value that is a token by its grammar: quotes around it are tolerated.
+pub(crate) fn bare(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
+/// Whether there is neither a quoted pair nor a fold in `text`, so that [`bare`] does for [`unquote`].
+pub(crate) fn is_plain(text: &str) -> bool {
+    memchr3(b'\\', b'\r', b'\n', text.as_bytes()).is_none()
+}
+
+/// Whether `name` is `lower` without case. `name` is a token, `lower` has lower-case letters, digits,
+/// `-`, `+` and `.` only: those alone may be told apart by clearing one bit.
+pub(crate) fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    <&[u8; N]>::try_from(name).is_ok_and(|name| name.map(|octet| octet | 0x20) == *lower)
 }
 
 /// A position in a header value.
@@ -120,13 +134,20 @@ impl<'a> Cursor<'a> {
         self.at > before
     }
 
+    /// Takes white space and commas.
+    pub(crate) fn skip_separators(&mut self) {
+        while self.peek().is_some_and(|octet| octet == b',' || is_lws(octet)) {
+            self.at += 1;
+        }
+    }
+
     /// Takes octets while they are `wanted`; perhaps none. `wanted` must refuse no part of a character
     /// whose rest it accepts: all callers decide on ASCII alone.
     pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
+        let tail = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let length = tail.iter().position(|&octet| !wanted(octet)).unwrap_or(tail.len());
         let start = self.at;
-        while self.peek().is_some_and(&wanted) {
-            self.at += 1;
-        }
+        self.at += length;
         self.text.get(start..self.at).unwrap_or_default()
     }
 
@@ -142,13 +163,30 @@ impl<'a> Cursor<'a> {
         self.take_while(is_token_octet)
     }
 
+    /// Takes `name` or `name=value` with the white space around; what follows is the caller's to check.
+    pub(crate) fn param(&mut self) -> Option<Param<'a>> {
+        self.skip_lws();
+        let name = self.token();
+        self.skip_lws();
+        let value = if self.eat(b'=') {
+            self.skip_lws();
+            let value = self.value()?;
+            self.skip_lws();
+            Some(value)
+        } else {
+            None
+        };
+        (!name.is_empty()).then_some(Param { name, value })
+    }
+
     /// Takes the value of a parameter: a quoted string with its quotes, or what runs to white space, a
-    /// separator or a quote.
-    pub(crate) fn value(&mut self) -> Option<&'a str> {
+    /// separator, a quote or a backslash.
+    fn value(&mut self) -> Option<&'a str> {
         if self.peek() == Some(b'"') {
             return self.take(quoted_length(self.rest())?);
         }
-        let value = self.take_while(|octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"'));
+        let plain = |octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
+        let value = self.take_while(plain);
         (!value.is_empty()).then_some(value)
     }
 
@@ -224,8 +262,8 @@ pub(crate) struct Param<'a> {
 }
 
 impl Param<'_> {
-    pub(crate) fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+    pub(crate) fn is<const N: usize>(&self, lower: &[u8; N]) -> bool {
+        is_name(self.name.as_bytes(), lower)
     }
 }
 
@@ -236,31 +274,14 @@ pub(crate) struct MalformedParam;
 /// Splits `;name=value;name...`, the first `;` included.
 #[derive(Clone)]
 pub(crate) struct Params<'a> {
-    rest: &'a str,
+    cursor: Cursor<'a>,
 }
 
 impl<'a> Params<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { rest: trim(text) }
-    }
-
-    fn parse_next(&mut self) -> Option<Param<'a>> {
-        let mut cursor = Cursor::new(self.rest);
-        cursor.eat(b';').then_some(())?;
+        let mut cursor = Cursor::new(text);
         cursor.skip_lws();
-        let name = cursor.token();
-        cursor.skip_lws();
-        let value = if cursor.eat(b'=') {
-            cursor.skip_lws();
-            let value = cursor.value()?;
-            cursor.skip_lws();
-            Some(value)
-        } else {
-            None
-        };
-        let separated = matches!(cursor.peek(), None | Some(b';'));
-        self.rest = cursor.rest();
-        (separated && !name.is_empty()).then_some(Param { name, value })
+        Self { cursor }
     }
 }
 
@@ -268,14 +289,12 @@ impl<'a> Iterator for Params<'a> {
     type Item = Result<Param<'a>, MalformedParam>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
+        self.cursor.peek()?;
+        let param = if self.cursor.eat(b';') { self.cursor.param() } else { None };
+        if param.is_none() {
+            self.cursor = Cursor::new("");
         }
-        let parsed = self.parse_next();
-        if parsed.is_none() {
-            self.rest = "";
-        }
-        Some(parsed.ok_or(MalformedParam))
+        Some(param.ok_or(MalformedParam))
     }
 }
 

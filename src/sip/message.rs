@@ -10,6 +10,7 @@ use rsip::headers::{Accept, Allow, ContentLength, Supported, Unsupported};
 
 use super::{
     header::HeaderName,
+    lexer::is_token,
     reply::{ReplyHead, reason_phrase},
     uri::{Scheme, Uri},
     view::{MessageView, StartLine},
@@ -49,7 +50,9 @@ pub fn answer_other(
             if scheme == Ok(Scheme::Other) {
                 return Some(write(&head, 416, vec![]));
             }
-            let unsupported = unsupported(message, capabilities);
+            let Some(unsupported) = unsupported(message, capabilities) else {
+                return Some(write(&head, 400, vec![]));
+            };
             if !unsupported.is_empty() {
                 let unsupported = Unsupported::from(unsupported.join(", "));
                 return Some(write(&head, 420, vec![unsupported.into()]));
@@ -69,13 +72,16 @@ pub(super) fn is_known_method(method: &str) -> bool {
     rsip::Method::from_str(method).is_ok_and(|known| known.to_string() == method)
 }
 
-/// The option tags of Require that we lack (RFC 3261 section 8.2.2.3).
-fn unsupported<'a>(message: &MessageView<'a>, capabilities: &Capabilities<'_>) -> Vec<&'a str> {
-    let lacking = |tag: &&str| {
-        !tag.is_empty()
-            && !capabilities.option_tags.iter().any(|known| known.eq_ignore_ascii_case(tag))
-    };
-    message.elements(HeaderName::Require).filter(lacking).collect()
+/// The option tags of Require that we lack (RFC 3261 section 8.2.2.3); `None` if one is no token, and
+/// so nothing that may be repeated.
+fn unsupported<'a>(
+    message: &MessageView<'a>,
+    capabilities: &Capabilities<'_>,
+) -> Option<Vec<&'a str>> {
+    let required = || message.elements(HeaderName::Require).filter(|tag| !tag.is_empty());
+    let lacking =
+        |tag: &&str| !capabilities.option_tags.iter().any(|known| known.eq_ignore_ascii_case(tag));
+    required().all(is_token).then(|| required().filter(lacking).collect())
 }
 
 fn write(head: &ReplyHead, status: u16, further: Vec<rsip::Header>) -> Bytes {

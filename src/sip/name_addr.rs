@@ -21,13 +21,13 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// Parses `"name" <uri>;params`, `name <uri>;params` or `uri;params`; `None` if malformed.
+    /// Parses `"name" <uri>;params`, `name <uri>;params` or `uri;params`, without white space at its
+    /// ends; `None` if malformed.
     ///
     /// Without `<>` a `;` begins the header field's parameters, and the URI may hold neither `?`
     /// nor `,` (RFC 3261 section 20). The URI is only checked for a scheme and for characters that
     /// no URI may hold; see [`super::uri::Uri`] for its parts.
     pub(crate) fn parse(value: &'a str) -> Option<Self> {
-        let value = trim(value);
         if let Some(rest) = bracketed(value)? {
             let close = memchr(b'>', rest.as_bytes())?;
             let uri = rest.get(..close)?;
@@ -47,7 +47,7 @@ impl<'a> NameAddr<'a> {
         let mut tag = None;
         for param in Params::new(self.params) {
             let param = param?;
-            if param.is("tag") {
+            if param.is(b"tag") {
                 tag = Some(param.value.ok_or(MalformedParam)?);
             }
         }
@@ -65,6 +65,9 @@ impl fmt::Debug for NameAddr<'_> {
 /// What follows the `<` behind a well-formed display name; `Some(None)` if there is no `<`.
 #[expect(clippy::option_option, reason = "malformed, without brackets, with brackets")]
 fn bracketed(value: &str) -> Option<Option<&str>> {
+    if let Some(rest) = value.strip_prefix('<') {
+        return Some(Some(rest));
+    }
     if value.starts_with('"') {
         let (_, rest) = value.split_at_checked(quoted_length(value)?)?;
         return trim(rest).strip_prefix('<').map(Some);
@@ -83,18 +86,14 @@ pub(crate) fn is_uri(text: &str) -> bool {
     let scheme_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
     let scheme = cursor.take_while(scheme_octet);
     let rest = cursor.rest().as_bytes();
-    // Not `all`, which stops early: without branches it takes many octets at once.
-    let visible = rest.iter().fold(true, |visible, &octet| {
-        visible
-            & (octet > b' ')
-            & (octet != b'<')
-            & (octet != b'>')
-            & (octet != b'"')
-            & (octet != 0x7f)
+    // Not `any`, which stops early: without branches it takes many octets at once.
+    let forbidden = rest.iter().fold(0, |found, &octet| {
+        let delimiter = u8::from(octet == b'<') | u8::from(octet == b'>') | u8::from(octet == b'"');
+        found | delimiter | u8::from(octet <= b' ') | u8::from(octet == 0x7f)
     });
     scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
         && matches!(rest, [b':', _, ..])
-        && visible
+        && forbidden == 0
 }
 
 /// One Contact of a REGISTER or of its answer.
@@ -127,16 +126,14 @@ impl<'a> Contact<'a> {
             Self { uri, expires: None, q: None, instance: None, reg_id: None, params };
         for param in Params::new(params) {
             let param = param.ok()?;
-            match param.name.len() {
-                1 if param.is("q") => contact.q = param.value.and_then(thousandths),
-                7 if param.is("expires") => {
-                    contact.expires = Some(param.value.map_or(EXPIRES_MALFORMED, expires));
-                }
-                13 if param.is("+sip.instance") => {
-                    contact.instance = param.value.and_then(instance_urn);
-                }
-                6 if param.is("reg-id") => contact.reg_id = param.value.and_then(number),
-                _ => {}
+            if param.is(b"expires") {
+                contact.expires = Some(param.value.map_or(EXPIRES_MALFORMED, expires));
+            } else if param.is(b"q") {
+                contact.q = param.value.and_then(thousandths);
+            } else if param.is(b"+sip.instance") {
+                contact.instance = param.value.and_then(instance_urn);
+            } else if param.is(b"reg-id") {
+                contact.reg_id = param.value.and_then(number);
             }
         }
         Some(contact)

@@ -46,8 +46,9 @@ impl ReplyHead {
         let values = REPEATED.iter().flat_map(|&name| request.values(name));
         let octets: usize = values.map(|value| value.len() + 16).sum();
         let mut writer = Writer::with_capacity(octets + to_tag.len() + 96);
-        write_top_via(&mut writer, request.top_via(), source);
-        for via in request.elements(HeaderName::Via).skip(1) {
+        let mut vias = request.values(HeaderName::Via);
+        write_top_via(&mut writer, request.top_via(), vias.next().unwrap_or_default(), source);
+        for via in vias {
             writer.field("Via", via);
         }
         let value = |name| request.header(name).unwrap_or_default();
@@ -85,12 +86,7 @@ impl ReplyHead {
         let mut writer = Writer::with_capacity(1024);
         let parsed = Elements::new(via).next().and_then(Via::parse);
         match &parsed {
-            Some(top) => {
-                write_top_via(&mut writer, top, source);
-                for below in Elements::new(via).skip(1) {
-                    writer.field("Via", below);
-                }
-            }
+            Some(top) => write_top_via(&mut writer, top, via, source),
             None => writer.field("Via", via),
         }
         for via in fields.vias.iter().skip(1) {
@@ -216,7 +212,9 @@ fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
     }
 }
 
-fn write_top_via(writer: &mut Writer, via: &Via<'_>, source: SocketAddr) {
+/// Writes the first Via field: `via`, its topmost value, with what we fill in, and the others of
+/// `field` as they are.
+fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: SocketAddr) {
     writer.text("Via: SIP/2.0/");
     writer.text(via.transport);
     writer.text(" ");
@@ -240,6 +238,10 @@ fn write_top_via(writer: &mut Writer, via: &Via<'_>, source: SocketAddr) {
     }
     if wants_rport {
         writer.display(format_args!(";rport={}", source.port()));
+    }
+    for below in Elements::new(field).skip(1) {
+        writer.text(", ");
+        writer.text(below);
     }
     writer.end_line();
 }

@@ -56,9 +56,11 @@ impl<'a> Uri<'a> {
     /// [`MalformedUri`] if it has no scheme, a SIP URI has no or a malformed host or port, it has
     /// more than [`URI_PARAMS_MAX`] parameters, or a character that no URI may hold.
     pub fn parse(raw: &'a str) -> Result<Self, MalformedUri> {
-        if !super::name_addr::is_uri(raw) {
-            return Err(MalformedUri);
-        }
+        if super::name_addr::is_uri(raw) { Self::split(raw) } else { Err(MalformedUri) }
+    }
+
+    /// As [`Uri::parse`], of a text whose characters were checked before.
+    pub(crate) fn split(raw: &'a str) -> Result<Self, MalformedUri> {
         let (scheme, rest) = raw.split_once(':').ok_or(MalformedUri)?;
         let empty = Self {
             scheme: Scheme::Other,
@@ -165,8 +167,10 @@ const DISTINGUISHING: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"
 /// Every parameter of `a` is the same in `b`, or absent there and not distinguishing.
 fn params_agree(a: &Uri<'_>, b: &Uri<'_>) -> bool {
     pairs(a.params, ';').all(|(name, value)| {
-        match pairs(b.params, ';').find(|pair| same_text(pair.0, name)) {
-            Some((_, other)) => same_text(value, other),
+        let mut namesakes = pairs(b.params, ';').filter(|pair| same_text(pair.0, name)).peekable();
+        match namesakes.peek() {
+            // A name may stand once only; if not, any of its values will do.
+            Some(_) => namesakes.any(|(_, other)| same_text(value, other)),
             None => !DISTINGUISHING.iter().any(|known| same_text(known, name)),
         }
     })
@@ -238,4 +242,116 @@ fn is_host(host: &str) -> bool {
     }
     !host.is_empty()
         && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text).unwrap_or_else(|_| panic!("{text}"))
+    }
+
+    #[test]
+    fn a_uri_splits_into_its_parts() {
+        let full = uri("SIPS:us%65r;x?y:pw@[2001:db8::1]:5061;lr;transport=TLS?Route=a&b=c");
+        assert_eq!((full.scheme, full.user), (Scheme::Sips, Some("us%65r;x?y:pw")));
+        assert_eq!((full.host, full.port), ("[2001:db8::1]", Some(5061)));
+        assert_eq!((full.params, full.headers), ("lr;transport=TLS", "Route=a&b=c"));
+        assert_eq!((full.param("TRANSPORT"), full.param("lr")), (Some("TLS"), Some("")));
+        let short = uri("sip:home.example");
+        assert_eq!((short.user, short.host, short.port), (None, "home.example", None));
+        assert_eq!(uri("sip:h?a=b").headers, "a=b");
+        assert_eq!(uri("tel:+1-2;ext=3").user, Some("+1-2"));
+        assert_eq!(uri("http://a@b").scheme, Scheme::Other);
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        let many = format!("sip:h{}", ";p".repeat(URI_PARAMS_MAX + 1));
+        for text in [
+            "",
+            "sip",
+            "sip:",
+            ":a",
+            "1sip:a",
+            "sip:@h",
+            "sip:u@",
+            "sip:a b@h",
+            "sip:a@b@c",
+            "sip:u@h:",
+            "sip:u@h:70000",
+            "sip:u@h:5x",
+            "sip:u@[::1",
+            "sip:u@[x]",
+            "sip:u@[::1]x",
+            "sip:u@h/x",
+            "sip:\u{e9}@h\u{e9}",
+            &many,
+        ] {
+            assert!(Uri::parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// The examples of RFC 3261 section 19.1.4.
+    #[test]
+    fn uris_compare_as_the_examples_of_rfc_3261_say() {
+        for (a, b, same) in [
+            ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp", true),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5", true),
+            ("sip:carol@chicago.com;newparam=5", "sip:carol@chicago.com;security=on", true),
+            (
+                "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+                "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+                true,
+            ),
+            (
+                "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+                true,
+            ),
+            ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP", false),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060", false),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp", false),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp", false),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting", false),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4", false),
+            ("sip:carol@chicago.com;security=off", "sip:carol@chicago.com;security=on", false),
+            // Beyond the examples: the rules above them.
+            ("sip:a@h", "sips:a@h", false),
+            ("sip:h", "sip:a@h", false),
+            ("sip:a@h;maddr=1.2.3.4", "sip:a@h", false),
+            ("sip:a@h;user=phone", "sip:a@h", false),
+            ("sip:a%2Bb@h", "sip:a+b@h", false),
+            ("sip:a%2bb@h", "sip:a%2Bb@h", true),
+            ("tel:+1", "tel:+1", true),
+            ("tel:+1", "sip:+1@h", false),
+        ] {
+            assert_eq!(equivalent(&uri(a), &uri(b)), same, "{a} and {b}");
+            assert_eq!(equivalent(&uri(b), &uri(a)), same, "{b} and {a}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_record_is_canonical() {
+        for (given, canonical) in [
+            ("sip:%41lice@Home.EXAMPLE:5060;user=phone?x=y", "sip:Alice@home.example"),
+            ("SIPS:a@h", "sips:a@h"),
+            ("sip:null-%00-null@h", "sip:null-%00-null@h"),
+            ("sip:a%40b%2f@h", "sip:a%40b%2F@h"),
+            ("sip:%25%zz%4@h", "sip:%25%zz%4@h"),
+            ("sip:%C3%a9@h", "sip:%C3%A9@h"),
+            ("tel:+39-06.12(34)5;ext=1", "tel:+390612345"),
+        ] {
+            assert_eq!(aor(&uri(given)).unwrap().as_str(), canonical, "{given}");
+        }
+        for (given, error) in [
+            ("sip:home.example", IdentityError::MissingUser),
+            ("http://a@b", IdentityError::UnknownScheme),
+            ("tel:112", IdentityError::NotGlobalNumber),
+            ("sip:a\\b@h", IdentityError::ForbiddenCharacter),
+        ] {
+            assert_eq!(aor(&uri(given)).unwrap_err(), error, "{given}");
+        }
+    }
 }

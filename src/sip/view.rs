@@ -71,7 +71,8 @@ impl<'a> MessageView<'a> {
         if octets.len() > MESSAGE_OCTETS_MAX {
             return Err(ParseError { status: 513, reason: "Message longer than 65535 octets" });
         }
-        let index = Index::of(octets)?;
+        let mut index = Index::new();
+        index.read(octets)?;
         let start = start_line(index.start_line())?;
         let body = octets.get(index.head_length()..).unwrap_or_default();
         let body = match (content_length(&index)?, framing) {

@@ -73,7 +73,7 @@ impl SipCore {
             resync,
             server_name: self.config.server_name.clone(),
         });
-        let number = self.send_request(ctx, impi, Step::mig(16), request);
+        let number = self.send_request(ctx, impi, Some(Step::mig(16)), request);
         let state = AwaitVector { request: number, waiters: vec![key], resync: resync.is_some() };
         user.attempts.push(Attempt { origin, state: AttemptState::AwaitVector(state) });
     }
@@ -83,7 +83,7 @@ impl SipCore {
         &self,
         ctx: &mut Context<'_>,
         impi: &Impi,
-        step: Step,
+        step: Option<Step>,
         request: cx::Request,
     ) -> u64 {
         let number = self.draw_number();
@@ -98,12 +98,12 @@ impl SipCore {
         ctx: &mut Context<'_>,
         number: u64,
         after: CommitSeq,
-        step: Step,
+        step: Option<Step>,
         request: cx::Request,
     ) {
         let id = RequestId { role: Role::SipCore, number };
         let message = Message::CxRequest { to: CxDestination::OwnDatabase, id, request };
-        ctx.out.send_after(after, Some(step), message);
+        ctx.out.send_after(after, step, message);
     }
 
     /// `MIG-22`: challenges the UE, or tells it why not.

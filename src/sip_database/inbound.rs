@@ -3,8 +3,8 @@
 use super::{
     Outcome, SipDatabase,
     bound::read,
+    expiry::Lent,
     lease::Lease,
-    lease_timer,
     lending::Returning,
     pool::{Drawn, Origin, Pools},
     step,
@@ -12,9 +12,8 @@ use super::{
 use crate::{
     api::migration_identity::{Answer, Binding, Direction, PrimaryUser, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
-    outbox::{Context, Note, TimerKey, TimerWhat},
+    outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
-    time::Timestamp,
 };
 
 /// An inbound binding in memory.
@@ -62,36 +61,14 @@ impl InboundRecord {
 }
 
 impl InboundBinding {
-    /// Takes a new lease and commits it; the caller holds the entry.
-    pub(super) fn set_lease(&mut self, ctx: &mut Context<'_>, impi: &Impi, lease: Lease) {
-        self.record.lease = lease;
-        self.commit(ctx, impi);
-    }
-
     fn commit(&mut self, ctx: &mut Context<'_>, impi: &Impi) {
         self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
-        self.arm(ctx, impi);
-    }
-
-    /// Arms the end of the reservation. An active lease has none; the timer of the reservation it
-    /// interrupted is stale.
-    fn arm(&self, ctx: &mut Context<'_>, impi: &Impi) {
-        if let Some((at, timer)) = self.timer(impi) {
-            ctx.out.arm(at, timer);
-        }
-    }
-
-    pub(super) fn timer(&self, impi: &Impi) -> Option<(Timestamp, TimerKey)> {
-        let Lease::Reserved(until) = self.record.lease else {
-            return None;
-        };
-        Some((until, lease_timer(TimerWhat::InboundLeaseEnd(impi.clone()), self.version)))
     }
 
     fn shown(&self, impi: &Impi) -> Answer {
         Answer::Binding(Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
-            reserved_until: self.record.lease.reserved_until(),
+            reserved_until: self.record.lease.end(),
             active: self.record.lease.is_active(),
         })
     }
@@ -146,11 +123,12 @@ impl SipDatabase {
 
     fn rebind_inbound(&self, ctx: &mut Context<'_>, impi: &Impi, primary: PrimaryUser) -> Outcome {
         let mut binding = self.inbound.get_mut(impi).ok_or(Refusal::NotFound("inbound binding"))?;
-        let renewed = binding.record.lease.renewed(ctx.now, self.config.reserved_lease);
-        if renewed.is_some() || binding.record.primary.server_name != primary.server_name {
-            binding.record.lease = renewed.unwrap_or(binding.record.lease);
+        if binding.record.primary.server_name != primary.server_name {
             binding.record.primary = primary;
             binding.commit(ctx, impi);
+        }
+        if let Some(lease) = binding.record.lease.renewed(ctx.now, self.config.reserved_lease) {
+            self.set_inbound_lease(ctx, impi, &mut binding, lease);
         }
         step(ctx, 10, "the user holds an inbound pair already");
         #[cfg(feature = "planted-bugs")]
@@ -179,7 +157,7 @@ impl SipDatabase {
         let record = InboundRecord { impu, primary, lease, origin };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
-        binding.arm(ctx, &impi);
+        self.expiries.change(ctx, Lent::Inbound(impi.clone()), None, Some(lease));
         step(ctx, 10, "inbound pair allocated and bound");
         let outcome = (binding.shown(&impi), binding.version);
         self.inbound.insert(impi.clone(), binding);
@@ -199,15 +177,23 @@ impl SipDatabase {
             .ok_or(Refusal::NotFound("inbound binding"))
     }
 
-    /// Ends a binding whose reservation ended. A timer of another version is stale.
-    pub(super) fn end_inbound_lease(&self, ctx: &mut Context<'_>, impi: &Impi, version: u64) {
-        // Without storage nothing changes; the timers are armed again after the reload.
-        if ctx.out.storage_available() {
-            let now = ctx.now;
-            self.remove_inbound(ctx, impi, |binding| {
-                binding.version.as_u64() == version && !binding.record.lease.is_live(now)
-            });
-        }
+    /// Gives a binding a new lease and commits it; the caller holds the entry.
+    pub(super) fn set_inbound_lease(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        binding: &mut InboundBinding,
+        lease: Lease,
+    ) {
+        let old = std::mem::replace(&mut binding.record.lease, lease);
+        binding.commit(ctx, impi);
+        self.expiries.change(ctx, Lent::Inbound(impi.clone()), Some(old), Some(lease));
+    }
+
+    /// Ends a binding if its reservation has ended: it may have been renewed meanwhile.
+    pub(super) fn end_inbound_lease(&self, ctx: &mut Context<'_>, impi: &Impi) {
+        let now = ctx.now;
+        self.remove_inbound(ctx, impi, |binding| !binding.record.lease.is_live(now));
     }
 
     fn remove_inbound(
@@ -227,12 +213,13 @@ impl SipDatabase {
         if !unchanged || !wanted(binding.get()) {
             return None;
         }
-        let InboundRecord { impu, origin, .. } = &binding.get().record;
+        let InboundRecord { impu, lease, origin, .. } = &binding.get().record;
         let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::InboundBinding, impi.as_str());
         let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
         self.removed.raise(seq);
+        self.expiries.change(ctx, Lent::Inbound(impi.clone()), Some(*lease), None);
         binding.remove();
         if let dashmap::Entry::Occupied(holder) = holder
             && holder.get() == impi

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, str, sync::Arc};
 use super::{
     ListedPair, SipDatabase,
     bound::{lock, write},
+    expiry::Lent,
     inbound::{InboundBinding, InboundRecord, InboundUser},
     outbound::{Grant, GrantRecord, OutboundBinding, OutboundRecord},
     pool::{Entry, Generated, Listed, Origin, Pool, PoolRecord, Source, SourceRecord},
@@ -14,16 +15,14 @@ use super::{
 };
 use crate::{
     identity::{Impi, Impu},
-    outbox::{Context, TimerKey},
+    outbox::Context,
     store::{Mutation, Record, RecordError, RecordKind, decode},
-    time::Timestamp,
 };
 
 /// What waits for the last record.
 #[derive(Debug, Default)]
 pub(super) struct Loading {
     pools: BTreeMap<Arc<str>, LoadingPool>,
-    timers: Vec<(Timestamp, TimerKey)>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +51,7 @@ impl SipDatabase {
         }
     }
 
-    /// Puts together what came in and arms the timers, after the last record.
+    /// Puts together what came in and arms the timer, after the last record.
     pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
         let loading = std::mem::take(&mut *lock(&self.loading));
         let pools = write(&self.pools);
@@ -73,9 +72,7 @@ impl SipDatabase {
                 }
             }
         }
-        for (at, timer) in loading.timers {
-            ctx.out.arm(at, timer);
-        }
+        self.expiries.arm(ctx);
     }
 
     /// Forgets everything stored, before it is loaded again after a failed commit. Forwarded requests
@@ -93,6 +90,7 @@ impl SipDatabase {
         {
             bound.reset();
         }
+        self.expiries.clear();
         write(&self.pools).clear();
         self.removed.reset();
         self.mended.reset();
@@ -141,7 +139,7 @@ impl SipDatabase {
         let mut stored: InboundRecord = decode(&record.value)?;
         self.load_origin(&mut stored.origin, &impi, &stored.impu);
         let binding = InboundBinding { record: stored, version: record.version };
-        lock(&self.loading).timers.extend(binding.timer(&impi));
+        self.expiries.load(Lent::Inbound(impi.clone()), binding.record.lease);
         let user = InboundUser::of(&binding.record.primary);
         self.inbound.insert(impi.clone(), binding);
         self.inbound_bound.take_loaded();
@@ -161,7 +159,7 @@ impl SipDatabase {
         let mut stored: OutboundRecord = decode(&record.value)?;
         self.load_origin(&mut stored.origin, &impi, &stored.impu);
         let binding = OutboundBinding { record: stored, version: record.version };
-        lock(&self.loading).timers.push(binding.timer(&impi));
+        self.expiries.load(Lent::Outbound(impi.clone()), binding.record.lease);
         let (user, partner) = (binding.record.user.impi.clone(), binding.record.partner.clone());
         self.outbound.insert(impi.clone(), binding);
         self.outbound_bound.take_loaded();

@@ -5,7 +5,7 @@
 //!
 //! **Locks.** An operation that changes several tables holds one lock of each and takes them in this
 //! order: `pools`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`, `listed`,
-//! the state of one pool. No lock is held across a second entry of the same table. An outbound binding
+//! the state of one pool, `expiries`. No lock is held across a second entry of the same table. An outbound binding
 //! changes under its user's entry in `visits`; an inbound one is created and removed under its user's
 //! entry in `inbound_users`. Commit numbers are drawn under these locks.
 //!
@@ -14,6 +14,7 @@
 
 mod assignment;
 mod bound;
+mod expiry;
 mod forward;
 mod inbound;
 mod lease;
@@ -42,6 +43,7 @@ pub use permutation::Permutation;
 
 use self::{
     bound::{Bound, Mark},
+    expiry::Expiries,
     forward::Forward,
     inbound::{InboundBinding, InboundUser},
     load::Loading,
@@ -114,7 +116,8 @@ impl Config {
             domain: domain.to_ascii_lowercase(),
             ind_bits: IND_BITS_DEFAULT,
             sqn_range: 32,
-            reserved_lease: Duration::from_secs(30 * 24 * 3_600),
+            // a day more than the pause of 30 days that a user may make between steps 13 and 14
+            reserved_lease: Duration::from_secs(31 * 24 * 3_600),
             vector_timeout: Duration::from_secs(4),
             avoid_zero_octet_in_res: false,
             subscribers_max: SUBSCRIBERS_MAX,
@@ -153,6 +156,7 @@ pub struct SipDatabase {
     /// Inbound bindings by inbound private identity.
     inbound: Table<Impi, InboundBinding>,
     inbound_bound: Bound,
+    expiries: Expiries,
     /// All listed pairs, lent or not.
     listed: Table<Impi, ListedPair>,
     listed_bound: Bound,
@@ -189,6 +193,7 @@ impl SipDatabase {
             inbound_users: new_table(entropy),
             inbound: new_table(entropy),
             inbound_bound: Bound::new(config.bindings_max),
+            expiries: Expiries::default(),
             listed: new_table(entropy),
             listed_bound: Bound::new(config.listed_identities_max),
             pools: RwLock::default(),
@@ -240,8 +245,7 @@ impl SipDatabase {
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
             TimerWhat::RequestTimeout(number) => self.handle_forward_timeout(ctx, *number),
-            TimerWhat::InboundLeaseEnd(impi) => self.end_inbound_lease(ctx, impi, timer.version),
-            TimerWhat::OutboundLeaseEnd(impi) => self.end_outbound_lease(ctx, impi, timer.version),
+            TimerWhat::InboundLeaseEnd(_) | TimerWhat::OutboundLeaseEnd(_) => self.end_leases(ctx),
             TimerWhat::TransactionEnd(_)
             | TimerWhat::TransactionTrying(_)
             | TimerWhat::ChallengeExpiry(_)
@@ -265,11 +269,6 @@ impl SipDatabase {
 /// Reports a step that is not a message.
 fn step(ctx: &mut Context<'_>, number: u8, summary: &'static str) {
     ctx.out.step(Step::mig(number), Role::SipDatabase, summary);
-}
-
-/// Arms a timer of this role.
-fn lease_timer(what: TimerWhat, version: CommitSeq) -> TimerKey {
-    TimerKey { role: Role::SipDatabase, what, version: version.as_u64() }
 }
 
 /// What a request of the management interface comes to: the answer, the records it relies on, and the

@@ -8,8 +8,8 @@ use dashmap::OccupiedEntry;
 use super::{
     Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase,
     bound::read,
+    expiry::Lent,
     lease::Lease,
-    lease_timer,
     lending::Returning,
     pool::{Drawn, Origin, Pools},
     step,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::migration_identity::{Answer, Binding, Direction, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
-    outbox::{Context, Note, TimerKey, TimerWhat},
+    outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
     time::Timestamp,
 };
@@ -86,23 +86,12 @@ impl OutboundRecord {
 impl OutboundBinding {
     fn commit(&mut self, ctx: &mut Context<'_>, impi: &Impi) {
         self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
-        self.arm(ctx, impi);
-    }
-
-    fn arm(&self, ctx: &mut Context<'_>, impi: &Impi) {
-        let (at, timer) = self.timer(impi);
-        ctx.out.arm(at, timer);
-    }
-
-    pub(super) fn timer(&self, impi: &Impi) -> (Timestamp, TimerKey) {
-        let what = TimerWhat::OutboundLeaseEnd(impi.clone());
-        (self.record.lease.reserved_until(), lease_timer(what, self.version))
     }
 
     fn shown(&self, impi: &Impi) -> Answer {
         Answer::Binding(Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
-            reserved_until: self.record.lease.reserved_until(),
+            reserved_until: self.record.lease.end(),
             active: false,
         })
     }
@@ -186,12 +175,11 @@ impl SipDatabase {
     fn rebind_outbound(&self, ctx: &mut Context<'_>, impi: &Impi, user: &UserIdentity) -> Outcome {
         let mut binding =
             self.outbound.get_mut(impi).ok_or(Refusal::NotFound("outbound binding"))?;
-        let renewed = binding.record.lease.renewed(ctx.now, self.config.reserved_lease);
-        if renewed.is_some() || binding.record.user != *user {
-            binding.record.lease = renewed.unwrap_or(binding.record.lease);
+        if binding.record.user != *user {
             binding.record.user = user.clone();
             binding.commit(ctx, impi);
         }
+        self.renew_outbound(ctx, impi, &mut binding);
         step(ctx, 5, "the user holds an outbound pair already");
         #[cfg(feature = "planted-bugs")]
         if crate::planted::is_armed(crate::planted::Bug::RepeatIgnoresCommit) {
@@ -221,25 +209,28 @@ impl SipDatabase {
         let record = OutboundRecord { impu, user, partner, lease, origin };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
-        binding.arm(ctx, &impi);
+        self.expiries.change(ctx, Lent::Outbound(impi.clone()), None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
         let outcome = (binding.shown(&impi), binding.version);
         self.outbound.insert(impi.clone(), binding);
         Ok((impi, outcome))
     }
 
-    /// Renews the lease of a binding that is in use, if less than half of it is left: a user who stays
-    /// registered at the partner keeps the pair.
-    pub(super) fn renew_outbound(&self, ctx: &mut Context<'_>, impi: &Impi, user: &UserIdentity) {
-        let visits = self.visits.get_mut(&user.impi);
-        if visits.is_some()
-            && let Some(mut binding) = self.outbound.get_mut(impi)
-            && binding.record.user.impi == user.impi
-            && let Some(renewed) = binding.record.lease.renewed(ctx.now, self.config.reserved_lease)
-        {
-            binding.record.lease = renewed;
-            binding.commit(ctx, impi);
+    /// Returns whose the outbound pair `asked` is, while its lease lives; the caller holds the user's
+    /// visits. Use renews the lease if less than half of it is left: who stays registered at the
+    /// partner keeps the pair.
+    pub(super) fn use_outbound(
+        &self,
+        ctx: &mut Context<'_>,
+        asked: &UserIdentity,
+    ) -> Option<(UserIdentity, CommitSeq)> {
+        let mut binding = self.outbound.get_mut(&asked.impi)?;
+        let OutboundRecord { impu, lease, .. } = &binding.record;
+        if *impu != asked.impu || !lease.is_live(ctx.now) {
+            return None;
         }
+        self.renew_outbound(ctx, &asked.impi, &mut binding);
+        Some((binding.record.user.clone(), binding.version))
     }
 
     /// Shows a binding.
@@ -255,15 +246,20 @@ impl SipDatabase {
             .ok_or(Refusal::NotFound("outbound binding"))
     }
 
-    /// Ends a binding whose reservation ended. A timer of another version is stale.
-    pub(super) fn end_outbound_lease(&self, ctx: &mut Context<'_>, impi: &Impi, version: u64) {
-        // Without storage nothing changes; the timers are armed again after the reload.
-        if ctx.out.storage_available() {
-            let now = ctx.now;
-            self.remove_outbound(ctx, impi, |binding| {
-                binding.version.as_u64() == version && !binding.record.lease.is_live(now)
-            });
+    /// Renews the lease of a binding if less than half of it is left; the caller holds the entry.
+    fn renew_outbound(&self, ctx: &mut Context<'_>, impi: &Impi, binding: &mut OutboundBinding) {
+        let old = binding.record.lease;
+        if let Some(lease) = old.renewed(ctx.now, self.config.reserved_lease) {
+            binding.record.lease = lease;
+            binding.commit(ctx, impi);
+            self.expiries.change(ctx, Lent::Outbound(impi.clone()), Some(old), Some(lease));
         }
+    }
+
+    /// Ends a binding if its reservation has ended: it may have been renewed meanwhile.
+    pub(super) fn end_outbound_lease(&self, ctx: &mut Context<'_>, impi: &Impi) {
+        let now = ctx.now;
+        self.remove_outbound(ctx, impi, |binding| !binding.record.lease.is_live(now));
     }
 
     fn remove_outbound(
@@ -284,12 +280,13 @@ impl SipDatabase {
         if binding.get().record.user.impi != user || !wanted(binding.get()) {
             return None;
         }
-        let OutboundRecord { impu, partner, origin, .. } = &binding.get().record;
+        let OutboundRecord { impu, partner, lease, origin, .. } = &binding.get().record;
         let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::OutboundBinding, impi.as_str());
         let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
         self.removed.raise(seq);
+        self.expiries.change(ctx, Lent::Outbound(impi.clone()), Some(*lease), None);
         if let Some(visit) = visits.get_mut().0.get_mut(partner)
             && visit.outbound.as_ref() == Some(impi)
         {

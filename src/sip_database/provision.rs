@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::{
     IMPUS_PER_SUBSCRIBER_MAX, Outcome, SipDatabase,
     bound::read,
+    expiry::Lent,
     lending::Returning,
     outbound::{OutboundRecord, grant_key},
     subscriber::{Subscriber, SubscriberRecord},
@@ -137,7 +138,7 @@ impl SipDatabase {
                     mutations.extend(returning.mutation());
                     let key = outbound.as_str();
                     mutations.push(Mutation::delete(RecordKind::OutboundBinding, key));
-                    ended.push((outbound.clone(), returning));
+                    ended.push((outbound.clone(), binding.record.lease, returning));
                 }
             }
         }
@@ -146,7 +147,8 @@ impl SipDatabase {
         self.unclaim(&subscriber.get().record.impus);
         subscriber.remove();
         self.subscribers_bound.give();
-        for (outbound, returning) in ended {
+        for (outbound, lease, returning) in ended {
+            self.expiries.change(ctx, Lent::Outbound(outbound.clone()), Some(lease), None);
             self.outbound.remove(&outbound);
             self.outbound_bound.give();
             returning.finish();

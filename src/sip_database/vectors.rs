@@ -3,6 +3,7 @@
 
 use super::{
     SipDatabase,
+    outbound::{Grant, Visit},
     subscriber::{Requester, Subscriber},
 };
 use crate::{
@@ -86,7 +87,13 @@ impl SipDatabase {
         partner: &SipDatabaseId,
         request: &MultimediaAuthRequest,
     ) -> Issued {
-        let Some((real, permitted)) = self.real_identity(ctx, partner, &request.identity) else {
+        let asked = &request.identity;
+        let lent = self.outbound.get(&asked.impi).map(|held| held.record.user.impi.clone());
+        // Held until the SQN is drawn: no vector is made once a revocation has returned.
+        let visits = self.visits.get(lent.as_ref().unwrap_or(&asked.impi));
+        let visit = visits.as_ref().and_then(|visits| visits.0.get(partner));
+        let Some((real, permitted)) = visit.and_then(|visit| self.real_of(ctx, visit, asked))
+        else {
             ctx.out.note(Note::VectorRefused { partner: partner.clone() });
             return Err(ResultCode::USER_UNKNOWN);
         };
@@ -100,31 +107,19 @@ impl SipDatabase {
         Ok((vector, after.max(permitted)))
     }
 
-    /// Whose pair this is at `partner`, by a live outbound binding or a grant.
-    fn real_identity(
+    /// Whose pair `asked` is in this visit, by a live outbound binding or a grant.
+    fn real_of(
         &self,
         ctx: &mut Context<'_>,
-        partner: &SipDatabaseId,
+        visit: &Visit,
         asked: &UserIdentity,
     ) -> Option<(UserIdentity, CommitSeq)> {
-        if let Some(binding) = self.outbound.get(&asked.impi) {
-            let record = &binding.record;
-            let permitted = record.partner == *partner
-                && record.impu == asked.impu
-                && record.lease.is_live(ctx.now);
-            let (real, version) = (record.user.clone(), binding.version);
-            let renewal =
-                record.lease.renewed(ctx.now, self.config.reserved_lease).filter(|_| permitted);
-            drop(binding);
-            if renewal.is_some() {
-                self.renew_outbound(ctx, &asked.impi, &real);
-            }
-            return permitted.then_some((real, version));
+        if visit.outbound.as_ref() == Some(&asked.impi) {
+            return self.use_outbound(ctx, asked);
         }
-        let visits = self.visits.get(&asked.impi)?;
-        let grant = visits.0.get(partner)?.grant.as_ref()?;
-        let permitted = grant.record.user == *asked && ctx.now < grant.record.until;
-        permitted.then(|| (asked.clone(), grant.version))
+        let Grant { record, version } = visit.grant.as_ref()?;
+        let permitted = record.user == *asked && ctx.now < record.until;
+        permitted.then(|| (asked.clone(), *version))
     }
 
     /// Draws an SQN under the subscriber's lock and makes the vector.

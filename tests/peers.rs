@@ -1,0 +1,282 @@
+//! Against programs that others wrote: Debian's SIPp registers users of A in B, and tshark looks at
+//! every frame.
+//!
+//! `tests/run` installs the peers and sets `MIGCORE_PEERS=required`: a missing one then fails the test.
+//! Without it, a test whose peer is missing says so on standard error and is left out.
+
+#![cfg(feature = "node")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
+#[path = "peers/capture.rs"]
+mod capture;
+#[path = "peers/demo.rs"]
+mod demo;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use capture::Capture;
+use demo::{Demo, provision};
+
+/// Whether `program` is there. If not: fails where peers are required, else says what is left out.
+fn has_peer(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok()
+        || Command::new(program).arg("-v").output().is_ok();
+    let required = std::env::var("MIGCORE_PEERS").is_ok_and(|value| value == "required");
+    assert!(found || !required, "{program} is missing: tests/run installs it");
+    if !found {
+        use std::io::Write;
+        // past the test harness, which would keep the words of a passing test to itself
+        let _ =
+            writeln!(std::io::stderr(), "left out: {program} is missing (tests/run installs it)");
+    }
+    found
+}
+
+fn scenario(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-fixtures/sipp").join(name)
+}
+
+/// A folder of this test run for the files of the peers.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Runs one SIPp scenario to its end.
+fn sipp(
+    demo: &Demo,
+    file: &str,
+    users: &Path,
+    (calls, rate): (usize, usize),
+    transport: &str,
+) -> Outcome {
+    let folder = users.parent().unwrap();
+    let output = Command::new("sipp")
+        .current_dir(folder)
+        .arg("-sf")
+        .arg(scenario(file))
+        .arg("-inf")
+        .arg(users)
+        .args(["-m", &calls.to_string(), "-r", &rate.to_string(), "-l", "10000"])
+        .args(["-t", transport, "-nostdin", "-timeout", "120s", "-timeout_error"])
+        .args(["-trace_stat", "-fd", "1", "-stf"])
+        .arg(folder.join(format!("{file}-{transport}.csv")))
+        .args(["-i", "127.0.0.1", &demo.sip_of_partner()])
+        .output()
+        .unwrap();
+    Outcome::of(&output)
+}
+
+/// What SIPp's last screen says.
+#[derive(Debug)]
+struct Outcome {
+    successful: usize,
+    failed: usize,
+    retransmissions: usize,
+    code: Option<i32>,
+    screen: String,
+}
+
+impl Outcome {
+    fn of(output: &Output) -> Self {
+        let screen = String::from_utf8_lossy(&output.stdout).into_owned();
+        let last = |name: &str| -> usize {
+            let line = screen.lines().rev().find(|line| line.trim_start().starts_with(name));
+            let number = line.and_then(|line| line.rsplit('|').next()?.trim().parse().ok());
+            number.unwrap_or_else(|| panic!("no `{name}` in:\n{screen}"))
+        };
+        let retransmissions = screen
+            .lines()
+            .rev()
+            .skip_while(|line| !line.contains("Test Terminated"))
+            .filter(|line| line.contains("REGISTER ---------->"))
+            .filter_map(|line| {
+                line.split("---------->").nth(1)?.split_whitespace().nth(1)?.parse::<usize>().ok()
+            })
+            .sum();
+        Self {
+            successful: last("Successful call"),
+            failed: last("Failed call"),
+            retransmissions,
+            code: output.status.code(),
+            screen,
+        }
+    }
+}
+
+#[test]
+fn sipp_registers_2000_users_of_a_in_b_at_200_a_second() {
+    if !has_peer("sipp") {
+        return;
+    }
+    let demo = Demo::keep(&["sip_database.avoid_zero_octet_in_res=true"]);
+    let users = scratch("register").join("users.csv");
+    provision(&demo, 2_000, &users);
+    let fetched = || demo.partner_metric("migcore_vectors_fetched_total{peer=\"sipdb.a.example\"}");
+    let before = fetched();
+    let outcome = sipp(&demo, "register.xml", &users, (2_000, 200), "u1");
+    assert_eq!(
+        (outcome.successful, outcome.failed, outcome.retransmissions, outcome.code),
+        (2_000, 0, 0, Some(0)),
+        "{}",
+        outcome.screen
+    );
+    assert_eq!(fetched() - before, 2_000, "one vector a registration, fetched from A over Cx");
+    assert_eq!(demo.partner_metric("migcore_registrations"), 2_000, "the demo's own UE has left");
+}
+
+#[test]
+fn sipp_refreshes_deregisters_fails_and_comes_through_a_pcscf() {
+    if !has_peer("sipp") {
+        return;
+    }
+    let demo = Demo::keep(&["sip_database.avoid_zero_octet_in_res=true"]);
+    let users = scratch("scenarios").join("users.csv");
+    provision(&demo, 50, &users);
+    for (file, registered) in [
+        ("register.xml", 50),
+        ("refresh.xml", 50),
+        ("wrong-key.xml", 50),
+        ("deregister.xml", 0),
+        ("path.xml", 50),
+    ] {
+        for transport in ["u1", "t1"] {
+            let outcome = sipp(&demo, file, &users, (50, 100), transport);
+            assert_eq!(
+                (outcome.successful, outcome.failed),
+                (50, 0),
+                "{file} {transport}: {}",
+                outcome.screen
+            );
+            assert_eq!(
+                demo.partner_metric("migcore_registrations"),
+                registered,
+                "{file} {transport}"
+            );
+            if file == "deregister.xml" || file == "register.xml" {
+                continue;
+            }
+        }
+    }
+}
+
+/// SIPp up to 3.6.1 cuts RES at a 00 octet: 1 - (255/256)^8 = 3.1 % of random challenges. The answer
+/// is wrong then, and refused.
+#[test]
+fn sipp_3_6_fails_three_percent_by_itself_when_res_may_hold_a_zero_octet() {
+    if !has_peer("sipp") {
+        return;
+    }
+    let version = Command::new("sipp").arg("-v").output().unwrap();
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let demo = Demo::keep(&[]);
+    let users = scratch("zero").join("users.csv");
+    provision(&demo, 2_000, &users);
+    let outcome = sipp(&demo, "register.xml", &users, (2_000, 400), "u1");
+    assert_eq!(outcome.successful + outcome.failed, 2_000);
+    if version.contains("v3.6") {
+        // 62 expected, standard deviation 7.8
+        assert!((20..=110).contains(&outcome.failed), "{}", outcome.screen);
+    } else {
+        assert_eq!(outcome.failed, 0, "{}", outcome.screen);
+    }
+}
+
+#[test]
+fn every_frame_of_a_sipp_run_dissects_and_no_home_identity_crosses() {
+    if !(has_peer("sipp") && has_peer("tshark")) {
+        return;
+    }
+    let demo = Demo::keep(&["sip_database.avoid_zero_octet_in_res=true"]);
+    let folder = scratch("capture");
+    let users = folder.join("users.csv");
+    let capture = Capture::start(&folder.join("run.pcapng"), demo.base_port);
+    provision(&demo, 200, &users);
+    for transport in ["u1", "t1"] {
+        let outcome = sipp(&demo, "register.xml", &users, (200, 200), transport);
+        assert_eq!((outcome.successful, outcome.failed), (200, 0), "{}", outcome.screen);
+    }
+    let frames = capture.stop();
+    assert!(frames.count("sip") >= 1_600, "{} SIP frames", frames.count("sip"));
+    assert!(frames.count("diameter.cmd.code == 303") >= 400, "MAR and MAA for each registration");
+    assert_eq!(frames.faults(), Vec::<String>::new());
+
+    let between = frames.octets_of_port(demo.base_port + 1);
+    assert!(between.len() > 100_000, "the stream between the systems was captured");
+    let homes = demo.home_users(200);
+    assert!(!homes.is_empty());
+    for home in &homes {
+        for shown in capture::spellings(home) {
+            assert!(
+                !contains(&between, &shown),
+                "a home identity crosses as {}",
+                String::from_utf8_lossy(&shown)
+            );
+        }
+    }
+    let lent = demo::first_column(&users);
+    assert!(!contains(&between, lent.as_bytes()), "an inbound identity crosses");
+}
+
+fn contains(octets: &[u8], piece: &[u8]) -> bool {
+    octets.windows(piece.len()).any(|window| window == piece)
+}
+
+#[test]
+fn the_ladder_matches_the_capture_one_to_one() {
+    if !has_peer("tshark") {
+        return;
+    }
+    let folder = scratch("ladder");
+    let base_port = demo::free_ports();
+    let capture = Capture::start(&folder.join("demo.pcapng"), base_port);
+    let ladder = demo::run_json(base_port);
+    let frames = capture.stop();
+    assert_eq!(frames.faults(), Vec::<String>::new());
+
+    let wanted = ["MIG-15", "MIG-18", "MIG-19", "MIG-22", "MIG-23", "MIG-24"];
+    let on_the_wire: Vec<_> = ladder
+        .iter()
+        .filter(|line| wanted.contains(&line["step"].as_str().unwrap_or_default()))
+        .filter(|line| line["octets"].as_u64() != Some(0))
+        .collect();
+    let ladder_rows: Vec<(u64, u64, u64)> =
+        on_the_wire.iter().map(|line| demo::ports_and_octets(line)).collect();
+    let mut captured = frames.messages();
+    captured.retain(|row| row.procedure);
+    let capture_rows: Vec<(u64, u64, u64)> =
+        captured.iter().map(|row| (row.from, row.to, row.octets)).collect();
+    for step in wanted {
+        assert!(on_the_wire.iter().any(|line| line["step"] == step), "{step} is not in the ladder");
+    }
+    let (mut one, mut two) = (ladder_rows.clone(), capture_rows.clone());
+    one.sort_unstable();
+    two.sort_unstable();
+    assert_eq!(
+        one, two,
+        "every line has its frame and every frame its line\nladder {ladder_rows:?}\ncapture {capture_rows:?}"
+    );
+}
+
+#[test]
+fn the_demo_shows_steps_15_to_25_in_order_and_ends_with_success() {
+    let ladder = demo::run_json(0);
+    let steps: Vec<&str> = ladder.iter().filter_map(|line| line["step"].as_str()).collect();
+    let mut rest = steps.as_slice();
+    for number in 15..=25 {
+        let label = format!("MIG-{number}");
+        let at = rest.iter().position(|step| *step == label);
+        let at =
+            at.unwrap_or_else(|| panic!("{label} is missing after its predecessor in {steps:?}"));
+        rest = &rest[at + 1..];
+    }
+    for line in &ladder {
+        for key in ["step", "from", "to", "protocol", "summary", "octets"] {
+            assert!(line.get(key).is_some(), "{key} is missing in {line}");
+        }
+    }
+}

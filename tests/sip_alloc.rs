@@ -1,0 +1,153 @@
+//! Reading a REGISTER allocates nothing.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    net::SocketAddr,
+};
+
+use migcore::{
+    entropy::Entropy,
+    sip::{
+        Framing,
+        name_addr::Contacts,
+        register::RegisterRequest,
+        reply::{ReplyHead, reply_destination},
+        response::ResponseView,
+        transaction::TransactionHasher,
+        uri::{Uri, equivalent},
+        view::MessageView,
+    },
+};
+
+/// The system's allocator, counting the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is left to `System`; the counter itself does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {
+    let before = ALLOCATIONS.get();
+    let result = work();
+    (ALLOCATIONS.get() - before, result)
+}
+
+const IMS: &[u8] = include_bytes!("../sip-fixtures/register/ims.sip");
+
+fn source() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 17], 5060))
+}
+
+/// Reads the message by every accessor but `aor`, which makes an owned identity.
+fn read_all(octets: &[u8], hasher: &TransactionHasher) -> usize {
+    let view = MessageView::parse(octets, Framing::Datagram).unwrap();
+    let register = RegisterRequest::from_view(&view).unwrap();
+    let contacts = match register.contacts() {
+        Contacts::None => 0,
+        Contacts::Wildcard => 1,
+        Contacts::List(contacts) => contacts
+            .iter()
+            .map(|contact| {
+                let uri = Uri::parse(contact.uri).unwrap();
+                assert!(equivalent(&uri, &uri));
+                contact.instance.map_or(0, str::len) + contact.params.len()
+            })
+            .sum(),
+    };
+    let credentials = register.credentials().unwrap();
+    assert_eq!(register.credentials_for(&credentials.realm).as_ref(), Some(&credentials));
+    register.request_uri().len()
+        + register.to_uri().host.len()
+        + register.from_tag().map_or(0, str::len)
+        + register.to_tag().map_or(0, str::len)
+        + register.call_id().len()
+        + usize::try_from(register.cseq()).unwrap()
+        + register.top_via().branch.map_or(0, str::len)
+        + register.vias().map(str::len).sum::<usize>()
+        + contacts
+        + usize::try_from(register.expires().unwrap_or_default()).unwrap()
+        + register.paths().map(str::len).sum::<usize>()
+        + usize::from(register.supports("path"))
+        + register.requires().count()
+        + register.proxy_requires().count()
+        + register.body().len()
+        + view.headers().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        + view.header_named("P-Visited-Network-ID").map_or(0, str::len)
+        + usize::from(reply_destination(&view, source()).port())
+        + (hasher.key(&view) & 1) as usize
+}
+
+#[test]
+fn an_ims_register_is_read_without_an_allocation() {
+    let hasher = TransactionHasher::new(&mut Zeros);
+    let (count, sum) = allocations(|| read_all(IMS, &hasher));
+    assert_eq!(count, 0);
+    assert!(sum > IMS.len());
+}
+
+#[test]
+fn a_challenge_is_read_without_an_allocation() {
+    let octets = b"SIP/2.0 401 Unauthorized\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\n\
+        From: <sip:a@h>;tag=1\r\nTo: <sip:a@h>;tag=2\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\n\
+        WWW-Authenticate: Digest realm=\"h\",nonce=\"bg==\",algorithm=AKAv1-MD5,qop=\"auth\"\r\n\r\n";
+    let (count, nonce) = allocations(|| {
+        let response = ResponseView::parse(octets, Framing::Datagram).unwrap();
+        response.challenges().map(|challenge| challenge.nonce.len()).sum::<usize>()
+    });
+    assert_eq!((count, nonce), (0, 4));
+}
+
+#[test]
+fn a_refused_message_costs_no_allocation() {
+    let (count, ()) = allocations(|| {
+        for end in 0..IMS.len() {
+            MessageView::parse(&IMS[..end], Framing::Datagram).unwrap_err();
+        }
+    });
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn an_answer_costs_one_buffer_for_its_head_and_one_for_itself() {
+    let view = MessageView::parse(IMS, Framing::Datagram).unwrap();
+    let (count, head) = allocations(|| ReplyHead::new(&view, source(), "4fa3"));
+    assert_eq!(count, 1);
+    let (count, answer) = allocations(|| head.reply(200, "OK").header("Expires", 3600).finish());
+    // The second one is the count of references to the buffer.
+    assert_eq!(count, 2);
+    assert!(answer.starts_with(b"SIP/2.0 200 OK\r\n"));
+}
+
+struct Zeros;
+
+impl Entropy for Zeros {
+    fn fill(&mut self, out: &mut [u8]) {
+        out.fill(0);
+    }
+}

@@ -1,0 +1,663 @@
+//! Eight threads on one SIP database: what they observe must be what one thread could have observed.
+//!
+//! Every call and its return take a number from one clock. For each user a sequential model must have an
+//! order of the calls that explains all answers and keeps a call that returned before another began in
+//! front of it (linearizability; search as of Wing and Gong, with a memory of the dead ends).
+//!
+//! `MIGCORE_FULL=1` runs a million calls instead of a hundred thousand.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "test code"
+)]
+
+mod sip_database_harness;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::{
+        Arc, Barrier, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use migcore::{
+    api::migration_identity::{Answer as Told, Direction, PrimaryUser, Refusal, Request as Manage},
+    diameter::cx::{Answer, Request, ServerAssignmentType as Type},
+    identity::{SipDatabaseId, UserIdentity},
+    outbox::{Context, CxReply, Effect, Message, Outbox, Peer, ReplyTo, RequestId, Undeliverable},
+    sip_database::{Config, SipDatabase},
+    store::{Commit, Engine, MemoryEngine, Sequencer},
+    time::Timestamp,
+};
+use sip_database_harness::*;
+
+const THREADS: u64 = 8;
+const USERS_PER_ROUND: u64 = 3;
+const CALLS_PER_ROUND: u64 = 6;
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+/// The planted faults are armed for the whole process, so the tests here take turns.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn rounds() -> u64 {
+    let calls = if std::env::var_os("MIGCORE_FULL").is_some() { 1_000_000 } else { 100_000 };
+    calls / (THREADS * CALLS_PER_ROUND) + 1
+}
+
+/// One call of a history.
+#[derive(Clone, Debug)]
+struct Event<C, R> {
+    user: u64,
+    call: C,
+    reply: R,
+    began: u64,
+    ended: u64,
+}
+
+/// The sequential specification of one user's state.
+trait Model: Clone + Default + Ord {
+    type Call: Clone + Debug;
+    type Reply: Clone + Debug;
+
+    /// The state after `call`, if it may answer `reply`.
+    fn after(&self, call: &Self::Call, reply: &Self::Reply) -> Option<Self>;
+}
+
+type History<M> = Vec<Event<<M as Model>::Call, <M as Model>::Reply>>;
+
+/// Whether some order explains the history of one user.
+fn is_linearizable<M: Model>(history: &History<M>) -> bool {
+    assert!(history.len() <= 128, "the set of done calls is a u128");
+    let all = if history.len() == 128 { u128::MAX } else { (1 << history.len()) - 1 };
+    let mut dead_ends = BTreeSet::new();
+    let mut open = vec![(0_u128, M::default())];
+    while let Some((done, state)) = open.pop() {
+        if done == all {
+            return true;
+        }
+        let waiting = || history.iter().enumerate().filter(|(at, _)| done >> at & 1 == 0);
+        let first_end = waiting().map(|(_, event)| event.ended).min().unwrap();
+        for (at, event) in waiting().filter(|(_, event)| event.began < first_end) {
+            if let Some(next) = state.after(&event.call, &event.reply) {
+                let step = (done | 1 << at, next);
+                if dead_ends.insert(step.clone()) {
+                    open.push(step);
+                }
+            }
+        }
+    }
+    false
+}
+
+/// The histories that no order explains.
+fn violations<M: Model>(history: History<M>) -> Vec<History<M>> {
+    let mut by_user: BTreeMap<u64, History<M>> = BTreeMap::new();
+    for event in history {
+        by_user.entry(event.user).or_default().push(event);
+    }
+    by_user.into_values().filter(|history| !is_linearizable::<M>(history)).collect()
+}
+
+/// One thread's way to the role.
+struct Worker<'a> {
+    role: &'a SipDatabase,
+    out: Outbox,
+    entropy: Seeded,
+    clock: &'a AtomicU64,
+    commits: Vec<Commit>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(run: &'a Run, seed: u64) -> Self {
+        let out = Outbox::new(Arc::clone(&run.sequencer));
+        let (role, clock) = (&run.role, &run.clock);
+        Self { role, out, entropy: Seeded(seed), clock, commits: Vec::new() }
+    }
+
+    /// Performs one call; returns the message it sent and when it began and ended.
+    fn call(&mut self, act: impl FnOnce(&SipDatabase, &mut Context<'_>)) -> (Message, u64, u64) {
+        let mut ctx = Context { now: NOW, entropy: &mut self.entropy, out: &mut self.out };
+        let began = self.clock.fetch_add(1, Ordering::SeqCst);
+        act(self.role, &mut ctx);
+        let ended = self.clock.fetch_add(1, Ordering::SeqCst);
+        let mut sent = None;
+        for effect in self.out.drain() {
+            match effect {
+                Effect::Commit(commit) => self.commits.push(commit),
+                Effect::Send(send) => sent = Some(send.message),
+                _ => {}
+            }
+        }
+        (sent.expect("every call sends one message"), began, ended)
+    }
+
+    fn manage(&mut self, request: Manage) -> (Told, u64, u64) {
+        let (message, began, ended) =
+            self.call(|role, ctx| role.handle_management(ctx, ReplyTo::World(0), request));
+        match message {
+            Message::Management { answer, .. } => (answer, began, ended),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn request(&mut self, from: &Peer, request: Request) -> (Message, u64, u64) {
+        self.call(|role, ctx| role.handle_request(ctx, from, ReplyTo::World(0), request))
+    }
+
+    fn give_up(&mut self, id: RequestId) {
+        let reply = CxReply { id, outcome: Err(Undeliverable) };
+        self.call(|role, ctx| role.handle_answer(ctx, reply));
+    }
+}
+
+/// A role, and what all threads share.
+struct Run {
+    role: SipDatabase,
+    config: Config,
+    sequencer: Arc<Sequencer>,
+    clock: AtomicU64,
+    engine: MemoryEngine,
+}
+
+impl Run {
+    fn new(system: System) -> Self {
+        let System { role, config, engine, sequencer, .. } = system;
+        Self { role, config, sequencer, clock: AtomicU64::new(0), engine }
+    }
+
+    /// Runs `act` on eight threads, round by round; all commits go to the storage, in any order.
+    fn history<C: Send, R: Send>(
+        &mut self,
+        seed: u64,
+        rounds: u64,
+        act: impl Fn(&mut Worker<'_>, u64) -> Option<Event<C, R>> + Sync,
+    ) -> Vec<Event<C, R>> {
+        println!("seed {seed}, {rounds} rounds");
+        let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
+        let (run, barrier, act) = (&*self, &barrier, &act);
+        let work = move |thread: u64| {
+            let mut worker = Worker::new(run, seed << 32 | thread);
+            let mut events = Vec::new();
+            for round in 0..rounds {
+                barrier.wait();
+                for _ in 0..CALLS_PER_ROUND {
+                    let user = round * USERS_PER_ROUND + worker.entropy.below(USERS_PER_ROUND);
+                    events.extend(act(&mut worker, user));
+                }
+            }
+            (events, worker.commits)
+        };
+        let (mut events, mut commits) = (Vec::new(), Vec::new());
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
+            for thread in threads {
+                let (some_events, some_commits) = thread.join().unwrap();
+                events.extend(some_events);
+                commits.extend(some_commits);
+            }
+        });
+        let mut entropy = Seeded(seed);
+        commits.sort_by_cached_key(|_| entropy.draw());
+        self.engine.commit(&commits).unwrap();
+        events
+    }
+
+    /// A process started on what this one stored.
+    fn restarted(&self) -> Self {
+        let mut system = System::with(self.config.clone());
+        system.engine = self.engine.clone();
+        system.restart();
+        Self::new(system)
+    }
+}
+
+/// The lent pairs that the threads know of, by user.
+type Known = Vec<Mutex<Option<UserIdentity>>>;
+
+fn known(rounds: u64) -> Known {
+    (0..rounds * USERS_PER_ROUND).map(|_| Mutex::default()).collect()
+}
+
+fn recall(known: &Known, user: u64) -> Option<UserIdentity> {
+    known[usize::try_from(user).unwrap()].lock().unwrap().clone()
+}
+
+fn remember(known: &Known, user: u64, identity: &UserIdentity) {
+    *known[usize::try_from(user).unwrap()].lock().unwrap() = Some(identity.clone());
+}
+
+/// What may be asked about one user's inbound pair.
+#[derive(Clone, Debug)]
+enum InboundCall {
+    Bind,
+    Release(UserIdentity),
+    Register(UserIdentity),
+    Deregister(UserIdentity),
+    Ask(UserIdentity),
+    Show(UserIdentity),
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum InboundReply {
+    Lent(UserIdentity),
+    Done,
+    Refused,
+    Shown { active: bool },
+}
+
+/// The pair the user holds and whether it is registered; the pairs it held.
+#[derive(Clone, Default, Eq, Ord, PartialEq, PartialOrd)]
+struct InboundModel {
+    held: Option<(UserIdentity, bool)>,
+    past: BTreeSet<UserIdentity>,
+}
+
+impl Model for InboundModel {
+    type Call = InboundCall;
+    type Reply = InboundReply;
+
+    fn after(&self, call: &InboundCall, reply: &InboundReply) -> Option<Self> {
+        use InboundCall as Call;
+        use InboundReply as Reply;
+        let holds =
+            |identity: &UserIdentity| self.held.as_ref().is_some_and(|held| held.0 == *identity);
+        let with = |identity: &UserIdentity, active| Self {
+            held: Some((identity.clone(), active)),
+            past: self.past.clone(),
+        };
+        match (call, reply) {
+            (Call::Bind, Reply::Lent(lent)) => match &self.held {
+                Some((held, _)) => (held == lent).then(|| self.clone()),
+                None => (!self.past.contains(lent)).then(|| with(lent, false)),
+            },
+            (Call::Release(identity), Reply::Done) => holds(identity).then(|| {
+                let mut past = self.past.clone();
+                past.insert(identity.clone());
+                Self { held: None, past }
+            }),
+            (Call::Register(identity), Reply::Done) => {
+                holds(identity).then(|| with(identity, true))
+            }
+            (Call::Deregister(identity), Reply::Done) => {
+                holds(identity).then(|| with(identity, false))
+            }
+            (Call::Ask(identity), Reply::Done) => holds(identity).then(|| self.clone()),
+            (Call::Show(identity), Reply::Shown { active }) => {
+                (self.held == Some((identity.clone(), *active))).then(|| self.clone())
+            }
+            (
+                Call::Release(identity)
+                | Call::Register(identity)
+                | Call::Deregister(identity)
+                | Call::Ask(identity)
+                | Call::Show(identity),
+                Reply::Refused,
+            ) => (!holds(identity)).then(|| self.clone()),
+            _ => None,
+        }
+    }
+}
+
+fn visitor(user: u64) -> PrimaryUser {
+    primary(&pair(&format!("u{user}"), "a.example"))
+}
+
+fn inbound_event(
+    worker: &mut Worker<'_>,
+    known: &Known,
+    user: u64,
+) -> Option<Event<InboundCall, InboundReply>> {
+    use InboundCall as Call;
+    let choice = worker.entropy.below(10);
+    let identity = recall(known, user);
+    let call = match (choice, identity) {
+        (0..=3, _) | (_, None) => Call::Bind,
+        (4 | 5, Some(identity)) => Call::Release(identity),
+        (6, Some(identity)) => Call::Register(identity),
+        (7, Some(identity)) => Call::Deregister(identity),
+        (8, Some(identity)) => Call::Ask(identity),
+        (_, Some(identity)) => Call::Show(identity),
+    };
+    let (reply, began, ended) = match &call {
+        Call::Bind => manage_inbound(worker, Manage::BindInbound(visitor(user))),
+        Call::Release(identity) => {
+            manage_inbound(worker, Manage::ReleaseInbound(identity.impi.clone()))
+        }
+        Call::Show(identity) => match worker.manage(Manage::GetInbound(identity.impi.clone())) {
+            (Told::Binding(binding), began, ended) => {
+                (InboundReply::Shown { active: binding.active }, began, ended)
+            }
+            (_, began, ended) => (InboundReply::Refused, began, ended),
+        },
+        Call::Register(identity) => assign(worker, identity, Type::Registration),
+        Call::Deregister(identity) => assign(worker, identity, Type::UserDeregistration),
+        Call::Ask(identity) => {
+            let (message, began, ended) =
+                worker.request(&Peer::OwnCore, Request::MultimediaAuth(mar(identity)));
+            let reply = if let Message::CxRequest { id, .. } = message {
+                worker.give_up(id);
+                InboundReply::Done
+            } else {
+                InboundReply::Refused
+            };
+            (reply, began, ended)
+        }
+    };
+    if let InboundReply::Lent(identity) = &reply {
+        remember(known, user, identity);
+    }
+    Some(Event { user, call, reply, began, ended })
+}
+
+fn manage_inbound(worker: &mut Worker<'_>, request: Manage) -> (InboundReply, u64, u64) {
+    let (answer, began, ended) = worker.manage(request);
+    let reply = match answer {
+        Told::Binding(binding) => InboundReply::Lent(binding.identity),
+        Told::Done => InboundReply::Done,
+        Told::Refused(Refusal::NotFound(_)) => InboundReply::Refused,
+        other => panic!("{other:?}"),
+    };
+    (reply, began, ended)
+}
+
+fn assign(
+    worker: &mut Worker<'_>,
+    identity: &UserIdentity,
+    what: Type,
+) -> (InboundReply, u64, u64) {
+    let (message, began, ended) =
+        worker.request(&Peer::OwnCore, Request::ServerAssignment(sar(identity, what)));
+    let success = matches!(&message, Message::CxAnswer { answer: Answer::ServerAssignment(answer), .. }
+        if answer.result.is_success());
+    (if success { InboundReply::Done } else { InboundReply::Refused }, began, ended)
+}
+
+fn inbound_run() -> Run {
+    let mut b = system_b();
+    b.done(Manage::PutPool(generated("in", Direction::Inbound, "b.example")));
+    Run::new(b)
+}
+
+fn inbound_history(run: &mut Run, seed: u64, rounds: u64) -> History<InboundModel> {
+    let known = known(rounds);
+    run.history(seed, rounds, |worker, user| inbound_event(worker, &known, user))
+}
+
+#[test]
+fn binding_registering_and_revoking_inbound_pairs_is_linearizable() {
+    let _turn = alone();
+    let mut run = inbound_run();
+    let history = inbound_history(&mut run, 10, rounds());
+    let mut owners = BTreeMap::new();
+    for event in &history {
+        if let InboundReply::Lent(identity) = &event.reply {
+            let owner = *owners.entry(identity.clone()).or_insert(event.user);
+            assert_eq!(owner, event.user, "one pair, two users");
+        }
+    }
+    let refused = history.iter().filter(|event| event.reply == InboundReply::Refused).count();
+    assert!(refused > history.len() / 50, "only {refused} calls came too late: no race");
+    let violations = violations::<InboundModel>(history);
+    assert!(violations.is_empty(), "{} of them, first {:?}", violations.len(), violations[0]);
+
+    // What is stored is what is in memory, whatever order the commits came in.
+    let restarted = run.restarted();
+    let (mut live, mut stored) = (Worker::new(&run, 1), Worker::new(&restarted, 1));
+    for identity in owners.into_keys() {
+        let show = Manage::GetInbound(identity.impi);
+        assert_eq!(live.manage(show.clone()).0, stored.manage(show).0);
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_check_that_is_apart_from_its_insertion_is_caught() {
+    use migcore::planted::{Bug, arm};
+
+    let _turn = alone();
+    arm(Some(Bug::CheckThenInsert));
+    let found = (0..100).any(|seed| {
+        let history = inbound_history(&mut inbound_run(), seed, 200);
+        !violations::<InboundModel>(history).is_empty()
+    });
+    arm(None);
+    assert!(found, "the planted fault went unnoticed");
+}
+
+/// What may be asked about one subscriber.
+#[derive(Clone, Debug)]
+enum HomeCall {
+    AskAtHome,
+    AskByPartner(UserIdentity),
+    Bind,
+    Release(UserIdentity),
+    Put,
+    Delete,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum HomeReply {
+    Vector { seq: u64 },
+    Lent(UserIdentity),
+    Done,
+    Refused,
+}
+
+/// The last SEQ of the subscriber, if there is one; the outbound pair it holds and those it held.
+#[derive(Clone, Default, Eq, Ord, PartialEq, PartialOrd)]
+struct HomeModel {
+    seq: Option<u64>,
+    held: Option<UserIdentity>,
+    past: BTreeSet<UserIdentity>,
+}
+
+impl HomeModel {
+    fn without_pair(&self) -> Self {
+        let mut past = self.past.clone();
+        past.extend(self.held.clone());
+        Self { seq: self.seq, held: None, past }
+    }
+}
+
+impl Model for HomeModel {
+    type Call = HomeCall;
+    type Reply = HomeReply;
+
+    fn after(&self, call: &HomeCall, reply: &HomeReply) -> Option<Self> {
+        use HomeCall as Call;
+        use HomeReply as Reply;
+        let holds = |identity: &UserIdentity| self.held.as_ref() == Some(identity);
+        let drawn = |seq: u64| Self { seq: Some(seq), ..self.clone() };
+        let rises = |seq: u64| self.seq.is_some_and(|last| seq > last);
+        match (call, reply) {
+            (Call::AskAtHome, Reply::Vector { seq }) => rises(*seq).then(|| drawn(*seq)),
+            (Call::AskAtHome, Reply::Refused) => self.seq.is_none().then(|| self.clone()),
+            (Call::AskByPartner(identity), Reply::Vector { seq }) => {
+                (holds(identity) && rises(*seq)).then(|| drawn(*seq))
+            }
+            (Call::AskByPartner(identity) | Call::Release(identity), Reply::Refused) => {
+                (!holds(identity)).then(|| self.clone())
+            }
+            (Call::Bind, Reply::Lent(lent)) => {
+                let new = self.held.is_none() && !self.past.contains(lent);
+                (self.seq.is_some() && (new || holds(lent)))
+                    .then(|| Self { held: Some(lent.clone()), ..self.clone() })
+            }
+            (Call::Bind | Call::Delete, Reply::Refused) => self.seq.is_none().then(|| self.clone()),
+            (Call::Release(identity), Reply::Done) => holds(identity).then(|| self.without_pair()),
+            (Call::Put, Reply::Done) => Some(drawn(self.seq.unwrap_or(0))),
+            (Call::Delete, Reply::Done) => {
+                self.seq.map(|_| Self { seq: None, ..self.without_pair() })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn partner() -> SipDatabaseId {
+    database("hss.b.example")
+}
+
+fn home_event(
+    worker: &mut Worker<'_>,
+    known: &Known,
+    user: u64,
+) -> Option<Event<HomeCall, HomeReply>> {
+    use HomeCall as Call;
+    let real = pair(&format!("u{user}"), "a.example");
+    let choice = worker.entropy.below(20);
+    let call = match (choice, recall(known, user)) {
+        (0..=3, _) => Call::Put,
+        (4, _) => Call::Delete,
+        (5..=7, _) => Call::AskAtHome,
+        (8..=12, _) | (_, None) => Call::Bind,
+        (13..=15, Some(identity)) => Call::Release(identity),
+        (_, Some(identity)) => Call::AskByPartner(identity),
+    };
+    let (reply, began, ended) = match &call {
+        Call::Put => manage_home(worker, Manage::PutSubscriber(subscriber(&real, 0))),
+        Call::Delete => manage_home(worker, Manage::DeleteSubscriber(real.impi)),
+        Call::Bind => manage_home(worker, Manage::BindOutbound { user: real, partner: partner() }),
+        Call::Release(identity) => {
+            manage_home(worker, Manage::ReleaseOutbound(identity.impi.clone()))
+        }
+        Call::AskAtHome => ask(worker, &Peer::OwnCore, &real),
+        Call::AskByPartner(identity) => ask(worker, &Peer::Database(partner()), identity),
+    };
+    if let HomeReply::Lent(identity) = &reply {
+        remember(known, user, identity);
+    }
+    Some(Event { user, call, reply, began, ended })
+}
+
+fn manage_home(worker: &mut Worker<'_>, request: Manage) -> (HomeReply, u64, u64) {
+    let (answer, began, ended) = worker.manage(request);
+    let reply = match answer {
+        Told::Binding(binding) => HomeReply::Lent(binding.identity),
+        Told::Done => HomeReply::Done,
+        Told::Refused(Refusal::NotFound(_)) => HomeReply::Refused,
+        other => panic!("{other:?}"),
+    };
+    (reply, began, ended)
+}
+
+fn ask(worker: &mut Worker<'_>, from: &Peer, identity: &UserIdentity) -> (HomeReply, u64, u64) {
+    let (message, began, ended) = worker.request(from, Request::MultimediaAuth(mar(identity)));
+    let Message::CxAnswer { answer: Answer::MultimediaAuth(answer), .. } = message else {
+        panic!("no MAA");
+    };
+    let vector = answer.vector.map(|vector| HomeReply::Vector { seq: sqn_of(&vector).0 });
+    (vector.unwrap_or(HomeReply::Refused), began, ended)
+}
+
+#[test]
+fn vectors_grants_of_pairs_and_provisioning_of_a_subscriber_are_linearizable() {
+    let _turn = alone();
+    let mut a = system_a();
+    a.done(Manage::PutPool(generated("out", Direction::Outbound, "a.example")));
+    let mut run = Run::new(a);
+    let rounds = rounds();
+    let known = known(rounds);
+    let history: History<HomeModel> =
+        run.history(19, rounds, |worker, user| home_event(worker, &known, user));
+    let vectors =
+        history.iter().filter(|event| matches!(event.reply, HomeReply::Vector { .. })).count();
+    assert!(vectors > history.len() / 20, "only {vectors} vectors");
+    let lent: BTreeSet<UserIdentity> = history
+        .iter()
+        .filter_map(|event| match &event.reply {
+            HomeReply::Lent(identity) => Some(identity.clone()),
+            _ => None,
+        })
+        .collect();
+    let violations = violations::<HomeModel>(history);
+    assert!(violations.is_empty(), "{} of them, first {:?}", violations.len(), violations[0]);
+
+    let restarted = run.restarted();
+    let (mut live, mut stored) = (Worker::new(&run, 1), Worker::new(&restarted, 1));
+    for identity in lent {
+        let show = Manage::GetOutbound(identity.impi);
+        assert_eq!(live.manage(show.clone()).0, stored.manage(show).0);
+    }
+}
+
+#[test]
+fn eight_threads_that_ask_for_one_subscriber_draw_each_sqn_once_and_in_order() {
+    let _turn = alone();
+    let mut a = system_a();
+    a.put_alice();
+    let mut run = Run::new(a);
+    let rounds = rounds();
+    let mut drawn: Vec<(u64, u64, u64)> = run
+        .history(1, rounds, |worker, user| {
+            let (call, (reply, began, ended)) =
+                (HomeCall::AskAtHome, ask(worker, &Peer::OwnCore, &alice()));
+            Some(Event { user, call, reply, began, ended })
+        })
+        .into_iter()
+        .map(|event| match event.reply {
+            HomeReply::Vector { seq } => (seq, event.began, event.ended),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    drawn.sort_unstable();
+    let wanted: Vec<u64> = (1..=drawn.len() as u64).collect();
+    assert_eq!(drawn.iter().map(|(seq, ..)| *seq).collect::<Vec<_>>(), wanted);
+    // Whoever drew a higher SEQ had not returned when one that drew a lower SEQ began.
+    let mut latest_begin = 0;
+    for (seq, began, ended) in drawn {
+        assert!(ended > latest_begin, "SEQ {seq} returned before a lower one was asked for");
+        latest_begin = latest_begin.max(began);
+    }
+}
+
+#[test]
+fn the_checker_accepts_overlap_and_refuses_what_no_order_explains() {
+    let (one, two) = (pair("g1", "b.example"), pair("g2", "b.example"));
+    let bind = |identity: &UserIdentity, began, ended| Event {
+        user: 0,
+        call: InboundCall::Bind,
+        reply: InboundReply::Lent(identity.clone()),
+        began,
+        ended,
+    };
+    let release = |identity: &UserIdentity, reply, began, ended| Event {
+        user: 0,
+        call: InboundCall::Release(identity.clone()),
+        reply,
+        began,
+        ended,
+    };
+    let done = InboundReply::Done;
+    let refused = InboundReply::Refused;
+    for (what, history, wanted) in [
+        ("the same pair twice", vec![bind(&one, 0, 3), bind(&one, 1, 2)], true),
+        ("two pairs at once", vec![bind(&one, 0, 3), bind(&two, 1, 2)], false),
+        (
+            "a release between two pairs, overlapping both",
+            vec![bind(&one, 0, 1), release(&one, done.clone(), 2, 5), bind(&two, 3, 4)],
+            true,
+        ),
+        (
+            "a release that began after the second pair was lent",
+            vec![bind(&one, 0, 1), bind(&two, 2, 3), release(&one, done.clone(), 4, 5)],
+            false,
+        ),
+        ("a lost release", vec![bind(&one, 0, 1), release(&one, refused, 2, 3)], false),
+        (
+            "a pair lent again",
+            vec![bind(&one, 0, 1), release(&one, done, 2, 3), bind(&one, 4, 5)],
+            false,
+        ),
+    ] {
+        assert_eq!(is_linearizable::<InboundModel>(&history), wanted, "{what}");
+    }
+}

@@ -265,10 +265,8 @@ fn check_schema(description: &Value, schema: &Value, value: &Value, what: &str) 
         let found = description.pointer(reference.trim_start_matches('#'));
         return check_schema(description, found.unwrap(), value, what);
     }
-    let kinds = match &schema["type"] {
-        Value::Array(kinds) => kinds.clone(),
-        kind => vec![kind.clone()],
-    };
+    let kinds = schema["type"].as_array().cloned();
+    let kinds = kinds.unwrap_or_else(|| vec![schema["type"].clone()]);
     let kind = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

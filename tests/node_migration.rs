@@ -57,7 +57,7 @@ fn steps(ladder: &[Entry]) -> Vec<&str> {
 async fn a_ue_registers_in_the_partner_system_with_the_key_of_its_home() {
     for transport in [Transport::Udp, Transport::Tcp] {
         let mut demo = RunningDemo::start(&demo(transport)).await.unwrap();
-        let State::Registered(registered) = demo.register().await.unwrap() else {
+        let State::Registered(registered) = demo.ue.register().await.unwrap().clone() else {
             panic!("not registered over {transport:?}")
         };
         assert!(registered.associated_uris[0].contains("@b.example"));
@@ -90,7 +90,7 @@ async fn a_ue_registers_in_the_partner_system_with_the_key_of_its_home() {
         let issued = "migcore_vectors_issued_total{peer=\"sipdb.b.example\"}";
         assert!((metric(&demo.home, issued) - 1.0).abs() < f64::EPSILON);
 
-        assert!(matches!(demo.register().await.unwrap(), State::Registered(_)), "a refresh");
+        assert!(matches!(demo.ue.register().await.unwrap(), State::Registered(_)), "a refresh");
         assert_eq!(*demo.ue.deregister().await.unwrap(), State::Idle);
         assert!(metric(&demo.partner, "migcore_registrations").abs() < f64::EPSILON);
         demo.shutdown().await;

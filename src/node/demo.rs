@@ -93,8 +93,7 @@ pub struct RunningDemo {
     pub partner: RunningSystem,
     /// The UE.
     pub ue: RunningUe,
-    /// Entries of the ladder, oldest first.
-    pub ladder: mpsc::Receiver<Entry>,
+    ladder: mpsc::Receiver<Entry>,
 }
 
 impl RunningDemo {
@@ -150,7 +149,7 @@ impl RunningDemo {
     }
 
     /// What passed since the last call. A message is told of once, by its sender.
-    fn take_ladder(&mut self) -> Vec<Entry> {
+    pub fn take_ladder(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         while let Ok(entry) = self.ladder.try_recv() {
             let repeats_the_sender =

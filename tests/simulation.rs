@@ -137,3 +137,34 @@ fn a_crash_at_any_commit_loses_nothing_that_was_acknowledged() {
         }
     }
 }
+
+#[test]
+fn the_storms_hold_every_kind_of_trouble() {
+    let mut missing = vec![
+        "a datagram is lost",
+        "a management answer is lost",
+        "TCP connection lost",
+        "the systems are separated",
+        "Diameter connection down: WatchdogTimeout",
+        "Diameter connection down: TransportClosed",
+        "a commit fails; the storage is closed",
+        "the process crashes",
+        "the user holds an inbound pair already",
+        "management answer: storage is unavailable",
+        "management answer: not found",
+        "MAR with AUTS",
+        "100 Trying",
+        "503 Service Unavailable",
+        "504 Server Time-out",
+        "SAR TimeoutDeregistration",
+        "SAR UserDeregistration",
+        "note Resynchronised",
+    ];
+    for seed in 0..200 {
+        let mut world = World::new(seed, Options::drawn(seed));
+        world.live_through(STORM).unwrap();
+        let happens = |kind: &&str| world.trace().lines().iter().any(|it| it.what.contains(*kind));
+        missing.retain(|kind| !happens(kind));
+    }
+    assert!(missing.is_empty(), "never happened: {missing:#?}");
+}

@@ -93,6 +93,9 @@ impl World {
             (Stage::Register, State::Registered(_)) => self.decide(number),
             (Stage::Register | Stage::Leave, State::Busy) => self.back_off(number),
             (Stage::Register, State::Idle | State::Failed(_)) => {
+                if !ue.script.settling && ue.decides(30) {
+                    ue.outrun_home();
+                }
                 self.open_connection(number);
                 self.call_ue(number, UserAgent::register);
             }

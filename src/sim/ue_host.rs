@@ -24,6 +24,9 @@ use super::{SeededEntropy, SystemId, known};
 /// The registration period that UEs ask for, seconds: short, so that a run sees refreshes.
 pub(super) const EXPIRES: u32 = 120;
 
+/// How many SEQs an ISIM outruns its home by: more than any run uses.
+const OUTRUN: u64 = 100_000;
+
 /// A UE.
 #[derive(Debug)]
 pub(super) struct UeHost {
@@ -48,6 +51,8 @@ pub(super) struct UeHost {
     pub(super) agent: UserAgent,
     /// Counts user agents: timers of an earlier one are gone with it.
     pub(super) generation: u64,
+    /// Up to which SEQ the home was outrun.
+    outrun: u64,
     /// The octets it sent last.
     pub(super) last_sent: Bytes,
     entropy: SeededEntropy,
@@ -110,7 +115,7 @@ impl UeHost {
         let host = u8::try_from(number + 1).unwrap_or(u8::MAX);
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, host)), 5060);
         let isim = Isim::new(&k, &opc, SqnArray::default());
-        let config = agent_config(home, &real, address, transport, 0);
+        let config = agent_config(home, &real, flow(home, address, transport, 0));
         Self {
             number,
             home,
@@ -126,6 +131,7 @@ impl UeHost {
             at: home,
             agent: UserAgent::new(config, isim, &mut entropy),
             generation: 0,
+            outrun: 0,
             last_sent: Bytes::new(),
             entropy,
             outbox: Outbox::new(Sequencer::default().into()),
@@ -150,7 +156,7 @@ impl UeHost {
         self.at = system;
         self.identity = identity.clone();
         self.connection = None;
-        let config = agent_config(system, identity, self.address, self.transport, 0);
+        let config = agent_config(system, identity, self.flow());
         let isim = self.agent.isim().clone();
         self.generation += 1;
         self.agent = UserAgent::new(config, isim, &mut self.entropy);
@@ -161,9 +167,16 @@ impl UeHost {
         let mut sqn = SqnArray::default();
         // Refused only where SEQ is zero or too far ahead; then the array stays as it was.
         let _ = sqn.accept(Sqn::new(seq, 4, IND_BITS_DEFAULT));
-        let config = agent_config(self.at, &self.identity, self.address, self.transport, 0);
+        let config = agent_config(self.at, &self.identity, self.flow());
         self.generation += 1;
         self.agent = UserAgent::new(config, Isim::new(&self.k, &self.opc, sqn), &mut self.entropy);
+    }
+
+    /// Lets the ISIM accept a vector that its home has forgotten, as after the home was restored from
+    /// an old copy: the next challenge is out of range.
+    pub(super) fn outrun_home(&mut self) {
+        self.outrun += OUTRUN;
+        self.set_seq(self.outrun);
     }
 
     /// The path to its SIP core.
@@ -197,17 +210,11 @@ fn flow(system: SystemId, local: SocketAddr, transport: Transport, connection: u
     Flow { transport, local, remote: system.core_address(), connection }
 }
 
-fn agent_config(
-    system: SystemId,
-    identity: &UserIdentity,
-    address: SocketAddr,
-    transport: Transport,
-    connection: u64,
-) -> ue::Config {
+fn agent_config(system: SystemId, identity: &UserIdentity, flow: Flow) -> ue::Config {
     ue::Config {
         identity: identity.clone(),
         domain: system.domain().to_owned(),
-        flow: flow(system, address, transport, connection),
+        flow,
         expires: EXPIRES,
         algorithm: None,
         paths: Vec::new(),

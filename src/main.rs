@@ -1,8 +1,9 @@
 //! The command line of migcore.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     io::{self, IsTerminal, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };
@@ -12,12 +13,12 @@ use migcore::{
     node::{
         Options, RunningSystem,
         config::{Config, REFERENCE},
-        demo::{Demo, RunningDemo},
+        demo::{Demo, DemoError, RunningDemo, Scene},
         ladder::{Entry, Renderer},
         log,
         provision::{SippCsv, write_sipp_csv},
     },
-    ue::State,
+    outbox::Transport,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -61,7 +62,8 @@ enum Command {
     /// Show a migration: two systems in this process, and a UE that registers in the other one.
     ///
     /// The systems speak Diameter over TCP, the UE speaks SIP over UDP, all on loopback. Every message
-    /// is drawn with its step of the procedure.
+    /// is drawn with its step of the procedure. CMS is the configuration management server: its part
+    /// is played by provisioning over HTTP.
     #[command(after_help = EXIT_CODES)]
     Demo {
         /// Print one JSON object a message instead of a drawing.
@@ -70,6 +72,9 @@ enum Command {
         /// Leave the systems running until SIGINT or SIGTERM, and say where they listen.
         #[arg(long)]
         keep: bool,
+        /// Let the UE speak SIP over TCP.
+        #[arg(long)]
+        tcp: bool,
         /// Use eight ports from this one on; without it free ones.
         #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_528))]
         base_port: u16,
@@ -148,8 +153,9 @@ async fn run(command: Command) -> Result<(), Failure> {
             read_config(&path)?;
             print(&format!("{} is a valid configuration\n", path.display()))
         }
-        Command::Demo { json, keep, base_port, settings } => {
-            demo(Demo { base_port, settings }, json, keep).await
+        Command::Demo { json, keep, tcp, base_port, settings } => {
+            let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+            demo(Demo { transport, base_port, settings }, json, keep).await
         }
         Command::Provision(Provision::SippCsv { subscribers, output, home, partner }) => {
             let job = SippCsv { subscribers, output, home, partner };
@@ -163,9 +169,12 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
     log::init(&config.log).map_err(Failure::wrong)?;
     let mut end = Ends::new()?;
     let system = RunningSystem::start(config, Options::default()).map_err(Failure::failed)?;
-    end.wait().await;
+    let outcome = tokio::select! {
+        () = end.wait() => Ok(()),
+        () = system.failed() => Err(Failure::failed("stopped after a fault of its own; see the log")),
+    };
     system.shutdown().await;
-    Ok(())
+    outcome
 }
 
 fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
@@ -180,50 +189,95 @@ fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
 
 async fn demo(demo: Demo, json: bool, keep: bool) -> Result<(), Failure> {
     let mut end = Ends::new()?;
-    let mut running = RunningDemo::start(&demo).await.map_err(Failure::failed)?;
-    let state = running.register().await.map_err(Failure::failed)?;
-    let mut out = io::stdout().lock();
-    let entries = running.take_ladder();
-    if json { write_json(&entries, &mut out) } else { draw(&running, &entries, &mut out) }
-        .map_err(Failure::failed)?;
-    drop(out);
-    let outcome = match &state {
-        State::Registered(_) => Ok(()),
-        State::Idle | State::Busy | State::Failed(_) => {
-            Err(Failure::failed(format!("the UE is not registered: {state:?}")))
-        }
-    };
+    let started = RunningDemo::start(&demo).await;
+    let mut running = started.map_err(|error| match error {
+        DemoError::Setting { .. } => Failure::wrong(error),
+        DemoError::Start(_)
+        | DemoError::Provision(_)
+        | DemoError::NotConnected
+        | DemoError::Ue(_)
+        | DemoError::Scene { .. }
+        | DemoError::StepMissing(_)
+        | DemoError::Show(_)
+        | DemoError::Missing(_) => Failure::failed(error),
+    })?;
+    let mut shown = if json { Shown::Json } else { Shown::Drawing(heading(&running)?) };
+    let outcome = running.play(&mut |scene, entries| shown.show(scene, entries)).await;
     if keep && outcome.is_ok() {
-        let mut said = io::stderr().lock();
-        for (name, system) in [("home", &running.home), ("partner", &running.partner)] {
-            let _ = writeln!(said, "{name}: {:?}", system.bound());
-        }
-        drop(said);
+        let said = io::stderr().write_all(how_to_reach(&running).as_bytes());
+        said.map_err(Failure::failed)?;
         end.wait().await;
     }
     running.shutdown().await;
-    outcome
+    outcome.map_err(Failure::failed)
 }
 
-fn write_json(entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {
-    for entry in entries {
-        serde_json::to_writer(&mut *out, entry)?;
-        writeln!(out)?;
+/// How the ladder is shown.
+enum Shown {
+    /// One JSON object a line.
+    Json,
+    /// A drawing.
+    Drawing(Renderer),
+}
+
+impl Shown {
+    fn show(&mut self, scene: Scene, entries: &[Entry]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if let Self::Drawing(renderer) = self {
+            renderer.title(&scene.to_string(), &mut out)?;
+        }
+        for entry in entries {
+            match self {
+                Self::Json => {
+                    serde_json::to_writer(&mut out, entry)?;
+                    writeln!(out)?;
+                }
+                Self::Drawing(renderer) => renderer.draw(entry, &mut out)?,
+            }
+        }
+        out.flush()
     }
-    Ok(())
 }
 
-fn draw(running: &RunningDemo, entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {
+/// Draws the names of the columns: one for each party.
+fn heading(running: &RunningDemo) -> Result<Renderer, Failure> {
     let core = running.partner.config().sip.server_name.trim_start_matches("sip:");
     let partner = running.partner.config().diameter.identity.as_str();
     let home = running.home.config().diameter.identity.as_str();
-    let parties = ["UE", core, partner, home, "CMS"];
-    let mut renderer = Renderer::new(&parties, io::stdout().is_terminal());
-    renderer.heading(out)?;
-    for entry in entries {
-        renderer.draw(entry, out)?;
+    let renderer = Renderer::new(&["UE", core, partner, home, "CMS"], io::stdout().is_terminal());
+    renderer.heading(&mut io::stdout().lock()).map_err(Failure::failed)?;
+    Ok(renderer)
+}
+
+/// What a person needs to go on with the two systems.
+fn how_to_reach(running: &RunningDemo) -> String {
+    let shown = |address: Option<SocketAddr>| {
+        address.map_or("none".to_owned(), |address| address.to_string())
+    };
+    let mut text =
+        String::from("\nBoth systems keep running; SIGINT (Ctrl-C) or SIGTERM ends them.\n");
+    for (name, system) in [("A, the home", &running.home), ("B, the partner", &running.partner)] {
+        let bound = system.bound();
+        let _ = writeln!(
+            text,
+            "\n{name} ({}):\n  SIP         {} (UDP and TCP)\n  Diameter    {}\n  management  http://{}/openapi.json\n  \
+             metrics     http://{}/metrics",
+            system.config().system.domain,
+            shown(bound.sip.first().copied()),
+            shown(bound.diameter),
+            shown(bound.management),
+            shown(bound.admin),
+        );
     }
-    Ok(())
+    let _ = writeln!(
+        text,
+        "\nSIPp, for example:\n  migcore provision sipp-csv --subscribers 100 --output users.csv \\\n      \
+         --home http://{} --partner http://{}\n  sipp -sf sip-fixtures/sipp/register.xml -inf users.csv -m 100 -r 50 {}",
+        shown(running.home.bound().management),
+        shown(running.partner.bound().management),
+        shown(running.partner.bound().sip.first().copied()),
+    );
+    text
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 //! `tests/run` installs the peers and sets `MIGCORE_PEERS=required`: a missing one then fails the test.
 //! Without it, a test whose peer is missing says so on standard error and is left out.
 
+#![cfg(feature = "node")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 #[path = "peers/capture.rs"]

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use migcore::sim::{Options, World};
+use migcore::{
+    procedure::{Entity, Place, migration::STEPS},
+    sim::{Options, SystemId, Who, World},
+    ue::State,
+};
 
 /// How long faults go on in a world.
 const STORM: Duration = Duration::from_secs(300);
@@ -27,7 +31,7 @@ fn seeds() -> std::ops::Range<u64> {
 fn live(seed: u64) -> Result<(), String> {
     let mut world = World::new(seed, Options::drawn(seed));
     world.live_through(STORM).map_err(|violation| {
-        let tail = world.trace().tail(60);
+        let tail = world.trace().tail(std::env::var("MIGCORE_SEED").map_or(60, |_| usize::MAX));
         format!("seed {seed}: {violation}\n{:#?}\n{tail}", Options::drawn(seed))
     })
 }
@@ -58,4 +62,78 @@ fn every_invariant_holds_in_every_seeded_world() {
         failures.len(),
         failures[0].1
     );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
+    let trace = |seed| {
+        let mut world = World::new(seed, Options::drawn(7));
+        world.live_through(STORM).unwrap();
+        world.trace().clone()
+    };
+    let first = trace(7);
+    assert!(first.lines().len() > 200, "only {} lines", first.lines().len());
+    assert_eq!(first, trace(7));
+    assert_ne!(first, trace(8));
+}
+
+#[test]
+fn a_faultless_world_performs_the_steps_in_order_each_by_its_entity() {
+    let mut world = World::new(1, Options::faultless());
+    world.bind(0).unwrap().expect("a pair");
+    assert!(matches!(world.register(0).unwrap(), State::Registered(_)));
+    assert_eq!(world.unanswered(), 0, "every request was answered");
+    let mut performed: Vec<(String, Who)> =
+        world.steps().iter().map(|(step, who)| (step.to_string(), *who)).collect();
+    performed.dedup();
+    let by = |entity| match entity {
+        Entity::Ue => Who::Ue(0),
+        Entity::PrimarySipDatabase | Entity::PrimaryConfigServer => Who::System(SystemId::A),
+        Entity::PartnerSipDatabase | Entity::PartnerSipCore | Entity::PartnerConfigServer => {
+            Who::System(SystemId::B)
+        }
+    };
+    let wanted: Vec<(String, Who)> = STEPS
+        .iter()
+        .filter(|row| matches!(row.place, Place::Code { .. }))
+        .map(|row| (row.step.to_string(), by(row.by)))
+        .collect();
+    assert_eq!(performed, wanted);
+}
+
+#[test]
+fn a_refresh_takes_six_trips_and_one_commit() {
+    let options = Options::faultless();
+    let mut world = World::new(1, options.clone());
+    world.bind(0).unwrap().expect("a pair");
+    world.register(0).unwrap();
+    let (began, commits) = (world.now(), world.commits());
+    world.register(0).unwrap(); // a refresh: nothing of it is done for the first time
+    let took = world.now().since(began);
+    // REGISTER, MAR, MAA, 401, REGISTER and 200 travel; the storage may take its time for the 200
+    let travels = options.delay_min * 6;
+    assert!((travels..=travels + options.commit_max * 2).contains(&took), "{took:?}");
+    assert_eq!(world.commits() - commits, 1, "SQN is reserved ahead, the binding stays as it is");
+}
+
+#[test]
+fn a_crash_at_any_commit_loses_nothing_that_was_acknowledged() {
+    const LIFE: Duration = Duration::from_secs(200);
+    let options = Options { ues: 2, ..Options::faultless() };
+    let mut undisturbed = World::new(3, options.clone());
+    undisturbed.live_through(LIFE).unwrap();
+    let commits = undisturbed.commits();
+    assert!(commits > 10, "only {commits} commits: nothing to crash at");
+    for number in 1..=commits {
+        for seed in 3..7 {
+            let mut world = World::new(seed, options.clone());
+            world.crash_at_commit(number);
+            if let Err(violation) = world.live_through(LIFE) {
+                panic!(
+                    "crash at commit {number}, seed {seed}: {violation}\n{}",
+                    world.trace().tail(60)
+                );
+            }
+        }
+    }
 }

@@ -15,7 +15,8 @@ use migcore::{
     diameter::cx::{self, ResultCode, ServerAssignmentType},
     entropy::Entropy,
     outbox::{
-        Context, CxReply, Effect, Flow, Message, Note, Outbox, TimerKey, Transport, Undeliverable,
+        Context, CxReply, Effect, Flow, Message, Note, Outbox, TimerKey, TimerWhat, Transport,
+        Undeliverable,
     },
     secret::Secret,
     sip_core::{Config, SipCore},
@@ -749,6 +750,23 @@ fn a_challenge_that_nobody_answers_ends_after_reg_await_auth() {
     assert_eq!(bench.assignments, [ServerAssignmentType::AuthenticationTimeout]);
     let late = bench.send(&initial().answering(&nonce, Answer::Right));
     assert!(late.header("WWW-Authenticate").unwrap().contains("stale=true"));
+}
+
+#[test]
+fn the_timer_of_the_latest_challenge_stands_for_all_of_a_user() {
+    let mut bench = Bench::new();
+    bench.send(&initial());
+    bench.pass(Duration::from_secs(10));
+    bench.send(&Register { call_id: "call-2", ..initial() }.branch("other"));
+    let earliest = bench
+        .timers
+        .iter()
+        .position(|(_, timer)| matches!(timer.what, TimerWhat::ChallengeExpiry(_)));
+    bench.timers.remove(earliest.expect("a timer for each challenge"));
+    bench.pass(Duration::from_secs(241));
+    let timeouts =
+        bench.assignments.iter().filter(|it| **it == ServerAssignmentType::AuthenticationTimeout);
+    assert_eq!(timeouts.count(), 2);
 }
 
 #[test]

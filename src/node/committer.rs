@@ -79,7 +79,7 @@ impl Committer {
     ///
     /// # Errors
     ///
-    /// [`EngineError`]: the engine takes no changes until [`Committer::reopen`], and every message
+    /// [`EngineError`]: the engine takes no changes until [`Committer::resume`], and every message
     /// that waits was dropped.
     pub(super) fn commit(&self, commits: &[Commit]) -> Result<Vec<Send>, EngineError> {
         let mut inner = self.lock();

@@ -236,7 +236,7 @@ impl SipDatabase {
     fn new(domain: &str) -> Self {
         Self {
             migration_server_name: format!("sip:migration.{domain}"),
-            reserved_lease: 30 * DAY,
+            reserved_lease: 31 * DAY,
             sqn_range: 32,
             ind_bits: 5,
             avoid_zero_octet_in_res: false,
@@ -261,7 +261,9 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     config.workers = root.optional("workers", |value| number(value, 1..=WORKERS_MAX));
     read_roles(root, &mut config.roles);
     read_sip(root.section("sip"), &mut config.sip);
-    read_sip_database(root.section("sip_database"), &mut config.sip_database);
+    // A lease has to outlive the longest registration with half of its time left.
+    let lease_min = 2 * (config.sip.expires_max + config.sip.challenge_timeout);
+    read_sip_database(root.section("sip_database"), &mut config.sip_database, lease_min);
     read_diameter(root.section("diameter"), &mut config);
     read_listen(root.section("admin"), &mut config.admin);
     read_listen(root.section("management"), &mut config.management);
@@ -329,11 +331,16 @@ fn read_sip(mut section: Section<'_>, sip: &mut Sip) {
     section.finish();
 }
 
-fn read_sip_database(mut section: Section<'_>, database: &mut SipDatabase) {
+fn read_sip_database(mut section: Section<'_>, database: &mut SipDatabase, lease_min: Duration) {
     let lease = MINUTE..=3_650 * DAY;
     set(&mut database.migration_server_name, section.optional("migration_server_name", sip_uri));
     let reserved = section.optional("reserved_lease", |value| duration(value, lease));
     set(&mut database.reserved_lease, reserved);
+    if database.reserved_lease < lease_min {
+        let what = "is less than twice sip.expires_max and sip.challenge_timeout together";
+        section
+            .report("reserved_lease", Wrong::new(what, "make it longer, or expires_max shorter"));
+    }
     set(&mut database.sqn_range, section.optional("sqn_range", |value| number(value, 1..=65_536)));
     set(&mut database.ind_bits, section.optional("ind_bits", |value| number(value, 3..=8)));
     let avoid = section.optional("avoid_zero_octet_in_res", flag);

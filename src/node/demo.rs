@@ -1,9 +1,10 @@
-//! Two systems in one process and a UE that migrates from one to the other.
+//! Two systems in one process and a UE that migrates from one to the other: it registers, refreshes and
+//! de-registers.
 //!
 //! Nothing is shared but the process: the systems speak Diameter over TCP, the UE speaks SIP over
 //! UDP, and provisioning goes through the HTTP management interfaces.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -11,8 +12,9 @@ use super::{
     Options, RunningSystem, StartError, SystemEntropy,
     client::{ClientError, ManagementClient},
     config::{Config, Problem},
-    ladder::{Entry, Tap},
+    ladder::{Entry, Protocol, Tap},
     management::BindingView,
+    metrics::Direction as Seen,
     ue::RunningUe,
 };
 use crate::{
@@ -21,7 +23,9 @@ use crate::{
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Flow, Transport},
+    procedure::{Place, migration::STEPS},
     secret::Secret,
+    step::Step,
     ue::{self, Isim, State},
 };
 
@@ -29,8 +33,10 @@ use crate::{
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How the demonstration is run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Demo {
+    /// What the UE speaks SIP over.
+    pub transport: Transport,
     /// The first of eight ports on loopback; 0 uses free ones.
     pub base_port: u16,
     /// Settings of both systems that differ from the defaults, as `section.key=value`.
@@ -60,6 +66,20 @@ pub enum DemoError {
     /// The UE has no socket.
     #[error("the UE cannot reach the SIP core: {0}")]
     Ue(#[from] io::Error),
+    /// The UE did not end a scene as it should.
+    #[error("{scene}: the UE is {state:?}")]
+    Scene {
+        /// The scene.
+        scene: Scene,
+        /// Where the UE stands.
+        state: State,
+    },
+    /// A step of the procedure was not performed, or not in its place.
+    #[error("{0} was not performed in its place")]
+    StepMissing(Step),
+    /// The ladder cannot be shown.
+    #[error("cannot show the ladder: {0}")]
+    Show(io::Error),
     /// A part of a system is switched off by a setting.
     #[error("a setting switched off {0}, which the demonstration needs")]
     Missing(&'static str),
@@ -73,8 +93,7 @@ pub struct RunningDemo {
     pub partner: RunningSystem,
     /// The UE.
     pub ue: RunningUe,
-    /// Entries of the ladder, oldest first.
-    pub ladder: mpsc::Receiver<Entry>,
+    ladder: mpsc::Receiver<Entry>,
 }
 
 impl RunningDemo {
@@ -97,24 +116,47 @@ impl RunningDemo {
         let core = partner.bound().sip.first().copied();
         let core = core.ok_or(DemoError::Missing("the SIP core of the partner"))?;
         let isim = Isim::new(&k, &opc_from_op(&k, &op), SqnArray::default());
-        let ue = open_ue(&partner, inbound, core, isim, &tap).await?;
+        let ue = open_ue(&partner, inbound, (demo.transport, core), isim, &tap).await?;
         Ok(Self { home, partner, ue, ladder })
     }
 
-    /// Registers the UE in the partner system; whether it worked.
+    /// Plays all scenes and shows the ladder of each as soon as it is over.
     ///
     /// # Errors
     ///
-    /// The socket's.
-    pub async fn register(&mut self) -> Result<State, DemoError> {
-        Ok(self.ue.register().await?.clone())
+    /// [`DemoError`] if a scene does not end as it should, or a step of the procedure is missing.
+    pub async fn play(
+        &mut self,
+        show: &mut dyn FnMut(Scene, &[Entry]) -> io::Result<()>,
+    ) -> Result<(), DemoError> {
+        let mut performed = Vec::new();
+        for scene in Scene::ALL {
+            let state = match scene {
+                Scene::Identities => State::Idle,
+                Scene::Registration | Scene::Refresh => self.ue.register().await?.clone(),
+                Scene::Deregistration => self.ue.deregister().await?.clone(),
+            };
+            let entries = self.take_ladder();
+            show(scene, &entries).map_err(DemoError::Show)?;
+            if !scene.is_as_it_should(&state) {
+                return Err(DemoError::Scene { scene, state });
+            }
+            if scene <= Scene::Registration {
+                performed.extend(entries.into_iter().filter_map(|entry| entry.step));
+            }
+        }
+        check_steps(&performed)
     }
 
-    /// What passed since the last call.
+    /// What passed since the last call. A message is told of once, by its sender.
     pub fn take_ladder(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         while let Ok(entry) = self.ladder.try_recv() {
-            entries.push(entry);
+            let repeats_the_sender =
+                entry.direction == Seen::In && entry.protocol != Protocol::Http;
+            if !repeats_the_sender {
+                entries.push(entry);
+            }
         }
         entries
     }
@@ -124,6 +166,54 @@ impl RunningDemo {
         self.partner.shutdown().await;
         self.home.shutdown().await;
     }
+}
+
+/// A part of the demonstration.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Scene {
+    /// Pairs of identities are lent at home and at the partner.
+    Identities,
+    /// The UE registers in the partner system.
+    Registration,
+    /// It refreshes its registration.
+    Refresh,
+    /// It de-registers.
+    Deregistration,
+}
+
+impl Scene {
+    const ALL: [Self; 4] =
+        [Self::Identities, Self::Registration, Self::Refresh, Self::Deregistration];
+
+    const fn is_as_it_should(self, state: &State) -> bool {
+        match self {
+            Self::Registration | Self::Refresh => matches!(state, State::Registered(_)),
+            Self::Identities | Self::Deregistration => matches!(state, State::Idle),
+        }
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Identities => "identities",
+            Self::Registration => "registration",
+            Self::Refresh => "refresh",
+            Self::Deregistration => "de-registration",
+        })
+    }
+}
+
+/// Holds what was performed against the table of the procedure.
+fn check_steps(performed: &[String]) -> Result<(), DemoError> {
+    let mut rest = performed.iter();
+    for row in STEPS.iter().filter(|row| matches!(row.place, Place::Code { .. })) {
+        let label = row.step.to_string();
+        if !rest.any(|step| *step == label) {
+            return Err(DemoError::StepMissing(row.step));
+        }
+    }
+    Ok(())
 }
 
 fn home_config(demo: &Demo) -> Result<Config, DemoError> {
@@ -250,7 +340,7 @@ async fn provision(
 async fn open_ue(
     partner: &RunningSystem,
     inbound: BindingView,
-    core: SocketAddr,
+    (transport, core): (Transport, SocketAddr),
     isim: Isim,
     tap: &Tap,
 ) -> io::Result<RunningUe> {
@@ -258,7 +348,7 @@ async fn open_ue(
     let config = ue::Config {
         identity: UserIdentity { impi: inbound.impi, impu: inbound.impu },
         domain: partner.config().system.domain.clone(),
-        flow: Flow { transport: Transport::Udp, local: unset, remote: core, connection: 0 },
+        flow: Flow { transport, local: unset, remote: core, connection: 0 },
         expires: 600_000,
         algorithm: None,
         paths: Vec::new(),

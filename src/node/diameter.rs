@@ -6,7 +6,7 @@ mod connection;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -112,9 +112,7 @@ impl Peers {
     ) -> Result<Self, InvalidDiameterIdentity> {
         let origin =
             Origin { host: config.identity.as_str().parse()?, realm: config.realm.parse()? };
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let address = config.listen.unwrap_or(loopback).ip();
-        let local = LocalNode::new(origin, vec![address], now, entropy);
+        let local = LocalNode::new(origin, vec![host_address(config)], now, entropy);
         let mut by_host = BTreeMap::new();
         let mut hosts = BTreeSet::new();
         let mut own_database = None;
@@ -243,6 +241,23 @@ impl Peer {
             PeerKind::Database => metrics::PeerName(Some(self.config.host.clone())),
         }
     }
+}
+
+/// The address to advertise: where we listen; if that is any, where packets to a peer leave from.
+fn host_address(config: &config::Diameter) -> IpAddr {
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    let listen = config.listen.map_or(loopback, |listen| listen.ip());
+    if !listen.is_unspecified() {
+        return listen;
+    }
+    let towards = config.peers.iter().find_map(|peer| peer.address);
+    let source = towards.and_then(|peer| {
+        // Connecting a datagram socket sends nothing: it looks the route up.
+        let socket = std::net::UdpSocket::bind(SocketAddr::new(listen, 0)).ok()?;
+        socket.connect(peer).ok()?;
+        socket.local_addr().ok()
+    });
+    source.map_or(loopback, |source| source.ip())
 }
 
 /// Accepts connections of peers until the task is dropped.

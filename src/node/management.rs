@@ -430,17 +430,20 @@ fn parse<T: serde::de::DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
             let what = format!("the body is not JSON: {what}");
             return Problem::new(StatusCode::BAD_REQUEST, what, "see /openapi.json for an example");
         }
-        // A field that is missing or unknown is named in the message, not in the path.
-        let field = match what.split('`').nth(1) {
-            Some(named) if path == "." => named.to_owned(),
-            Some(named) if what.starts_with("missing") || what.starts_with("unknown") => {
-                format!("{path}.{named}")
-            }
-            _ => path,
+        // A field that is missing is named in the message, the path is that of its parent.
+        let missing = what.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let field = match missing {
+            Some(missing) if path == "." => missing.to_owned(),
+            Some(missing) => format!("{path}.{missing}"),
+            None => path,
         };
-        let fix = help(&field).unwrap_or("see /openapi.json for the fields");
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{field}: {what}"), fix)
-            .in_field(field)
+        let fix = if what.starts_with("unknown field") {
+            "remove it, or correct its name"
+        } else {
+            help(&field).unwrap_or("see /openapi.json for the fields")
+        };
+        let what = format!("{field}: {what}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what, fix).in_field(field)
     })
 }
 

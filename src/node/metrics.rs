@@ -41,7 +41,7 @@ pub struct Metrics {
     pub vectors_issued: Family<Peer, Counter>,
     /// Diameter connections open, by peer: 0 or 1.
     pub diameter_open: Family<Peer, Gauge>,
-    /// Steps of the procedures performed.
+    /// Messages sent and actions done, by the step of a procedure that they belong to.
     pub steps: Family<StepLabel, Counter>,
     /// Users registered.
     pub registrations: Gauge,
@@ -118,7 +118,11 @@ impl Metrics {
             "Authentication vectors produced; peer \"own\" is the SIP core of this system",
             self.vectors_issued.clone(),
         );
-        registry.register("steps", "Steps of the procedures performed", self.steps.clone());
+        registry.register(
+            "steps",
+            "Messages sent and actions done, by the step of a procedure that they belong to",
+            self.steps.clone(),
+        );
         registry.register(
             "management_requests",
             "Requests on the management interface",

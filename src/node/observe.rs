@@ -60,9 +60,8 @@ impl Shared {
         &self,
         direction: Direction,
         peer: PeerName,
-        request: &cx::Request,
+        command: &'static str,
     ) {
-        let command = ladder::command_of_request(request);
         self.metrics.cx_requests.get_or_create(&CxRequest { direction, command, peer }).inc();
     }
 
@@ -79,7 +78,8 @@ impl Shared {
         id: RequestId,
         request: &cx::Request,
     ) {
-        self.count_request(Direction::Out, PeerName(None), request);
+        let command = ladder::command_of_request(request);
+        self.count_request(Direction::Out, PeerName(None), command);
         if self.is_observed() {
             let summary = ladder::describe_request(request).to_owned();
             let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));

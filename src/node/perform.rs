@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -68,6 +68,8 @@ pub(super) struct Shared {
     pub(super) peers: Peers,
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) stop: watch::Sender<bool>,
+    /// A call into a role panicked.
+    pub(super) failed: AtomicBool,
 }
 
 /// What ladders and logs call the parties: their names in the network.
@@ -322,6 +324,17 @@ impl Caller {
         if self.shared.peers.request(&self.shared, step, to, id, request).is_err() {
             let reply = CxReply { id, outcome: Err(Undeliverable) };
             self.calls.push_back(Call::CxReply(reply));
+        }
+    }
+}
+
+impl Drop for Caller {
+    /// A panic during a call may have left a commit number that never becomes durable, and every
+    /// later answer would wait for it: the system stops instead.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.failed.store(true, Ordering::Release);
+            self.shared.stop.send_replace(true);
         }
     }
 }

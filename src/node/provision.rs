@@ -123,8 +123,8 @@ impl Systems {
     async fn provision(&self, index: usize) -> Result<String, ProvisionError> {
         let domain = &self.home_system.domain;
         let user = UserIdentity {
-            impi: Impi::parse(&format!("sipp-{index}@{domain}"))?,
-            impu: Impu::parse(&format!("sip:sipp-{index}@{domain}"))?,
+            impi: Impi::parse(&format!("sipp-{index:07}@{domain}"))?,
+            impu: Impu::parse(&format!("sip:sipp-{index:07}@{domain}"))?,
         };
         let (k, op) = {
             let mut entropy = SystemEntropy::new();

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -157,6 +160,14 @@ impl RunningSystem {
         self.shared.readiness().unconnected_peers.is_empty()
     }
 
+    /// Returns when it has stopped by itself, which it does only after a fault of its own.
+    pub async fn failed(&self) {
+        worker::stopped(self.shared.stop.subscribe()).await;
+        if !self.shared.failed.load(Ordering::Acquire) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Stops it: no new requests, leave taken of the Diameter peers, threads ended.
     pub async fn shutdown(mut self) {
         self.shared.stop.send_replace(true);
@@ -210,6 +221,7 @@ fn create_shared(
         peers,
         workers,
         stop: watch::channel(false).0,
+        failed: AtomicBool::new(false),
         config,
     };
     shared.metrics.storage_available.set(1);

@@ -12,7 +12,7 @@ use crate::{
     aka::{AuthVector, IND_BITS_DEFAULT, Sqn},
     api::migration_identity::{Answer, Binding, Request},
     diameter::cx,
-    identity::{Impi, Impu, UserIdentity},
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Message, ReplyTo, Transport},
     sip::{Framing, response::ResponseView},
     sip_core::Registration,
@@ -20,7 +20,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::{SystemId, World, engine::History, perform::Question, system::Parked, ue_host::UeHost};
+use super::{QUARANTINE, SystemId, World, engine::History, system::Parked, ue_host::UeHost};
 
 /// Something that must never be, and was.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -38,15 +38,22 @@ impl Violation {
     }
 }
 
+/// How the identities of provisioned pairs begin.
+pub(super) const LISTED: &str = "listed";
+
 /// The world's own memory of what has left the systems.
 #[derive(Debug)]
 pub(super) struct Checks {
     /// SQNs that left, by UE.
     issued: BTreeSet<(usize, Sqn)>,
-    /// Whom each identity was lent to, ever.
+    /// Whom each identity was lent to last.
     lent: BTreeMap<String, Holder>,
+    /// Since when the pair of a private identity may have been given back.
+    released: BTreeMap<Impi, Timestamp>,
     /// What each holder was told last.
     held: BTreeMap<Holder, (UserIdentity, Timestamp)>,
+    /// Private identities whose use at a partner was withdrawn, and the withdrawal confirmed.
+    withdrawn: BTreeSet<Impi>,
     /// What must not appear on the wire between the systems.
     real: Vec<Vec<u8>>,
     /// The last octets towards A and towards B, where a needle may have begun.
@@ -55,27 +62,26 @@ pub(super) struct Checks {
     exposed: bool,
 }
 
-/// Whom a pair is lent to: by which system, to which pair, for use where.
+/// Whom a pair is lent to: by which system, in which direction, to which pair, for or from where.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Holder {
     system: SystemId,
+    kind: RecordKind,
     user: UserIdentity,
-    at: String,
+    other: SipDatabaseId,
 }
 
 impl Holder {
     /// Who asks for a pair, if the request is such a question.
     fn of(system: SystemId, request: &Request) -> Option<Self> {
-        match request {
-            Request::BindOutbound { user, partner } => {
-                Some(Self { system, user: user.clone(), at: partner.as_str().to_owned() })
-            }
-            Request::BindInbound(primary) => {
-                let at = format!("from {}", primary.database.as_str());
-                Some(Self { system, user: primary.identity.clone(), at })
-            }
-            _ => None,
-        }
+        let (kind, user, other) = if let Request::BindOutbound { user, partner } = request {
+            (RecordKind::OutboundBinding, user, partner)
+        } else if let Request::BindInbound(primary) = request {
+            (RecordKind::InboundBinding, &primary.identity, &primary.database)
+        } else {
+            return None;
+        };
+        Some(Self { system, kind, user: user.clone(), other: other.clone() })
     }
 }
 
@@ -84,7 +90,9 @@ impl Checks {
         Self {
             issued: BTreeSet::new(),
             lent: BTreeMap::new(),
+            released: BTreeMap::new(),
             held: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
             tail_to_a: Vec::new(),
             tail_to_b: Vec::new(),
@@ -93,9 +101,12 @@ impl Checks {
     }
 
     /// Takes note that a pair may end from now on, so that another may be given next.
-    pub(super) fn asked(&mut self, request: &Request) {
+    pub(super) fn asked(&mut self, request: &Request, now: Timestamp) {
         if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
+            self.released.entry(impi.clone()).or_insert(now);
             self.held.retain(|_, (pair, _)| pair.impi != *impi);
+        } else if let Request::PutGrant { user, .. } = request {
+            self.withdrawn.remove(&user.impi);
         }
     }
 
@@ -123,11 +134,13 @@ impl Checks {
         now: Timestamp,
     ) -> Result<(), Violation> {
         let pair = &binding.identity;
+        self.withdrawn.remove(&pair.impi);
+        let released = self.released.remove(&pair.impi);
+        let rested = is_listed(pair) && released.is_some_and(|at| now >= at + QUARANTINE);
         for identity in [pair.impi.as_str(), pair.impu.as_str()] {
-            let first = self.lent.entry(identity.to_owned()).or_insert_with(|| holder.clone());
-            if *first != holder {
-                let detail = format_args!("{identity} is lent to two users");
-                return Err(Violation::new("an identity is lent to one user ever", &detail));
+            let earlier = self.lent.insert(identity.to_owned(), holder.clone());
+            if earlier.is_some_and(|earlier| earlier != holder && !rested) {
+                return Err(Violation::new("no two users are lent one identity", &identity));
             }
         }
         let until = binding.reserved_until;
@@ -166,6 +179,15 @@ impl World {
             }
             Message::Management { to, answer: Answer::Binding(binding) } => {
                 self.check_binding(id, to, binding)
+            }
+            Message::Management { to, answer: Answer::Done } => {
+                if let Some(Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. }) =
+                    self.question_of(id, to)
+                {
+                    let impi = impi.clone();
+                    self.checks.withdrawn.insert(impi);
+                }
+                Ok(())
             }
             Message::CxRequest { .. } | Message::CxAnswer { .. } | Message::Management { .. } => {
                 Ok(())
@@ -208,6 +230,10 @@ impl World {
             let detail = format_args!("ue{} of {}", ue.number, id.label());
             return Err(Violation::new("a partner gets vectors for a stored binding", &detail));
         }
+        if abroad && self.checks.withdrawn.contains(&asked_with.impi) {
+            let detail = format_args!("ue{} of {}", ue.number, id.label());
+            return Err(Violation::new("no vector leaves after a confirmed withdrawal", &detail));
+        }
         let number = ue.number;
         if !self.checks.issued.insert((number, sqn)) {
             let detail = format_args!("{sqn:?} of ue{number}");
@@ -223,17 +249,11 @@ impl World {
         to: &ReplyTo,
         binding: &Binding,
     ) -> Result<(), Violation> {
-        let system = self.system(id);
-        let ReplyTo::World(handle) = to else { return Ok(()) };
-        let Some(Parked::Management(question)) = system.parked.get(handle) else { return Ok(()) };
-        let Some(Question { request, .. }) = self.questions.get(question) else { return Ok(()) };
+        let Some(request) = self.question_of(id, to) else { return Ok(()) };
         let Some(holder) = Holder::of(id, request) else { return Ok(()) };
-        let kind = match request {
-            Request::BindOutbound { .. } => RecordKind::OutboundBinding,
-            _ => RecordKind::InboundBinding,
-        };
         let pair = &binding.identity;
-        let stored = system.engine.history().values(kind, pair.impi.as_str());
+        let history = self.system(id).engine.history();
+        let stored = history.values(holder.kind, pair.impi.as_str());
         let impus = stored.map(decode::<(Impu,)>);
         if !impus.into_iter().any(|impu| impu.is_ok_and(|(impu,)| impu == pair.impu)) {
             let detail = format_args!("{}", pair.impi.as_str());
@@ -242,6 +262,20 @@ impl World {
         let now = self.now();
         self.checks.check_lent(holder, binding, now)
     }
+
+    /// The question that a management answer belongs to.
+    fn question_of(&self, id: SystemId, to: &ReplyTo) -> Option<&Request> {
+        let ReplyTo::World(handle) = to else { return None };
+        match self.system(id).parked.get(handle)? {
+            Parked::Management(question) => self.questions.get(question).map(|it| &it.request),
+            Parked::Diameter(_) => None,
+        }
+    }
+}
+
+/// Whether a pair was provisioned, so that it may be lent again. A generated one never is.
+fn is_listed(pair: &UserIdentity) -> bool {
+    pair.impi.as_str().starts_with(LISTED)
 }
 
 /// A 200 to a REGISTER tells what is stored: the contact with this `CSeq` if it lists contacts, no
@@ -303,12 +337,12 @@ fn reserved_seq(history: &History, impi: &Impi) -> Result<u64, Violation> {
 
 /// Whether a binding or grant was stored under which the partner may ask vectors of `ue`.
 fn is_entitled(history: &History, ue: &UeHost, home: SystemId, asked_with: &UserIdentity) -> bool {
+    type Record = (Impu, UserIdentity, SipDatabaseId);
     let partner = home.other().database();
     if *asked_with == ue.real {
         let key = format!("{} {}", ue.real.impi.as_str(), partner.as_str());
         return history.values(RecordKind::Grant, &key).next().is_some();
     }
-    type Record = (Impu, UserIdentity, crate::identity::SipDatabaseId);
     history.values(RecordKind::OutboundBinding, asked_with.impi.as_str()).any(|value| {
         decode::<Record>(value).is_ok_and(|(impu, user, at)| {
             impu == asked_with.impu && user == ue.real && at == partner
@@ -316,21 +350,21 @@ fn is_entitled(history: &History, ue: &UeHost, home: SystemId, asked_with: &User
     })
 }
 
-/// What would give a UE's real identities away: its identities and their user parts, plain and
-/// percent-encoded, in lower case.
+/// What would give a UE's real identities away: their user parts, plain and percent-encoded, in lower
+/// case. Whatever surrounds it, an identity contains its user part.
 fn needles(ue: &UeHost) -> Vec<Vec<u8>> {
-    let impi = ue.real.impi.as_str();
-    let impu = ue.real.impu.as_str();
-    let user_of = |text: &str| text.split('@').next().unwrap_or_default().to_owned();
-    let users = [user_of(impi), user_of(impu.trim_start_matches("sip:"))];
-    users
+    let user_of = |identity: &str| {
+        let user = identity.split('@').next().unwrap_or_default();
+        user.trim_start_matches("sip:").to_ascii_lowercase()
+    };
+    [user_of(ue.real.impi.as_str()), user_of(ue.real.impu.as_str())]
         .iter()
-        .flat_map(|user| {
-            let encoded: String = user.bytes().map(|octet| format!("%{octet:02x}")).collect();
-            // whatever surrounds it, an identity contains its user part
-            [user.to_ascii_lowercase().into_bytes(), encoded.into_bytes()]
-        })
+        .flat_map(|user| [user.clone().into_bytes(), percent_encoded(user)])
         .collect()
+}
+
+fn percent_encoded(text: &str) -> Vec<u8> {
+    text.bytes().flat_map(|octet| format!("%{octet:02x}").into_bytes()).collect()
 }
 
 /// A message in a few words, without identities.

@@ -19,6 +19,7 @@ impl SeededEntropy {
     }
 
     /// Creates an independent generator, so that one consumer's draws do not shift another's.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self::new(self.next_u64())
     }

@@ -329,7 +329,7 @@ impl World {
     }
 
     /// Separates the systems. What is under way still arrives.
-    pub(super) fn separate(&mut self) {
+    pub fn separate(&mut self) {
         self.record(Who::World, || "the systems are separated".to_owned());
         self.wire.partitioned = true;
     }

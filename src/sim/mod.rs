@@ -30,7 +30,7 @@ use bytes::Bytes;
 pub use check::Violation;
 pub use entropy::SeededEntropy;
 pub use options::Options;
-pub use system::{Settings, SystemId};
+pub use system::SystemId;
 pub use trace::{Line, Trace, Who};
 
 use self::{
@@ -54,6 +54,9 @@ use crate::{
 /// When every simulated world begins: 2023-11-14T22:13:20Z.
 pub const EPOCH: Timestamp = Timestamp::from_secs(1_700_000_000);
 
+/// How long a provisioned pair rests before it is lent to somebody else.
+pub const QUARANTINE: Duration = Duration::from_secs(30);
+
 /// Two MC systems, their UEs, the networks between them, and time.
 #[derive(Debug)]
 pub struct World {
@@ -72,6 +75,9 @@ pub struct World {
     next_question: u64,
     /// Answers that no script waits for.
     answers: BTreeMap<u64, management::Answer>,
+    /// Commits begun so far, and at which a system is to crash.
+    commits: u64,
+    crash_at_commit: Option<u64>,
     /// Whether new faults may begin.
     stormy: bool,
     /// Whether the network falsifies the digest responses of UEs.
@@ -120,6 +126,8 @@ enum Event {
     Wire { wire: u64, to: SystemId, parcel: Parcel },
     /// A timer of a Diameter connection.
     WireTimer { wire: u64, system: SystemId },
+    /// A system crashes.
+    Crash { system: SystemId },
     /// A fault begins or ends.
     Fault(Fault),
 }
@@ -127,16 +135,8 @@ enum Event {
 impl World {
     /// Creates a world with both systems provisioned and connected, and UEs that have done nothing.
     pub fn new(seed: u64, options: Options) -> Self {
-        Self::with_settings(seed, options, &Settings::default())
-    }
-
-    /// Creates a world whose systems differ from the usual.
-    pub fn with_settings(seed: u64, options: Options, settings: &Settings) -> Self {
         let mut entropy = SeededEntropy::new(seed);
-        let mut system = |id| {
-            let entropy = entropy.fork();
-            System::new(id, settings, entropy, EPOCH)
-        };
+        let mut system = |id| System::new(id, entropy.fork(), EPOCH);
         let (a, b) = (system(SystemId::A), system(SystemId::B));
         let ues: Vec<UeHost> =
             (0..options.ues).map(|number| draw_ue(number, &options, &mut entropy)).collect();
@@ -153,13 +153,15 @@ impl World {
             questions: BTreeMap::new(),
             next_question: 0,
             answers: BTreeMap::new(),
+            commits: 0,
+            crash_at_commit: None,
             stormy: false,
             falsify: false,
             violation: None,
             steps: Vec::new(),
             notes: Vec::new(),
             trace: Trace::default(),
-            options: options.calmed(),
+            options: Options { listed: options.listed, ..options.calmed() },
         };
         world.provision();
         world.options = options;
@@ -251,6 +253,7 @@ impl World {
             Event::Accepted { incarnation } => self.accepted(incarnation),
             Event::Wire { wire, to, parcel } => self.wire_arrived(wire, to, parcel),
             Event::WireTimer { wire, system } => self.wire_timer(wire, system),
+            Event::Crash { system } => self.restart(system),
             Event::Fault(fault) => self.fault(fault),
         }
     }

@@ -93,14 +93,14 @@ impl World {
         if let Some(ue) = self.ues.get_mut(number) {
             ue.last_sent = octets.clone();
         }
-        self.transmit(flow, octets);
+        self.transmit(flow, &octets);
     }
 
     /// Sends octets of a UE.
-    pub(super) fn transmit(&mut self, flow: Flow, octets: Bytes) {
+    pub(super) fn transmit(&mut self, flow: Flow, octets: &Bytes) {
         match flow.transport {
             Transport::Udp => self.send_datagram(flow.local, flow.remote, octets),
-            Transport::Tcp => self.send_segments(flow.connection, true, &octets),
+            Transport::Tcp => self.send_segments(flow.connection, true, octets),
         }
     }
 
@@ -111,18 +111,15 @@ impl World {
     }
 
     /// Sends what a SIP core sends.
-    pub(super) fn send_from_core(&mut self, flow: Flow, octets: Bytes) {
+    pub(super) fn send_from_core(&mut self, flow: Flow, octets: &Bytes) {
         match flow.transport {
             Transport::Udp => self.send_datagram(flow.local, flow.remote, octets),
-            Transport::Tcp => self.send_segments(flow.connection, false, &octets),
+            Transport::Tcp => self.send_segments(flow.connection, false, octets),
         }
     }
 
-    fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, octets: Bytes) {
-        let copies = match self.entropy.happens(self.options.duplication) {
-            true => 2,
-            false => 1,
-        };
+    fn send_datagram(&mut self, from: SocketAddr, to: SocketAddr, octets: &Bytes) {
+        let copies = if self.entropy.happens(self.options.duplication) { 2 } else { 1 };
         for _ in 0..copies {
             if self.entropy.happens(self.options.loss) {
                 self.record(Who::World, || "a datagram is lost".to_owned());
@@ -249,8 +246,8 @@ impl World {
 
 /// The octets with another digest response of the same length, if there is one.
 fn falsified(octets: &[u8]) -> Bytes {
-    let mut octets = octets.to_vec();
     const MARK: &[u8] = b"response=\"";
+    let mut octets = octets.to_vec();
     let Some(at) = memchr::memmem::find(&octets, MARK) else { return octets.into() };
     if let Some(digit) = octets.get_mut(at + MARK.len()).filter(|it| it.is_ascii_hexdigit()) {
         *digit = if *digit == b'0' { b'1' } else { b'0' };

@@ -7,11 +7,12 @@ use crate::{
     identity::{Impi, UserIdentity},
     sip_core::Registration,
     store::{RecordKind, decode},
-    time::Timestamp,
-    ue,
+    ue::{self, UserAgent},
 };
 
-use super::{Event, SystemId, Violation, Who, World, ue_host::Stage};
+use super::{
+    Event, QUARANTINE, SystemId, Violation, Who, World, check::LISTED, known, ue_host::Stage,
+};
 
 /// How long a question to a management interface may take in a world without faults.
 const QUESTION: Duration = Duration::from_secs(10);
@@ -38,12 +39,44 @@ impl World {
         let end = self.now() + RECOVERY;
         let all = |world: &Self| (0..world.ues.len()).all(|ue| world.is_registered(ue));
         if self.run_until(end, all)? {
-            return Ok(());
+            return self.check_memory();
         }
         let ue = (0..self.ues.len()).find(|ue| !self.is_registered(*ue)).unwrap_or(0);
         let detail =
             format_args!("ue{ue} is not, {:?}", self.ues.get(ue).map(|it| it.agent.state()));
         Err(Violation::new("after the last fault every UE gets registered", &detail))
+    }
+
+    /// Restarts both systems and checks that each SIP core knows the registrations that its storage
+    /// holds, before and after.
+    fn check_memory(&mut self) -> Result<(), Violation> {
+        for restart in [false, true] {
+            for system in [SystemId::A, SystemId::B].into_iter().filter(|_| restart) {
+                self.stop(system, Duration::from_millis(1));
+            }
+            self.run_for(Duration::from_secs(1))?;
+            for ue in &self.ues {
+                let impi = &ue.identity.impi;
+                let known = self.system(ue.at).core.contacts_of(impi);
+                let stored = self.stored_contacts(ue.at, impi);
+                if known != stored {
+                    let detail =
+                        format_args!("{known} contacts of ue{}, stored {stored}", ue.number);
+                    return Err(Violation::new("a SIP core knows what is stored", &detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many commits the storages were given so far, one for each outbox that had any.
+    pub const fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// Lets the system crash that gives its storage the `number`-th commit from now, at once.
+    pub const fn crash_at_commit(&mut self, number: u64) {
+        self.crash_at_commit = Some(self.commits + number);
     }
 
     /// Whether a UE believes that it is registered at the partner, and the partner's storage agrees.
@@ -84,7 +117,8 @@ impl World {
             let (system, request) = host.question();
             match (self.manage(system, request)?, self.ues.get_mut(ue)) {
                 (None | Some(Answer::Refused(_)), _) | (_, None) => return Ok(None),
-                (Some(answer), Some(host)) => host.take_answer(answer),
+                (Some(Answer::Binding(binding)), Some(host)) => host.take_binding(binding),
+                (Some(_), Some(_)) => {} // a grant has no pair
             }
         }
         let Some(host) = self.ues.get_mut(ue) else { return Ok(None) };
@@ -108,7 +142,7 @@ impl World {
     /// Lets a UE begin to register.
     pub fn begin_register(&mut self, ue: usize) {
         self.open_connection(ue);
-        self.call_ue(ue, |agent, ctx| agent.register(ctx));
+        self.call_ue(ue, UserAgent::register);
     }
 
     /// Lets a UE end its registration and waits for the outcome.
@@ -118,7 +152,7 @@ impl World {
     /// A [`Violation`] that happened meanwhile.
     pub fn deregister(&mut self, ue: usize) -> Result<ue::State, Violation> {
         self.open_connection(ue);
-        self.call_ue(ue, |agent, ctx| agent.deregister(ctx));
+        self.call_ue(ue, UserAgent::deregister);
         self.outcome(ue)
     }
 
@@ -173,7 +207,7 @@ impl World {
         }
         let Some(host) = self.ues.get(ue) else { return };
         let (flow, octets) = (host.flow(), host.last_sent.clone());
-        self.transmit(flow, octets);
+        self.transmit(flow, &octets);
     }
 
     /// Falsifies the digest responses of UEs on their way, or stops to.
@@ -192,6 +226,11 @@ impl World {
         self.join();
     }
 
+    /// How many requests of roles, the other system and management wait for an answer.
+    pub fn unanswered(&self) -> usize {
+        [&self.a, &self.b].iter().map(|it| it.parked.len() + it.asked.len()).sum()
+    }
+
     /// Whether the Diameter connection between the systems is open.
     pub fn is_connected(&self) -> bool {
         self.a.node.is_open() && self.b.node.is_open()
@@ -207,24 +246,42 @@ impl World {
         self.crash(system, down);
     }
 
+    /// Switches a UE off: it sends nothing by itself any more, not even a refresh.
+    pub fn switch_off(&mut self, ue: usize) {
+        if let Some(host) = self.ues.get_mut(ue) {
+            host.generation += 1;
+        }
+    }
+
+    /// The registration of a user that the storage of `system` holds now.
+    pub fn stored_registration(&self, system: SystemId, impi: &Impi) -> Option<Registration> {
+        let history = self.system(system).engine.history();
+        let stored = history.current(RecordKind::Registration, impi.as_str())?;
+        decode(stored).ok()
+    }
+
     /// How many contacts of a user the storage of `system` holds that have not expired.
     pub fn stored_contacts(&self, system: SystemId, impi: &Impi) -> usize {
-        let history = self.system(system).engine.history();
-        let stored = history.current(RecordKind::Registration, impi.as_str());
-        let registration = stored.and_then(|value| decode::<Registration>(value).ok());
-        let now: Timestamp = self.now();
-        let live = |it: &Registration| it.contacts.iter().filter(|it| it.expires_at > now).count();
-        registration.as_ref().map_or(0, live)
+        let now = self.now();
+        let live = |it: Registration| it.contacts.iter().filter(|it| it.expires_at > now).count();
+        self.stored_registration(system, impi).map_or(0, live)
     }
 
     /// Gives both systems their pools and subscribers, and connects them.
     pub(super) fn provision(&mut self) {
         let subscribers: Vec<_> =
             self.ues.iter().map(|ue| (ue.home, Request::PutSubscriber(ue.subscriber()))).collect();
+        let listed = self.options.listed;
         let pools = [SystemId::A, SystemId::B].into_iter().flat_map(|id| {
-            let pool = |direction| (id, Request::PutPool(pool(id, direction)));
-            [pool(Direction::Outbound), pool(Direction::Inbound)]
+            [Direction::Outbound, Direction::Inbound].into_iter().flat_map(move |direction| {
+                let listed = listed.then(|| listed_pool(id, direction));
+                [generated_pool(id, direction)]
+                    .into_iter()
+                    .chain(listed)
+                    .map(move |pool| (id, pool))
+            })
         });
+        let pools = pools.map(|(id, pool)| (id, Request::PutPool(pool)));
         for (system, request) in pools.chain(subscribers) {
             match self.manage(system, request) {
                 Ok(Some(Answer::Done | Answer::Pool { .. } | Answer::Subscriber { .. })) => {}
@@ -244,17 +301,32 @@ impl World {
     }
 }
 
-/// A generated pool whose identities tell nothing.
-fn pool(id: SystemId, direction: Direction) -> Pool {
-    let (name, prefix) = match direction {
-        Direction::Outbound => ("outbound", "out"),
-        Direction::Inbound => ("inbound", "in"),
-    };
-    let domain = id.domain();
+/// A pool whose identities tell nothing.
+fn generated_pool(id: SystemId, direction: Direction) -> Pool {
+    let (name, domain) = (name(direction), id.domain());
     let source = PoolSource::Generated {
-        impi_template: format!("{prefix}-{{id}}@{domain}"),
-        impu_template: format!("sip:{prefix}-{{id}}@{domain}"),
+        impi_template: format!("{name}-{{id}}@{domain}"),
+        impu_template: format!("sip:{name}-{{id}}@{domain}"),
         key: None,
     };
     Pool { name: name.to_owned(), direction, source }
+}
+
+/// A pool of fewer pairs than there are UEs as a rule, so that pairs change hands.
+fn listed_pool(id: SystemId, direction: Direction) -> Pool {
+    let (name, domain) = (name(direction), id.domain());
+    let pair = |number| UserIdentity {
+        impi: known(&format!("{LISTED}-{name}-{number}@{domain}")),
+        impu: known(&format!("sip:{LISTED}-{name}-{number}@{domain}")),
+    };
+    let source =
+        PoolSource::Listed { identities: (0..2).map(pair).collect(), quarantine: QUARANTINE };
+    Pool { name: format!("{LISTED}-{name}"), direction, source }
+}
+
+const fn name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Outbound => "out",
+        Direction::Inbound => "in",
+    }
 }

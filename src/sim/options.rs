@@ -15,6 +15,9 @@ pub struct Options {
     pub of_b: u64,
     /// How many UEs of 1,000 use their real identities at the partner, by a grant.
     pub granted: u64,
+    /// Whether the systems also have a few provisioned pairs, lent before generated ones, and again
+    /// after [`QUARANTINE`](super::QUARANTINE).
+    pub listed: bool,
     /// Datagrams lost.
     pub loss: u64,
     /// Datagrams that arrive twice.
@@ -43,6 +46,7 @@ impl Options {
             tcp: 0,
             of_b: 0,
             granted: 0,
+            listed: false,
             loss: 0,
             duplication: 0,
             delay_min: Duration::from_millis(10),
@@ -65,6 +69,7 @@ impl Options {
             tcp: rate(draw, 1_000),
             of_b: rate(draw, 500),
             granted: rate(draw, 500),
+            listed: draw.happens(500),
             loss: rate(draw, 300),
             duplication: rate(draw, 300),
             delay_min: Duration::from_micros(100),

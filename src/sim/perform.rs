@@ -19,7 +19,6 @@ use super::{Event, SystemId, Violation, Who, World, check, system::Parked};
 /// A question to a management interface.
 #[derive(Debug)]
 pub(super) struct Question {
-    pub(super) system: SystemId,
     pub(super) request: management::Request,
     /// Whose script waits for the answer, and under which token.
     pub(super) script: Option<(usize, u64)>,
@@ -79,6 +78,11 @@ impl World {
         let system = self.system_mut(id);
         let (incarnation, group) = (system.incarnation, system.engine.begin(commits));
         self.queue.put_after(span, Event::Committed { system: id, incarnation, group, fails });
+        self.commits += 1;
+        if self.crash_at_commit == Some(self.commits) {
+            let now = self.queue.now();
+            self.queue.put(now, Event::Crash { system: id });
+        }
     }
 
     pub(super) fn committed(&mut self, id: SystemId, incarnation: u64, group: u64, fails: bool) {
@@ -150,7 +154,7 @@ impl World {
         }
         let incarnation = self.system(id).incarnation;
         match message {
-            Message::Sip { flow, octets } => self.send_from_core(flow, octets),
+            Message::Sip { flow, octets } => self.send_from_core(flow, &octets),
             Message::CxRequest { to: CxDestination::OwnDatabase, id: request_id, request } => {
                 let (system, now) = (id, self.queue.now());
                 let event = Event::LocalRequest { system, incarnation, id: request_id, request };
@@ -159,35 +163,35 @@ impl World {
             Message::CxRequest { to: CxDestination::Database(to), id: request_id, request } => {
                 self.send_cx_request(id, &to, request_id, request);
             }
-            Message::CxAnswer { to, answer } => self.answer_cx(id, to, answer),
-            Message::Management { to, answer } => self.answer_management(id, to, answer),
+            Message::CxAnswer { to, answer } => self.answer_cx(id, &to, answer),
+            Message::Management { to, answer } => self.answer_management(id, &to, answer),
         }
     }
 
-    fn answer_cx(&mut self, id: SystemId, to: ReplyTo, answer: cx::Answer) {
+    fn answer_cx(&mut self, id: SystemId, to: &ReplyTo, answer: cx::Answer) {
         match to {
             ReplyTo::Role(request) => {
-                if !self.system_mut(id).asked.remove(&request) {
+                if !self.system_mut(id).asked.remove(request) {
                     let detail = format_args!("{request:?} of {}", id.label());
                     return self.violate(Violation::new("a request is answered once", &detail));
                 }
-                self.reply_later(id, CxReply { id: request, outcome: Ok(answer) });
+                self.reply_later(id, CxReply { id: *request, outcome: Ok(answer) });
             }
-            ReplyTo::World(handle) => match self.system_mut(id).parked.remove(&handle) {
+            ReplyTo::World(handle) => match self.system_mut(id).parked.remove(handle) {
                 Some(Parked::Diameter(received)) => self.send_cx_answer(id, received, &answer),
                 Some(Parked::Management(_)) => {
                     self.violate(Violation::new("an answer is of its question's kind", &"Cx"));
                 }
-                None => self.check_unparked(id, handle),
+                None => self.check_unparked(id, *handle),
             },
         }
     }
 
-    fn answer_management(&mut self, id: SystemId, to: ReplyTo, answer: management::Answer) {
+    fn answer_management(&mut self, id: SystemId, to: &ReplyTo, answer: management::Answer) {
         let ReplyTo::World(handle) = to else {
             return self.violate(Violation::new("an answer is of its question's kind", &"role"));
         };
-        match self.system_mut(id).parked.remove(&handle) {
+        match self.system_mut(id).parked.remove(handle) {
             Some(Parked::Management(question)) => {
                 if self.entropy.happens(self.options.loss) {
                     return self.record(Who::World, || "a management answer is lost".to_owned());
@@ -198,7 +202,7 @@ impl World {
             Some(Parked::Diameter(_)) => {
                 self.violate(Violation::new("an answer is of its question's kind", &"management"));
             }
-            None => self.check_unparked(id, handle),
+            None => self.check_unparked(id, *handle),
         }
     }
 
@@ -252,8 +256,8 @@ impl World {
     ) -> u64 {
         self.next_question += 1;
         let question = self.next_question;
-        self.checks.asked(&request);
-        self.questions.insert(question, Question { system, request: request.clone(), script });
+        self.checks.asked(&request, self.queue.now());
+        self.questions.insert(question, Question { request: request.clone(), script });
         if !self.entropy.happens(self.options.loss) {
             let delay = self.draw_delay();
             self.queue.put_after(delay, Event::Asked { question, system, request });

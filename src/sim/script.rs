@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::{
-    api::migration_identity::{Answer, PrimaryUser, Refusal, Request},
+    api::migration_identity::{Answer, Binding, PrimaryUser, Refusal, Request},
     identity::UserIdentity,
-    ue::{Failure, State},
+    ue::{Failure, State, UserAgent},
 };
 
 use super::{
@@ -22,6 +22,10 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 
 /// The pause between two actions.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(100));
+
+/// How often a pair is given back without an answer. Not forever: a release names the pair, which may
+/// be somebody else's after [`QUARANTINE`](super::QUARANTINE).
+const RELEASES_MAX: u8 = 2;
 
 /// How long a grant is asked for: longer than any run of scripts.
 const GRANT: Duration = Duration::from_secs(24 * 3_600);
@@ -82,19 +86,23 @@ impl World {
         ue.script.waiting = false;
         let state = ue.agent.state().clone();
         match (ue.script.stage, state) {
-            (Stage::AskHome | Stage::AskPartner, _) => self.ask_for_pair(number),
+            (
+                Stage::AskHome | Stage::AskPartner | Stage::ReleaseInbound | Stage::ReleaseOutbound,
+                _,
+            ) => self.ask_question(number),
             (Stage::Register, State::Registered(_)) => self.decide(number),
             (Stage::Register | Stage::Leave, State::Busy) => self.back_off(number),
             (Stage::Register, State::Idle | State::Failed(_)) => {
                 self.open_connection(number);
-                self.call_ue(number, |agent, ctx| agent.register(ctx));
+                self.call_ue(number, UserAgent::register);
             }
             (Stage::Leave, State::Registered(_) | State::Failed(_)) => {
                 self.open_connection(number);
-                self.call_ue(number, |agent, ctx| agent.deregister(ctx));
+                self.call_ue(number, UserAgent::deregister);
             }
             (Stage::Leave, State::Idle) => {
-                ue.script.stage = Stage::Register;
+                let releases = !ue.script.settling && ue.decides(300);
+                ue.script.stage = if releases { Stage::ReleaseInbound } else { Stage::Register };
                 self.pause(number);
             }
         }
@@ -125,7 +133,8 @@ impl World {
             return;
         }
         match (ue.script.stage, ue.agent.state().clone()) {
-            (Stage::Register, State::Failed(Failure::Refused(status))) => {
+            // 401: the UE gave up after several challenges, each lost with a storage that failed
+            (Stage::Register, State::Failed(Failure::Refused(status))) if status != 401 => {
                 let detail = format_args!("ue{number} got {status}");
                 self.violate(Violation::new("a user who may migrate is not refused", &detail));
             }
@@ -136,9 +145,15 @@ impl World {
         }
     }
 
-    /// Asks for a pair, or for leave to use the real one; again if no answer comes.
-    fn ask_for_pair(&mut self, number: usize) {
-        let Some(ue) = self.ues.get(number) else { return };
+    /// Asks for a pair, for leave to use the real one, or that either ends; again if no answer comes.
+    fn ask_question(&mut self, number: usize) {
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        if ue.script.stage.releases() {
+            ue.script.releases += 1;
+            if ue.script.releases > RELEASES_MAX {
+                return self.released(number);
+            }
+        }
         let (system, request) = ue.question();
         self.wake_after(number, QUESTION);
         let Some(token) = self.ues.get(number).map(|ue| ue.script.token) else { return };
@@ -152,11 +167,13 @@ impl World {
         };
         match answer {
             Answer::Refused(Refusal::Unavailable) => return self.back_off(number),
+            Answer::Refused(Refusal::NotFound(_)) if ue.script.stage.releases() => {}
             Answer::Refused(refusal) => {
                 return self
                     .violate(Violation::new("a user who may migrate gets a pair", &refusal));
             }
-            answer => ue.take_answer(answer),
+            Answer::Binding(binding) => ue.take_binding(binding),
+            Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => {}
         }
         match ue.script.stage {
             Stage::AskHome => {
@@ -175,8 +192,29 @@ impl World {
                     _ => self.wake_after(number, Duration::ZERO),
                 }
             }
+            Stage::ReleaseInbound | Stage::ReleaseOutbound => self.released(number),
             Stage::Register | Stage::Leave => {}
         }
+    }
+
+    /// A pair was given back, or perhaps: goes on to the next one, and then asks for new ones.
+    fn released(&mut self, number: usize) {
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        ue.script.releases = 0;
+        if ue.script.stage == Stage::ReleaseInbound {
+            ue.script.stage = Stage::ReleaseOutbound;
+            return self.wake_after(number, Duration::ZERO);
+        }
+        ue.script.stage = Stage::AskHome;
+        ue.script.outbound = None;
+        self.pause(number);
+    }
+}
+
+impl Stage {
+    /// Whether something is given back, which may have been given back already.
+    const fn releases(self) -> bool {
+        matches!(self, Self::ReleaseInbound | Self::ReleaseOutbound)
     }
 }
 
@@ -185,6 +223,10 @@ impl UeHost {
     pub(super) fn question(&self) -> (SystemId, Request) {
         match self.script.stage {
             Stage::AskPartner => (self.home.other(), self.question_to_partner()),
+            Stage::ReleaseInbound => {
+                (self.home.other(), Request::ReleaseInbound(self.identity.impi.clone()))
+            }
+            Stage::ReleaseOutbound => (self.home, self.withdrawal()),
             Stage::AskHome | Stage::Register | Stage::Leave => (self.home, self.question_to_home()),
         }
     }
@@ -196,6 +238,16 @@ impl UeHost {
             Request::BindOutbound { user, partner }
         } else {
             Request::PutGrant { user, partner, valid_for: GRANT }
+        }
+    }
+
+    /// Ends what [`UeHost::question_to_home`] gave.
+    pub(super) fn withdrawal(&self) -> Request {
+        if self.hidden {
+            Request::ReleaseOutbound(self.primary_side_pair().impi)
+        } else {
+            let partner = self.home.other().database();
+            Request::DeleteGrant { impi: self.real.impi.clone(), partner }
         }
     }
 
@@ -214,15 +266,16 @@ impl UeHost {
         outbound.map_or_else(|| self.real.clone(), |binding| binding.identity.clone())
     }
 
-    /// Takes an answer to [`UeHost::question`] in.
-    pub(super) fn take_answer(&mut self, answer: Answer) {
-        if let Answer::Binding(binding) = answer {
-            match self.script.stage {
-                Stage::AskHome => self.script.outbound = Some(binding),
-                Stage::AskPartner | Stage::Register | Stage::Leave => {
-                    self.script.inbound = Some(binding);
-                }
-            }
-        }
+    /// Takes the pair in that [`UeHost::question`] asked for.
+    pub(super) fn take_binding(&mut self, binding: Binding) {
+        let slot = match self.script.stage {
+            Stage::AskHome => &mut self.script.outbound,
+            Stage::AskPartner
+            | Stage::Register
+            | Stage::Leave
+            | Stage::ReleaseInbound
+            | Stage::ReleaseOutbound => &mut self.script.inbound,
+        };
+        *slot = Some(binding);
     }
 }

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use crate::{
@@ -30,6 +29,7 @@ pub enum SystemId {
 
 impl SystemId {
     /// The other system.
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::A => Self::B,
@@ -68,27 +68,13 @@ impl SystemId {
     }
 }
 
-/// What the systems of a world have in common.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long a lent pair stays reserved.
-    pub reserved_lease: Duration,
-    /// How many SEQs one commit reserves.
-    pub sqn_range: u64,
-}
-
-impl Default for Settings {
-    /// The lease of the product; short SQN ranges, so that reservations take part in what happens.
-    fn default() -> Self {
-        Self { reserved_lease: Duration::from_secs(30 * 24 * 3_600), sqn_range: 4 }
-    }
-}
+/// How many SEQs one commit reserves: few, so that reservations take part in what happens.
+const SQN_RANGE: u64 = 4;
 
 /// A system.
 #[derive(Debug)]
 pub(super) struct System {
     pub(super) id: SystemId,
-    settings: Settings,
     pub(super) core: SipCore,
     pub(super) database: SipDatabase,
     pub(super) entropy: SeededEntropy,
@@ -124,17 +110,11 @@ pub(super) enum Parked {
 
 impl System {
     /// Creates a system with empty storage.
-    pub(super) fn new(
-        id: SystemId,
-        settings: &Settings,
-        mut entropy: SeededEntropy,
-        now: Timestamp,
-    ) -> Self {
-        let (core, database) = roles(id, settings, &mut entropy);
+    pub(super) fn new(id: SystemId, mut entropy: SeededEntropy, now: Timestamp) -> Self {
+        let (core, database) = roles(id, &mut entropy);
         let sequencer = Arc::new(Sequencer::default());
         Self {
             id,
-            settings: settings.clone(),
             core,
             database,
             outbox: Outbox::new(Arc::clone(&sequencer)),
@@ -233,7 +213,7 @@ impl System {
 
     /// A new process begins on the storage of the last one.
     pub(super) fn start(&mut self, now: Timestamp) -> Result<Vec<Effect>, LoadError> {
-        (self.core, self.database) = roles(self.id, &self.settings, &mut self.entropy);
+        (self.core, self.database) = roles(self.id, &mut self.entropy);
         self.node = Node::new(self.id, now, &mut self.entropy);
         let highest = self.load()?;
         self.sequencer = Arc::new(Sequencer::starting_after(highest));
@@ -273,11 +253,10 @@ pub(super) enum LoadError {
     Record(#[from] RecordError),
 }
 
-fn roles(id: SystemId, settings: &Settings, entropy: &mut dyn Entropy) -> (SipCore, SipDatabase) {
+fn roles(id: SystemId, entropy: &mut dyn Entropy) -> (SipCore, SipDatabase) {
     let core = SipCore::new(sip_core::Config::for_domain(id.domain()), entropy);
     let config = sip_database::Config {
-        reserved_lease: settings.reserved_lease,
-        sqn_range: settings.sqn_range,
+        sqn_range: SQN_RANGE,
         ..sip_database::Config::new(id.database(), id.domain())
     };
     (core, SipDatabase::new(config, entropy))

@@ -45,7 +45,8 @@ impl Trace {
     /// The last `count` lines as text.
     pub fn tail(&self, count: usize) -> String {
         let from = self.lines.len().saturating_sub(count);
-        self.lines.iter().skip(from).map(|line| format!("{line}\n")).collect()
+        let tail: Vec<String> = self.lines.iter().skip(from).map(Line::to_string).collect();
+        tail.join("\n")
     }
 }
 

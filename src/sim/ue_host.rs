@@ -63,6 +63,8 @@ pub(super) struct Script {
     /// Whether it is to register and then stay so.
     pub(super) settling: bool,
     pub(super) stage: Stage,
+    /// How often a pair was given back without an answer.
+    pub(super) releases: u8,
     /// Whether a wake-up is under way.
     pub(super) waiting: bool,
     /// Names the one wake-up or answer waited for; others are stale.
@@ -83,6 +85,10 @@ pub(super) enum Stage {
     Register,
     /// Wants to be registered no longer.
     Leave,
+    /// Gives its inbound pair back.
+    ReleaseInbound,
+    /// Gives its outbound pair, or its leave to use the real one, back.
+    ReleaseOutbound,
 }
 
 impl UeHost {

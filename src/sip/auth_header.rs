@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    lexer::{Cursor, bare, is_lws, is_name, is_plain, is_token, trim, unquote},
+    lexer::{Cursor, bare, is_name, is_plain, is_token, trim, unquote},
     render::Quoted,
 };
 
@@ -160,34 +160,37 @@ impl fmt::Display for DigestChallenge<'_> {
 
 /// The parameters of a value whose scheme is Digest. An item is `None` where the list is malformed.
 fn digest_params(value: &str) -> Option<AuthParams<'_>> {
-    let value = trim(value);
-    let end = value.bytes().position(is_lws)?;
-    let (scheme, rest) = value.split_at_checked(end)?;
-    scheme.eq_ignore_ascii_case("Digest").then_some(AuthParams { rest: trim(rest) })
+    let mut cursor = Cursor::new(value);
+    cursor.skip_lws();
+    let scheme = cursor.token();
+    let separated = cursor.skip_lws();
+    (separated && scheme.eq_ignore_ascii_case("Digest")).then(|| AuthParams::new(cursor.rest()))
 }
 
 /// Splits a comma-separated list of `name=value`; empty elements are skipped (RFC 7230 section 7).
 pub(super) struct AuthParams<'a> {
-    pub(super) rest: &'a str,
+    cursor: Cursor<'a>,
+    /// Whether there are quoted pairs or folds: looked for once, not in each value.
+    plain: bool,
 }
 
 impl<'a> AuthParams<'a> {
-    /// How to take the quotes off values: looks for quoted pairs and folds once, not in each value.
+    pub(super) fn new(text: &'a str) -> Self {
+        let mut cursor = Cursor::new(text);
+        cursor.skip_separators();
+        Self { cursor, plain: is_plain(text) }
+    }
+
+    /// How to take the quotes off values.
     fn unquoting(&self) -> fn(&'a str) -> Cow<'a, str> {
-        if is_plain(self.rest) { |value| Cow::Borrowed(bare(value)) } else { unquote }
+        if self.plain { |value| Cow::Borrowed(bare(value)) } else { unquote }
     }
 
     fn parse_next(&mut self) -> Option<(&'a str, &'a str)> {
-        let mut cursor = Cursor::new(self.rest);
-        let name = cursor.token();
-        cursor.skip_lws();
-        cursor.eat(b'=').then_some(())?;
-        cursor.skip_lws();
-        let value = cursor.value()?;
-        cursor.skip_lws();
-        let separated = matches!(cursor.peek(), None | Some(b','));
-        self.rest = cursor.rest();
-        (separated && !name.is_empty()).then_some((name, value))
+        let param = self.cursor.param()?;
+        matches!(self.cursor.peek(), None | Some(b',')).then_some(())?;
+        self.cursor.skip_separators();
+        Some((param.name, param.value?))
     }
 }
 
@@ -195,15 +198,10 @@ impl<'a> Iterator for AuthParams<'a> {
     type Item = Option<(&'a str, &'a str)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let empty = |octet: u8| octet == b',' || is_lws(octet);
-        let start = self.rest.bytes().position(|octet| !empty(octet));
-        self.rest = self.rest.get(start.unwrap_or(self.rest.len())..).unwrap_or_default();
-        if self.rest.is_empty() {
-            return None;
-        }
+        self.cursor.peek()?;
         let parsed = self.parse_next();
         if parsed.is_none() {
-            self.rest = "";
+            self.cursor = Cursor::new("");
         }
         Some(parsed)
     }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 
 use super::{
     auth_header::{AuthParams, write_quoted, write_token},
-    lexer::{bare, trim, unquote},
+    lexer::{bare, unquote},
     render::Quoted,
 };
 
@@ -28,7 +28,7 @@ impl<'a> AuthenticationInfo<'a> {
     /// Reads an Authentication-Info value; `None` if it is no comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut info = Self::default();
-        for param in (AuthParams { rest: trim(value) }) {
+        for param in AuthParams::new(value) {
             let (name, value) = param?;
             match name.to_ascii_lowercase().as_str() {
                 "nextnonce" => info.nextnonce = Some(unquote(value)),

@@ -134,6 +134,13 @@ impl<'a> Cursor<'a> {
         self.at > before
     }
 
+    /// Takes white space and commas.
+    pub(crate) fn skip_separators(&mut self) {
+        while self.peek().is_some_and(|octet| octet == b',' || is_lws(octet)) {
+            self.at += 1;
+        }
+    }
+
     /// Takes octets while they are `wanted`; perhaps none. `wanted` must refuse no part of a character
     /// whose rest it accepts: all callers decide on ASCII alone.
     pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
@@ -156,9 +163,25 @@ impl<'a> Cursor<'a> {
         self.take_while(is_token_octet)
     }
 
+    /// Takes `name` or `name=value` with the white space around; what follows is the caller's to check.
+    pub(crate) fn param(&mut self) -> Option<Param<'a>> {
+        self.skip_lws();
+        let name = self.token();
+        self.skip_lws();
+        let value = if self.eat(b'=') {
+            self.skip_lws();
+            let value = self.value()?;
+            self.skip_lws();
+            Some(value)
+        } else {
+            None
+        };
+        (!name.is_empty()).then_some(Param { name, value })
+    }
+
     /// Takes the value of a parameter: a quoted string with its quotes, or what runs to white space, a
     /// separator, a quote or a backslash.
-    pub(crate) fn value(&mut self) -> Option<&'a str> {
+    fn value(&mut self) -> Option<&'a str> {
         if self.peek() == Some(b'"') {
             return self.take(quoted_length(self.rest())?);
         }
@@ -251,31 +274,14 @@ pub(crate) struct MalformedParam;
 /// Splits `;name=value;name...`, the first `;` included.
 #[derive(Clone)]
 pub(crate) struct Params<'a> {
-    rest: &'a str,
+    cursor: Cursor<'a>,
 }
 
 impl<'a> Params<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { rest: trim(text) }
-    }
-
-    fn parse_next(&mut self) -> Option<Param<'a>> {
-        let mut cursor = Cursor::new(self.rest);
-        cursor.eat(b';').then_some(())?;
+        let mut cursor = Cursor::new(text);
         cursor.skip_lws();
-        let name = cursor.token();
-        cursor.skip_lws();
-        let value = if cursor.eat(b'=') {
-            cursor.skip_lws();
-            let value = cursor.value()?;
-            cursor.skip_lws();
-            Some(value)
-        } else {
-            None
-        };
-        let separated = matches!(cursor.peek(), None | Some(b';'));
-        self.rest = cursor.rest();
-        (separated && !name.is_empty()).then_some(Param { name, value })
+        Self { cursor }
     }
 }
 
@@ -283,14 +289,12 @@ impl<'a> Iterator for Params<'a> {
     type Item = Result<Param<'a>, MalformedParam>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
+        self.cursor.peek()?;
+        let param = if self.cursor.eat(b';') { self.cursor.param() } else { None };
+        if param.is_none() {
+            self.cursor = Cursor::new("");
         }
-        let parsed = self.parse_next();
-        if parsed.is_none() {
-            self.rest = "";
-        }
-        Some(parsed.ok_or(MalformedParam))
+        Some(param.ok_or(MalformedParam))
     }
 }
 

@@ -21,13 +21,13 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// Parses `"name" <uri>;params`, `name <uri>;params` or `uri;params`; `None` if malformed.
+    /// Parses `"name" <uri>;params`, `name <uri>;params` or `uri;params`, without white space at its
+    /// ends; `None` if malformed.
     ///
     /// Without `<>` a `;` begins the header field's parameters, and the URI may hold neither `?`
     /// nor `,` (RFC 3261 section 20). The URI is only checked for a scheme and for characters that
     /// no URI may hold; see [`super::uri::Uri`] for its parts.
     pub(crate) fn parse(value: &'a str) -> Option<Self> {
-        let value = trim(value);
         if let Some(rest) = bracketed(value)? {
             let close = memchr(b'>', rest.as_bytes())?;
             let uri = rest.get(..close)?;
@@ -65,6 +65,9 @@ impl fmt::Debug for NameAddr<'_> {
 /// What follows the `<` behind a well-formed display name; `Some(None)` if there is no `<`.
 #[expect(clippy::option_option, reason = "malformed, without brackets, with brackets")]
 fn bracketed(value: &str) -> Option<Option<&str>> {
+    if let Some(rest) = value.strip_prefix('<') {
+        return Some(Some(rest));
+    }
     if value.starts_with('"') {
         let (_, rest) = value.split_at_checked(quoted_length(value)?)?;
         return trim(rest).strip_prefix('<').map(Some);

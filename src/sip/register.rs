@@ -36,7 +36,7 @@ impl<'a> RegisterRequest<'a> {
         let StartLine::Request { method: "REGISTER", uri: request_uri } = view.start_line() else {
             return Err(ParseError { status: 405, reason: "Method Not Allowed" });
         };
-        let to_uri = Uri::parse(view.to_address().uri)
+        let to_uri = Uri::split(view.to_address().uri)
             .map_err(|_| ParseError::bad_request("Malformed To"))?;
         if to_uri.scheme == Scheme::Other {
             return Err(ParseError::bad_request("To is no SIP, SIPS or tel URI"));

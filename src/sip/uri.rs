@@ -56,9 +56,11 @@ impl<'a> Uri<'a> {
     /// [`MalformedUri`] if it has no scheme, a SIP URI has no or a malformed host or port, it has
     /// more than [`URI_PARAMS_MAX`] parameters, or a character that no URI may hold.
     pub fn parse(raw: &'a str) -> Result<Self, MalformedUri> {
-        if !super::name_addr::is_uri(raw) {
-            return Err(MalformedUri);
-        }
+        if super::name_addr::is_uri(raw) { Self::split(raw) } else { Err(MalformedUri) }
+    }
+
+    /// As [`Uri::parse`], of a text whose characters were checked before.
+    pub(crate) fn split(raw: &'a str) -> Result<Self, MalformedUri> {
         let (scheme, rest) = raw.split_once(':').ok_or(MalformedUri)?;
         let empty = Self {
             scheme: Scheme::Other,

@@ -1,6 +1,6 @@
 //! The Via header field (RFC 3261 section 20.42, RFC 3581 section 3).
 
-use super::lexer::{Cursor, Params, is_token, number, trim};
+use super::lexer::{Cursor, Params, is_token, number};
 
 /// One Via value: who sent the message, over what, and where its answers go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,9 +38,10 @@ pub enum Rport {
 const MAGIC_COOKIE: &str = "z9hG4bK";
 
 impl<'a> Via<'a> {
-    /// Parses one Via value. White space may stand around each separator; `None` if it is malformed.
+    /// Parses one Via value without white space at its ends. White space may stand around each
+    /// separator; `None` if it is malformed.
     pub(crate) fn parse(value: &'a str) -> Option<Self> {
-        let mut cursor = Cursor::new(trim(value));
+        let mut cursor = Cursor::new(value);
         let transport = sent_protocol(&mut cursor)?;
         cursor.skip_lws().then_some(())?;
         let (host, port) = sent_by(&mut cursor)?;

@@ -16,6 +16,7 @@ use crate::{
     },
     step::Step,
     store::CommitSeq,
+    time::Timestamp,
 };
 
 use super::{
@@ -73,7 +74,7 @@ impl SipCore {
             resync,
             server_name: self.config.server_name.clone(),
         });
-        let number = self.send_request(ctx, impi, Step::mig(16), request);
+        let number = self.send_request(ctx, impi, Some(Step::mig(16)), request);
         let state = AwaitVector { request: number, waiters: vec![key], resync: resync.is_some() };
         user.attempts.push(Attempt { origin, state: AttemptState::AwaitVector(state) });
     }
@@ -83,7 +84,7 @@ impl SipCore {
         &self,
         ctx: &mut Context<'_>,
         impi: &Impi,
-        step: Step,
+        step: Option<Step>,
         request: cx::Request,
     ) -> u64 {
         let number = self.draw_number();
@@ -98,12 +99,12 @@ impl SipCore {
         ctx: &mut Context<'_>,
         number: u64,
         after: CommitSeq,
-        step: Step,
+        step: Option<Step>,
         request: cx::Request,
     ) {
         let id = RequestId { role: Role::SipCore, number };
         let message = Message::CxRequest { to: CxDestination::OwnDatabase, id, request };
-        ctx.out.send_after(after, Some(step), message);
+        ctx.out.send_after(after, step, message);
     }
 
     /// `MIG-22`: challenges the UE, or tells it why not.
@@ -126,13 +127,13 @@ impl SipCore {
         match vector {
             Ok(vector) => {
                 let nonce = encode_nonce(&vector.rand, &vector.autn);
-                let challenged = Challenged { vector, nonce, number: self.draw_number() };
-                let timer = challenge_timer(impi, challenged.number);
+                let expires_at = ctx.now + self.config.reg_await_auth;
+                let challenged = Challenged { vector, nonce, expires_at };
                 for key in waiting.waiters {
                     self.challenge(ctx, &origin, &challenged, key);
                 }
                 user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
-                ctx.out.arm(ctx.now + self.config.reg_await_auth, timer);
+                ctx.out.arm(expires_at, challenge_timer(impi, expires_at));
             }
             Err(error) => {
                 for key in waiting.waiters {
@@ -226,10 +227,10 @@ impl SipCore {
 }
 
 /// The timer reg-await-auth of one challenge.
-fn challenge_timer(impi: &Impi, number: u64) -> TimerKey {
+fn challenge_timer(impi: &Impi, expires_at: Timestamp) -> TimerKey {
     TimerKey {
         role: Role::SipCore,
         what: TimerWhat::ChallengeExpiry(impi.clone()),
-        version: number,
+        version: expires_at.as_micros(),
     }
 }

@@ -9,7 +9,10 @@ use crate::{
     store::CommitSeq,
 };
 
-use super::{SipCore, user::AttemptState};
+use super::{
+    SipCore,
+    user::{Attempt, AttemptState},
+};
 
 /// How long the number of a deletion is kept, so that an answer that tells of it waits for it.
 pub(super) const GONE_KEPT: Duration = Duration::from_secs(60);
@@ -24,16 +27,20 @@ pub(super) fn timer(impi: Impi, changed: CommitSeq) -> TimerKey {
 }
 
 impl SipCore {
-    /// reg-await-auth is over: the attempt failed; an existing registration stays (TS 24.229).
-    pub(super) fn expire_challenge(&self, ctx: &mut Context<'_>, impi: &Impi, number: u64) {
+    /// reg-await-auth is over: the attempt failed; an existing registration stays (TS 24.229). A later
+    /// challenge's timer stands for the earlier ones of the same user too.
+    pub(super) fn expire_challenges(&self, ctx: &mut Context<'_>, impi: &Impi) {
         let Some(mut user) = self.users.get_mut(impi) else { return };
-        let at = user.attempts.iter().position(|attempt| {
-            matches!(&attempt.state, AttemptState::Challenged(challenged) if challenged.number == number)
-        });
-        let Some(at) = at else { return };
-        let origin = user.attempts.remove(at).origin;
+        let is_over = |attempt: &mut Attempt| match &attempt.state {
+            AttemptState::Challenged(challenged) => challenged.expires_at <= ctx.now,
+            AttemptState::AwaitVector(_) | AttemptState::AwaitAssignment(_) => false,
+        };
+        let over: Vec<Attempt> = user.attempts.extract_if(.., is_over).collect();
         drop(user);
-        self.report_failure(ctx, impi, origin.impu, ServerAssignmentType::AuthenticationTimeout);
+        for attempt in over {
+            let timeout = ServerAssignmentType::AuthenticationTimeout;
+            self.report_failure(ctx, impi, attempt.origin.impu, timeout);
+        }
         self.forget_if_idle(impi);
     }
 

@@ -192,7 +192,7 @@ impl SipCore {
                     self.settle_request(ctx, &impi, *number, Err(Undeliverable));
                 }
             }
-            TimerWhat::ChallengeExpiry(impi) => self.expire_challenge(ctx, impi, timer.version),
+            TimerWhat::ChallengeExpiry(impi) => self.expire_challenges(ctx, impi),
             TimerWhat::RegistrationExpiry(impi) => {
                 self.expire_registration(ctx, impi, timer.version);
             }

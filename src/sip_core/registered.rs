@@ -118,7 +118,7 @@ impl SipCore {
             assignment,
             user_data_already_available: user.registration.is_some(),
         });
-        let number = self.send_request(ctx, impi, CONFIRM_STEP, sar);
+        let number = self.send_request(ctx, impi, None, sar);
         let state = AwaitAssignment {
             request: number,
             transaction: key,
@@ -289,7 +289,7 @@ impl SipCore {
             assignment,
             user_data_already_available: true,
         });
-        Self::send_cx(ctx, self.draw_number(), after, CONFIRM_STEP, request);
+        Self::send_cx(ctx, self.draw_number(), after, None, request);
     }
 }
 

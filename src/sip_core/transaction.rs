@@ -90,10 +90,14 @@ impl Transactions {
             return Admission::Settled;
         }
         match self.table.entry(key) {
-            Entry::Occupied(entry) => {
-                if let State::Completed { octets, after, step } = &entry.get().state {
-                    let message = Message::Sip { flow, octets: octets.clone() };
-                    ctx.out.send_after(relied_upon_by_a_repeat(*after), *step, message);
+            Entry::Occupied(mut entry) => {
+                match &entry.get().state {
+                    State::Completed { octets, after, step } => {
+                        let message = Message::Sip { flow, octets: octets.clone() };
+                        ctx.out.send_after(relied_upon_by_a_repeat(*after), *step, message);
+                    }
+                    // Over another connection when the first one was lost: answer where the UE is now.
+                    State::Pending(_) => entry.get_mut().flow = flow,
                 }
                 Admission::Settled
             }

@@ -7,6 +7,7 @@ use crate::{
     },
     identity::Impu,
     store::CommitSeq,
+    time::Timestamp,
 };
 
 use super::registration::{Registration, RegistrationUpdate};
@@ -75,8 +76,8 @@ pub(super) struct Challenged {
     pub(super) vector: AuthVector,
     /// The nonce as sent.
     pub(super) nonce: String,
-    /// Draws the line between this challenge's expiry and that of an earlier one.
-    pub(super) number: u64,
+    /// When the UE has had its time to answer.
+    pub(super) expires_at: Timestamp,
 }
 
 /// The response was right; the SIP database was told.

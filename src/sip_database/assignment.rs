@@ -96,16 +96,17 @@ impl SipDatabase {
             return Err(ResultCode::USER_UNKNOWN);
         }
         match event {
-            Event::Registration | Event::Reregistration if !lease.is_active() => {
-                self.set_inbound_lease(ctx, impi, &mut binding, lease.activate());
+            Event::Registration | Event::Reregistration => {
+                let active = lease.activate(ctx.now, self.config.reserved_lease);
+                if active != lease {
+                    self.set_inbound_lease(ctx, impi, &mut binding, active);
+                }
             }
             Event::Deregistration { .. } if lease.is_active() => {
                 let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
                 self.set_inbound_lease(ctx, impi, &mut binding, lease);
             }
-            Event::Registration
-            | Event::Reregistration
-            | Event::Deregistration { .. }
+            Event::Deregistration { .. }
             | Event::ProfileWanted
             | Event::Unregistered
             | Event::AuthenticationFailed => {}

@@ -38,7 +38,6 @@ impl SipDatabase {
         to: ReplyTo,
         request: MultimediaAuthRequest,
     ) {
-        step(ctx, 16, "vector request for an inbound identity received");
         let (primary, version) = match self.primary_of(ctx, &request.identity) {
             Ok(found) => found,
             Err(code) => {

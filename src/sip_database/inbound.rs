@@ -68,7 +68,7 @@ impl InboundBinding {
     fn shown(&self, impi: &Impi) -> Answer {
         Answer::Binding(Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
-            reserved_until: self.record.lease.reserved_until(),
+            reserved_until: self.record.lease.end(),
             active: self.record.lease.is_active(),
         })
     }

@@ -1,8 +1,10 @@
 //! How long a binding lives (mc-level rule: TR 23.781 solution 2 has no expiry of its own).
 //!
 //! *Reserved*: lent, not registered now; long, because of the pause that NOTE 5 of TR 23.781 allows
-//! between the steps 13 and 14. *Active*: registered; it has no end of its own, the end of the
-//! registration makes it reserved again.
+//! between the steps 13 and 14. *Active*: registered; refreshes renew it, the end of the registration
+//! makes it reserved again. It has an end all the same, so that a binding does not live for ever when
+//! the SIP core's last word is lost in a crash: at least half a lease, which has to be longer than
+//! the longest registration.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use crate::time::Timestamp;
 pub(super) enum Lease {
     /// Lent, not registered: ends at the time given.
     Reserved(Timestamp),
-    /// Registered. The time is the end of the reservation that the registration interrupted.
+    /// Registered: ends at the time given, unless refreshed.
     Active(Timestamp),
 }
 
@@ -25,10 +27,7 @@ impl Lease {
 
     /// Whether the binding may be used.
     pub(super) fn is_live(self, now: Timestamp) -> bool {
-        match self {
-            Self::Reserved(until) => now < until,
-            Self::Active(_) => true,
-        }
+        now < self.end()
     }
 
     /// Whether the user is registered.
@@ -36,31 +35,26 @@ impl Lease {
         matches!(self, Self::Active(_))
     }
 
-    /// The end of the reservation.
-    pub(super) const fn reserved_until(self) -> Timestamp {
+    /// When the binding ends, if nothing happens.
+    pub(super) const fn end(self) -> Timestamp {
         let (Self::Reserved(until) | Self::Active(until)) = self;
         until
     }
 
-    /// When the binding ends, if nothing happens: an active one does not.
-    pub(super) const fn end(self) -> Option<Timestamp> {
-        match self {
-            Self::Reserved(until) => Some(until),
-            Self::Active(_) => None,
-        }
-    }
-
-    /// The lease of a user that registered.
-    pub(super) const fn activate(self) -> Self {
-        Self::Active(self.reserved_until())
+    /// The lease of a user that registered or refreshed, with at least half of `span` left. Half, so
+    /// that frequent refreshes do not each cost a commit.
+    pub(super) fn activate(self, now: Timestamp, span: Duration) -> Self {
+        Self::Active(if self.is_short(now, span) { now + span } else { self.end() })
     }
 
     /// A fresh reservation if less than half of this one is left. Half, so that repeats in a row and
     /// frequent vector requests do not each cost a commit.
     pub(super) fn renewed(self, now: Timestamp, span: Duration) -> Option<Self> {
-        match self {
-            Self::Reserved(until) if until.since(now) < span / 2 => Some(Self::reserve(now, span)),
-            Self::Reserved(_) | Self::Active(_) => None,
-        }
+        let renew = !self.is_active() && self.is_short(now, span);
+        renew.then(|| Self::reserve(now, span))
+    }
+
+    fn is_short(self, now: Timestamp, span: Duration) -> bool {
+        self.end().since(now) < span / 2
     }
 }

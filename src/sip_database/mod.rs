@@ -116,7 +116,8 @@ impl Config {
             domain: domain.to_ascii_lowercase(),
             ind_bits: IND_BITS_DEFAULT,
             sqn_range: 32,
-            reserved_lease: Duration::from_secs(30 * 24 * 3_600),
+            // a day more than the pause of 30 days that a user may make between steps 13 and 14
+            reserved_lease: Duration::from_secs(31 * 24 * 3_600),
             vector_timeout: Duration::from_secs(4),
             avoid_zero_octet_in_res: false,
             subscribers_max: SUBSCRIBERS_MAX,

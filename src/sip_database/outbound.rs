@@ -91,7 +91,7 @@ impl OutboundBinding {
     fn shown(&self, impi: &Impi) -> Answer {
         Answer::Binding(Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
-            reserved_until: self.record.lease.reserved_until(),
+            reserved_until: self.record.lease.end(),
             active: false,
         })
     }

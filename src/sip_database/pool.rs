@@ -313,11 +313,6 @@ impl Generated {
         let mut counter = lock(&self.counter);
         counter.lent = counter.lent.saturating_sub(1);
     }
-
-    /// The end of the durable block.
-    pub(super) fn reserved(&self) -> u64 {
-        lock(&self.counter).reserved
-    }
 }
 
 /// A key of its own for each use, so that the two identities of a pair do not tell of each other.

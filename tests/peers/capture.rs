@@ -1,4 +1,5 @@
 //! tshark: what was on the wire, and what it thinks of it.
+#![allow(unreachable_pub, reason = "a part of one test binary")]
 
 use std::{
     io::{BufRead, BufReader},

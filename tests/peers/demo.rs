@@ -1,4 +1,5 @@
 //! The demo as a process: two systems on loopback ports.
+#![allow(unreachable_pub, reason = "a part of one test binary")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -53,9 +54,9 @@ impl Demo {
 
     /// User parts of the subscribers that [`provision`] makes at A.
     pub fn home_users(&self, count: usize) -> Vec<String> {
-        (1..=count)
+        (0..count)
             .step_by(17)
-            .map(|number| format!("sipp{number:07}"))
+            .map(|number| format!("sipp-{number:07}"))
             .filter(|user| {
                 let path = format!("/v1/subscribers/{user}@a.example");
                 get(self.base_port + 2, &path).contains(user)

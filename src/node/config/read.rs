@@ -216,7 +216,9 @@ impl<'a> Section<'a> {
 
 /// The known key that `key` was probably meant to be.
 pub(super) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let similarity = |candidate: &str| strsim::jaro_winkler(&key.to_ascii_lowercase(), candidate);
+    let similarity = |candidate: &str| {
+        strsim::jaro_winkler(&key.to_ascii_lowercase(), &candidate.to_ascii_lowercase())
+    };
     let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
     (similarity(best) >= SIMILARITY_MIN).then_some(best)
 }

@@ -246,7 +246,8 @@ impl Wire {
 
     fn handle_request(&mut self, context: RequestContext, request: cx::Request) {
         let Some(peer) = self.peer.clone() else { return };
-        self.observe_request(Direction::In, None, Role::SipDatabase, &request, 0);
+        let described = (ladder::command_of_request(&request), ladder::describe_request(&request));
+        self.observe_request(Direction::In, None, Role::SipDatabase, described, 0);
         let from = match peer.config.kind {
             PeerKind::Core => outbox::Peer::OwnCore,
             PeerKind::Database | PeerKind::OwnDatabase => {
@@ -282,8 +283,9 @@ impl Wire {
         match outgoing {
             Outgoing::Request { step, id, request } => {
                 let Some(peer) = self.peer.clone() else { return };
-                let asked = Asked { id, command: ladder::command_of_request(&request) };
-                let described = request.clone();
+                let command = ladder::command_of_request(&request);
+                let asked = Asked { id, command };
+                let summary = ladder::describe_request(&request);
                 self.last_token += 1;
                 let token = self.last_token;
                 let sent = self.connection.send_request(
@@ -298,7 +300,7 @@ impl Wire {
                 }
                 self.asked.insert(token, asked);
                 let octets = self.out.octets.len() - before;
-                self.observe_request(Direction::Out, step, id.role, &described, octets);
+                self.observe_request(Direction::Out, step, id.role, (command, summary), octets);
             }
             Outgoing::Answer { step, context, answer } => {
                 if self.connection.send_answer(context, &answer, &mut self.out).is_err() {
@@ -363,14 +365,13 @@ impl Wire {
         direction: Direction,
         step: Option<Step>,
         role: Role,
-        request: &cx::Request,
+        (command, summary): (&'static str, &'static str),
         octets: usize,
     ) {
         let shared = &self.caller.shared;
-        shared.count_request(direction, self.peer_label(), request);
+        shared.count_request(direction, self.peer_label(), command);
         if shared.is_observed() {
-            let summary = ladder::describe_request(request).to_owned();
-            self.record(direction, step, role, summary, octets);
+            self.record(direction, step, role, summary.to_owned(), octets);
         }
     }
 

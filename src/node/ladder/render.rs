@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Entry, Protocol};
-use crate::{node::metrics::Direction, time::Timestamp};
+use crate::time::Timestamp;
 
 /// Width of one column, characters.
 const COLUMN: usize = 20;
@@ -48,15 +48,22 @@ impl Renderer {
         writeln!(out)
     }
 
-    /// Draws one entry. A message that both ends report is drawn once, by its sender.
+    /// Writes the name of a part of the drawing.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn title(&self, title: &str, out: &mut dyn Write) -> io::Result<()> {
+        let (bold, plain) = if self.colored { (STEP_COLOR, NO_COLOR) } else { ("", "") };
+        writeln!(out, "{bold}-- {title}{plain}")
+    }
+
+    /// Draws one entry.
     ///
     /// # Errors
     ///
     /// Those of `out`.
     pub fn draw(&mut self, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
-        if entry.direction == Direction::In && entry.protocol != Protocol::Http {
-            return Ok(());
-        }
         let started = *self.started.get_or_insert(entry.at);
         let elapsed = entry.at.since(started).as_secs_f64() * 1_000.0;
         let step = entry.step.as_deref().unwrap_or_default();
@@ -68,7 +75,13 @@ impl Renderer {
         match (entry.protocol, entry.octets) {
             (Protocol::Step, _) => writeln!(out),
             (protocol, 0) => writeln!(out, " {dim}({protocol}){plain}"),
-            (protocol, octets) => writeln!(out, " {dim}({protocol}, {octets} octets){plain}"),
+            (protocol, octets) => {
+                write!(out, " {dim}({protocol}")?;
+                if let (Some(local), Some(remote)) = (entry.local, entry.remote) {
+                    write!(out, ", {} > {}", local.port(), remote.port())?;
+                }
+                writeln!(out, ", {octets} octets){plain}")
+            }
         }
     }
 
@@ -106,6 +119,7 @@ impl Renderer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::metrics::Direction;
 
     fn entry(from: &str, to: &str, direction: Direction) -> Entry {
         Entry {
@@ -138,7 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_both_ends_report_is_drawn_once() {
-        assert_eq!(drawn(&entry("UE", "core", Direction::In)), "");
+    fn a_message_that_passed_a_socket_shows_its_ports() {
+        let mut entry = entry("UE", "core", Direction::Out);
+        entry.local = Some("127.0.0.1:40000".parse().unwrap());
+        entry.remote = Some("127.0.0.1:5060".parse().unwrap());
+        assert!(
+            drawn(&entry).ends_with("REGISTER (SIP/UDP, 40000 > 5060, 400 octets)\n"),
+            "{}",
+            drawn(&entry)
+        );
     }
 }

@@ -1,0 +1,115 @@
+//! The command line: exit codes, and what it says.
+#![cfg(feature = "node")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+fn migcore(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_migcore")).args(arguments).output().unwrap()
+}
+
+/// A file of this test run, removed at the end.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // It may be gone; then there is nothing to remove.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+const FREE_PORTS: &str = "[system]\ndomain = \"a.example\"\n[sip]\nlisten = \"127.0.0.1:0\"\n\
+    [diameter]\nlisten = \"127.0.0.1:0\"\n[management]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+
+#[test]
+fn check_tells_every_mistake_and_ends_with_2() {
+    let good = File::new("good.toml", FREE_PORTS);
+    assert_eq!(migcore(&["check", "--config", good.path()]).status.code(), Some(0));
+
+    let bad = File::new("bad.toml", "[system]\ndomain = \"a.example\"\n[sip]\nlissen = \"x\"\n");
+    let output = migcore(&["check", "--config", bad.path()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("line 4: sip.lissen is not a known key; did you mean listen?"), "{said}");
+
+    assert_eq!(migcore(&["check"]).status.code(), Some(2), "no file named");
+    assert_eq!(migcore(&["check", "--config", "/nonexistent"]).status.code(), Some(2));
+    let reference = migcore(&["check", "--reference"]);
+    let reference = File::new("reference.toml", &String::from_utf8(reference.stdout).unwrap());
+    assert_eq!(migcore(&["check", "--config", reference.path()]).status.code(), Some(0));
+}
+
+#[test]
+fn serve_ends_with_0_after_sigterm() {
+    let config = File::new("serve.toml", FREE_PORTS);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_migcore"))
+        .args(["serve", "--config", config.path()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("system is up")));
+    assert!(
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success()
+    );
+    assert!(lines.any(|line| line.contains("system is down")));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn demo_prints_every_message_with_its_step() {
+    let output = migcore(&["demo", "--json", "--set", "workers=1", "--set", "sip.expires_max=2h"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let entries: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(entries.iter().any(|entry| entry["step"] == "MIG-25"), "{text}");
+    assert!(entries.iter().any(|entry| entry["protocol"] == "Diameter"), "{text}");
+
+    let drawn = migcore(&["demo", "--tcp"]);
+    assert_eq!(drawn.status.code(), Some(0));
+    let drawn = String::from_utf8(drawn.stdout).unwrap();
+    assert!(drawn.contains("MIG-24") && !drawn.contains('\x1b'), "{drawn}");
+}
+
+#[test]
+fn demo_tells_what_is_wrong_with_a_setting() {
+    let output = migcore(&["demo", "--set", "sip.vector_timeout=4"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("sip.vector_timeout") && said.contains("\"4s\""), "{said}");
+}
+
+#[test]
+fn provisioning_says_which_system_cannot_be_reached() {
+    let output = migcore(&[
+        "provision",
+        "sipp-csv",
+        "--subscribers",
+        "1",
+        "--output",
+        "unused.csv",
+        "--home",
+        "http://127.0.0.1:9",
+        "--partner",
+        "http://127.0.0.1:9",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("http://127.0.0.1:9"));
+}

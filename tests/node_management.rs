@@ -1,0 +1,319 @@
+//! The management interface over real HTTP, against its own description.
+#![cfg(feature = "node")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+
+mod node_world;
+
+use migcore::node::RunningSystem;
+use node_world::{metric, start};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+const KEY: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
+
+/// A system and a client of its management interface.
+struct Bench {
+    system: RunningSystem,
+    http: Client,
+    url: String,
+}
+
+impl Bench {
+    fn start(domain: &str) -> Self {
+        let system = start(domain, "");
+        let url = format!("http://{}", system.bound().management.expect("it is on"));
+        Self { system, http: Client::new(), url }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        request.send().await.expect("an answer")
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let response = self.send(method, path, body).await;
+        let status = response.status().as_u16();
+        let text = response.text().await.expect("a body");
+        (
+            status,
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") },
+        )
+    }
+}
+
+fn subscriber() -> Value {
+    json!({ "impus": ["sip:alice@a.example"], "k": KEY, "op": KEY })
+}
+
+fn pool(direction: &str, prefix: &str, domain: &str) -> Value {
+    json!({
+        "direction": direction,
+        "generated": {
+            "impi_template": format!("{prefix}-{{id}}@{domain}"),
+            "impu_template": format!("sip:{prefix}-{{id}}@{domain}"),
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_subscriber_is_created_shown_without_keys_and_deleted() {
+    let bench = Bench::start("a.example");
+    let path = "/v1/subscribers/alice@a.example";
+    assert_eq!(bench.ask("get", path, None).await.0, 404);
+    assert_eq!(bench.ask("put", path, Some(&subscriber())).await, (204, Value::Null));
+
+    let (status, shown) = bench.ask("get", path, None).await;
+    assert_eq!((status, &shown["impi"]), (200, &json!("alice@a.example")));
+    assert_eq!(shown["impus"], json!(["sip:alice@a.example"]));
+    assert!(!shown.to_string().contains(&KEY[..8]), "{shown}");
+
+    assert_eq!(bench.ask("delete", path, None).await.0, 204);
+    assert_eq!(bench.ask("get", path, None).await.0, 404);
+    let counted = "migcore_management_requests_total{operation=\"get_subscriber\",status=\"404\"}";
+    assert!((metric(&bench.system, counted) - 2.0).abs() < f64::EPSILON);
+    bench.system.shutdown().await;
+}
+
+#[tokio::test]
+async fn pairs_are_lent_repeatably_and_released() {
+    let bench = Bench::start("a.example");
+    bench.ask("put", "/v1/subscribers/alice@a.example", Some(&subscriber())).await;
+    let user = json!({ "impi": "alice@a.example", "impu": "sip:alice@a.example", "partner": "sipdb.b.example" });
+    let (status, problem) = bench.ask("post", "/v1/bindings/outbound", Some(&user)).await;
+    assert!((400..500).contains(&status), "no pool yet: {status} {problem}");
+
+    assert_eq!(
+        bench.ask("put", "/v1/pools/out", Some(&pool("outbound", "out", "a.example"))).await.0,
+        204
+    );
+    let (status, lent) = bench.ask("post", "/v1/bindings/outbound", Some(&user)).await;
+    assert_eq!(status, 200, "{lent}");
+    let impi = lent["impi"].as_str().unwrap();
+    assert!(impi.starts_with("out-") && impi.ends_with("@a.example"), "{impi}");
+    let (_, again) = bench.ask("post", "/v1/bindings/outbound", Some(&user)).await;
+    assert_eq!((&again["impi"], &again["impu"]), (&lent["impi"], &lent["impu"]));
+    let (_, full) = bench.ask("get", "/v1/pools/out", None).await;
+    assert_eq!((&full["direction"], &full["lent"]), (&json!("outbound"), &json!(1)));
+
+    let path = format!("/v1/bindings/outbound/{impi}");
+    assert_eq!(bench.ask("get", &path, None).await.0, 200);
+    assert_eq!(bench.ask("delete", &path, None).await.0, 204);
+    assert_eq!(bench.ask("get", &path, None).await.0, 404);
+
+    bench.ask("put", "/v1/pools/in", Some(&pool("inbound", "mig", "a.example"))).await;
+    let foreign = json!({
+        "database": "sipdb.c.example", "impi": "out-1@c.example",
+        "impu": "sip:out-1@c.example", "server_name": "sip:migration.c.example",
+    });
+    let (status, lent) = bench.ask("post", "/v1/bindings/inbound", Some(&foreign)).await;
+    assert_eq!((status, &lent["active"]), (200, &json!(false)), "{lent}");
+    bench.system.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_told_the_field_and_the_fix() {
+    let bench = Bench::start("a.example");
+    let path = "/v1/subscribers/alice@a.example";
+    for (method, path, body, status, field) in [
+        ("put", path, json!({ "impus": ["sip:a@a.example"], "k": "12", "op": KEY }), 422, "k"),
+        ("put", path, json!({ "impus": ["sip:a@a.example"], "k": KEY }), 422, "opc"),
+        (
+            "put",
+            path,
+            json!({ "impus": ["sip:a@a.example"], "k": KEY, "op": KEY, "opc": KEY }),
+            422,
+            "op",
+        ),
+        ("put", path, json!({ "impus": [], "k": KEY, "op": KEY }), 422, "impus"),
+        ("put", path, json!({ "impus": ["a@a.example"], "k": KEY, "op": KEY }), 422, "impus[0]"),
+        (
+            "put",
+            path,
+            json!({ "impus": ["sip:a@a.example"], "k": KEY, "op": KEY, "seq": 1_u64 << 43 }),
+            422,
+            "seq",
+        ),
+        (
+            "put",
+            path,
+            json!({ "impus": ["sip:a@a.example"], "k": KEY, "op": KEY, "amf": "8" }),
+            422,
+            "amf",
+        ),
+        ("put", path, json!({ "impus": ["sip:a@a.example"], "key": KEY }), 422, "key"),
+        ("put", "/v1/subscribers/alice", subscriber(), 422, "impi"),
+        ("put", "/v1/pools/p", json!({ "direction": "sideways" }), 422, "direction"),
+        ("put", "/v1/pools/p", json!({ "direction": "inbound" }), 422, "generated"),
+        ("delete", "/v1/bindings/sideways/a@b", Value::Null, 422, "direction"),
+        (
+            "put",
+            "/v1/grants/a@a.example/a..b",
+            json!({ "impu": "sip:a@a.example", "valid_for_seconds": 1 }),
+            422,
+            "partner",
+        ),
+    ] {
+        let response = bench.send(method, path, Some(&body)).await;
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let found = response.status().as_u16();
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!((found, &problem["field"]), (status, &json!(field)), "{body} {problem}");
+        assert!(!problem["fix"].as_str().unwrap().is_empty());
+        assert!(!problem.to_string().contains(&KEY[..8]), "{problem}");
+    }
+    bench.system.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_no_json_or_too_long_or_elsewhere_is_a_problem_too() {
+    let bench = Bench::start("a.example");
+    let url = format!("{}/v1/subscribers/alice@a.example", bench.url);
+    let typed = |kind: &'static str| bench.http.put(&url).header("content-type", kind);
+    let long = " ".repeat(migcore::node::management::BODY_OCTETS_MAX + 1);
+    for (request, status) in [
+        (typed("text/plain").body("{}"), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (typed("application/json").body("{"), StatusCode::BAD_REQUEST),
+        (typed("application/json; charset=utf-8").body("[]"), StatusCode::UNPROCESSABLE_ENTITY),
+        (typed("application/json").body(long), StatusCode::PAYLOAD_TOO_LARGE),
+        (bench.http.get(format!("{}/v2", bench.url)), StatusCode::NOT_FOUND),
+        (bench.http.post(format!("{}/v1/system", bench.url)), StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+    bench.system.shutdown().await;
+}
+
+/// Each described operation is asked twice, well and badly; the answer must be one that the
+/// description has, and its body as described.
+#[tokio::test]
+async fn every_answer_is_as_described() {
+    let bench = Bench::start("a.example");
+    let (_, description) = bench.ask("get", "/openapi.json", None).await;
+    let mut asked = 0;
+    for (template, operations) in description["paths"].as_object().unwrap() {
+        for method in ["get", "put", "post", "delete", "patch"] {
+            let path = template
+                .replace("{impi}", "alice@a.example")
+                .replace("{name}", "p")
+                .replace("{direction}", "outbound")
+                .replace("{partner}", "sipdb.b.example");
+            let Some(operation) = operations.get(method) else {
+                // A path with a parameter may match another template's fixed path.
+                let response = bench.send(method, &path, None).await;
+                assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+                continue;
+            };
+            for body in bodies(template) {
+                let response = bench.send(method, &path, body.as_ref()).await;
+                check_described(&description, operation, response, &format!("{method} {path}"))
+                    .await;
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 15, "{asked}");
+    bench.system.shutdown().await;
+}
+
+/// What to send to a path: something right, and something wrong.
+fn bodies(template: &str) -> Vec<Option<Value>> {
+    let pair = json!({
+        "impi": "alice@a.example", "impu": "sip:alice@a.example", "partner": "sipdb.b.example",
+    });
+    let right = match template {
+        "/v1/subscribers/{impi}" => subscriber(),
+        "/v1/pools/{name}" => pool("outbound", "out", "a.example"),
+        "/v1/bindings/outbound" => pair,
+        "/v1/bindings/inbound" => json!({
+            "database": "sipdb.c.example", "impi": "o@c.example", "impu": "sip:o@c.example",
+            "server_name": "sip:migration.c.example",
+        }),
+        "/v1/grants/{impi}/{partner}" => {
+            json!({ "impu": "sip:alice@a.example", "valid_for_seconds": 60 })
+        }
+        _ => return vec![None],
+    };
+    vec![Some(right), Some(json!({ "wrong": 1 })), None]
+}
+
+async fn check_described(description: &Value, operation: &Value, response: Response, what: &str) {
+    let status = response.status().as_u16().to_string();
+    let described = operation["responses"].get(&status);
+    let described = described.unwrap_or_else(|| panic!("{what}: {status} is not described"));
+    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+    let body = response.text().await.unwrap();
+    match described.get("content") {
+        None if status == "204" => assert!(body.is_empty(), "{what}: {body}"),
+        None => {}
+        Some(content) => {
+            let schema = &content[kind.as_deref().unwrap()]["schema"];
+            assert!(schema.is_object(), "{what}: {kind:?} is not described");
+            check_schema(description, schema, &serde_json::from_str(&body).unwrap(), what);
+        }
+    }
+}
+
+fn check_schema(description: &Value, schema: &Value, value: &Value, what: &str) {
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        let found = description.pointer(reference.trim_start_matches('#'));
+        return check_schema(description, found.unwrap(), value, what);
+    }
+    let kinds = schema["type"].as_array().cloned();
+    let kinds = kinds.unwrap_or_else(|| vec![schema["type"].clone()]);
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    assert!(kinds.contains(&json!(kind)), "{what}: {value} is no {kinds:?}");
+    if let Some(words) = schema["enum"].as_array() {
+        assert!(words.contains(value), "{what}: {value} is none of {words:?}");
+    }
+    for required in schema["required"].as_array().into_iter().flatten() {
+        assert!(value.get(required.as_str().unwrap()).is_some(), "{what}: no {required}");
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let member_schema = schema["properties"].get(name);
+        let member_schema =
+            member_schema.unwrap_or_else(|| panic!("{what}: {name} is not described"));
+        check_schema(description, member_schema, member, what);
+    }
+    for item in value.as_array().into_iter().flatten() {
+        check_schema(description, &schema["items"], item, what);
+    }
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_served() {
+    let bench = Bench::start("a.example");
+    let admin = format!("http://{}", bench.system.bound().admin.unwrap());
+    let get = |path: &str| bench.http.get(format!("{admin}{path}")).send();
+    assert_eq!(get("/health/live").await.unwrap().status(), StatusCode::NO_CONTENT);
+    let ready = get("/health/ready").await.unwrap();
+    assert_eq!(ready.status(), StatusCode::OK);
+    assert_eq!(ready.json::<Value>().await.unwrap()["storage"], json!(true));
+    let metrics = get("/metrics").await.unwrap();
+    assert!(
+        metrics.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
+    let text = metrics.text().await.unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(text.contains("migcore_storage_available 1\n"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("migcore_"), "{line}");
+    }
+    bench.system.shutdown().await;
+}

@@ -1,0 +1,88 @@
+//! The simulated world catches the faults that are planted for it: a suite that cannot fail shows
+//! nothing. Needs the feature `planted-bugs`.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use migcore::{
+    planted::{self, Bug},
+    sim::{Options, Violation, World},
+};
+
+/// In how many seeds a planted fault must show.
+const SEEDS: u64 = 1_000;
+
+/// The switch is one for the process: the tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Arms `bug` and runs seeds until an invariant is violated.
+fn first_violation(bug: Bug) -> Option<(u64, Violation)> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    planted::arm(Some(bug));
+    let found = (0..SEEDS).find_map(|seed| {
+        let mut world = World::new(seed, Options::drawn(seed));
+        Some((seed, world.live_through(Duration::from_secs(300)).err()?))
+    });
+    planted::arm(None);
+    found
+}
+
+fn must_be_caught(bug: Bug, rules: &[&str]) {
+    let (seed, violation) =
+        first_violation(bug).unwrap_or_else(|| panic!("{bug:?} shows in none of {SEEDS} seeds"));
+    println!("{bug:?} shows at seed {seed}: {violation}");
+    assert!(rules.contains(&violation.rule), "{bug:?} is caught for another reason: {violation}");
+}
+
+#[test]
+fn a_reply_before_its_commit_is_caught() {
+    must_be_caught(
+        Bug::ReplyBeforeCommit,
+        &[
+            "a 200 tells of a stored registration",
+            "a 200 without contacts follows their removal",
+            "a pair is told after it is stored",
+            "an SQN leaves after it is reserved in storage",
+            "a partner gets vectors for a stored binding",
+        ],
+    );
+}
+
+#[test]
+fn a_reply_before_its_commit_is_caught_at_each_record_that_it_relies_on() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut caught = Vec::new();
+    for registrations_before in 0..2 {
+        let mut world = World::new(1, Options::faultless());
+        world.bind(0).unwrap();
+        for _ in 0..registrations_before {
+            world.register(0).unwrap();
+        }
+        planted::arm(Some(Bug::ReplyBeforeCommit));
+        caught.push(world.register(0).map_err(|violation| violation.rule));
+        planted::arm(None);
+    }
+    // the first vector reserves SQNs; the second is within the reservation, so the 200 is next
+    let sqn = Err("an SQN leaves after it is reserved in storage");
+    assert_eq!(caught, [sqn, Err("a 200 tells of a stored registration")]);
+}
+
+#[test]
+fn a_repeated_reply_before_the_commit_is_caught() {
+    must_be_caught(
+        Bug::RepeatIgnoresCommit,
+        &["a 200 tells of a stored registration", "a 200 without contacts follows their removal"],
+    );
+}
+
+#[test]
+fn without_a_planted_fault_the_same_seeds_hold() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    planted::arm(None);
+    for seed in 0..20 {
+        let mut world = World::new(seed, Options::drawn(seed));
+        world.live_through(Duration::from_secs(300)).unwrap();
+    }
+}

@@ -317,10 +317,11 @@ fn a_generated_identity_that_someone_has_already_is_skipped() {
     let mut b = system_b();
     // Provisioned before the pool existed: a subscriber with the first private identity, another one
     // with the second public identity.
-    let mut half = pair("somebody", "b.example");
-    half.impu = next[1].impu.clone();
-    b.done(Manage::PutSubscriber(subscriber(&next[0], 0)));
-    b.done(Manage::PutSubscriber(subscriber(&half, 0)));
+    let somebody = pair("somebody", "b.example");
+    let first = UserIdentity { impi: next[0].impi.clone(), impu: somebody.impu };
+    let second = UserIdentity { impi: somebody.impi, impu: next[1].impu.clone() };
+    b.done(Manage::PutSubscriber(subscriber(&first, 0)));
+    b.done(Manage::PutSubscriber(subscriber(&second, 0)));
     b.done(Manage::PutPool(keyed_pool(4)));
     assert_eq!(b.binding(Manage::BindInbound(visitor(1))).identity, next[2]);
 }

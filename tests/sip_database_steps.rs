@@ -473,6 +473,25 @@ fn step_20_gives_no_vector_for_a_binding_revoked_meanwhile() {
 }
 
 #[test]
+fn step_20_gives_no_vector_for_a_pair_lent_to_another_user_meanwhile() {
+    let (mut a, mut b) = (system_a(), system_b());
+    a.put_alice();
+    a.done(Manage::PutPool(generated("out", Direction::Outbound, "a.example")));
+    let guests = vec![pair("guest", "b.example")];
+    b.done(Manage::PutPool(listed("in", Direction::Inbound, guests, Duration::ZERO)));
+    let outbound = a.binding(bind_outbound()).identity;
+    let inbound = b.binding(Manage::BindInbound(primary(&outbound))).identity;
+    let mut migration = Migration { a, b, outbound, inbound: inbound.clone() };
+    let (_, id, request) = migration.core_asks(None).forwarded();
+    let answer = migration.a.vector(&peer_b(), request);
+    migration.b.done(Manage::ReleaseInbound(inbound.impi.clone()));
+    let bob = primary(&pair("bob", "a.example"));
+    assert_eq!(migration.b.binding(Manage::BindInbound(bob)).identity, inbound);
+    let told = migration.b.answered(id, answer).vector();
+    assert_eq!((told.result, told.vector), (UNKNOWN, None));
+}
+
+#[test]
 fn step_21_answers_the_core_with_the_vector() {
     let mut migration = Migration::prepared();
     let (_, id, request) = migration.core_asks(None).forwarded();

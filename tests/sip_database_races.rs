@@ -8,6 +8,8 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::unnecessary_wraps,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "test code"

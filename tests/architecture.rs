@@ -1,4 +1,13 @@
 //! The house rules that a compiler does not know: who may import whom.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    reason = "test code"
+)]
 
 use std::{fs, path::Path};
 

@@ -95,7 +95,7 @@ fn udp_exchange(core: SocketAddr, octets: &[u8]) -> Option<Vec<u8>> {
     Some(buffer[..length].to_vec())
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_ten_register_messages_get_the_stated_answer_over_udp_and_tcp() {
     let system = start("example.com", "");
     let core = system.bound().sip[0];
@@ -129,7 +129,7 @@ async fn the_ten_register_messages_get_the_stated_answer_over_udp_and_tcp() {
     system.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn every_message_is_survived_over_udp_and_tcp() {
     let system = start("example.com", "");
     let core = system.bound().sip[0];

@@ -1,4 +1,13 @@
 //! The SIP core alone: SIP text in, a scripted SIP database, SIP text out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    reason = "test code"
+)]
 
 mod common;
 

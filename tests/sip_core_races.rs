@@ -3,6 +3,15 @@
 //! Each round is a short history of 8 threads on one user, checked against a sequential model; after it,
 //! what is durable has to be what the model ends in. 10,000 operations by default, 1,000,000 with
 //! `MIGCORE_FULL=1`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    reason = "test code"
+)]
 
 mod common;
 #[path = "common/linearizable.rs"]

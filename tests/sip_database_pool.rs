@@ -2,6 +2,8 @@
 //!
 //! `MIGCORE_FULL=1` draws ten million identities instead of one million.
 #![allow(
+    clippy::cast_precision_loss,
+    clippy::unchecked_time_subtraction,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::redundant_closure_for_method_calls,
@@ -419,7 +421,7 @@ fn thousands_of_leases_keep_one_timer_and_all_end() {
     assert_eq!(b.timers.len(), 1);
     b.restart();
     assert_eq!(b.timers.len(), 1);
-    b.pass(30 * day - Duration::from_millis(501));
+    b.pass(31 * day - Duration::from_millis(501));
     let answers: Vec<Answer> =
         lent.iter().map(|lent| b.manage(Manage::GetInbound(lent.impi.clone()))).collect();
     let gone = |answer: &Answer| matches!(answer, Answer::Refused(Refusal::NotFound(_)));

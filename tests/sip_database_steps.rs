@@ -446,7 +446,8 @@ fn step_20_translates_back_to_the_inbound_pair() {
 
 #[test]
 fn step_20_accepts_no_answer_for_another_pair_nor_one_without_a_vector() {
-    let spoil: [(&str, fn(&mut MultimediaAuthAnswer)); 3] = [
+    type Spoil = fn(&mut MultimediaAuthAnswer);
+    let spoil: [(&str, Spoil); 3] = [
         ("another pair", |answer| answer.identity = pair("mallory", "a.example")),
         ("half another pair", |answer| answer.identity.impu = pair("mallory", "a.example").impu),
         ("no vector", |answer| answer.vector = None),

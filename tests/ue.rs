@@ -1,4 +1,13 @@
 //! The UE alone: what it sends, and what it makes of a SIP core's answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    reason = "test code"
+)]
 
 mod common;
 

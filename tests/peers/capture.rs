@@ -150,7 +150,7 @@ pub fn spellings(text: &str) -> Vec<Vec<u8>> {
     for before in 0..3 {
         let shifted = [vec![b'?'; before], text.as_bytes().to_vec()].concat();
         let encoded = STANDARD_NO_PAD.encode(shifted);
-        all.push(encoded[4..encoded.len() - 4].as_bytes().to_vec());
+        all.push(encoded.as_bytes()[4..encoded.len() - 4].to_vec());
     }
     all
 }

@@ -78,6 +78,8 @@ pub(super) enum Outgoing {
     Request { step: Option<Step>, id: RequestId, request: cx::Request },
     /// The answer to a request that came by this connection.
     Answer { step: Option<Step>, context: RequestContext, answer: cx::Answer },
+    /// That a request by this connection gets no answer of a role: our own trouble (3004).
+    Busy { context: RequestContext },
     /// The end of the connection.
     Disconnect(DisconnectCause),
 }
@@ -94,6 +96,14 @@ impl WireRequest {
     pub(super) fn answer(self, shared: &Shared, step: Option<Step>, answer: cx::Answer) {
         let Self { context, mailbox } = self;
         if mailbox.try_send(Outgoing::Answer { step, context, answer }).is_err() {
+            shared.metrics.drop_one("diameter_connection_gone");
+        }
+    }
+
+    /// Tells the peer that its request was lost with a failed commit: it may try again.
+    pub(super) fn refuse_as_busy(self, shared: &Shared) {
+        let Self { context, mailbox } = self;
+        if mailbox.try_send(Outgoing::Busy { context }).is_err() {
             shared.metrics.drop_one("diameter_connection_gone");
         }
     }

@@ -414,7 +414,14 @@ impl Shared {
 
     fn clear_roles(&self) {
         // Whoever waits here is never answered by roles that have forgotten the question.
-        self.parked.clear();
+        let mut numbers = Vec::new();
+        self.parked.retain(|number, _| {
+            numbers.push(*number);
+            true
+        });
+        for number in numbers {
+            self.unpark_unanswered(number);
+        }
         if let Some(core) = &self.core {
             core.clear();
         }
@@ -443,7 +450,14 @@ impl Shared {
             return;
         };
         if let ReplyTo::World(number) = to {
-            self.parked.remove(&number);
+            self.unpark_unanswered(number);
+        }
+    }
+
+    /// Tells a peer that its request is lost. An HTTP request learns it by the end of its channel.
+    fn unpark_unanswered(&self, number: u64) {
+        if let Some((_, Parked::Diameter(request))) = self.parked.remove(&number) {
+            request.refuse_as_busy(self);
         }
     }
 

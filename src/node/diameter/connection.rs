@@ -309,6 +309,9 @@ impl Wire {
                 let octets = self.out.octets.len() - before;
                 self.observe_answer(Direction::Out, step, Role::SipDatabase, &answer, octets);
             }
+            Outgoing::Busy { context } => {
+                self.reject(context, code::TOO_BUSY, "the storage is unavailable; try again");
+            }
             Outgoing::Disconnect(cause) => self.connection.shutdown(now, cause, &mut self.out),
         }
     }

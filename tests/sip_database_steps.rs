@@ -200,7 +200,7 @@ fn step_17_finds_the_primary_by_the_binding() {
     {
         migration.inbound = inbound;
         let effects = migration.core_asks(None);
-        assert_eq!(effects.steps, [Step::mig(16), Step::mig(17)]);
+        assert_eq!(effects.steps, [Step::mig(17)]);
         let (to, _, request) = effects.forwarded();
         assert_eq!((to, request.identity), (database(fqdn), outbound.clone()));
     }
@@ -532,9 +532,12 @@ fn scenario_58_the_lease_is_active_while_registered_and_reserved_in_full_afterwa
     let data = registered.user_data.expect("a profile with the first registration");
     assert_eq!((data.impi, data.impus), (inbound.impi.clone(), vec![inbound.impu.clone()]));
     assert!(shown(&mut migration.b).active);
-    migration.b.pass(60 * DAY);
-    migration.b.restart();
-    assert!(shown(&mut migration.b).active, "no lease ends under a registration");
+    for _ in 0..6 {
+        migration.b.pass(14 * DAY);
+        migration.b.restart();
+        assert!(migration.b.assign(sar(&inbound, Type::ReRegistration)).result.is_success());
+        assert!(shown(&mut migration.b).active, "no lease ends under a refreshed registration");
+    }
 
     for end in [Type::UserDeregistration, Type::TimeoutDeregistration] {
         assert!(migration.b.assign(sar(&inbound, Type::ReRegistration)).result.is_success());
@@ -547,6 +550,21 @@ fn scenario_58_the_lease_is_active_while_registered_and_reserved_in_full_afterwa
     let gone = Manage::GetInbound(inbound.impi.clone());
     assert_eq!(migration.b.refusal(gone), Refusal::NotFound("inbound binding"));
     assert_eq!(migration.b.assign(sar(&inbound, Type::Registration)).result, UNKNOWN);
+}
+
+#[test]
+fn a_registration_that_is_never_refreshed_nor_ended_does_not_hold_its_pair_for_ever() {
+    let mut migration = Migration::prepared();
+    let registration = sar(&migration.inbound, Type::Registration);
+    migration.b.pass(29 * DAY);
+    assert!(migration.b.assign(registration).result.is_success());
+    migration.b.pass(29 * DAY);
+    assert_eq!(migration.fetch(None).result, ResultCode::SUCCESS);
+    let impi = migration.inbound.impi.clone();
+    assert!(migration.b.binding(Manage::GetInbound(impi.clone())).active);
+    migration.b.pass(DAY);
+    let gone = migration.b.refusal(Manage::GetInbound(impi));
+    assert_eq!(gone, Refusal::NotFound("inbound binding"));
 }
 
 #[test]

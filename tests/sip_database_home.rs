@@ -27,7 +27,7 @@ const OTHER_CORE: &str = "sip:other.a.example";
 
 fn from_core(name: &str, assignment: Type) -> migcore::diameter::cx::ServerAssignmentRequest {
     let mut request = sar(&alice(), assignment);
-    request.server_name = name.to_owned();
+    name.clone_into(&mut request.server_name);
     request
 }
 

@@ -9,7 +9,6 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
-    clippy::unnecessary_wraps,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "test code"
@@ -179,7 +178,7 @@ impl Run {
         &mut self,
         seed: u64,
         rounds: u64,
-        act: impl Fn(&mut Worker<'_>, u64) -> Option<Event<C, R>> + Sync,
+        act: impl Fn(&mut Worker<'_>, u64) -> Event<C, R> + Sync,
     ) -> Vec<Event<C, R>> {
         println!("seed {seed}, {rounds} rounds");
         let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
@@ -191,7 +190,7 @@ impl Run {
                 barrier.wait();
                 for _ in 0..CALLS_PER_ROUND {
                     let user = round * USERS_PER_ROUND + worker.entropy.below(USERS_PER_ROUND);
-                    events.extend(act(&mut worker, user));
+                    events.push(act(&mut worker, user));
                 }
             }
             (events, worker.commits)
@@ -316,7 +315,7 @@ fn inbound_event(
     worker: &mut Worker<'_>,
     known: &Known,
     user: u64,
-) -> Option<Event<InboundCall, InboundReply>> {
+) -> Event<InboundCall, InboundReply> {
     use InboundCall as Call;
     let choice = worker.entropy.below(10);
     let identity = recall(known, user);
@@ -356,7 +355,7 @@ fn inbound_event(
     if let InboundReply::Lent(identity) = &reply {
         remember(known, user, identity);
     }
-    Some(Event { user, call, reply, began, ended })
+    Event { user, call, reply, began, ended }
 }
 
 fn manage_inbound(worker: &mut Worker<'_>, request: Manage) -> (InboundReply, u64, u64) {
@@ -508,11 +507,7 @@ fn partner() -> SipDatabaseId {
     database("hss.b.example")
 }
 
-fn home_event(
-    worker: &mut Worker<'_>,
-    known: &Known,
-    user: u64,
-) -> Option<Event<HomeCall, HomeReply>> {
+fn home_event(worker: &mut Worker<'_>, known: &Known, user: u64) -> Event<HomeCall, HomeReply> {
     use HomeCall as Call;
     let real = pair(&format!("u{user}"), "a.example");
     let choice = worker.entropy.below(20);
@@ -537,7 +532,7 @@ fn home_event(
     if let HomeReply::Lent(identity) = &reply {
         remember(known, user, identity);
     }
-    Some(Event { user, call, reply, began, ended })
+    Event { user, call, reply, began, ended }
 }
 
 fn manage_home(worker: &mut Worker<'_>, request: Manage) -> (HomeReply, u64, u64) {
@@ -602,7 +597,7 @@ fn eight_threads_that_ask_for_one_subscriber_draw_each_sqn_once_and_in_order() {
         .history(1, rounds, |worker, user| {
             let (call, (reply, began, ended)) =
                 (HomeCall::AskAtHome, ask(worker, &Peer::OwnCore, &alice()));
-            Some(Event { user, call, reply, began, ended })
+            Event { user, call, reply, began, ended }
         })
         .into_iter()
         .map(|event| match event.reply {

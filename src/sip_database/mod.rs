@@ -92,7 +92,8 @@ pub struct Config {
     pub ind_bits: u8,
     /// SEQs that one commit reserves for a subscriber; at least 1.
     pub sqn_range: u64,
-    /// How long a lent identity stays reserved for a user who is not registered with it.
+    /// How long a lent identity stays reserved for a user who is not registered with it; a registration
+    /// keeps at least half of it. More than twice the longest registration.
     pub reserved_lease: Duration,
     /// How long a forwarded vector request may take.
     pub vector_timeout: Duration,

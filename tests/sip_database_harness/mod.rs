@@ -39,6 +39,9 @@ use migcore::{
 
 pub const K: [u8; 16] = *b"subscriber key 1";
 pub const OPC: [u8; 16] = *b"operator variant";
+/// The lease of all bindings here.
+pub const LEASE: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 pub const CORE: &str = "sip:core.a.example";
 
 /// A SIP database, its storage and its clock.
@@ -144,7 +147,8 @@ pub fn listed(
 impl System {
     pub fn new(letter: &str) -> Self {
         let domain = format!("{letter}.example");
-        Self::with(Config::new(database(&format!("hss.{domain}")), &domain))
+        let config = Config::new(database(&format!("hss.{domain}")), &domain);
+        Self::with(Config { reserved_lease: LEASE, ..config })
     }
 
     pub fn with(config: Config) -> Self {

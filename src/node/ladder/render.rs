@@ -9,7 +9,7 @@ use super::{Entry, Protocol};
 use crate::time::Timestamp;
 
 /// Width of one column, characters.
-const COLUMN: usize = 20;
+const COLUMN: usize = 17;
 
 /// Colors, where the output is a terminal.
 const STEP_COLOR: &str = "\x1b[1;36m";
@@ -145,9 +145,9 @@ mod tests {
     #[test]
     fn an_arrow_points_from_the_sender_to_the_receiver() {
         let there = drawn(&entry("UE", "core", Direction::Out));
-        assert!(there.contains("MIG-15 |------------------>|"), "{there}");
+        assert!(there.contains("MIG-15 |--------------->|"), "{there}");
         let back = drawn(&entry("core", "UE", Direction::Out));
-        assert!(back.contains("MIG-15 |<------------------|"), "{back}");
+        assert!(back.contains("MIG-15 |<---------------|"), "{back}");
         assert!(there.ends_with("REGISTER (SIP/UDP, 400 octets)\n"), "{there}");
     }
 

@@ -208,7 +208,7 @@ fn work(
     let mut keep = Vec::new();
     for _ in 0..draws {
         let user = next_user.fetch_add(1, Ordering::Relaxed);
-        let release = entropy.below(100) < 95;
+        let release = entropy.below(100) < 98;
         bind(&mut entropy, user, release);
         if !release {
             keep.push(user);
@@ -242,7 +242,7 @@ fn crash(life: Life, engine: &mut MemoryEngine, entropy: &mut Seeded, seen: &mut
 #[test]
 fn scenario_60_millions_of_draws_with_releases_and_crashes_lend_no_identity_twice() {
     let full = std::env::var_os("MIGCORE_FULL").is_some();
-    let (lives, draws) = if full { (100, 12_500) } else { (25, 5_000) };
+    let (lives, draws) = if full { (40, 31_250) } else { (25, 5_000) };
     let seed = 60;
     println!("seed {seed}, {lives} lives of 8 threads with {draws} draws each");
     let mut entropy = Seeded(seed);

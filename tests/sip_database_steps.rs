@@ -444,7 +444,8 @@ fn step_20_translates_back_to_the_inbound_pair() {
 
 #[test]
 fn step_20_accepts_no_answer_for_another_pair_nor_one_without_a_vector() {
-    let spoil: [(&str, fn(&mut MultimediaAuthAnswer)); 3] = [
+    type Spoil = fn(&mut MultimediaAuthAnswer);
+    let spoil: [(&str, Spoil); 3] = [
         ("another pair", |answer| answer.identity = pair("mallory", "a.example")),
         ("half another pair", |answer| answer.identity.impu = pair("mallory", "a.example").impu),
         ("no vector", |answer| answer.vector = None),
@@ -696,7 +697,7 @@ fn an_unknown_scheme_is_refused_and_the_names_of_aka_are_taken() {
         let answer = a.vector(&Peer::OwnCore, request);
         match echoed {
             Some(echoed) => {
-                assert_eq!((answer.result, answer.scheme.as_str()), (ResultCode::SUCCESS, echoed))
+                assert_eq!((answer.result, answer.scheme.as_str()), (ResultCode::SUCCESS, echoed));
             }
             None => assert_eq!(answer.result, ResultCode::AUTH_SCHEME_NOT_SUPPORTED),
         }

@@ -762,6 +762,18 @@ fn a_challenge_that_nobody_answers_ends_after_reg_await_auth() {
 }
 
 #[test]
+fn a_challenge_is_over_after_reg_await_auth_even_if_its_timer_comes_later() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    bench.timers.clear(); // the timer of a later challenge stands for this one
+    bench.pass(Duration::from_secs(240));
+    let again = bench.send(&initial().branch("again")).nonce();
+    assert_ne!(again, nonce, "a challenge that is over is not handed out again");
+    let late = bench.send(&initial().answering(&nonce, Answer::Right));
+    assert!(late.header("WWW-Authenticate").unwrap().contains("stale=true"));
+}
+
+#[test]
 fn the_timer_of_the_latest_challenge_stands_for_all_of_a_user() {
     let mut bench = Bench::new();
     bench.send(&initial());

@@ -41,7 +41,7 @@ impl SipCore {
         impu: Impu,
         stale: bool,
     ) -> Result<(), RegisterError> {
-        if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq()) {
+        if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq(), ctx.now) {
             return self.join(ctx, attempt, key);
         }
         if !user.make_room(request.call_id()) {

@@ -36,7 +36,7 @@ impl SipCore {
         credentials: &DigestCredentials<'_>,
     ) -> Result<(), RegisterError> {
         let Some((origin, challenged)) =
-            user.take_challenged(request.call_id(), &credentials.nonce)
+            user.take_challenged(request.call_id(), &credentials.nonce, ctx.now)
         else {
             // not live, or replayed: challenge again, and say that the nonce was at fault
             return self.begin_attempt(ctx, (impi, user), key, request, aor, true);

@@ -59,6 +59,8 @@ struct Bench {
     /// What the core did, drained by the tests.
     vector_requests: Vec<cx::MultimediaAuthRequest>,
     assignments: Vec<ServerAssignmentType>,
+    /// What each assignment waits for.
+    assignments_after: Vec<CommitSeq>,
     replies: Vec<Reply>,
     notes: Vec<Note>,
     timers: Vec<(Timestamp, TimerKey)>,
@@ -228,6 +230,7 @@ impl Bench {
             seq: 100,
             vector_requests: Vec::new(),
             assignments: Vec::new(),
+            assignments_after: Vec::new(),
             replies: Vec::new(),
             notes: Vec::new(),
             timers: Vec::new(),
@@ -261,6 +264,9 @@ impl Bench {
                             });
                         }
                         Message::CxRequest { id, request, .. } => {
+                            if let cx::Request::ServerAssignment(_) = request {
+                                self.assignments_after.push(send.after);
+                            }
                             let reply = CxReply { id, outcome: self.answer(request) };
                             if self.database == Database::Silent {
                                 self.silent.push(reply);
@@ -734,6 +740,22 @@ fn a_contact_that_nobody_refreshes_ends_and_the_database_is_told() {
     assert!(bench.notes.contains(&Note::Registered(false)));
     let fetch = Register { contact: None, ..initial() }.branch("fetch").cseq(20);
     assert_eq!(bench.register(&fetch).header("Contact"), None);
+}
+
+#[test]
+fn the_database_is_told_of_a_registration_after_what_it_follows_from_is_durable() {
+    let mut bench = Bench::new();
+    let registered = bench.register(&initial());
+    bench.pass(Duration::from_secs(3_601));
+    bench.register(&initial().branch("anew").cseq(3));
+    let refreshed = bench.register(&initial().branch("refresh").cseq(5));
+    let [first, ended, anew, refresh] = bench.assignments_after[..] else {
+        panic!("{:?}", bench.assignments)
+    };
+    assert_eq!(first, CommitSeq::NOTHING);
+    assert!(registered.after < ended);
+    assert_eq!(anew, ended, "does not overtake the end of the earlier registration");
+    assert!(ended < refresh && refresh < refreshed.after);
 }
 
 #[test]

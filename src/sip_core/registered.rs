@@ -118,7 +118,8 @@ impl SipCore {
             assignment,
             user_data_already_available: user.registration.is_some(),
         });
-        let number = self.send_request(ctx, impi, None, sar);
+        // What is told follows from the registration, and must not overtake what was told of its end.
+        let number = self.send_request(ctx, impi, user.changed, None, sar);
         let state = AwaitAssignment {
             request: number,
             transaction: key,

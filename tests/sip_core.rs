@@ -685,6 +685,33 @@ fn a_cseq_that_does_not_rise_within_a_call_id_is_500_and_changes_nothing() {
 }
 
 #[test]
+fn a_deregistration_out_of_order_is_not_told_to_the_database() {
+    let mut bench = Bench::new();
+    bench.register(&initial().cseq(10));
+    let older = bench.register(&Register { expires: Some(0), ..initial() }.branch("bye").cseq(4));
+    assert_eq!(older.status(), 500);
+    assert_eq!(bench.assignments, [ServerAssignmentType::Registration]);
+}
+
+#[test]
+fn the_database_is_told_when_the_last_contact_goes_and_another_has_just_ended() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    let other = Register {
+        call_id: "call-2",
+        contact: Some("<sip:ue@192.0.2.77>"),
+        expires: Some(7_200),
+        ..initial()
+    };
+    bench.register(&other.clone().branch("other"));
+    bench.timers.clear(); // the timer of the first contact comes late
+    bench.pass(Duration::from_secs(3_600));
+    let bye = Register { expires: Some(0), ..other }.branch("bye").cseq(3);
+    assert_eq!(bench.register(&bye).header("Contact"), None);
+    assert_eq!(bench.assignments.last(), Some(&ServerAssignmentType::UserDeregistration));
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_said_before_a_vector_is_spent() {
     let sec_agree = "Require: sec-agree\r\nProxy-Require: sec-agree\r\n".to_owned();
     let contacts = "<sip:a@x.example>,<sip:b@x.example>,<sip:c@x.example>,<sip:d@x.example>,<sip:e@x.example>,\

@@ -106,7 +106,17 @@ impl SipCore {
         proof: AkaVerified,
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config)?;
-        let Some(assignment) = assignment_for(user.registration.as_ref(), &update) else {
+        let current = user.registration.clone().map(|mut registration| {
+            registration.expire(ctx.now); // the timer of what has ended may come later
+            registration
+        });
+        // The SIP database is told nothing of a request that would be refused after it.
+        let checked = current.clone().unwrap_or_default().apply(update.clone(), ctx.now);
+        if let Err(error) = checked {
+            self.conclude(ctx, key, None, Err(error));
+            return Ok(());
+        }
+        let Some(assignment) = assignment_for(current.as_ref(), &update) else {
             let outcome = Self::confirm(ctx, (impi, user), &origin.impu, update, None, proof);
             self.conclude(ctx, key, authentication_info.as_deref(), outcome);
             return Ok(());

@@ -543,6 +543,21 @@ fn an_unreachable_home_is_504_with_retry_after_and_our_trouble_503() {
 }
 
 #[test]
+fn a_registration_that_meets_failed_storage_is_503_with_retry_after() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    bench.database = Database::Silent;
+    let answering = initial().answering(&nonce, Answer::Right);
+    assert!(bench.send_on(tcp(1), &answering.text()).is_none());
+    bench.out.set_storage_available(false);
+    let assigned = bench.silent.pop().unwrap();
+    bench.with_core(|core, ctx| core.handle_answer(ctx, assigned));
+    let refused = bench.replies.pop().expect("an answer");
+    assert_eq!((refused.status(), refused.after), (503, CommitSeq::NOTHING));
+    assert!(refused.header("Retry-After").is_some());
+}
+
+#[test]
 fn a_vector_that_takes_over_4_s_is_504_and_the_late_answer_is_dropped() {
     let mut bench = Bench::new();
     bench.database = Database::Silent;

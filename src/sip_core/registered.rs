@@ -195,6 +195,9 @@ impl SipCore {
     ) -> Result<Confirmed, RegisterError> {
         let was_registered = user.registration.is_some();
         let changes = update.changes();
+        if changes && !ctx.out.storage_available() {
+            return Err(RegisterError::Busy); // it failed while the SIP database was asked
+        }
         let paths = update.paths.clone();
         let mut registration = user.registration.clone().unwrap_or_default();
         registration.expire(ctx.now);

@@ -40,7 +40,7 @@
 //! * No (IMPI, SQN) leaves a SIP database twice, and no generated identity is lent twice, not even after
 //!   a crash. (`tests/simulation.rs`, `tests/sip_database_pool.rs`)
 //! * No input from the wire panics or grows anything without bound: every table, queue and message has a
-//!   named maximum. (`tests/sip_fuzz.rs`, `tests/diameter_fuzz.rs`)
+//!   named maximum. (`tests/sip_fuzz.rs`, `tests/diameter_mutation.rs`)
 //! * No key prints, and no identity prints in full at the default log level. ([`secret`], [`identity`])
 //! * No table is iterated by a role, so the simulated world repeats itself from its seed.
 //!

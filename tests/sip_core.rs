@@ -59,6 +59,8 @@ struct Bench {
     /// What the core did, drained by the tests.
     vector_requests: Vec<cx::MultimediaAuthRequest>,
     assignments: Vec<ServerAssignmentType>,
+    /// What each assignment waits for.
+    assignments_after: Vec<CommitSeq>,
     replies: Vec<Reply>,
     notes: Vec<Note>,
     timers: Vec<(Timestamp, TimerKey)>,
@@ -228,6 +230,7 @@ impl Bench {
             seq: 100,
             vector_requests: Vec::new(),
             assignments: Vec::new(),
+            assignments_after: Vec::new(),
             replies: Vec::new(),
             notes: Vec::new(),
             timers: Vec::new(),
@@ -261,6 +264,9 @@ impl Bench {
                             });
                         }
                         Message::CxRequest { id, request, .. } => {
+                            if let cx::Request::ServerAssignment(_) = request {
+                                self.assignments_after.push(send.after);
+                            }
                             let reply = CxReply { id, outcome: self.answer(request) };
                             if self.database == Database::Silent {
                                 self.silent.push(reply);
@@ -537,6 +543,21 @@ fn an_unreachable_home_is_504_with_retry_after_and_our_trouble_503() {
 }
 
 #[test]
+fn a_registration_that_meets_failed_storage_is_503_with_retry_after() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    bench.database = Database::Silent;
+    let answering = initial().answering(&nonce, Answer::Right);
+    assert!(bench.send_on(tcp(1), &answering.text()).is_none());
+    bench.out.set_storage_available(false);
+    let assigned = bench.silent.pop().unwrap();
+    bench.with_core(|core, ctx| core.handle_answer(ctx, assigned));
+    let refused = bench.replies.pop().expect("an answer");
+    assert_eq!((refused.status(), refused.after), (503, CommitSeq::NOTHING));
+    assert!(refused.header("Retry-After").is_some());
+}
+
+#[test]
 fn a_vector_that_takes_over_4_s_is_504_and_the_late_answer_is_dropped() {
     let mut bench = Bench::new();
     bench.database = Database::Silent;
@@ -679,6 +700,33 @@ fn a_cseq_that_does_not_rise_within_a_call_id_is_500_and_changes_nothing() {
 }
 
 #[test]
+fn a_deregistration_out_of_order_is_not_told_to_the_database() {
+    let mut bench = Bench::new();
+    bench.register(&initial().cseq(10));
+    let older = bench.register(&Register { expires: Some(0), ..initial() }.branch("bye").cseq(4));
+    assert_eq!(older.status(), 500);
+    assert_eq!(bench.assignments, [ServerAssignmentType::Registration]);
+}
+
+#[test]
+fn the_database_is_told_when_the_last_contact_goes_and_another_has_just_ended() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    let other = Register {
+        call_id: "call-2",
+        contact: Some("<sip:ue@192.0.2.77>"),
+        expires: Some(7_200),
+        ..initial()
+    };
+    bench.register(&other.clone().branch("other"));
+    bench.timers.clear(); // the timer of the first contact comes late
+    bench.pass(Duration::from_secs(3_600));
+    let bye = Register { expires: Some(0), ..other }.branch("bye").cseq(3);
+    assert_eq!(bench.register(&bye).header("Contact"), None);
+    assert_eq!(bench.assignments.last(), Some(&ServerAssignmentType::UserDeregistration));
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_said_before_a_vector_is_spent() {
     let sec_agree = "Require: sec-agree\r\nProxy-Require: sec-agree\r\n".to_owned();
     let contacts = "<sip:a@x.example>,<sip:b@x.example>,<sip:c@x.example>,<sip:d@x.example>,<sip:e@x.example>,\
@@ -737,6 +785,22 @@ fn a_contact_that_nobody_refreshes_ends_and_the_database_is_told() {
 }
 
 #[test]
+fn the_database_is_told_of_a_registration_after_what_it_follows_from_is_durable() {
+    let mut bench = Bench::new();
+    let registered = bench.register(&initial());
+    bench.pass(Duration::from_secs(3_601));
+    bench.register(&initial().branch("anew").cseq(3));
+    let refreshed = bench.register(&initial().branch("refresh").cseq(5));
+    let [first, ended, anew, refresh] = bench.assignments_after[..] else {
+        panic!("{:?}", bench.assignments)
+    };
+    assert_eq!(first, CommitSeq::NOTHING);
+    assert!(registered.after < ended);
+    assert_eq!(anew, ended, "does not overtake the end of the earlier registration");
+    assert!(ended < refresh && refresh < refreshed.after);
+}
+
+#[test]
 fn an_expiry_never_removes_a_newer_registration() {
     let mut bench = Bench::new();
     bench.register(&initial());
@@ -757,6 +821,18 @@ fn a_challenge_that_nobody_answers_ends_after_reg_await_auth() {
     let nonce = bench.send(&initial()).nonce();
     bench.pass(Duration::from_secs(241));
     assert_eq!(bench.assignments, [ServerAssignmentType::AuthenticationTimeout]);
+    let late = bench.send(&initial().answering(&nonce, Answer::Right));
+    assert!(late.header("WWW-Authenticate").unwrap().contains("stale=true"));
+}
+
+#[test]
+fn a_challenge_is_over_after_reg_await_auth_even_if_its_timer_comes_later() {
+    let mut bench = Bench::new();
+    let nonce = bench.send(&initial()).nonce();
+    bench.timers.clear(); // the timer of a later challenge stands for this one
+    bench.pass(Duration::from_secs(240));
+    let again = bench.send(&initial().branch("again")).nonce();
+    assert_ne!(again, nonce, "a challenge that is over is not handed out again");
     let late = bench.send(&initial().answering(&nonce, Answer::Right));
     assert!(late.header("WWW-Authenticate").unwrap().contains("stale=true"));
 }

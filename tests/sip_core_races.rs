@@ -45,6 +45,9 @@ const THREADS: u64 = 8;
 const OPERATIONS_A_ROUND: u64 = 5;
 const CONTACTS: [&str; 3] = ["sip:ue@192.0.2.1", "sip:ue@192.0.2.2", "sip:ue@192.0.2.3"];
 
+/// How the private identity of a user begins that the SIP database does not know.
+const UNKNOWN: &str = "nobody";
+
 /// What a device does.
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -182,6 +185,16 @@ impl Device<'_> {
 
     fn database(&mut self, request: cx::Request) -> cx::Answer {
         match request {
+            cx::Request::MultimediaAuth(request)
+                if request.identity.impi.as_str().starts_with(UNKNOWN) =>
+            {
+                cx::Answer::MultimediaAuth(cx::MultimediaAuthAnswer {
+                    result: ResultCode::USER_UNKNOWN,
+                    identity: request.identity,
+                    scheme: request.scheme,
+                    vector: None,
+                })
+            }
             cx::Request::MultimediaAuth(request) => {
                 let mut rand = [0; 16];
                 self.entropy.fill(&mut rand);
@@ -233,15 +246,7 @@ fn refreshes_against_deregistrations_are_linearizable_and_durable() {
     let seed = 7;
     println!("seed {seed}");
     end_on_panic();
-    let mut entropy = Seeded(seed);
-    let shared = Shared {
-        core: SipCore::new(Config::for_domain("b.example"), &mut entropy),
-        sequencer: Arc::default(),
-        engine: Mutex::default(),
-        milenage: Milenage::new(&Secret::new([1; 16]), &Secret::new([2; 16])),
-        seq: AtomicU64::new(1),
-        clock: AtomicU64::new(0),
-    };
+    let shared = shared(seed);
     let rounds = total / (THREADS * OPERATIONS_A_ROUND);
     let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
     let histories: Vec<Vec<Vec<Operation<Op, Contacts>>>> = std::thread::scope(|scope| {
@@ -276,6 +281,43 @@ fn refreshes_against_deregistrations_are_linearizable_and_durable() {
         assert!(finals.contains(&stored), "round {round}: durable {stored:?}, model {finals:?}");
     }
     assert!(overlapping > 0, "nothing ran concurrently");
+}
+
+#[test]
+fn a_user_that_comes_and_goes_on_several_workers_is_counted_once() {
+    end_on_panic();
+    let shared = shared(8);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let shared = &shared;
+            scope.spawn(move || {
+                let mut device = Device {
+                    shared,
+                    out: Outbox::new(shared.sequencer.clone()),
+                    entropy: Seeded(thread),
+                    impi: format!("{UNKNOWN}@b.example"),
+                    call_id: format!("c{thread}"),
+                    cseq: 0,
+                    branch: 0,
+                };
+                for _ in 0..100_000 {
+                    let answer = device.exchange(Op::Fetch, None);
+                    assert!(answer.starts_with("SIP/2.0 403"), "{answer}");
+                }
+            });
+        }
+    });
+}
+
+fn shared(seed: u64) -> Shared {
+    Shared {
+        core: SipCore::new(Config::for_domain("b.example"), &mut Seeded(seed)),
+        sequencer: Arc::default(),
+        engine: Mutex::default(),
+        milenage: Milenage::new(&Secret::new([1; 16]), &Secret::new([2; 16])),
+        seq: AtomicU64::new(1),
+        clock: AtomicU64::new(0),
+    }
 }
 
 /// A thread that panics must not leave the others at the barrier.

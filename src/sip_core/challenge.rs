@@ -41,7 +41,7 @@ impl SipCore {
         impu: Impu,
         stale: bool,
     ) -> Result<(), RegisterError> {
-        if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq()) {
+        if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq(), ctx.now) {
             return self.join(ctx, attempt, key);
         }
         if !user.make_room(request.call_id()) {
@@ -74,22 +74,24 @@ impl SipCore {
             resync,
             server_name: self.config.server_name.clone(),
         });
-        let number = self.send_request(ctx, impi, Some(Step::mig(16)), request);
+        let number = self.send_request(ctx, impi, CommitSeq::NOTHING, Some(Step::mig(16)), request);
         let state = AwaitVector { request: number, waiters: vec![key], resync: resync.is_some() };
         user.attempts.push(Attempt { origin, state: AttemptState::AwaitVector(state) });
     }
 
-    /// Sends a Cx request whose answer comes back to [`SipCore::handle_answer`], or its timeout.
+    /// Sends a Cx request after `after` is durable; its answer comes back to
+    /// [`SipCore::handle_answer`], or its timeout.
     pub(super) fn send_request(
         &self,
         ctx: &mut Context<'_>,
         impi: &Impi,
+        after: CommitSeq,
         step: Option<Step>,
         request: cx::Request,
     ) -> u64 {
         let number = self.draw_number();
         self.requests.insert(number, impi.clone());
-        Self::send_cx(ctx, number, CommitSeq::NOTHING, step, request);
+        Self::send_cx(ctx, number, after, step, request);
         ctx.out.arm(ctx.now + self.config.vector_timeout, request_timer(number));
         number
     }

@@ -9,10 +9,7 @@ use crate::{
     store::CommitSeq,
 };
 
-use super::{
-    SipCore,
-    user::{Attempt, AttemptState},
-};
+use super::{SipCore, user::Attempt};
 
 /// How long the number of a deletion is kept, so that an answer that tells of it waits for it.
 pub(super) const GONE_KEPT: Duration = Duration::from_secs(60);
@@ -31,11 +28,8 @@ impl SipCore {
     /// challenge's timer stands for the earlier ones of the same user too.
     pub(super) fn expire_challenges(&self, ctx: &mut Context<'_>, impi: &Impi) {
         let Some(mut user) = self.users.get_mut(impi) else { return };
-        let is_over = |attempt: &mut Attempt| match &attempt.state {
-            AttemptState::Challenged(challenged) => challenged.expires_at <= ctx.now,
-            AttemptState::AwaitVector(_) | AttemptState::AwaitAssignment(_) => false,
-        };
-        let over: Vec<Attempt> = user.attempts.extract_if(.., is_over).collect();
+        let over: Vec<Attempt> =
+            user.attempts.extract_if(.., |attempt| attempt.is_over(ctx.now)).collect();
         drop(user);
         for attempt in over {
             let timeout = ServerAssignmentType::AuthenticationTimeout;

@@ -36,6 +36,7 @@ use std::{
 };
 
 pub use config::Config;
+use dashmap::{Entry, mapref::one::RefMut};
 pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
 pub use transaction::TRANSACTIONS_MAX;
 pub use user::ATTEMPTS_MAX;
@@ -246,9 +247,8 @@ impl SipCore {
             }
             None => private_identity_of(&aor)?,
         };
-        self.count_new_user(ctx, &impi)?;
         let result = {
-            let mut user = self.users.entry(impi.clone()).or_default();
+            let mut user = self.user_entry(ctx, &impi)?;
             match credentials.filter(|credentials| !credentials.nonce.is_empty()) {
                 Some(credentials) => {
                     self.handle_answered(ctx, (&impi, &mut user), key, request, aor, &credentials)
@@ -270,17 +270,24 @@ impl SipCore {
         if self.config.serves_host(aor.host()) { Ok(aor) } else { Err(RegisterError::NotServed) }
     }
 
-    /// Refuses an attempt of a user not seen yet when the table is full.
-    fn count_new_user(&self, ctx: &mut Context<'_>, impi: &Impi) -> Result<(), RegisterError> {
-        if self.users.contains_key(impi) {
-            return Ok(());
+    /// Locks a user's entry; that of a user not seen yet is refused when the table is full.
+    fn user_entry(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+    ) -> Result<RefMut<'_, Impi, User>, RegisterError> {
+        match self.users.entry(impi.clone()) {
+            Entry::Occupied(entry) => Ok(entry.into_ref()),
+            Entry::Vacant(entry) => {
+                if self.users_count.load(Ordering::Relaxed) >= USERS_MAX as u64 {
+                    ctx.out.note(Note::TableFull("users"));
+                    return Err(RegisterError::Busy);
+                }
+                // Counted under the entry's lock: whoever removes the entry finds it counted.
+                self.users_count.fetch_add(1, Ordering::Relaxed);
+                Ok(entry.insert(User::default()))
+            }
         }
-        if self.users_count.load(Ordering::Relaxed) >= USERS_MAX as u64 {
-            ctx.out.note(Note::TableFull("users"));
-            return Err(RegisterError::Busy);
-        }
-        self.users_count.fetch_add(1, Ordering::Relaxed);
-        Ok(())
     }
 
     /// Removes the entry of a user that has neither an attempt nor a registration.

@@ -36,7 +36,7 @@ impl SipCore {
         credentials: &DigestCredentials<'_>,
     ) -> Result<(), RegisterError> {
         let Some((origin, challenged)) =
-            user.take_challenged(request.call_id(), &credentials.nonce)
+            user.take_challenged(request.call_id(), &credentials.nonce, ctx.now)
         else {
             // not live, or replayed: challenge again, and say that the nonce was at fault
             return self.begin_attempt(ctx, (impi, user), key, request, aor, true);
@@ -106,7 +106,17 @@ impl SipCore {
         proof: AkaVerified,
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config)?;
-        let Some(assignment) = assignment_for(user.registration.as_ref(), &update) else {
+        let current = user.registration.clone().map(|mut registration| {
+            registration.expire(ctx.now); // the timer of what has ended may come later
+            registration
+        });
+        // The SIP database is told nothing of a request that would be refused after it.
+        let checked = current.clone().unwrap_or_default().apply(update.clone(), ctx.now);
+        if let Err(error) = checked {
+            self.conclude(ctx, key, None, Err(error));
+            return Ok(());
+        }
+        let Some(assignment) = assignment_for(current.as_ref(), &update) else {
             let outcome = Self::confirm(ctx, (impi, user), &origin.impu, update, None, proof);
             self.conclude(ctx, key, authentication_info.as_deref(), outcome);
             return Ok(());
@@ -118,7 +128,8 @@ impl SipCore {
             assignment,
             user_data_already_available: user.registration.is_some(),
         });
-        let number = self.send_request(ctx, impi, None, sar);
+        // What is told follows from the registration, and must not overtake what was told of its end.
+        let number = self.send_request(ctx, impi, user.changed, None, sar);
         let state = AwaitAssignment {
             request: number,
             transaction: key,
@@ -184,6 +195,9 @@ impl SipCore {
     ) -> Result<Confirmed, RegisterError> {
         let was_registered = user.registration.is_some();
         let changes = update.changes();
+        if changes && !ctx.out.storage_available() {
+            return Err(RegisterError::Busy); // it failed while the SIP database was asked
+        }
         let paths = update.paths.clone();
         let mut registration = user.registration.clone().unwrap_or_default();
         registration.expire(ctx.now);

@@ -95,6 +95,13 @@ pub(super) struct AwaitAssignment {
     pub(super) proof: AkaVerified,
 }
 
+impl Attempt {
+    /// Whether the UE has had its time to answer. The timer that removes the attempt may come later.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        matches!(&self.state, AttemptState::Challenged(challenged) if challenged.expires_at <= now)
+    }
+}
+
 impl User {
     pub(super) fn is_idle(&self) -> bool {
         self.attempts.is_empty()
@@ -103,20 +110,29 @@ impl User {
     }
 
     /// The attempt that a repeated initial REGISTER belongs to.
-    pub(super) fn attempt_of(&mut self, call_id: &str, cseq: u32) -> Option<&mut Attempt> {
-        self.attempts
-            .iter_mut()
-            .find(|attempt| *attempt.origin.call_id == *call_id && attempt.origin.cseq == cseq)
+    pub(super) fn attempt_of(
+        &mut self,
+        call_id: &str,
+        cseq: u32,
+        now: Timestamp,
+    ) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().find(|attempt| {
+            *attempt.origin.call_id == *call_id
+                && attempt.origin.cseq == cseq
+                && !attempt.is_over(now)
+        })
     }
 
-    /// Takes out the attempt whose challenge the UE answers.
+    /// Takes out the attempt whose challenge the UE answers in time.
     pub(super) fn take_challenged(
         &mut self,
         call_id: &str,
         nonce: &str,
+        now: Timestamp,
     ) -> Option<(Origin, Challenged)> {
         let at = self.attempts.iter().position(|attempt| {
             *attempt.origin.call_id == *call_id
+                && !attempt.is_over(now)
                 && matches!(&attempt.state, AttemptState::Challenged(challenged) if challenged.nonce == nonce)
         })?;
         let Attempt { origin, state } = self.attempts.remove(at);

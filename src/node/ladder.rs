@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 pub use render::Renderer;
 
 use super::metrics::Direction;
-use crate::{diameter::cx, outbox::Transport, time::Timestamp};
+use crate::{diameter::cx, outbox::Transport, step::Step, time::Timestamp};
 
 /// Most entries that wait to be read; further ones are dropped.
 pub const ENTRIES_MAX: usize = 65_536;
@@ -100,6 +100,15 @@ impl Tap {
     pub fn record(&self, entry: Entry) {
         let _ = self.0.try_send(entry);
     }
+}
+
+/// Which step a REGISTER is, as its receiver sees it: 23 with an answer to a challenge, else 15.
+pub fn step_of_request(octets: &[u8]) -> Option<Step> {
+    if !octets.starts_with(b"REGISTER ") {
+        return None;
+    }
+    let is_answer = describe_sip(octets).contains("Authorization with ");
+    Some(Step::mig(if is_answer { 23 } else { 15 }))
 }
 
 /// Describes a SIP message in a few words, user parts left out.

@@ -43,7 +43,7 @@ impl Shared {
         let (from, to) = if direction == Direction::In { (ue, core) } else { (core, ue) };
         self.record(Entry {
             at: self.clock.now(),
-            step: step.map(|step| step.to_string()),
+            step: step.or_else(|| ladder::step_of_request(octets)).map(|step| step.to_string()),
             from,
             to,
             protocol: flow.transport.into(),
@@ -209,6 +209,10 @@ impl Shared {
         self.metrics.note(note);
         let system = &*self.config.system.name;
         let name = super::metrics::note_name(note);
+        // Whoever can reach us can cause some of these at will: they are all counted, not all logged.
+        if !self.note_limit.admits(self.clock.now()) {
+            return;
+        }
         match note {
             Note::VectorRefused { partner } => {
                 tracing::warn!(system, %partner, note = name, "a partner asked a vector it may not have");

@@ -39,6 +39,7 @@ use crate::{
     step::Step,
     store::{Commit, RecordError, Sequencer},
     table::Table,
+    time::Timestamp,
 };
 
 /// Most requests from the wire and from HTTP that wait for an answer at a time.
@@ -70,6 +71,28 @@ pub(super) struct Shared {
     pub(super) stop: watch::Sender<bool>,
     /// A call into a role panicked.
     pub(super) failed: AtomicBool,
+    pub(super) note_limit: NoteLimit,
+}
+
+/// How many notes are logged: so many in each second, the rest only counted.
+#[derive(Debug, Default)]
+pub(super) struct NoteLimit {
+    second: AtomicU64,
+    logged: AtomicU64,
+}
+
+impl NoteLimit {
+    /// Most notes logged in one second.
+    const LOGGED_A_SECOND_MAX: u64 = 20;
+
+    /// Whether one more note may be logged now.
+    pub(super) fn admits(&self, now: Timestamp) -> bool {
+        let second = now.as_secs();
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.logged.store(0, Ordering::Relaxed);
+        }
+        self.logged.fetch_add(1, Ordering::Relaxed) < Self::LOGGED_A_SECOND_MAX
+    }
 }
 
 /// What ladders and logs call the parties: their names in the network.
@@ -422,6 +445,7 @@ impl Shared {
         for number in numbers {
             self.unpark_unanswered(number);
         }
+        self.connections.cut_all();
         if let Some(core) = &self.core {
             core.clear();
         }

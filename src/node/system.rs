@@ -27,7 +27,7 @@ use super::{
     ladder::Tap,
     management,
     metrics::Metrics,
-    perform::{Caller, Names, Shared},
+    perform::{Caller, Names, NoteLimit, Shared},
     tcp::{self, Connections},
     udp,
     worker::{self, Datagram, Worker},
@@ -222,6 +222,7 @@ fn create_shared(
         workers,
         stop: watch::channel(false).0,
         failed: AtomicBool::new(false),
+        note_limit: NoteLimit::default(),
         config,
     };
     shared.metrics.storage_available.set(1);

@@ -34,6 +34,9 @@ use crate::{
 /// Most messages that wait to be written to one connection; one more, and it is cut.
 pub(super) const MAILBOX_MESSAGES_MAX: usize = 256;
 
+/// How much longer than a vector may take a peer that has closed its side is served.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
 /// How long a peer may take to read what was written to it.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -81,6 +84,11 @@ impl Connections {
         let (sender, receiver) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         self.mailboxes.insert(number, sender);
         Some((number, receiver))
+    }
+
+    /// Cuts all connections: whoever waits for an answer there learns that none will come.
+    pub(super) fn cut_all(&self) {
+        self.mailboxes.clear();
     }
 
     fn leave(&self, number: u64) {
@@ -137,6 +145,8 @@ struct Connection {
     heard: Instant,
     /// When the first octets of the message came that is not complete.
     began: Option<Instant>,
+    /// Requests handed to the role less answers written.
+    unanswered: usize,
 }
 
 /// What wakes a connection.
@@ -157,6 +167,7 @@ impl Connection {
             framer: StreamFramer::new(),
             heard: Instant::now(),
             began: None,
+            unanswered: 0,
         }
     }
 
@@ -171,7 +182,7 @@ impl Connection {
                 () = tokio::time::sleep_until(deadline) => Event::Timeout,
             };
             match event {
-                Event::Read(Ok(0)) => return Ok(()),
+                Event::Read(Ok(0)) => return self.drain(mailbox).await,
                 Event::Read(Ok(length)) => {
                     self.heard = Instant::now();
                     self.receive(buffer.get(..length).unwrap_or_default(), &mut mailbox).await?;
@@ -183,6 +194,19 @@ impl Connection {
                 Event::Timeout => return Ok(()),
             }
         }
+    }
+
+    /// The peer sends no more but may still read: writes the answers that it waits for.
+    async fn drain(mut self, mut mailbox: mpsc::Receiver<Bytes>) -> Result<(), &'static str> {
+        let patience = self.caller.shared.config.sip.vector_timeout + DRAIN_GRACE;
+        let deadline = Instant::now() + patience;
+        while self.unanswered > 0 {
+            match tokio::time::timeout_at(deadline, mailbox.recv()).await {
+                Ok(Some(octets)) => self.write(octets, &mut mailbox).await?,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     fn deadline(&self) -> Instant {
@@ -231,6 +255,7 @@ impl Connection {
 
     fn handle(&mut self, octets: &[u8]) {
         self.caller.shared.observe_sip(Direction::In, None, &self.flow, octets);
+        self.unanswered += 1;
         self.caller.call(Call::Sip { flow: self.flow, octets });
     }
 
@@ -240,13 +265,16 @@ impl Connection {
         octets: Bytes,
         mailbox: &mut mpsc::Receiver<Bytes>,
     ) -> Result<(), &'static str> {
+        self.unanswered = self.unanswered.saturating_sub(1);
         let written = match mailbox.try_recv() {
             Err(_) => tokio::time::timeout(WRITE_TIME_MAX, self.stream.write_all(&octets)).await,
             Ok(second) => {
                 let mut together = BytesMut::from(&octets[..]);
                 together.extend_from_slice(&second);
+                self.unanswered = self.unanswered.saturating_sub(1);
                 while let Ok(next) = mailbox.try_recv() {
                     together.extend_from_slice(&next);
+                    self.unanswered = self.unanswered.saturating_sub(1);
                 }
                 tokio::time::timeout(WRITE_TIME_MAX, self.stream.write_all(&together)).await
             }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     aka::digest::{Algorithm, decode_auts, encode_nonce},
-    diameter::cx,
+    diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{
         Context, CxDestination, Message, RequestId, Role, TimerKey, TimerWhat, Undeliverable,
@@ -167,9 +167,12 @@ impl SipCore {
             return Err(RegisterError::MalformedAuts);
         };
         if origin.resyncs >= RESYNCS_MAX {
+            let failure = ServerAssignmentType::AuthenticationFailure;
+            self.report_failure(ctx, impi, origin.impu, failure);
             return Err(RegisterError::Forbidden);
         }
         origin.resyncs += 1;
+        origin.stale = false; // the nonce was live; SQN was not
         origin.cseq = cseq;
         let resync = cx::Resync { rand: challenged.vector.rand, auts };
         self.request_vector(ctx, (impi, user), origin, key, Some(resync));

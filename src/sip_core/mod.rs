@@ -150,6 +150,10 @@ impl SipCore {
             Err(error) => {
                 let tag = to_tag(ctx.entropy);
                 if let Some(head) = ReplyHead::lenient(octets, flow.remote, &tag) {
+                    let flow = match flow.transport {
+                        Transport::Udp => Flow { remote: head.destination(), ..flow },
+                        Transport::Tcp => flow,
+                    };
                     let octets = head.reply(error.status, error.reason).finish();
                     ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
                 }
@@ -314,11 +318,13 @@ const CAPABILITIES: Capabilities<'_> =
     Capabilities { methods: &["REGISTER", "OPTIONS"], option_tags: &["path"], media_types: &[] };
 
 fn check_extensions(request: &RegisterRequest<'_>) -> Result<(), RegisterError> {
-    let unsupported: Vec<&str> = request
-        .requires()
-        .chain(request.proxy_requires())
-        .filter(|tag| !CAPABILITIES.option_tags.iter().any(|known| known.eq_ignore_ascii_case(tag)))
-        .collect();
+    let mut unsupported: Vec<&str> = Vec::new();
+    for tag in request.requires().chain(request.proxy_requires()) {
+        let is_known = |known: &&str| known.eq_ignore_ascii_case(tag);
+        if !CAPABILITIES.option_tags.iter().any(is_known) && !unsupported.iter().any(is_known) {
+            unsupported.push(tag);
+        }
+    }
     if unsupported.is_empty() {
         Ok(())
     } else {

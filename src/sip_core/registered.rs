@@ -70,7 +70,7 @@ impl SipCore {
                     origin.impu,
                     ServerAssignmentType::AuthenticationFailure,
                 );
-                self.refuse(ctx, key, &error);
+                self.refuse(ctx, key, CommitSeq::NOTHING, &error);
                 Ok(())
             }
         }
@@ -113,12 +113,12 @@ impl SipCore {
         // The SIP database is told nothing of a request that would be refused after it.
         let checked = current.clone().unwrap_or_default().apply(update.clone(), ctx.now);
         if let Err(error) = checked {
-            self.conclude(ctx, key, None, Err(error));
+            self.refuse(ctx, key, user.changed, &error);
             return Ok(());
         }
         let Some(assignment) = assignment_for(current.as_ref(), &update) else {
             let outcome = Self::confirm(ctx, (impi, user), &origin.impu, update, None, proof);
-            self.conclude(ctx, key, authentication_info.as_deref(), outcome);
+            self.conclude(ctx, (key, user.changed), authentication_info.as_deref(), outcome);
             return Ok(());
         };
         let sar = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
@@ -133,6 +133,7 @@ impl SipCore {
         let state = AwaitAssignment {
             request: number,
             transaction: key,
+            assignment,
             update,
             authentication_info,
             proof,
@@ -171,7 +172,8 @@ impl SipCore {
         (origin, waiting): (Origin, AwaitAssignment),
         outcome: Result<cx::Answer, Undeliverable>,
     ) {
-        let AwaitAssignment { transaction, update, authentication_info, proof, .. } = waiting;
+        let AwaitAssignment { transaction, assignment, update, authentication_info, proof, .. } =
+            waiting;
         let confirmed = match outcome {
             Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
                 Self::confirm(ctx, (impi, user), &origin.impu, update, answer.user_data, proof)
@@ -181,7 +183,16 @@ impl SipCore {
                 Err(RegisterError::HomeUnreachable)
             }
         };
-        self.conclude(ctx, transaction, authentication_info.as_deref(), confirmed);
+        if confirmed.is_ok()
+            && assignment == ServerAssignmentType::UserDeregistration
+            && user.registration.is_some()
+        {
+            // Another device registered while the SIP database was told that nobody is left.
+            let identity = UserIdentity { impi: impi.clone(), impu: origin.impu };
+            let again = ServerAssignmentType::Registration;
+            self.notify_database(ctx, user.changed, identity, again);
+        }
+        self.conclude(ctx, (transaction, user.changed), authentication_info.as_deref(), confirmed);
     }
 
     /// `MIG-24`: changes the registration. Needs the proof that the UE answered its challenge.
@@ -238,17 +249,18 @@ impl SipCore {
         user.registration = Some(registration);
     }
 
-    /// Answers the UE: 200 after the registration is durable, or why not.
+    /// Answers the UE: 200 after the registration is durable, or why not, after the registration that
+    /// the refusal relies upon.
     fn conclude(
         &self,
         ctx: &mut Context<'_>,
-        key: u128,
+        (key, relied_upon): (u128, CommitSeq),
         authentication_info: Option<&str>,
         outcome: Result<Confirmed, RegisterError>,
     ) {
         let confirmed = match outcome {
             Ok(confirmed) => confirmed,
-            Err(error) => return self.refuse(ctx, key, &error),
+            Err(error) => return self.refuse(ctx, key, relied_upon, &error),
         };
         let service_route = format_args!("<{}>", self.config.service_route).to_string();
         let render = |head: &ReplyHead| -> Bytes {
@@ -271,9 +283,9 @@ impl SipCore {
         self.transactions.reply(ctx, key, confirmed.after, Some(CONFIRM_STEP), render);
     }
 
-    fn refuse(&self, ctx: &mut Context<'_>, key: u128, error: &RegisterError) {
+    fn refuse(&self, ctx: &mut Context<'_>, key: u128, after: CommitSeq, error: &RegisterError) {
         let render = |head: &ReplyHead| error.render(head);
-        self.transactions.reply(ctx, key, CommitSeq::NOTHING, Some(CONFIRM_STEP), render);
+        self.transactions.reply(ctx, key, after, Some(CONFIRM_STEP), render);
     }
 
     /// Tells the SIP database that an attempt ended without success; its answer changes nothing.

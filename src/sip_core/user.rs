@@ -5,6 +5,7 @@ use crate::{
         AuthVector,
         digest::{AkaVerified, Algorithm},
     },
+    diameter::cx::ServerAssignmentType,
     identity::Impu,
     store::CommitSeq,
     time::Timestamp,
@@ -87,6 +88,8 @@ pub(super) struct AwaitAssignment {
     pub(super) request: u64,
     /// The transaction that gets the 200.
     pub(super) transaction: u128,
+    /// What the SIP database was told.
+    pub(super) assignment: ServerAssignmentType,
     /// What to do once the SIP database agrees.
     pub(super) update: RegistrationUpdate,
     /// The Authentication-Info of the 200: proof that this side knows RES too.

@@ -195,12 +195,19 @@ impl Wire {
             for event in std::mem::take(&mut self.out.events) {
                 self.handle_event(event);
             }
+            self.cut_a_slow_reader();
             let Ok(outgoing) = self.mailbox.try_recv() else { break };
             self.send(outgoing);
-            if self.out.octets.len() > WRITE_BACKLOG_OCTETS_MAX {
-                self.caller.shared.metrics.drop_one("diameter_slow_reader");
-                self.connection.handle_transport_closed(&mut self.out);
-            }
+        }
+    }
+
+    /// Ends the connection of a peer that does not read, whatever the octets are: answers of roles,
+    /// watchdog answers, rejections.
+    fn cut_a_slow_reader(&mut self) {
+        if self.out.octets.len() > WRITE_BACKLOG_OCTETS_MAX {
+            self.out.octets.clear();
+            self.caller.shared.metrics.drop_one("diameter_slow_reader");
+            self.connection.handle_transport_closed(&mut self.out);
         }
     }
 
@@ -210,7 +217,8 @@ impl Wire {
             Event::Request { context, request } => self.handle_request(context, request),
             Event::Answer { token, answer } => {
                 if let Some(Asked { id, .. }) = self.asked.remove(&token) {
-                    self.observe_answer(Direction::In, None, id.role, &answer, 0);
+                    let step = self.is_partner().then(|| Step::mig(19));
+                    self.observe_answer(Direction::In, step, id.role, &answer, 0);
                     self.caller.call(Call::CxReply(CxReply { id, outcome: Ok(answer) }));
                 }
             }
@@ -247,7 +255,8 @@ impl Wire {
     fn handle_request(&mut self, context: RequestContext, request: cx::Request) {
         let Some(peer) = self.peer.clone() else { return };
         let described = (ladder::command_of_request(&request), ladder::describe_request(&request));
-        self.observe_request(Direction::In, None, Role::SipDatabase, described, 0);
+        let step = (peer.config.kind == PeerKind::Database).then(|| Step::mig(18));
+        self.observe_request(Direction::In, step, Role::SipDatabase, described, 0);
         let from = match peer.config.kind {
             PeerKind::Core => outbox::Peer::OwnCore,
             PeerKind::Database | PeerKind::OwnDatabase => {
@@ -361,6 +370,11 @@ impl Wire {
 
     fn peer_name(&self) -> Arc<str> {
         self.peer.as_ref().map_or_else(|| "unknown".into(), |peer| peer.config.host.as_str().into())
+    }
+
+    /// Whether the peer is the SIP database of another system.
+    fn is_partner(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.config.kind == PeerKind::Database)
     }
 
     fn observe_request(

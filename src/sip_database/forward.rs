@@ -29,7 +29,7 @@ pub(super) struct Forward {
 const ANSWER: Step = Step::mig(21);
 
 impl SipDatabase {
-    /// Forwards a request for an inbound identity to the primary system (steps 16 to 18).
+    /// Forwards a request for an inbound identity to the primary system (`MIG-16` to `MIG-18`).
     ///
     /// Only the binding decides where to and under which pair (NOTE 6): never the realm of an identity.
     pub(super) fn forward(
@@ -74,7 +74,7 @@ impl SipDatabase {
         self.send(ctx, version, Some(Step::mig(18)), message);
     }
 
-    /// Who holds the inbound pair `asked` (step 17).
+    /// Who holds the inbound pair `asked` (`MIG-17`).
     fn primary_of(
         &self,
         ctx: &Context<'_>,
@@ -117,7 +117,7 @@ impl SipDatabase {
         Some(forward)
     }
 
-    /// Steps 20 and 21: an answer for the pair asked with becomes one for the inbound pair, if that is
+    /// `MIG-20`, `MIG-21`: an answer for the pair asked with becomes one for the inbound pair, if that is
     /// still lent to the same user.
     fn translate_back(
         &self,

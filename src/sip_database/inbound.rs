@@ -75,9 +75,9 @@ impl InboundBinding {
 }
 
 impl SipDatabase {
-    /// Lends an inbound pair to `primary`, or returns the one it holds (step 10).
+    /// Lends an inbound pair to `primary`, or returns the one it holds (`MIG-10`, `MIG-11`).
     ///
-    /// Idempotent, for step 9 may be repeated: a repeat renews the lease if less than half of it is
+    /// Idempotent, for `MIG-9` may be repeated: a repeat renews the lease if less than half of it is
     /// left, and takes over a changed Server-Name.
     pub(super) fn bind_inbound(&self, ctx: &mut Context<'_>, primary: PrimaryUser) -> Outcome {
         if primary.database == self.config.database {

@@ -104,7 +104,7 @@ impl Visit {
 }
 
 impl SipDatabase {
-    /// Lends an outbound pair to `user` for use at `partner`, or returns the one it holds (step 5).
+    /// Lends an outbound pair to `user` for use at `partner`, or returns the one it holds (`MIG-5`, `MIG-6`).
     ///
     /// Idempotent; a repeat renews the lease if less than half of it is left.
     pub(super) fn bind_outbound(

@@ -79,7 +79,7 @@ impl SipDatabase {
         Ok(issued)
     }
 
-    /// Step 19: only for a pair that was lent for use at this very partner, or a real one granted to it.
+    /// `MIG-19`: only for a pair that was lent for use at this very partner, or a real one granted to it.
     /// Why not is not the partner's business: it learns nothing of who is a subscriber.
     fn answer_partner(
         &self,

@@ -1,6 +1,6 @@
 //! The simulated world: both systems with their real roles under faults that follow from a seed.
 //!
-//! `cargo test --release --test simulation` runs 1,000 seeds; `MIGCORE_FULL=1` runs 10,000, and
+//! `cargo test --release --test simulation` runs 10,000 seeds; `MIGCORE_FULL=1` runs 100,000, and
 //! `MIGCORE_SEED=n` one, with its whole trace.
 
 use std::{
@@ -22,8 +22,8 @@ fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match (number("MIGCORE_SEED"), number("MIGCORE_FULL")) {
         (Some(seed), _) => seed..seed + 1,
-        (None, Some(1)) => 0..10_000,
-        (None, _) => 0..1_000,
+        (None, Some(1)) => 0..100_000,
+        (None, _) => 0..10_000,
     }
 }
 

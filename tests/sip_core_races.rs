@@ -1,7 +1,7 @@
 //! Many threads on one SIP core: refreshes against de-registrations of the same user.
 //!
 //! Each round is a short history of 8 threads on one user, checked against a sequential model; after it,
-//! what is durable has to be what the model ends in. 10,000 operations by default, 1,000,000 with
+//! what is durable has to be what the model ends in. 100,000 operations by default, 1,000,000 with
 //! `MIGCORE_FULL=1`.
 #![allow(
     clippy::unwrap_used,
@@ -242,7 +242,7 @@ fn step(state: &Contacts, op: &Op, out: &Contacts) -> Option<Contacts> {
 
 #[test]
 fn refreshes_against_deregistrations_are_linearizable_and_durable() {
-    let total = if std::env::var_os("MIGCORE_FULL").is_some() { 1_000_000 } else { 10_000 };
+    let total = if std::env::var_os("MIGCORE_FULL").is_some() { 1_000_000 } else { 100_000 };
     let seed = 7;
     println!("seed {seed}");
     end_on_panic();

@@ -96,6 +96,11 @@ impl Tap {
         (Self(sender), receiver)
     }
 
+    /// Whether somebody reads at the other end.
+    pub fn is_read(&self) -> bool {
+        !self.0.is_closed()
+    }
+
     /// Hands an entry over, or drops it if nobody reads.
     pub fn record(&self, entry: Entry) {
         let _ = self.0.try_send(entry);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    ladder::{self, Entry, Protocol},
+    ladder::{self, Entry, Protocol, Tap},
     metrics::{
         CxAnswer, CxRequest, CxResult, Direction, PeerName, SipMessage, StatusCode, StepLabel,
     },
@@ -19,7 +19,7 @@ use crate::{
 impl Shared {
     /// Whether anybody wants single messages described.
     pub(super) fn is_observed(&self) -> bool {
-        self.tap.is_some() || tracing::enabled!(tracing::Level::DEBUG)
+        self.tap.as_ref().is_some_and(Tap::is_read) || tracing::enabled!(tracing::Level::DEBUG)
     }
 
     /// Counts and describes a SIP message that passes a socket.

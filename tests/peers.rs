@@ -89,15 +89,14 @@ impl Outcome {
             let number = line.and_then(|line| line.rsplit('|').next()?.trim().parse().ok());
             number.unwrap_or_else(|| panic!("no `{name}` in:\n{screen}"))
         };
-        let retransmissions = screen
+        // message name, arrow, messages, retransmissions
+        let rows: Vec<usize> = screen
             .lines()
-            .rev()
-            .skip_while(|line| !line.contains("Test Terminated"))
-            .filter(|line| line.contains("REGISTER ---------->"))
-            .filter_map(|line| {
-                line.split("---------->").nth(1)?.split_whitespace().nth(1)?.parse::<usize>().ok()
-            })
-            .sum();
+            .filter_map(|line| line.split("REGISTER ---------->").nth(1))
+            .filter_map(|counts| counts.split_whitespace().nth(1)?.parse().ok())
+            .collect();
+        assert!(rows.len() >= 2, "no counts of REGISTER in:\n{screen}");
+        let retransmissions = rows.iter().sum();
         Self {
             successful: last("Successful call"),
             failed: last("Failed call"),
@@ -205,6 +204,10 @@ fn every_frame_of_a_sipp_run_dissects_and_no_home_identity_crosses() {
 
     let between = frames.octets_of_port(demo.base_port + 1);
     assert!(between.len() > 100_000, "the stream between the systems was captured");
+    assert!(
+        contains(&between, b"out-"),
+        "the search finds the outbound identities, which do cross"
+    );
     let homes = demo.home_users(200);
     assert!(!homes.is_empty());
     for home in &homes {

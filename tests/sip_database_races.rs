@@ -2,7 +2,7 @@
 //!
 //! Every call and its return take a number from one clock. For each user a sequential model must have an
 //! order of the calls that explains all answers and keeps a call that returned before another began in
-//! front of it (linearizability; search as of Wing and Gong, with a memory of the dead ends).
+//! front of it (linearizability).
 //!
 //! `MIGCORE_FULL=1` runs a million calls instead of a hundred thousand.
 #![allow(
@@ -14,6 +14,8 @@
     reason = "test code"
 )]
 
+#[path = "common/linearizable.rs"]
+mod linearizable;
 mod sip_database_harness;
 
 use std::{
@@ -25,6 +27,7 @@ use std::{
     },
 };
 
+use linearizable::{Operation, is_explained};
 use migcore::{
     api::migration_identity::{Answer as Told, Direction, PrimaryUser, Refusal, Request as Manage},
     diameter::cx::{Answer, Request, ServerAssignmentType as Type},
@@ -75,26 +78,14 @@ type History<M> = Vec<Event<<M as Model>::Call, <M as Model>::Reply>>;
 
 /// Whether some order explains the history of one user.
 fn is_linearizable<M: Model>(history: &History<M>) -> bool {
-    assert!(history.len() <= 128, "the set of done calls is a u128");
-    let all = if history.len() == 128 { u128::MAX } else { (1 << history.len()) - 1 };
-    let mut dead_ends = BTreeSet::new();
-    let mut open = vec![(0_u128, M::default())];
-    while let Some((done, state)) = open.pop() {
-        if done == all {
-            return true;
-        }
-        let waiting = || history.iter().enumerate().filter(|(at, _)| done >> at & 1 == 0);
-        let first_end = waiting().map(|(_, event)| event.ended).min().unwrap();
-        for (at, event) in waiting().filter(|(_, event)| event.began < first_end) {
-            if let Some(next) = state.after(&event.call, &event.reply) {
-                let step = (done | 1 << at, next);
-                if dead_ends.insert(step.clone()) {
-                    open.push(step);
-                }
-            }
-        }
-    }
-    false
+    let operation = |event: &Event<M::Call, M::Reply>| Operation {
+        called: event.began,
+        returned: event.ended,
+        op: event.call.clone(),
+        out: event.reply.clone(),
+    };
+    let operations: Vec<_> = history.iter().map(operation).collect();
+    is_explained(M::default(), &operations, M::after)
 }
 
 /// The histories that no order explains.

@@ -1,8 +1,8 @@
-//! Whether a concurrent history could have come from a sequential model (Wing and Gong's search).
-#![allow(unreachable_pub, reason = "a part of several test binaries")]
+//! Whether a concurrent history could have come from a sequential model (Wing and Gong's search, with a
+//! memory of what was tried).
+#![allow(dead_code, unreachable_pub, reason = "a part of several test binaries")]
 
-use std::collections::HashSet;
-use std::hash::Hash;
+use std::collections::BTreeSet;
 
 /// One operation: when it was called, when it returned, what it was and what it gave.
 #[derive(Clone, Debug)]
@@ -17,40 +17,65 @@ pub struct Operation<Op, Out> {
     pub out: Out,
 }
 
-/// Most operations in one history.
-pub const HISTORY_MAX: usize = 64;
+/// Most operations in one history: the bits of the set of those done.
+pub const HISTORY_MAX: usize = 128;
 
-/// Looks for an order of `history` that respects real time and in which `step` explains every result.
-/// `step` gives the state after the operation, or `None` if the result is impossible in this state.
-/// Returns the states the history can end in; empty if it is not linearizable.
-pub fn final_states<State, Op, Out>(
+/// Whether some order of `history` that respects real time explains every result. `step` gives the state
+/// after an operation, or `None` if the result is impossible in this state.
+pub fn is_explained<State: Clone + Ord, Op, Out>(
     initial: State,
     history: &[Operation<Op, Out>],
     step: impl Fn(&State, &Op, &Out) -> Option<State>,
-) -> Vec<State>
-where
-    State: Clone + Eq + Hash,
-{
+) -> bool {
+    let mut explained = false;
+    search(initial, history, step, |_| {
+        explained = true;
+        false
+    });
+    explained
+}
+
+/// The states that the history can end in; empty if no order explains it.
+pub fn final_states<State: Clone + Ord, Op, Out>(
+    initial: State,
+    history: &[Operation<Op, Out>],
+    step: impl Fn(&State, &Op, &Out) -> Option<State>,
+) -> BTreeSet<State> {
+    let mut finals = BTreeSet::new();
+    search(initial, history, step, |state| {
+        finals.insert(state);
+        true
+    });
+    finals
+}
+
+/// Gives every final state to `found`, until that says to stop.
+fn search<State: Clone + Ord, Op, Out>(
+    initial: State,
+    history: &[Operation<Op, Out>],
+    step: impl Fn(&State, &Op, &Out) -> Option<State>,
+    mut found: impl FnMut(State) -> bool,
+) {
     assert!(history.len() <= HISTORY_MAX, "history too long");
-    let all = if history.len() == 64 { u64::MAX } else { (1 << history.len()) - 1 };
-    let mut seen = HashSet::new();
-    let mut finals = HashSet::new();
-    let mut open = vec![(0_u64, initial)];
+    let all = if history.len() == HISTORY_MAX { u128::MAX } else { (1 << history.len()) - 1 };
+    let mut tried = BTreeSet::new();
+    let mut open = vec![(0_u128, initial)];
     while let Some((done, state)) = open.pop() {
         if done == all {
-            finals.insert(state);
-            continue;
+            if found(state) {
+                continue;
+            }
+            return;
         }
-        if !seen.insert((done, state.clone())) {
-            continue;
-        }
-        let pending = || history.iter().enumerate().filter(|(at, _)| done & (1 << at) == 0);
+        let pending = || history.iter().enumerate().filter(|(at, _)| done >> at & 1 == 0);
         let first_return = pending().map(|(_, operation)| operation.returned).min().unwrap();
         for (at, operation) in pending().filter(|(_, operation)| operation.called < first_return) {
             if let Some(next) = step(&state, &operation.op, &operation.out) {
-                open.push((done | 1 << at, next));
+                let reached = (done | 1 << at, next);
+                if tried.insert(reached.clone()) {
+                    open.push(reached);
+                }
             }
         }
     }
-    finals.into_iter().collect()
 }

@@ -88,7 +88,7 @@ impl Bench {
     }
 
     fn bind(&mut self, user: PrimaryUser) -> UserIdentity {
-        match self.manage(Manage::BindInbound(user)) {
+        match self.manage(Manage::BindInbound { primary: user, allowed: None }) {
             Answer::Binding(binding) => binding.identity,
             other => panic!("{other:?}"),
         }

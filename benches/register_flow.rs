@@ -245,15 +245,18 @@ impl World {
         let (identity, domain) = match which {
             Which::A => (real, "a.example"),
             Which::B => {
-                let bind =
-                    management::Request::BindOutbound { user: real, partner: self.b.id.clone() };
+                let bind = management::Request::BindOutbound {
+                    user: real,
+                    partner: self.b.id.clone(),
+                    allowed: None,
+                };
                 let outbound = self.manage(Which::A, bind).expect("an outbound pair");
                 let primary = management::PrimaryUser {
                     database: self.a.id.clone(),
                     identity: outbound,
                     server_name: "sip:migration@a.example".to_owned(),
                 };
-                let bind = management::Request::BindInbound(primary);
+                let bind = management::Request::BindInbound { primary, allowed: None };
                 (self.manage(Which::B, bind).expect("an inbound pair"), "b.example")
             }
         };

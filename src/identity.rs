@@ -129,6 +129,59 @@ impl SipDatabaseId {
     }
 }
 
+/// MC service ID: what names a user towards the MC service and its servers (TS 23.280 10.1.4.1). A
+/// `sip:`, `sips:` or `tel:` URI, canonical like an [`Impu`].
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct McServiceId(Arc<str>);
+
+impl McServiceId {
+    /// Parses and canonicalizes a URI, as [`Impu::parse`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] names the rule that `uri` breaks.
+    pub fn parse(uri: &str) -> Result<Self, IdentityError> {
+        Impu::parse(uri).map(|impu| Self(impu.0))
+    }
+
+    /// The URI, for the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// MC system ID: what names a system (TS 24.484 types it `xs:anyURI`): here a URI with the system's
+/// domain, such as `sip:b.example`.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct McSystemId(Arc<str>);
+
+impl McSystemId {
+    /// Parses an absolute URI of visible ASCII, and stores it in lower case.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] names the rule that `uri` breaks.
+    pub fn parse(uri: &str) -> Result<Self, IdentityError> {
+        check_length(uri)?;
+        let (scheme, rest) = uri.split_once(':').ok_or(IdentityError::NotAbsolute)?;
+        let starts = scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+        let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
+        if !starts || !scheme.bytes().all(fits) || rest.is_empty() {
+            return Err(IdentityError::NotAbsolute);
+        }
+        let forbidden = |octet: u8| !octet.is_ascii_graphic() || b"\"<>\\^`{|}".contains(&octet);
+        if rest.bytes().any(forbidden) {
+            return Err(IdentityError::ForbiddenCharacter);
+        }
+        Ok(Self(uri.to_ascii_lowercase().into()))
+    }
+
+    /// The URI, for the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Which rule a would-be identity breaks. Always the fault of who supplied it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum IdentityError {
@@ -156,6 +209,9 @@ pub enum IdentityError {
     /// The realm or host is no host name or address.
     #[error("has a malformed realm or host")]
     MalformedHost,
+    /// An MC system ID that is no absolute URI.
+    #[error("is no absolute URI: write the system's own, such as sip:b.example")]
+    NotAbsolute,
     /// A tel URI that is not `tel:+digits`.
     #[error("is no global number: write tel:+ and digits")]
     NotGlobalNumber,
@@ -203,23 +259,9 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// What every identity has: text for the wire, look-up by `&str`, checked (de)serialization,
-/// and a `Debug` that shows where it belongs but not whose it is.
-macro_rules! textual {
-    ($($name:ident),*) => {$(
-        impl Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let host = self.0.rsplit_once('@').map_or("", |(_, host)| host);
-                write!(f, concat!(stringify!($name), "(..@{})"), host)
-            }
-        }
-
+/// Checked parsing and (de)serialization as text.
+macro_rules! serialized {
+    ($name:ident) => {
         impl std::str::FromStr for $name {
             type Err = IdentityError;
 
@@ -242,51 +284,58 @@ macro_rules! textual {
                 })
             }
         }
+    };
+}
+
+/// What every identity of a person has: text for the wire, look-up by `&str`, checked (de)serialization,
+/// and a `Debug` that shows where it belongs but not whose it is.
+macro_rules! textual {
+    ($($name:ident),*) => {$(
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let host = self.0.rsplit_once('@').map_or("", |(_, host)| host);
+                write!(f, concat!(stringify!($name), "(..@{})"), host)
+            }
+        }
+
+        serialized!($name);
     )*};
 }
 
-textual!(Impi, Impu);
+textual!(Impi, Impu, McServiceId);
 
-impl Borrow<str> for SipDatabaseId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
+/// A system is no person: its identities print.
+macro_rules! printing {
+    ($($name:ident),*) => {$(
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        serialized!($name);
+    )*};
 }
 
-/// A system is no person: its identity prints.
-impl fmt::Debug for SipDatabaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SipDatabaseId({})", self.0)
-    }
-}
-
-impl fmt::Display for SipDatabaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::str::FromStr for SipDatabaseId {
-    type Err = IdentityError;
-
-    fn from_str(text: &str) -> Result<Self, IdentityError> {
-        Self::parse(text)
-    }
-}
-
-impl serde::Serialize for SipDatabaseId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for SipDatabaseId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text)
-            .map_err(|error| serde::de::Error::custom(format_args!("SipDatabaseId {error}")))
-    }
-}
+printing!(SipDatabaseId, McSystemId);
 
 #[cfg(test)]
 mod tests {

@@ -15,11 +15,11 @@
 //! | Layer | Modules | Knows |
 //! |---|---|---|
 //! | 6 worlds | [`node`], [`sim`] | sockets, clocks, files; or virtual time |
-//! | 5 roles | [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
+//! | 5 roles | [`config_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
-//! | 1 documents | [`procedure`], [`aka`] | tables and arithmetic |
+//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`] | tables, arithmetic, XML |
 //! | 0 values | [`identity`], [`secret`], [`entropy`], [`time`], [`step`], [`table`] | themselves |
 //!
 //! # Where to begin
@@ -52,6 +52,7 @@
 
 pub mod aka;
 pub mod api;
+pub mod config_server;
 pub mod diameter;
 pub mod entropy;
 pub mod identity;
@@ -70,4 +71,6 @@ pub mod step;
 pub mod store;
 pub mod table;
 pub mod time;
+pub mod token;
 pub mod ue;
+pub mod ue_configuration;

@@ -7,10 +7,10 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    api::migration_identity as management,
+    api::{configuration, connection_details, migration_identity as management, system_access},
     diameter::cx,
     entropy::Entropy,
-    identity::{Impi, SipDatabaseId},
+    identity::{Impi, McSystemId, SipDatabaseId},
     step::Step,
     store::{Commit, CommitSeq, Mutation, Sequencer},
     time::Timestamp,
@@ -105,6 +105,45 @@ pub enum Message {
         /// The answer.
         answer: management::Answer,
     },
+    /// A management request of a role to the SIP database of its own system (B1, D1).
+    ManagementRequest {
+        /// Under which name the answer comes back.
+        id: RequestId,
+        /// The request.
+        request: management::Request,
+    },
+    /// A1: a UE asks the configuration server of its own system.
+    ConnectionDetailsRequest(connection_details::Request),
+    /// A2, the answer.
+    ConnectionDetails {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: connection_details::Answer,
+    },
+    /// C1: a configuration server asks another system's.
+    SystemAccessRequest {
+        /// Which system.
+        to: McSystemId,
+        /// Under which name the answer comes back.
+        id: RequestId,
+        /// The request.
+        request: system_access::Request,
+    },
+    /// C2, the answer.
+    SystemAccess {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: system_access::Answer,
+    },
+    /// The answer to a management request of a configuration server.
+    Configuration {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: configuration::Answer,
+    },
 }
 
 /// Where a Cx request goes.
@@ -152,6 +191,25 @@ pub struct CxReply {
     pub outcome: Result<cx::Answer, Undeliverable>,
 }
 
+/// The answer to a [`Message::ManagementRequest`]. If the SIP database lost the request with a commit that
+/// failed, it is [`management::Refusal::Unavailable`].
+#[derive(Clone, Debug)]
+pub struct ManagementReply {
+    /// The name of the request.
+    pub id: RequestId,
+    /// The answer.
+    pub answer: management::Answer,
+}
+
+/// The answer to a [`Message::SystemAccessRequest`].
+#[derive(Clone, Debug)]
+pub struct SystemAccessReply {
+    /// The name of the request.
+    pub id: RequestId,
+    /// The answer, or that none can be had. What is no answer of the interface, such as a 500, is none.
+    pub outcome: Result<system_access::Answer, Undeliverable>,
+}
+
 /// No answer: the other system could not be reached, or the connection was lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Undeliverable;
@@ -159,6 +217,8 @@ pub struct Undeliverable;
 /// The roles.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
+    /// `config_server`.
+    ConfigServer,
     /// `sip_core`.
     SipCore,
     /// `sip_database`.
@@ -217,6 +277,8 @@ pub enum TimerWhat {
     InboundLeaseEnd(Impi),
     /// The lease of this outbound private identity may have ended.
     OutboundLeaseEnd(Impi),
+    /// A user's request for connection details, or a partner's for access, has had its time.
+    MigrationTimeout(u64),
     /// The user agent's retransmission (Timer E).
     UeRetransmit,
     /// The user agent gives the transaction up (Timer F).

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("planted", 0),
     ("procedure", 1),
     ("token", 1),
+    ("ue_configuration", 1),
     ("api", 2),
     ("diameter", 2),
     ("sip", 2),

@@ -238,7 +238,7 @@ fn scenario_60_no_two_users_get_the_same_generated_identity() {
             server_name: "sip:migration.a.example".to_owned(),
         };
         let Some(Answer::Binding(binding)) =
-            world.manage(B, Request::BindInbound(primary)).unwrap()
+            world.manage(B, Request::BindInbound { primary, allowed: None }).unwrap()
         else {
             panic!("user {number} gets no pair");
         };
@@ -387,7 +387,10 @@ fn pair(user: &str, domain: &str) -> UserIdentity {
 /// An inbound pair at B for whoever `database` knows as `identity`.
 fn inbound_for(world: &mut World, database: SipDatabaseId, identity: UserIdentity) -> UserIdentity {
     let server_name = "sip:migration.a.example".to_owned();
-    let request = Request::BindInbound(PrimaryUser { database, identity, server_name });
+    let request = Request::BindInbound {
+        primary: PrimaryUser { database, identity, server_name },
+        allowed: None,
+    };
     match world.manage(B, request).unwrap() {
         Some(Answer::Binding(binding)) => binding.identity,
         other => panic!("no pair: {other:?}"),

@@ -258,12 +258,12 @@ fn deleting_a_subscriber_ends_its_bindings_and_grants_for_good() {
     let outs = vec![pair("o1", "a.example"), pair("o2", "a.example")];
     a.done(Manage::PutPool(listed("out", Direction::Outbound, outs, Duration::ZERO)));
     let partners = [database("hss.b.example"), database("hss.c.example")];
-    let bindings = partners
-        .clone()
-        .map(|partner| a.binding(Manage::BindOutbound { user: alice(), partner }).identity);
+    let bindings = partners.clone().map(|partner| {
+        a.binding(Manage::BindOutbound { user: alice(), partner, allowed: None }).identity
+    });
     let valid_for = Duration::from_secs(60);
     let partner = database("hss.d.example");
-    a.done(Manage::PutGrant { user: alice(), partner: partner.clone(), valid_for });
+    a.done(Manage::PutGrant { user: alice(), partner: partner.clone(), valid_for, allowed: None });
     let effects = a.manage_effects(Manage::DeleteSubscriber(alice().impi));
     assert_eq!(effects.commits.len(), 1, "all in one commit");
     for _ in 0..2 {
@@ -305,11 +305,19 @@ fn every_table_refuses_beyond_its_maximum_and_has_room_again_afterwards() {
     let guest = |user: &str| {
         let mut guest = primary(&pair(user, "b.example"));
         guest.database = database("hss.b.example");
-        Manage::BindInbound(guest)
+        Manage::BindInbound { primary: guest, allowed: None }
     };
     for restarts in [false, true, true] {
-        let out = a.binding(Manage::BindOutbound { user: alice(), partner: partner.clone() });
-        let second = Manage::BindOutbound { user: alice(), partner: database("hss.c.example") };
+        let out = a.binding(Manage::BindOutbound {
+            user: alice(),
+            partner: partner.clone(),
+            allowed: None,
+        });
+        let second = Manage::BindOutbound {
+            user: alice(),
+            partner: database("hss.c.example"),
+            allowed: None,
+        };
         assert_eq!(a.refusal(second), Refusal::Full("outbound bindings"));
         let inbound = a.binding(guest("one"));
         assert_eq!(a.refusal(guest("two")), Refusal::Full("inbound bindings"));
@@ -335,6 +343,7 @@ fn a_subscriber_has_a_bounded_number_of_partners_and_ended_grants_give_way() {
         user: alice(),
         partner: database(&format!("hss{number}.example")),
         valid_for: Duration::from_secs(60),
+        allowed: None,
     };
     for number in 0..64 {
         a.done(grant(number));
@@ -375,7 +384,8 @@ fn a_malformed_request_is_refused_with_the_reason() {
     let guest = pair("guest", "a.example");
     let doubled = listed("l", Direction::Inbound, vec![guest.clone(), guest], Duration::ZERO);
     let partner = database("hss.b.example");
-    let no_time = Manage::PutGrant { user: alice(), partner, valid_for: Duration::ZERO };
+    let no_time =
+        Manage::PutGrant { user: alice(), partner, valid_for: Duration::ZERO, allowed: None };
     for (request, reason) in [
         (no_impu, "at least one public identity"),
         (twice, "given twice"),

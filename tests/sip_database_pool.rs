@@ -83,7 +83,11 @@ fn keyed_pool(key: u8) -> Pool {
 fn first_pairs(key: u8, count: u64) -> Vec<UserIdentity> {
     let mut b = system_b();
     b.done(Manage::PutPool(keyed_pool(key)));
-    (0..count).map(|user| b.binding(Manage::BindInbound(visitor(user))).identity).collect()
+    (0..count)
+        .map(|user| {
+            b.binding(Manage::BindInbound { primary: visitor(user), allowed: None }).identity
+        })
+        .collect()
 }
 
 fn visitor(number: u64) -> PrimaryUser {
@@ -174,7 +178,11 @@ fn work(
     let mut bind = |entropy: &mut Seeded, user: u64, release: bool| {
         let now = Timestamp::from_secs(1_000_000);
         let mut ctx = Context { now, entropy, out: &mut out };
-        role.handle_management(&mut ctx, ReplyTo::World(0), Manage::BindInbound(visitor(user)));
+        role.handle_management(
+            &mut ctx,
+            ReplyTo::World(0),
+            Manage::BindInbound { primary: visitor(user), allowed: None },
+        );
         let mut lent = None;
         for effect in out.drain() {
             match effect {
@@ -292,8 +300,8 @@ fn a_lost_block_of_the_counter_is_made_good_from_the_bindings_before_anything_le
     let mut b = system_b();
     b.done(Manage::PutPool(keyed_pool(3)));
     b.storing = false;
-    let first = b.manage_effects(Manage::BindInbound(visitor(1)));
-    let second = b.manage_effects(Manage::BindInbound(visitor(2)));
+    let first = b.manage_effects(Manage::BindInbound { primary: visitor(1), allowed: None });
+    let second = b.manage_effects(Manage::BindInbound { primary: visitor(2), allowed: None });
     assert_eq!((first.commits.len(), second.commits.len()), (2, 1), "the block, then the bindings");
     b.storing = true;
     // The crash loses the block and the first binding; the second one happens to survive.
@@ -301,13 +309,14 @@ fn a_lost_block_of_the_counter_is_made_good_from_the_bindings_before_anything_le
     let loaded = b.restart();
     assert_eq!(loaded.commits.len(), 1, "the counter is stored again");
 
-    let repeat = b.manage_effects(Manage::BindInbound(visitor(2)));
+    let repeat = b.manage_effects(Manage::BindInbound { primary: visitor(2), allowed: None });
     assert!(repeat.sent().0 >= loaded.last_commit(), "and what follows waits for it");
     let Answer::Binding(lent) = repeat.management() else { panic!("no binding") };
     b.done(Manage::ReleaseInbound(lent.identity.impi.clone()));
     b.restart();
     for user in 3..2_000 {
-        let other = b.binding(Manage::BindInbound(visitor(user))).identity;
+        let other =
+            b.binding(Manage::BindInbound { primary: visitor(user), allowed: None }).identity;
         assert_ne!(other, lent.identity, "lent before the crash");
     }
 }
@@ -324,7 +333,10 @@ fn a_generated_identity_that_someone_has_already_is_skipped() {
     b.done(Manage::PutSubscriber(subscriber(&first, 0)));
     b.done(Manage::PutSubscriber(subscriber(&second, 0)));
     b.done(Manage::PutPool(keyed_pool(4)));
-    assert_eq!(b.binding(Manage::BindInbound(visitor(1))).identity, next[2]);
+    assert_eq!(
+        b.binding(Manage::BindInbound { primary: visitor(1), allowed: None }).identity,
+        next[2]
+    );
 }
 
 #[test]
@@ -342,7 +354,7 @@ fn a_listed_pool_lends_in_order_and_returns_to_the_end_of_the_row_over_restarts(
     assert_eq!(fill(&mut b), (4, 0, 4), "the first two were not added twice");
     let lend = |b: &mut System, user| {
         b.restart();
-        b.binding(Manage::BindInbound(visitor(user))).identity
+        b.binding(Manage::BindInbound { primary: visitor(user), allowed: None }).identity
     };
     assert_eq!([0, 1, 2].map(|user| lend(&mut b, user)), guests[..3]);
     // Returned in the order 2, 0; both rest, the fourth is next.
@@ -351,7 +363,10 @@ fn a_listed_pool_lends_in_order_and_returns_to_the_end_of_the_row_over_restarts(
     b.done(Manage::ReleaseInbound(guests[0].impi.clone()));
     assert_eq!(fill(&mut b), (4, 1, 1));
     assert_eq!(lend(&mut b, 3), guests[3]);
-    assert_eq!(b.refusal(Manage::BindInbound(visitor(4))), Refusal::Exhausted("inbound"));
+    assert_eq!(
+        b.refusal(Manage::BindInbound { primary: visitor(4), allowed: None }),
+        Refusal::Exhausted("inbound")
+    );
     b.pass(hour);
     assert_eq!([5, 6].map(|user| lend(&mut b, user)), [guests[2].clone(), guests[0].clone()]);
     assert_eq!(fill(&mut b), (4, 4, 0));
@@ -366,12 +381,13 @@ fn listed_pools_lend_before_generated_ones_and_only_in_their_direction() {
     b.done(Manage::PutPool(listed("z", Direction::Inbound, guest("late"), Duration::ZERO)));
     b.done(Manage::PutPool(listed("y", Direction::Inbound, guest("early"), Duration::ZERO)));
     b.done(Manage::PutPool(listed("o", Direction::Outbound, guest("away"), Duration::ZERO)));
-    let mut lend = |user| b.binding(Manage::BindInbound(visitor(user))).identity;
+    let mut lend =
+        |user| b.binding(Manage::BindInbound { primary: visitor(user), allowed: None }).identity;
     assert_eq!(lend(1).impi.user(), "early");
     assert_eq!(lend(2).impi.user(), "late");
     assert!(lend(3).impi.user().starts_with("a-"));
     let partner = database("hss.c.example");
-    let out = Manage::BindOutbound { user: alice(), partner };
+    let out = Manage::BindOutbound { user: alice(), partner, allowed: None };
     assert_eq!(b.binding(out).identity.impi.user(), "away");
 }
 
@@ -381,13 +397,19 @@ fn the_end_of_a_lease_returns_a_listed_pair_to_its_quarantine() {
     let mut b = system_b();
     let guests = vec![pair("guest", "b.example")];
     b.done(Manage::PutPool(listed("in", Direction::Inbound, guests, day)));
-    let guest = b.binding(Manage::BindInbound(visitor(1))).identity;
+    let guest = b.binding(Manage::BindInbound { primary: visitor(1), allowed: None }).identity;
     b.pass(10 * day);
     b.restart();
     b.pass(20 * day);
-    assert_eq!(b.refusal(Manage::BindInbound(visitor(2))), Refusal::Exhausted("inbound"));
+    assert_eq!(
+        b.refusal(Manage::BindInbound { primary: visitor(2), allowed: None }),
+        Refusal::Exhausted("inbound")
+    );
     b.pass(day);
-    assert_eq!(b.binding(Manage::BindInbound(visitor(2))).identity, guest);
+    assert_eq!(
+        b.binding(Manage::BindInbound { primary: visitor(2), allowed: None }).identity,
+        guest
+    );
 }
 
 #[test]
@@ -395,9 +417,9 @@ fn a_timer_of_an_older_lease_ends_nothing() {
     let day = Duration::from_secs(24 * 3_600);
     let mut b = system_b();
     b.done(Manage::PutPool(keyed_pool(1)));
-    let guest = b.binding(Manage::BindInbound(visitor(1)));
+    let guest = b.binding(Manage::BindInbound { primary: visitor(1), allowed: None });
     b.pass(20 * day);
-    let renewed = b.binding(Manage::BindInbound(visitor(1)));
+    let renewed = b.binding(Manage::BindInbound { primary: visitor(1), allowed: None });
     assert_eq!(renewed.identity, guest.identity);
     assert_eq!(renewed.reserved_until, b.now + 30 * day, "less than half was left");
     assert!(b.pass(11 * day).commits.is_empty(), "the first timer is stale");
@@ -412,8 +434,12 @@ fn thousands_of_leases_keep_one_timer_and_all_end() {
     b.done(Manage::PutPool(keyed_pool(1)));
     let mut lent = Vec::new();
     for user in 0..1_000 {
-        lent.push(b.binding(Manage::BindInbound(visitor(user))).identity);
-        let released = b.binding(Manage::BindInbound(visitor(user + 1_000))).identity;
+        lent.push(
+            b.binding(Manage::BindInbound { primary: visitor(user), allowed: None }).identity,
+        );
+        let released = b
+            .binding(Manage::BindInbound { primary: visitor(user + 1_000), allowed: None })
+            .identity;
         b.done(Manage::ReleaseInbound(released.impi));
         b.pass(Duration::from_millis(1));
     }

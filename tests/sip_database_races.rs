@@ -319,7 +319,9 @@ fn inbound_event(
         (_, Some(identity)) => Call::Show(identity),
     };
     let (reply, began, ended) = match &call {
-        Call::Bind => manage_inbound(worker, Manage::BindInbound(visitor(user))),
+        Call::Bind => {
+            manage_inbound(worker, Manage::BindInbound { primary: visitor(user), allowed: None })
+        }
         Call::Release(identity) => {
             manage_inbound(worker, Manage::ReleaseInbound(identity.impi.clone()))
         }
@@ -513,7 +515,10 @@ fn home_event(worker: &mut Worker<'_>, known: &Known, user: u64) -> Event<HomeCa
     let (reply, began, ended) = match &call {
         Call::Put => manage_home(worker, Manage::PutSubscriber(subscriber(&real, 0))),
         Call::Delete => manage_home(worker, Manage::DeleteSubscriber(real.impi)),
-        Call::Bind => manage_home(worker, Manage::BindOutbound { user: real, partner: partner() }),
+        Call::Bind => manage_home(
+            worker,
+            Manage::BindOutbound { user: real, partner: partner(), allowed: None },
+        ),
         Call::Release(identity) => {
             manage_home(worker, Manage::ReleaseOutbound(identity.impi.clone()))
         }

@@ -48,14 +48,14 @@ fn step_5_refuses_who_is_no_subscriber_and_another_identity_of_one() {
     let mut a = system_a();
     a.done(Manage::PutPool(generated("out", Direction::Outbound, "a.example")));
     let partner = database("hss.b.example");
-    let bind = |user| Manage::BindOutbound { user, partner: partner.clone() };
+    let bind = |user| Manage::BindOutbound { user, partner: partner.clone(), allowed: None };
     assert_eq!(a.refusal(bind(alice())), Refusal::NotFound("subscriber"));
     a.put_alice();
     let mut stranger = alice();
     stranger.impu = pair("bob", "a.example").impu;
     assert!(matches!(a.refusal(bind(stranger)), Refusal::Invalid(_)));
     let own = database("hss.a.example");
-    let to_itself = Manage::BindOutbound { user: alice(), partner: own };
+    let to_itself = Manage::BindOutbound { user: alice(), partner: own, allowed: None };
     assert!(matches!(a.refusal(to_itself), Refusal::Invalid(_)));
     assert_eq!(
         a.manage(Manage::GetPool("out".to_owned())),
@@ -100,12 +100,16 @@ fn step_10_gives_each_user_a_pair_of_its_own_and_the_same_user_the_same_pair() {
     let Migration { mut b, outbound, inbound, .. } = Migration::prepared();
     let other_database = PrimaryUser { database: database("hss.c.example"), ..primary(&outbound) };
     let other_pair = primary(&pair("carol", "a.example"));
-    let others = [other_database, other_pair].map(|user| b.binding(Manage::BindInbound(user)));
+    let others = [other_database, other_pair]
+        .map(|user| b.binding(Manage::BindInbound { primary: user, allowed: None }));
     assert!(others.iter().all(|other| other.identity != inbound));
     assert_ne!(others[0].identity, others[1].identity);
     // Another Server-Name is taken over, with the pair unchanged.
     let renamed = PrimaryUser { server_name: "sip:new.a.example".to_owned(), ..primary(&outbound) };
-    assert_eq!(b.binding(Manage::BindInbound(renamed)).identity, inbound);
+    assert_eq!(
+        b.binding(Manage::BindInbound { primary: renamed, allowed: None }).identity,
+        inbound
+    );
     let effects = b.request(&Peer::OwnCore, Request::MultimediaAuth(mar(&inbound)));
     assert_eq!(effects.forwarded().2.server_name, "sip:new.a.example");
 }
@@ -115,19 +119,26 @@ fn step_10_refuses_a_user_of_its_own_system_and_a_request_without_server_name() 
     let mut b = system_b();
     b.done(Manage::PutPool(generated("in", Direction::Inbound, "b.example")));
     let own = PrimaryUser { database: database("hss.b.example"), ..primary(&alice()) };
-    assert!(matches!(b.refusal(Manage::BindInbound(own)), Refusal::Invalid(_)));
+    assert!(matches!(
+        b.refusal(Manage::BindInbound { primary: own, allowed: None }),
+        Refusal::Invalid(_)
+    ));
     let nameless = PrimaryUser { server_name: String::new(), ..primary(&alice()) };
-    assert!(matches!(b.refusal(Manage::BindInbound(nameless)), Refusal::Invalid(_)));
+    assert!(matches!(
+        b.refusal(Manage::BindInbound { primary: nameless, allowed: None }),
+        Refusal::Invalid(_)
+    ));
 }
 
 #[test]
 fn step_11_answers_with_the_inbound_pair_after_it_is_durable() {
     let mut b = system_b();
     b.done(Manage::PutPool(generated("in", Direction::Inbound, "b.example")));
-    let first = b.manage_effects(Manage::BindInbound(primary(&alice())));
+    let first = b.manage_effects(Manage::BindInbound { primary: primary(&alice()), allowed: None });
     assert_eq!(first.sent(), (first.last_commit(), Some(Step::mig(11))));
     assert_eq!(first.steps, [Step::mig(10)]);
-    let repeat = b.manage_effects(Manage::BindInbound(primary(&alice())));
+    let repeat =
+        b.manage_effects(Manage::BindInbound { primary: primary(&alice()), allowed: None });
     assert!(repeat.commits.is_empty());
     assert_eq!(repeat.sent(), first.sent());
     assert_eq!(repeat.management(), first.management());
@@ -138,7 +149,10 @@ fn scenario_48_an_exhausted_pool_refuses_and_lends_again_after_a_release_and_the
     let mut b = system_b();
     let only = vec![pair("guest", "b.example")];
     b.done(Manage::PutPool(listed("in", Direction::Inbound, only, DAY)));
-    let bind = |user: &str| Manage::BindInbound(primary(&pair(user, "a.example")));
+    let bind = |user: &str| Manage::BindInbound {
+        primary: primary(&pair(user, "a.example")),
+        allowed: None,
+    };
     let guest = b.binding(bind("alice")).identity;
     assert_eq!(guest, pair("guest", "b.example"));
     assert_eq!(b.refusal(bind("bob")), Refusal::Exhausted("inbound"));
@@ -154,7 +168,10 @@ fn scenario_49_a_repeat_gives_the_same_inbound_pair_and_leaves_the_pool_alone() 
     let Migration { mut b, outbound, inbound, .. } = Migration::prepared();
     let before = b.manage(Manage::GetPool("in".to_owned()));
     for _ in 0..3 {
-        assert_eq!(b.binding(Manage::BindInbound(primary(&outbound))).identity, inbound);
+        assert_eq!(
+            b.binding(Manage::BindInbound { primary: primary(&outbound), allowed: None }).identity,
+            inbound
+        );
     }
     assert_eq!(b.manage(Manage::GetPool("in".to_owned())), before);
 }
@@ -184,7 +201,10 @@ fn step_16_refuses_an_unknown_inbound_identity() {
 #[test]
 fn step_16_refuses_a_public_identity_of_another_pair() {
     let mut migration = Migration::prepared();
-    let other = migration.b.binding(Manage::BindInbound(primary(&pair("bob", "a.example"))));
+    let other = migration.b.binding(Manage::BindInbound {
+        primary: primary(&pair("bob", "a.example")),
+        allowed: None,
+    });
     migration.inbound.impu = other.identity.impu;
     assert_eq!(migration.fetch(None).result, ResultCode::IDENTITIES_DONT_MATCH);
 }
@@ -195,7 +215,8 @@ fn step_17_finds_the_primary_by_the_binding() {
     // NOTE 6: not the realm but the binding selects the primary database, for each user its own.
     let outbound = migration.outbound.clone();
     let elsewhere = PrimaryUser { database: database("slf.c.example"), ..primary(&outbound) };
-    let second = migration.b.binding(Manage::BindInbound(elsewhere)).identity;
+    let second =
+        migration.b.binding(Manage::BindInbound { primary: elsewhere, allowed: None }).identity;
     for (inbound, fqdn) in [(migration.inbound.clone(), "hss.a.example"), (second, "slf.c.example")]
     {
         migration.inbound = inbound;
@@ -234,12 +255,18 @@ fn scenario_51_after_expiry_a_repeat_of_step_1_succeeds_with_another_pair() {
     let mut migration = Migration::prepared();
     migration.b.pass(31 * DAY);
     assert_eq!(migration.fetch(None).result, UNKNOWN);
-    let again = migration.b.binding(Manage::BindInbound(primary(&migration.outbound))).identity;
+    let again = migration
+        .b
+        .binding(Manage::BindInbound { primary: primary(&migration.outbound), allowed: None })
+        .identity;
     assert_ne!(again, migration.inbound, "a generated identity is lent once");
     migration.inbound = again;
     let outbound = migration.a.binding(bind_outbound()).identity;
     migration.outbound = outbound.clone();
-    migration.inbound = migration.b.binding(Manage::BindInbound(primary(&outbound))).identity;
+    migration.inbound = migration
+        .b
+        .binding(Manage::BindInbound { primary: primary(&outbound), allowed: None })
+        .identity;
     assert_eq!(migration.fetch(None).result, ResultCode::SUCCESS);
 }
 
@@ -287,7 +314,9 @@ fn step_18_refuses_when_too_many_requests_wait() {
     let mut migration = Migration::prepared();
     let mut b = System::with(config);
     b.done(Manage::PutPool(generated("in", Direction::Inbound, "b.example")));
-    migration.inbound = b.binding(Manage::BindInbound(primary(&migration.outbound))).identity;
+    migration.inbound = b
+        .binding(Manage::BindInbound { primary: primary(&migration.outbound), allowed: None })
+        .identity;
     migration.b = b;
     let ids = [0; 2].map(|_| migration.core_asks(None).forwarded().1);
     let refused = migration.core_asks(None);
@@ -359,9 +388,11 @@ fn scenario_43_a_grant_lets_the_partner_use_the_real_pair_while_it_is_valid() {
     a.put_alice();
     b.done(Manage::PutPool(generated("in", Direction::Inbound, "b.example")));
     let partner = database("hss.b.example");
-    let grant = Manage::PutGrant { user: alice(), partner: partner.clone(), valid_for: DAY };
+    let grant =
+        Manage::PutGrant { user: alice(), partner: partner.clone(), valid_for: DAY, allowed: None };
     a.done(grant.clone());
-    let inbound = b.binding(Manage::BindInbound(primary(&alice()))).identity;
+    let inbound =
+        b.binding(Manage::BindInbound { primary: primary(&alice()), allowed: None }).identity;
     let mut migration = Migration { a, b, outbound: alice(), inbound };
     assert_eq!(migration.fetch(None).result, ResultCode::SUCCESS);
     migration.a.restart();
@@ -479,13 +510,17 @@ fn step_20_gives_no_vector_for_a_pair_lent_to_another_user_meanwhile() {
     let guests = vec![pair("guest", "b.example")];
     b.done(Manage::PutPool(listed("in", Direction::Inbound, guests, Duration::ZERO)));
     let outbound = a.binding(bind_outbound()).identity;
-    let inbound = b.binding(Manage::BindInbound(primary(&outbound))).identity;
+    let inbound =
+        b.binding(Manage::BindInbound { primary: primary(&outbound), allowed: None }).identity;
     let mut migration = Migration { a, b, outbound, inbound: inbound.clone() };
     let (_, id, request) = migration.core_asks(None).forwarded();
     let answer = migration.a.vector(&peer_b(), request);
     migration.b.done(Manage::ReleaseInbound(inbound.impi.clone()));
     let bob = primary(&pair("bob", "a.example"));
-    assert_eq!(migration.b.binding(Manage::BindInbound(bob)).identity, inbound);
+    assert_eq!(
+        migration.b.binding(Manage::BindInbound { primary: bob, allowed: None }).identity,
+        inbound
+    );
     let told = migration.b.answered(id, answer).vector();
     assert_eq!((told.result, told.vector), (UNKNOWN, None));
 }
@@ -579,7 +614,7 @@ fn scenario_63_a_partner_without_binding_or_grant_gets_no_vector_and_is_noted() 
             identity: pair("guest", "c.example"),
             server_name: "sip:x.c.example".to_owned(),
         };
-        a.binding(Manage::BindInbound(guest)).identity
+        a.binding(Manage::BindInbound { primary: guest, allowed: None }).identity
     };
     let mut half = migration.outbound.clone();
     half.impu = alice().impu;
@@ -615,7 +650,8 @@ fn a_partner_has_no_business_with_server_assignment() {
 #[test]
 fn vectors_of_home_and_of_each_partner_have_inds_of_their_own() {
     let mut migration = Migration::prepared();
-    let at_c = Manage::BindOutbound { user: alice(), partner: database("hss.c.example") };
+    let at_c =
+        Manage::BindOutbound { user: alice(), partner: database("hss.c.example"), allowed: None };
     let for_c = migration.a.binding(at_c).identity;
     assert_ne!(for_c, migration.outbound);
     let peer_c = Peer::Database(database("hss.c.example"));
@@ -661,8 +697,10 @@ fn without_storage_nothing_is_served_and_the_lost_state_is_gone_after_the_reload
     // A commit that failed: memory is ahead until the reload.
     migration.b.storage_available = true;
     migration.b.storing = false;
-    let lost =
-        migration.b.binding(Manage::BindInbound(primary(&pair("bob", "a.example")))).identity;
+    let lost = migration
+        .b
+        .binding(Manage::BindInbound { primary: primary(&pair("bob", "a.example")), allowed: None })
+        .identity;
     migration.b.storing = true;
     migration.b.reload();
     assert_eq!(

@@ -29,6 +29,8 @@ pub enum Request {
         user: UserIdentity,
         /// The SIP database of the partner that may ask vectors for it.
         partner: SipDatabaseId,
+        /// The agreement that it is lent under; without one it is lent by an administrator's word.
+        allowed: Option<Allowance>,
     },
     /// Allows the real pair at one partner, where policy skips outbound identities.
     PutGrant {
@@ -38,6 +40,8 @@ pub enum Request {
         partner: SipDatabaseId,
         /// For how long from now.
         valid_for: Duration,
+        /// The agreement that it is granted under.
+        allowed: Option<Allowance>,
     },
     /// Withdraws a grant.
     DeleteGrant {
@@ -47,7 +51,26 @@ pub enum Request {
         partner: SipDatabaseId,
     },
     /// Lends an inbound pair to a user of another system (D1, `MIG-9` to `MIG-11`). Repeatable.
-    BindInbound(PrimaryUser),
+    BindInbound {
+        /// Who, as the primary system named it.
+        primary: PrimaryUser,
+        /// The agreement that it is lent under.
+        allowed: Option<Allowance>,
+    },
+    /// Binds one pair of a listed pool to one user of another system for good: a mapping configured
+    /// before the user comes (TS 23.280 10.1.6.2). It ends only by release.
+    MapInbound {
+        /// Who.
+        primary: PrimaryUser,
+        /// The pair, free in a listed inbound pool.
+        identity: UserIdentity,
+    },
+    /// Ends an agreement: nothing lent or granted under it is good for a vector any more.
+    WithdrawAgreement(AgreementId),
+    /// Ends all outbound bindings and grants of one subscriber, who stays.
+    EndVisits(Impi),
+    /// Says whether a request would be refused, and changes nothing.
+    Check(Box<Request>),
     /// Asks for the binding of an outbound private identity.
     GetOutbound(Impi),
     /// Asks for the binding of an inbound private identity.
@@ -56,6 +79,21 @@ pub enum Request {
     ReleaseOutbound(Impi),
     /// Ends the binding of an inbound private identity: the next vector request is refused.
     ReleaseInbound(Impi),
+}
+
+/// The number of an agreement between two systems, drawn by a configuration server; never used twice.
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
+pub struct AgreementId(pub u64);
+
+/// Under which agreement something is lent, and until when at most.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Allowance {
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// The end of its validity.
+    pub until: Timestamp,
 }
 
 /// A user as its primary system named it (C1): which SIP database, which pair there.
@@ -108,7 +146,9 @@ pub struct Pool {
 }
 
 /// Which way a pool lends.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// To users of this system, for use in a partner.

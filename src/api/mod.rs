@@ -1,3 +1,52 @@
-//! HTTP bodies as values: what roles see of the management interface. The world maps them to paths.
+//! HTTP bodies as values: what roles see of CSC-4, CSC-17 and the management interface. The world maps
+//! them to paths.
 
+pub mod configuration;
+pub mod connection_details;
 pub mod migration_identity;
+pub mod system_access;
+
+/// Timestamps as whole seconds since the Unix epoch.
+mod seconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::time::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(at.as_secs())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        u64::deserialize(from).map(Timestamp::from_secs)
+    }
+}
+
+/// How types of lower layers look in the interface descriptions.
+#[cfg(feature = "node")]
+mod schema {
+    #![expect(dead_code, reason = "only described, never built")]
+
+    /// A private and a public identity that belong together.
+    #[derive(utoipa::ToSchema)]
+    pub(super) struct UserIdentity {
+        /// The SIP private user identity (IMPI).
+        #[schema(example = "mig-0123@b.example")]
+        impi: String,
+        /// The SIP public user identity (IMPU).
+        #[schema(example = "sip:mig-4567@b.example")]
+        impu: String,
+    }
+
+    /// A user as its primary MC system names it.
+    #[derive(utoipa::ToSchema)]
+    pub(super) struct PrimaryUser {
+        /// The Diameter identity of its SIP database, or of an SLF in front of it.
+        #[schema(example = "sipdb.a.example")]
+        database: String,
+        /// The pair there.
+        identity: UserIdentity,
+        /// The Server-Name to use in vector requests.
+        #[schema(example = "sip:migration.a.example")]
+        server_name: String,
+    }
+}

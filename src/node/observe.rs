@@ -105,7 +105,7 @@ impl Shared {
     pub(super) fn observe_management_request(&self, request: &management::Request) {
         let (step, summary) = match request {
             management::Request::BindOutbound { .. } => (Step::mig(4), "ask for an outbound pair"),
-            management::Request::BindInbound(_) => (Step::mig(9), "ask for an inbound pair"),
+            management::Request::BindInbound { .. } => (Step::mig(9), "ask for an inbound pair"),
             management::Request::PutSubscriber(_)
             | management::Request::GetSubscriber(_)
             | management::Request::DeleteSubscriber(_)
@@ -116,7 +116,11 @@ impl Shared {
             | management::Request::GetOutbound(_)
             | management::Request::GetInbound(_)
             | management::Request::ReleaseOutbound(_)
-            | management::Request::ReleaseInbound(_) => return,
+            | management::Request::ReleaseInbound(_)
+            | management::Request::MapInbound { .. }
+            | management::Request::WithdrawAgreement(_)
+            | management::Request::EndVisits(_)
+            | management::Request::Check(_) => return,
         };
         if self.is_observed() {
             let (from, to) = (Arc::clone(&self.names.management), self.names.of(Role::SipDatabase));

@@ -118,6 +118,7 @@ impl Names {
         match role {
             Role::SipCore => Arc::clone(&self.sip_core),
             Role::SipDatabase => Arc::clone(&self.sip_database),
+            Role::ConfigServer => Arc::clone(&self.management),
             Role::Ue => Arc::clone(&self.ue),
         }
     }
@@ -237,7 +238,7 @@ impl Caller {
             Call::CxReply(reply) => match (reply.id.role, core, database) {
                 (Role::SipCore, Some(core), _) => core.handle_answer(&mut ctx, reply),
                 (Role::SipDatabase, _, Some(database)) => database.handle_answer(&mut ctx, reply),
-                (Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
+                (Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
             },
             Call::Management { to, request } => {
                 if let Some(database) = database {
@@ -247,7 +248,7 @@ impl Caller {
             Call::Timer(timer) => match (timer.role, core, database) {
                 (Role::SipCore, Some(core), _) => core.handle_timer(&mut ctx, &timer),
                 (Role::SipDatabase, _, Some(database)) => database.handle_timer(&mut ctx, &timer),
-                (Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
+                (Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
             },
             Call::Loaded => {
                 if let Some(core) = core {
@@ -328,7 +329,13 @@ impl Caller {
                     let _ = waiting.send(answer);
                 }
             }
-            Message::Management { to: ReplyTo::Role(_), .. } => {}
+            Message::Management { to: ReplyTo::Role(_), .. }
+            | Message::ManagementRequest { .. }
+            | Message::ConnectionDetailsRequest(_)
+            | Message::ConnectionDetails { .. }
+            | Message::SystemAccessRequest { .. }
+            | Message::SystemAccess { .. }
+            | Message::Configuration { .. } => {}
         }
     }
 

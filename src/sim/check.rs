@@ -74,9 +74,9 @@ struct Holder {
 impl Holder {
     /// Who asks for a pair, if the request is such a question.
     fn of(system: SystemId, request: &Request) -> Option<Self> {
-        let (kind, user, other) = if let Request::BindOutbound { user, partner } = request {
+        let (kind, user, other) = if let Request::BindOutbound { user, partner, .. } = request {
             (RecordKind::OutboundBinding, user, partner)
-        } else if let Request::BindInbound(primary) = request {
+        } else if let Request::BindInbound { primary, .. } = request {
             (RecordKind::InboundBinding, &primary.identity, &primary.database)
         } else {
             return None;
@@ -162,6 +162,12 @@ impl World {
         message: &Message,
     ) -> Result<(), Violation> {
         match message {
+            Message::ManagementRequest { .. }
+            | Message::ConnectionDetailsRequest(_)
+            | Message::ConnectionDetails { .. }
+            | Message::SystemAccessRequest { .. }
+            | Message::SystemAccess { .. }
+            | Message::Configuration { .. } => Ok(()),
             Message::Sip { flow, octets } => {
                 let framing = match flow.transport {
                     Transport::Udp => Framing::Datagram,
@@ -387,6 +393,12 @@ pub(super) fn describe(message: &Message) -> String {
             format!("management answer: {refusal}")
         }
         Message::Management { .. } => "management answer".to_owned(),
+        Message::ManagementRequest { .. } => "management request".to_owned(),
+        Message::ConnectionDetailsRequest(_) => "connection details request".to_owned(),
+        Message::ConnectionDetails { .. } => "connection details answer".to_owned(),
+        Message::SystemAccessRequest { .. } => "system access request".to_owned(),
+        Message::SystemAccess { .. } => "system access answer".to_owned(),
+        Message::Configuration { .. } => "configuration answer".to_owned(),
     }
 }
 

@@ -135,7 +135,7 @@ impl World {
         self.call(id, |core, database, ctx| match timer.role {
             Role::SipCore => core.handle_timer(ctx, timer),
             Role::SipDatabase => database.handle_timer(ctx, timer),
-            Role::Ue => {}
+            Role::ConfigServer | Role::Ue => {}
         });
     }
 
@@ -165,6 +165,12 @@ impl World {
             }
             Message::CxAnswer { to, answer } => self.answer_cx(id, &to, answer),
             Message::Management { to, answer } => self.answer_management(id, &to, answer),
+            Message::ManagementRequest { .. }
+            | Message::ConnectionDetailsRequest(_)
+            | Message::ConnectionDetails { .. }
+            | Message::SystemAccessRequest { .. }
+            | Message::SystemAccess { .. }
+            | Message::Configuration { .. } => {}
         }
     }
 
@@ -243,7 +249,7 @@ impl World {
         self.call(id, |core, database, ctx| match reply.id.role {
             Role::SipCore => core.handle_answer(ctx, reply),
             Role::SipDatabase => database.handle_answer(ctx, reply),
-            Role::Ue => {}
+            Role::ConfigServer | Role::Ue => {}
         });
     }
 

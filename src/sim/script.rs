@@ -238,9 +238,9 @@ impl UeHost {
     pub(super) fn question_to_home(&self) -> Request {
         let (user, partner) = (self.real.clone(), self.home.other().database());
         if self.hidden {
-            Request::BindOutbound { user, partner }
+            Request::BindOutbound { user, partner, allowed: None }
         } else {
-            Request::PutGrant { user, partner, valid_for: GRANT }
+            Request::PutGrant { user, partner, valid_for: GRANT, allowed: None }
         }
     }
 
@@ -256,11 +256,14 @@ impl UeHost {
 
     /// D1.
     pub(super) fn question_to_partner(&self) -> Request {
-        Request::BindInbound(PrimaryUser {
-            database: self.home.database(),
-            identity: self.primary_side_pair(),
-            server_name: format!("sip:migration.{}", self.home.domain()),
-        })
+        Request::BindInbound {
+            primary: PrimaryUser {
+                database: self.home.database(),
+                identity: self.primary_side_pair(),
+                server_name: format!("sip:migration.{}", self.home.domain()),
+            },
+            allowed: None,
+        }
     }
 
     /// The pair that the partner knows the user by.

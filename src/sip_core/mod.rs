@@ -203,6 +203,7 @@ impl SipCore {
             }
             TimerWhat::InboundLeaseEnd(_)
             | TimerWhat::OutboundLeaseEnd(_)
+            | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}

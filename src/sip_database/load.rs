@@ -47,7 +47,11 @@ impl SipDatabase {
             RecordKind::InboundBinding => self.load_inbound(record),
             RecordKind::OutboundBinding => self.load_outbound(record),
             RecordKind::Grant => self.load_grant(record),
-            RecordKind::Registration => Ok(()),
+            RecordKind::Registration
+            | RecordKind::WithdrawnAgreement
+            | RecordKind::User
+            | RecordKind::Agreement
+            | RecordKind::SystemConfiguration => Ok(()),
         }
     }
 

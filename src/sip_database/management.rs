@@ -14,7 +14,7 @@ impl SipDatabase {
         let step = if matches!(request, Request::BindOutbound { .. }) {
             Some(Step::mig(6))
         } else {
-            matches!(request, Request::BindInbound(_)).then(|| Step::mig(11))
+            matches!(request, Request::BindInbound { .. }).then(|| Step::mig(11))
         };
         let outcome = if ctx.out.storage_available() {
             self.perform(ctx, request)
@@ -33,12 +33,16 @@ impl SipDatabase {
             Request::DeleteSubscriber(impi) => self.delete_subscriber(ctx, &impi),
             Request::PutPool(pool) => self.put_pool(ctx, pool),
             Request::GetPool(name) => self.get_pool(ctx, &name),
-            Request::BindOutbound { user, partner } => self.bind_outbound(ctx, &user, &partner),
-            Request::PutGrant { user, partner, valid_for } => {
+            Request::BindOutbound { user, partner, .. } => self.bind_outbound(ctx, &user, &partner),
+            Request::PutGrant { user, partner, valid_for, .. } => {
                 self.put_grant(ctx, user, partner, valid_for)
             }
             Request::DeleteGrant { impi, partner } => self.delete_grant(ctx, &impi, &partner),
-            Request::BindInbound(primary) => self.bind_inbound(ctx, primary),
+            Request::BindInbound { primary, .. } => self.bind_inbound(ctx, primary),
+            Request::MapInbound { .. }
+            | Request::WithdrawAgreement(_)
+            | Request::EndVisits(_)
+            | Request::Check(_) => Err(Refusal::Invalid("not supported yet")),
             Request::GetOutbound(impi) => self.get_outbound(&impi),
             Request::GetInbound(impi) => self.get_inbound(&impi),
             Request::ReleaseOutbound(impi) => self.release_outbound(ctx, &impi),

@@ -251,6 +251,7 @@ impl SipDatabase {
             | TimerWhat::TransactionTrying(_)
             | TimerWhat::ChallengeExpiry(_)
             | TimerWhat::RegistrationExpiry(_)
+            | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}

@@ -89,6 +89,14 @@ pub enum RecordKind {
     Grant = 6,
     /// A registration with its contacts, by IMPI (`sip_core`).
     Registration = 7,
+    /// An agreement that ended, by its number (`sip_database`).
+    WithdrawnAgreement = 8,
+    /// A user of this system, by MC service ID (`config_server`).
+    User = 9,
+    /// An agreement with a partner, by partner, direction and users (`config_server`).
+    Agreement = 10,
+    /// What UEs are told of a system, by MC system ID (`config_server`).
+    SystemConfiguration = 11,
 }
 
 impl RecordKind {

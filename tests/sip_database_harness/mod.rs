@@ -358,7 +358,9 @@ impl Migration {
         a.done(ManagementRequest::PutPool(generated("out", Direction::Outbound, "a.example")));
         b.done(ManagementRequest::PutPool(generated("in", Direction::Inbound, "b.example")));
         let outbound = a.binding(bind_outbound()).identity;
-        let inbound = b.binding(ManagementRequest::BindInbound(primary(&outbound))).identity;
+        let inbound = b
+            .binding(ManagementRequest::BindInbound { primary: primary(&outbound), allowed: None })
+            .identity;
         Self { a, b, outbound, inbound }
     }
 
@@ -381,7 +383,11 @@ impl Migration {
 }
 
 pub fn bind_outbound() -> ManagementRequest {
-    ManagementRequest::BindOutbound { user: alice(), partner: database("hss.b.example") }
+    ManagementRequest::BindOutbound {
+        user: alice(),
+        partner: database("hss.b.example"),
+        allowed: None,
+    }
 }
 
 /// Alice as A names her to B.

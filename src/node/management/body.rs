@@ -228,7 +228,7 @@ pub(super) struct OutboundBody {
 
 impl From<OutboundBody> for api::Request {
     fn from(OutboundBody { impi, impu, partner }: OutboundBody) -> Self {
-        Self::BindOutbound { user: UserIdentity { impi, impu }, partner }
+        Self::BindOutbound { user: UserIdentity { impi, impu }, partner, allowed: None }
     }
 }
 
@@ -253,7 +253,10 @@ pub(super) struct InboundBody {
 impl From<InboundBody> for api::Request {
     fn from(InboundBody { database, impi, impu, server_name }: InboundBody) -> Self {
         let identity = UserIdentity { impi, impu };
-        Self::BindInbound(api::PrimaryUser { database, identity, server_name })
+        Self::BindInbound {
+            primary: api::PrimaryUser { database, identity, server_name },
+            allowed: None,
+        }
     }
 }
 
@@ -273,7 +276,7 @@ impl GrantBody {
     pub(super) fn into_request(self, impi: Impi, partner: SipDatabaseId) -> api::Request {
         let user = UserIdentity { impi, impu: self.impu };
         let valid_for = Duration::from_secs(self.valid_for_seconds);
-        api::Request::PutGrant { user, partner, valid_for }
+        api::Request::PutGrant { user, partner, valid_for, allowed: None }
     }
 }
 

@@ -1,0 +1,211 @@
+//! CSC-4, UE to the configuration management server of its own system: messages A1 (`MIG-1`) and A2
+//! (`MIG-13`) of TR 23.781 solution 2.
+
+use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{McServiceId, McSystemId, UserIdentity},
+    time::Timestamp,
+    ue_configuration::InitialUeConfiguration,
+};
+
+/// SIP core addresses in one answer.
+pub const SIP_CORE_ADDRESSES_MAX: usize = 16;
+
+/// A1: get partner MC system connection details request.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub struct Request {
+    /// The user. The bearer token must be this user's.
+    #[cfg_attr(feature = "node", schema(value_type = String, example = "sip:alice@a.example"))]
+    pub mc_service_id: McServiceId,
+    /// Where the UE is.
+    pub location: Location,
+    /// The partner MC system that the user wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "node", schema(value_type = Option<String>, example = "sip:b.example"))]
+    pub partner: Option<McSystemId>,
+    /// Whether the wish is strict: refuse instead of choosing another partner by location (extension).
+    #[serde(default)]
+    pub strict: bool,
+}
+
+/// Where a UE is (TS 23.280 10.9), or a part of the area that a partner covers.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub struct Location {
+    /// The PLMN that serves the UE: MCC and MNC, 5 or 6 digits.
+    #[cfg_attr(feature = "node", schema(value_type = String, pattern = "^[0-9]{5,6}$", example = "20801"))]
+    pub plmn: Plmn,
+    /// The tracking area code, 24 bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "node", schema(maximum = 16_777_215))]
+    pub tracking_area: Option<u32>,
+    /// The cell identity: ECI of 28 or NCI of 36 bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "node", schema(maximum = 68_719_476_735_u64))]
+    pub cell: Option<u64>,
+}
+
+/// A PLMN identity: MCC of three digits and MNC of two or three.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Plmn(Box<str>);
+
+/// What is no PLMN identity.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("is no PLMN identity: write MCC and MNC as 5 or 6 digits, such as 20801")]
+pub struct InvalidPlmn;
+
+impl Plmn {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Plmn {
+    type Err = InvalidPlmn;
+
+    fn from_str(digits: &str) -> Result<Self, InvalidPlmn> {
+        let fits = matches!(digits.len(), 5 | 6) && digits.bytes().all(|it| it.is_ascii_digit());
+        fits.then(|| Self(digits.into())).ok_or(InvalidPlmn)
+    }
+}
+
+impl fmt::Debug for Plmn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plmn({})", self.0)
+    }
+}
+
+impl Serialize for Plmn {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Plmn {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a configuration management server answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// A2.
+    Details(Box<Details>),
+    /// It did not work.
+    Refused(Refusal),
+}
+
+/// A2: get partner MC system connection details response. The UE needs nothing else.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub struct Details {
+    /// The partner that was chosen.
+    #[cfg_attr(feature = "node", schema(value_type = String, example = "sip:b.example"))]
+    pub mc_system_id: McSystemId,
+    /// Why this partner.
+    pub reason: Reason,
+    /// The inbound migration SIP private and public user identity.
+    #[cfg_attr(feature = "node", schema(value_type = super::schema::UserIdentity))]
+    pub identity: UserIdentity,
+    /// Until when both systems keep the identities, unless they are used or asked for again; seconds since
+    /// the Unix epoch.
+    #[serde(with = "super::seconds")]
+    #[cfg_attr(feature = "node", schema(value_type = u64))]
+    pub valid_until: Timestamp,
+    /// What to configure before registering.
+    pub configuration: SystemConfiguration,
+}
+
+/// What a UE is told of one MC system, with its revision.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub struct SystemConfiguration {
+    /// Grows with each change.
+    pub revision: u64,
+    /// Where the SIP core is, in order of preference: what the PDN would tell as its P-CSCF list.
+    #[cfg_attr(feature = "node", schema(max_items = 16))]
+    pub sip_core: Vec<SipCoreAddress>,
+    /// The initial MC service UE configuration data (TS 23.280 table A.6-1): an
+    /// `application/vnd.3gpp.mcptt-ue-init-config+xml` document.
+    #[cfg_attr(feature = "node", schema(value_type = String))]
+    pub document: Arc<InitialUeConfiguration>,
+}
+
+/// Where a SIP core can be reached.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub struct SipCoreAddress {
+    /// Over what.
+    pub transport: SipTransport,
+    /// Address and port.
+    #[cfg_attr(feature = "node", schema(value_type = String, example = "192.0.2.1:5060"))]
+    pub address: SocketAddr,
+}
+
+/// What a SIP core is spoken to over.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub enum SipTransport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+}
+
+/// Why a partner was chosen.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub enum Reason {
+    /// The user asked for it.
+    Requested,
+    /// It covers the location; the user asked for none.
+    Location,
+    /// It covers the location; the user may not use the one asked for.
+    RequestedNotAllowed,
+}
+
+/// Why there are no connection details. Everything allocated on the way is released again, unless the
+/// partner may hold something: then a repeat goes on with the same identities.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No such user, or the token is not the user's.
+    #[error("the bearer token is not this user's")]
+    NotAuthenticated,
+    /// The user may not migrate (`MIG-2`).
+    #[error("this user may not migrate")]
+    NotAuthorised,
+    /// A strict wish for a partner that this system has no agreement with for this user (`MIG-3`).
+    #[error("this user may not use the partner asked for")]
+    PartnerNotAllowed,
+    /// No partner that this user may use covers the location (`MIG-3`).
+    #[error("no partner that this user may use covers the location")]
+    NoPartner,
+    /// The partner refused the user (`MIG-8`).
+    #[error("the partner refused the user")]
+    RefusedByPartner,
+    /// No identity is free here (`MIG-5`) or at the partner (`MIG-10`).
+    #[error("no migration identity is free now")]
+    Exhausted,
+    /// The partner did not answer (`MIG-7`, `MIG-12`), or had trouble of its own.
+    #[error("the partner did not answer")]
+    PartnerUnreachable,
+    /// Neither the partner sent its configuration nor is one stored here (NOTE 3).
+    #[error("the partner's initial UE configuration is not known")]
+    NotConfigured,
+    /// This system is not able to take changes, or has too much to do.
+    #[error("this system cannot do it now")]
+    Unavailable,
+}

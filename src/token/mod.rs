@@ -1,0 +1,110 @@
+//! Credentials of HTTP requests: bearer tokens (RFC 6750).
+//!
+//! Tokens are static until an identity management server issues them: a user's on CSC-4, a peer system's
+//! on CSC-17. A server keeps only the digest of a token it accepts.
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::secret::SecretBytes;
+
+/// Shortest token, octets: 128 bits in base64 need 22.
+pub const TOKEN_OCTETS_MIN: usize = 22;
+
+/// Longest token, octets.
+pub const TOKEN_OCTETS_MAX: usize = 4_096;
+
+/// A bearer token. Never prints.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BearerToken(SecretBytes);
+
+/// Why a text is no bearer token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidToken {
+    /// Shorter than [`TOKEN_OCTETS_MIN`].
+    #[error("is shorter than 22 characters: draw at least 128 bits at random")]
+    TooShort,
+    /// Longer than [`TOKEN_OCTETS_MAX`].
+    #[error("is longer than 4096 characters")]
+    TooLong,
+    /// A character outside of `b64token` of RFC 6750 clause 2.1.
+    #[error("holds a character other than letters, digits and -._~+/=")]
+    ForbiddenCharacter,
+}
+
+impl BearerToken {
+    /// Parses the `b64token` of RFC 6750 clause 2.1.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidToken`] names the rule that `text` breaks.
+    pub fn parse(text: &str) -> Result<Self, InvalidToken> {
+        let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
+        if text.len() < TOKEN_OCTETS_MIN {
+            Err(InvalidToken::TooShort)
+        } else if text.len() > TOKEN_OCTETS_MAX {
+            Err(InvalidToken::TooLong)
+        } else if !text.bytes().all(fits) {
+            Err(InvalidToken::ForbiddenCharacter)
+        } else {
+            Ok(Self(SecretBytes::new(text.as_bytes())))
+        }
+    }
+
+    /// The token, for the `Authorization` header. Nothing else should need it.
+    pub fn expose(&self) -> &str {
+        std::str::from_utf8(self.0.expose()).unwrap_or_default()
+    }
+
+    /// What a server keeps of it.
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest(Sha256::digest(self.0.expose()).into())
+    }
+}
+
+/// The SHA-256 of a bearer token, 32 octets: enough to recognize it, useless to present.
+#[derive(Clone, Copy, serde::Deserialize, serde::Serialize)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// Whether `token` is the one, in constant time.
+    pub fn is_of(&self, token: &BearerToken) -> bool {
+        *self == token.digest()
+    }
+}
+
+impl PartialEq for TokenDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for TokenDigest {}
+
+impl std::fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenDigest(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_recognizes_its_token_and_no_other_and_neither_prints() {
+        let token = BearerToken::parse("AbCdEf0123456789-._~+/==").unwrap();
+        let other = BearerToken::parse("AbCdEf0123456789-._~+/=A").unwrap();
+        assert!(token.digest().is_of(&token) && !token.digest().is_of(&other));
+        let shown = format!("{token:?} {:?}", token.digest());
+        assert!(!shown.contains("AbCd"), "{shown}");
+    }
+
+    #[test]
+    fn a_text_that_is_no_token_names_the_rule_it_breaks() {
+        assert_eq!(BearerToken::parse("short"), Err(InvalidToken::TooShort));
+        assert_eq!(BearerToken::parse(&"a".repeat(5_000)), Err(InvalidToken::TooLong));
+        let spaced = format!("{} {}", "a".repeat(20), "b".repeat(20));
+        assert_eq!(BearerToken::parse(&spaced), Err(InvalidToken::ForbiddenCharacter));
+    }
+}

@@ -191,6 +191,12 @@ impl World {
                 | management::Answer::Subscriber { .. }
                 | management::Answer::Pool { .. } => {}
             },
+            Message::ManagementRequest { .. }
+            | Message::ConnectionDetailsRequest(_)
+            | Message::ConnectionDetails { .. }
+            | Message::SystemAccessRequest { .. }
+            | Message::SystemAccess { .. }
+            | Message::Configuration { .. } => {}
         }
     }
 
@@ -217,7 +223,9 @@ impl World {
         let began = Instant::now();
         match id.role {
             Role::SipCore => system.core.handle_answer(&mut ctx, reply),
-            Role::SipDatabase | Role::Ue => system.database.handle_answer(&mut ctx, reply),
+            Role::ConfigServer | Role::SipDatabase | Role::Ue => {
+                system.database.handle_answer(&mut ctx, reply)
+            }
         }
         self.spent += began.elapsed();
     }

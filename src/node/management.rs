@@ -4,7 +4,7 @@
 //! request becomes one value for the role ([`crate::api::migration_identity`]), is parked with a
 //! deadline, and answered once. `/openapi.json` describes it.
 
-mod body;
+pub(super) mod body;
 
 use std::sync::Arc;
 

@@ -56,6 +56,11 @@ impl Bound {
             .is_ok()
     }
 
+    /// Whether a place is free now.
+    pub fn has_room(&self) -> bool {
+        self.used.load(Ordering::Relaxed) < self.max
+    }
+
     /// Takes one place even beyond the maximum: for what is stored already.
     pub fn take_loaded(&self) {
         self.used.fetch_add(1, Ordering::Relaxed);

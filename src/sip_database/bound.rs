@@ -34,6 +34,12 @@ impl Bound {
             .is_ok()
     }
 
+    /// Whether `count` places are free now.
+    pub(super) fn has_room(&self, count: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used.checked_add(count).is_some_and(|sum| sum <= self.max)
+    }
+
     /// Takes one place even beyond the maximum: for what is stored already.
     pub(super) fn take_loaded(&self) {
         self.used.fetch_add(1, Ordering::Relaxed);

@@ -27,6 +27,7 @@ pub mod metrics;
 mod observe;
 mod perform;
 pub mod provision;
+mod rfc3339;
 mod system;
 mod tcp;
 mod timers;

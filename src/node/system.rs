@@ -209,6 +209,7 @@ fn create_shared(
         clock,
         metrics: Metrics::new(),
         tap: options.tap,
+        config_server: None,
         core,
         database,
         sequencer: Arc::new(Sequencer::starting_after(highest.max(CommitSeq::NOTHING))),

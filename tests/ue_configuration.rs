@@ -1,7 +1,7 @@
 //! The initial UE configuration document.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 
-use migcore::ue_configuration::{InitialUeConfiguration, Plmn};
+use migcore::{identity::Plmn, ue_configuration::InitialUeConfiguration};
 #[test]
 fn first() {
     let made =

@@ -4,6 +4,7 @@
 mod body;
 mod problem;
 mod serve;
+mod watched;
 
 #[cfg(test)]
 pub(super) use body::parse;

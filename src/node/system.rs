@@ -402,12 +402,12 @@ fn spawn_all(
             open.clone(),
         ));
     }
-    for (listener, router) in [
-        (sockets.admin, admin::router(Arc::clone(shared))),
-        (sockets.management, management::router(Arc::clone(shared))),
+    for (name, listener, router) in [
+        ("admin", sockets.admin, admin::router(Arc::clone(shared))),
+        ("management", sockets.management, management::router(Arc::clone(shared))),
     ] {
         if let Some(listener) = listener {
-            let serving = http::serve(listener, router, shared.stop.subscribe());
+            let serving = http::serve(Arc::clone(shared), name, listener, router);
             let system = shared.config.system.name.clone();
             servers.spawn(async move {
                 if let Err(error) = serving.await {

@@ -6,8 +6,6 @@ mod problem;
 mod serve;
 mod watched;
 
-#[cfg(test)]
-pub(super) use body::parse;
-pub(super) use body::{Body, JsonBody, Query, Segments, invalid_field};
+pub(super) use body::{Body, JsonBody, Query, Segments, invalid_field, parse};
 pub(super) use problem::{Problem, method_not_allowed, not_found};
 pub(super) use serve::{bind, serve};

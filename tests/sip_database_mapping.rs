@@ -273,6 +273,7 @@ fn two_pairs_that_were_stored_with_one_place_are_both_found() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a real duration is measured")]
 fn taking_a_pair_out_of_the_middle_of_a_large_pool_costs_no_walk_through_it() {
     const PAIRS: u32 = 200_000;
     let mut b = partner(PAIRS);
@@ -351,7 +352,7 @@ fn cases() -> Vec<Manage> {
         pool("in", Direction::Outbound, &[]),
         pool("new", Direction::Inbound, &[guest(0)]),
         pool("new", Direction::Inbound, &[guest(9), guest(9)]),
-        pool("new", Direction::Inbound, &[bob.clone()]),
+        pool("new", Direction::Inbound, std::slice::from_ref(&bob)),
         pool("new", Direction::Inbound, &many),
         pool("gen", Direction::Outbound, &[]),
         pool("no name", Direction::Outbound, &[]),
@@ -424,15 +425,12 @@ fn a_check_says_what_the_request_itself_is_answered_and_changes_nothing() {
                 assert_eq!(checked, Answer::Refused(Refusal::Invalid("a check of a check")));
                 continue;
             }
-            let wanted = match b.manage(request.clone()) {
-                Answer::Refused(refusal) => {
-                    refused += 1;
-                    Answer::Refused(refusal)
-                }
-                _ => {
-                    accepted += 1;
-                    Answer::Done
-                }
+            let wanted = if let Answer::Refused(refusal) = b.manage(request.clone()) {
+                refused += 1;
+                Answer::Refused(refusal)
+            } else {
+                accepted += 1;
+                Answer::Done
             };
             assert_eq!(checked, wanted, "{request:?}");
         }

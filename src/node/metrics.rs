@@ -165,7 +165,7 @@ impl Metrics {
         );
         registry.register(
             "notes",
-            "Things an operator should know; vector_refused and authentication_failed are security events",
+            "Things an operator should know; vector_refused, peer_refused and authentication_failed are security events",
             self.notes.clone(),
         );
         registry.register("commits", "Commits made durable", self.commits.clone());
@@ -195,6 +195,8 @@ impl Metrics {
             | Note::Resynchronised
             | Note::SqnMovedBack
             | Note::ResynchronisationRefused
+            | Note::PeerRefused { .. }
+            | Note::AccessMisconfigured { .. }
             | Note::TableFull(_) => {}
         }
         self.notes.get_or_create(&NoteLabel { note: note_name(note) }).inc();
@@ -237,6 +239,8 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::Resynchronised => "resynchronised",
         Note::SqnMovedBack => "sqn_moved_back",
         Note::ResynchronisationRefused => "resynchronisation_refused",
+        Note::PeerRefused { .. } => "peer_refused",
+        Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TableFull(_) => "table_full",
         Note::Registered(true) => "registered",
         Note::Registered(false) => "deregistered",

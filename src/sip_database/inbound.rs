@@ -10,7 +10,7 @@ use super::{
     step,
 };
 use crate::{
-    api::migration_identity::{Answer, Binding, Direction, PrimaryUser, Refusal},
+    api::migration_identity::{Allowance, Answer, Binding, Direction, PrimaryUser, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
@@ -34,6 +34,8 @@ pub(super) struct InboundRecord {
     pub(super) lease: Lease,
     /// Where the pair goes back to.
     pub(super) origin: Origin,
+    /// What makes it good for a vector, if not an administrator's word.
+    pub(super) allowed: Option<Allowance>,
 }
 
 /// Who may hold one inbound pair: a user of a SIP database, by the pair it is known by there.
@@ -68,7 +70,7 @@ impl InboundBinding {
     fn shown(&self, impi: &Impi) -> Answer {
         Answer::Binding(Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
-            reserved_until: self.record.lease.end(),
+            reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: self.record.lease.is_active(),
         })
     }
@@ -78,8 +80,13 @@ impl SipDatabase {
     /// Lends an inbound pair to `primary`, or returns the one it holds (`MIG-10`, `MIG-11`).
     ///
     /// Idempotent, for `MIG-9` may be repeated: a repeat renews the lease if less than half of it is
-    /// left, and takes over a changed Server-Name.
-    pub(super) fn bind_inbound(&self, ctx: &mut Context<'_>, primary: PrimaryUser) -> Outcome {
+    /// left, and takes over a changed Server-Name and another allowance.
+    pub(super) fn bind_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        primary: PrimaryUser,
+        allowed: Option<Allowance>,
+    ) -> Outcome {
         if primary.database == self.config.database {
             return Err(Refusal::Invalid("the primary system's SIP database is this one"));
         }
@@ -87,14 +94,18 @@ impl SipDatabase {
             return Err(Refusal::Invalid("server_name is empty"));
         }
         let pools = read(&self.pools);
+        let withdrawn = read(&self.withdrawn);
+        withdrawn.check(allowed, ctx.now)?;
         #[cfg(feature = "planted-bugs")]
         if crate::planted::is_armed(crate::planted::Bug::CheckThenInsert) {
-            return self.bind_inbound_check_then_insert(ctx, &pools, primary);
+            return self.bind_inbound_check_then_insert(ctx, &pools, primary, allowed);
         }
         match self.inbound_users.entry(InboundUser::of(&primary)) {
-            dashmap::Entry::Occupied(held) => self.rebind_inbound(ctx, held.get(), primary),
+            dashmap::Entry::Occupied(held) => {
+                self.rebind_inbound(ctx, held.get(), primary, allowed)
+            }
             dashmap::Entry::Vacant(free) => {
-                let (impi, outcome) = self.lend_inbound(ctx, &pools, primary)?;
+                let (impi, outcome) = self.lend_inbound(ctx, &pools, primary, allowed)?;
                 free.insert(impi);
                 Ok(outcome)
             }
@@ -109,22 +120,31 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         pools: &Pools,
         primary: PrimaryUser,
+        allowed: Option<Allowance>,
     ) -> Outcome {
         let user = InboundUser::of(&primary);
         let held = self.inbound_users.get(&user).map(|held| held.clone());
         if let Some(held) = held {
-            return self.rebind_inbound(ctx, &held, primary);
+            return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         std::thread::yield_now();
-        let (impi, outcome) = self.lend_inbound(ctx, pools, primary)?;
+        let (impi, outcome) = self.lend_inbound(ctx, pools, primary, allowed)?;
         self.inbound_users.insert(user, impi);
         Ok(outcome)
     }
 
-    fn rebind_inbound(&self, ctx: &mut Context<'_>, impi: &Impi, primary: PrimaryUser) -> Outcome {
+    fn rebind_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        primary: PrimaryUser,
+        allowed: Option<Allowance>,
+    ) -> Outcome {
         let mut binding = self.inbound.get_mut(impi).ok_or(Refusal::NotFound("inbound binding"))?;
-        if binding.record.primary.server_name != primary.server_name {
-            binding.record.primary = primary;
+        let record = &mut binding.record;
+        if record.primary.server_name != primary.server_name || record.allowed != allowed {
+            record.primary = primary;
+            record.allowed = allowed;
             binding.commit(ctx, impi);
         }
         if let Some(lease) = binding.record.lease.renewed(ctx.now, self.config.reserved_lease) {
@@ -143,6 +163,7 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         pools: &Pools,
         primary: PrimaryUser,
+        allowed: Option<Allowance>,
     ) -> Result<(Impi, (Answer, CommitSeq)), Refusal> {
         if !self.inbound_bound.take() {
             ctx.out.note(Note::TableFull("inbound bindings"));
@@ -154,7 +175,7 @@ impl SipDatabase {
         };
         let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        let record = InboundRecord { impu, primary, lease, origin };
+        let record = InboundRecord { impu, primary, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
         self.expiries.change(ctx, Lent::Inbound(impi.clone()), None, Some(lease));

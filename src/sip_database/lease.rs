@@ -5,10 +5,13 @@
 //! makes it reserved again. It has an end all the same, so that a binding does not live for ever when
 //! the SIP core's last word is lost in a crash: at least half a lease, which has to be longer than
 //! the longest registration.
+//!
+//! The end of the agreement that a pair was lent under does not end its lease: the binding is of no use
+//! then, and kept, so that a new agreement finds the same pair.
 
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use crate::{api::migration_identity::Allowance, time::Timestamp};
 
 /// The lease of a binding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -39,6 +42,12 @@ impl Lease {
     pub(super) const fn end(self) -> Timestamp {
         let (Self::Reserved(until) | Self::Active(until)) = self;
         until
+    }
+
+    /// When the binding can be relied upon no longer, if nothing happens: at the end of the lease or of
+    /// what it was lent under.
+    pub(super) fn reserved_until(self, allowed: Option<Allowance>) -> Timestamp {
+        allowed.map_or(self.end(), |allowed| self.end().min(allowed.until))
     }
 
     /// The lease of a user that registered or refreshed, with at least half of `span` left. Half, so

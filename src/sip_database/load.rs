@@ -6,14 +6,17 @@ use std::{collections::BTreeMap, str, sync::Arc};
 
 use super::{
     ListedPair, SipDatabase,
+    agreement::{Withdrawn, WithdrawnRecord},
     bound::{lock, write},
     expiry::Lent,
     inbound::{InboundBinding, InboundRecord, InboundUser},
-    outbound::{Grant, GrantRecord, OutboundBinding, OutboundRecord},
+    outbound::{OutboundBinding, OutboundRecord},
     pool::{Entry, Generated, Listed, Origin, Pool, PoolRecord, Source, SourceRecord},
     subscriber::{Subscriber, SubscriberRecord},
+    visits::{Grant, GrantRecord},
 };
 use crate::{
+    api::migration_identity::AgreementId,
     identity::{Impi, Impu},
     outbox::Context,
     store::{Mutation, Record, RecordError, RecordKind, decode},
@@ -47,8 +50,8 @@ impl SipDatabase {
             RecordKind::InboundBinding => self.load_inbound(record),
             RecordKind::OutboundBinding => self.load_outbound(record),
             RecordKind::Grant => self.load_grant(record),
+            RecordKind::WithdrawnAgreement => self.load_withdrawn(record),
             RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
             | RecordKind::User
             | RecordKind::Agreement
             | RecordKind::SystemConfiguration => Ok(()),
@@ -96,6 +99,7 @@ impl SipDatabase {
         }
         self.expiries.clear();
         write(&self.pools).clear();
+        *write(&self.withdrawn) = Withdrawn::default();
         self.removed.reset();
         self.mended.reset();
         *lock(&self.loading) = Loading::default();
@@ -182,6 +186,13 @@ impl SipDatabase {
         let mut visits = self.visits.entry(stored.user.impi.clone()).or_default();
         let visit = visits.0.entry(stored.partner.clone()).or_default();
         visit.grant = Some(Grant { record: stored, version: record.version });
+        Ok(())
+    }
+
+    fn load_withdrawn(&self, record: &Record) -> Result<(), RecordError> {
+        let number = text_of(record)?.parse().map_err(|_| RecordError::Damaged)?;
+        let WithdrawnRecord = decode(&record.value)?;
+        write(&self.withdrawn).load(AgreementId(number), record.version);
         Ok(())
     }
 

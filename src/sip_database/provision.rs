@@ -9,15 +9,12 @@ use std::collections::BTreeSet;
 use super::{
     IMPUS_PER_SUBSCRIBER_MAX, Outcome, SipDatabase,
     bound::read,
-    expiry::Lent,
-    lending::Returning,
-    outbound::{OutboundRecord, grant_key},
     subscriber::{Subscriber, SubscriberRecord},
 };
 use crate::{
     aka::opc_from_op,
     api::migration_identity::{self as api, Answer, OperatorKey, Refusal},
-    identity::{Impi, Impu, UserIdentity},
+    identity::{Impi, Impu},
     outbox::{Context, Note},
     store::{Mutation, RecordKind},
 };
@@ -122,36 +119,18 @@ impl SipDatabase {
             return Err(NOT_FOUND);
         };
         let mut mutations = vec![Mutation::delete(RecordKind::Subscriber, impi.as_str())];
-        let mut ended = Vec::new();
+        let mut ending = None;
         if let dashmap::Entry::Occupied(visits) = &visits {
-            for (partner, visit) in &visits.get().0 {
-                if visit.grant.is_some() {
-                    mutations.push(Mutation::delete(RecordKind::Grant, &grant_key(impi, partner)));
-                }
-                // Nobody changes or removes the bindings meanwhile: that takes the visits' lock.
-                if let Some(outbound) = &visit.outbound
-                    && let Some(binding) = self.outbound.get(outbound)
-                {
-                    let OutboundRecord { impu, origin, .. } = &binding.record;
-                    let identity = UserIdentity { impi: outbound.clone(), impu: impu.clone() };
-                    let returning = Returning::prepare(&pools, origin, identity, ctx.now);
-                    mutations.extend(returning.mutation());
-                    let key = outbound.as_str();
-                    mutations.push(Mutation::delete(RecordKind::OutboundBinding, key));
-                    ended.push((outbound.clone(), binding.record.lease, returning));
-                }
-            }
+            let prepared = ending.insert(self.prepare_ending(ctx, &pools, impi, visits.get()));
+            mutations.append(&mut prepared.mutations);
         }
         let seq = ctx.out.commit(mutations);
         self.removed.raise(seq);
         self.unclaim(&subscriber.get().record.impus);
         subscriber.remove();
         self.subscribers_bound.give();
-        for (outbound, lease, returning) in ended {
-            self.expiries.change(ctx, Lent::Outbound(outbound.clone()), Some(lease), None);
-            self.outbound.remove(&outbound);
-            self.outbound_bound.give();
-            returning.finish();
+        if let Some(ending) = ending {
+            self.finish_ending(ctx, ending);
         }
         if let dashmap::Entry::Occupied(visits) = visits {
             visits.remove();

@@ -4,7 +4,7 @@
 //! key with its default and its meaning.
 
 mod config_server;
-mod read;
+pub(super) mod read;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{ConnectInfo, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
@@ -137,7 +137,7 @@ enum Refusals {
 )]
 async fn ask_system_access(
     State(shared): State<Arc<Shared>>,
-    ends: Option<Extension<ConnectInfo<Ends>>>,
+    ends: Option<Extension<Ends>>,
     headers: HeaderMap,
     Body(body): Body<Request>,
 ) -> Response {
@@ -156,7 +156,7 @@ async fn ask_system_access(
         ("csc-17", "system_access"),
         step,
         to,
-        ends.map(|Extension(ConnectInfo(ends))| ends),
+        ends.map(|Extension(ends)| ends),
         &response,
     );
     response

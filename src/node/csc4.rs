@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{ConnectInfo, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
@@ -146,7 +146,7 @@ enum Refusals {
 )]
 async fn ask_connection_details(
     State(shared): State<Arc<Shared>>,
-    ends: Option<Extension<ConnectInfo<Ends>>>,
+    ends: Option<Extension<Ends>>,
     headers: HeaderMap,
     Body(body): Body<Request>,
 ) -> Response {
@@ -162,7 +162,7 @@ async fn ask_connection_details(
         ("csc-4", "connection_details"),
         step,
         to,
-        ends.map(|Extension(ConnectInfo(ends))| ends),
+        ends.map(|Extension(ends)| ends),
         &response,
     );
     response

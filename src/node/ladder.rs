@@ -37,7 +37,7 @@ pub struct Entry {
     pub remote: Option<SocketAddr>,
     /// What it is, in a few words.
     pub summary: String,
-    /// How long it is, octets: on the wire, of HTTP the content; zero for a value.
+    /// How long it is, octets on the wire; zero for a value.
     pub octets: usize,
 }
 
@@ -114,6 +114,15 @@ pub fn step_of_request(octets: &[u8]) -> Option<Step> {
     }
     let is_answer = describe_sip(octets).contains("Authorization with ");
     Some(Step::mig(if is_answer { 23 } else { 15 }))
+}
+
+/// Which step an answer to a REGISTER is, as the UE sees it: 22 with a challenge, 24 if it confirms.
+pub fn step_of_answer(octets: &[u8]) -> Option<Step> {
+    match octets.strip_prefix(b"SIP/2.0 ")?.get(..3)? {
+        b"401" => Some(Step::mig(22)),
+        [b'2', ..] => Some(Step::mig(24)),
+        _ => None,
+    }
 }
 
 /// Describes a SIP message in a few words, user parts left out.

@@ -6,7 +6,7 @@
 //! `/openapi.json` describes it.
 
 mod answer;
-mod body;
+pub(super) mod body;
 mod configuration;
 mod configuration_body;
 mod database;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{body::HttpBody, response::Response};
+use axum::response::Response;
 
 use super::{
-    http::Ends,
+    csc17::ACCESS_PATH,
+    http::{self, Ends},
     ladder::{self, Entry, Protocol, Tap},
     metrics::{
         CscRequest, CxAnswer, CxRequest, CxResult, Direction, PeerName, SipMessage, StatusCode,
@@ -185,7 +186,7 @@ impl Shared {
         &self,
         step: Option<Step>,
         to: Arc<str>,
-        ends: Option<Ends>,
+        ends: Ends,
         octets: usize,
     ) {
         if self.is_observed() {
@@ -196,9 +197,9 @@ impl Shared {
                 to,
                 protocol: Protocol::Http,
                 direction: Direction::Out,
-                local: ends.and_then(|ends| ends.local),
-                remote: ends.and_then(|ends| ends.remote),
-                summary: "POST system-access".to_owned(),
+                local: Some(ends.local),
+                remote: Some(ends.remote),
+                summary: format!("POST {ACCESS_PATH}"),
                 octets,
             });
         }
@@ -217,7 +218,6 @@ impl Shared {
         let labels = CscRequest { interface, operation, status: status.as_u16() };
         self.metrics.csc_requests.get_or_create(&labels).inc();
         if self.is_observed() {
-            let octets = response.body().size_hint().exact().unwrap_or_default();
             self.record(Entry {
                 at: self.clock.now(),
                 step: step.map(|step| step.to_string()),
@@ -225,10 +225,10 @@ impl Shared {
                 to,
                 protocol: Protocol::Http,
                 direction: Direction::Out,
-                local: ends.and_then(|ends| ends.local),
-                remote: ends.and_then(|ends| ends.remote),
+                local: ends.map(|ends| ends.local),
+                remote: ends.map(|ends| ends.remote),
                 summary: status.to_string(),
-                octets: usize::try_from(octets).unwrap_or(usize::MAX),
+                octets: http::octets_of(response),
             });
         }
     }

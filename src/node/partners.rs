@@ -3,20 +3,14 @@
 //! One attempt for each request of the role, which knows what a repeat means. What is no answer of the
 //! interface, such as a proxy's error page, is none.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use axum::{
-    body::{Body, to_bytes},
-    http::{HeaderValue, Request, Response, StatusCode, Uri, header},
-};
-use bytes::Bytes;
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{CaptureConnection, HttpConnector, HttpInfo, capture_connection},
-    },
-    rt::{TokioExecutor, TokioTimer},
-};
+use axum::http::StatusCode;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -24,8 +18,9 @@ use tokio::{
 
 use super::{
     config,
-    csc17::{ACCESS_PATH, refusal_of},
-    http::{self, Ends},
+    csc17::{ACCESS_PATH, name_of, refusal_of},
+    http::{Ends, PROBLEM_JSON, PROBLEM_TYPES},
+    http_client::{self, Connection, Endpoint, HttpError},
     metrics::{PartnerId, PartnerRequest},
     perform::{Call, Caller, Names, Shared},
     worker::Worker,
@@ -44,62 +39,45 @@ use crate::{
 /// Most requests to one partner that wait for an answer; one more is not sent.
 pub const PARTNER_REQUESTS_MAX: usize = 256;
 
-/// Longest answer that is read, octets: an initial UE configuration and the rest of C2.
-pub const ANSWER_OCTETS_MAX: usize = 256 << 10;
-
 /// Most connections to one partner that are kept while nothing is to be asked.
 const IDLE_CONNECTIONS_MAX: usize = 32;
 
-/// The media type of requests and of what is granted.
-const JSON: &str = "application/json";
-
-/// How long a connection is kept while nothing is to be asked: less than a server keeps it, so that a
+/// How long a connection is kept while nothing is to be asked: less than the server keeps it, so that a
 /// request does not meet its end.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(4);
+const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// The partners of a system, and the connections to them.
+/// The partners of a system.
 pub(super) struct Partners {
     by_id: BTreeMap<McSystemId, Arc<Partner>>,
-    http: Client<HttpConnector, Body>,
     timeout: Duration,
 }
 
-/// One partner.
+/// One partner, and the connections to it that are free.
 struct Partner {
     id: McSystemId,
     /// What ladders call its configuration server.
     name: Arc<str>,
-    uri: Uri,
+    endpoint: Endpoint,
     token: BearerToken,
     room: Arc<Semaphore>,
+    idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
-/// Why there is no answer; a label of metrics.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Why there is no answer.
+#[derive(Debug)]
 enum Failure {
-    NotConnected,
-    Late,
-    Lost,
-    TooLong,
-    NoAnswer,
+    /// None came.
+    Http(HttpError),
+    /// What came is no answer of the interface.
+    NoAnswer(StatusCode),
 }
 
 impl Partners {
     /// Takes the partners of a configuration.
     pub(super) fn new(config: &config::ConfigServer) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(config.access_timeout));
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME_MAX)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .build(connector);
-        let partners = config
-            .partners
-            .iter()
-            .filter_map(|partner| Some((partner.id.clone(), Arc::new(Partner::new(partner)?))));
-        Self { by_id: partners.collect(), http, timeout: config.access_timeout }
+        let partners = config.partners.iter();
+        let partners = partners.map(|it| (it.id.clone(), Arc::new(Partner::new(it))));
+        Self { by_id: partners.collect(), timeout: config.access_timeout }
     }
 
     /// What ladders call the configuration server of a system, if it is a partner.
@@ -109,44 +87,52 @@ impl Partners {
 }
 
 impl Partner {
-    /// `None` if its place is no URI, which the configuration has checked.
-    fn new(config: &config::Partner) -> Option<Self> {
-        Some(Self {
+    fn new(config: &config::Partner) -> Self {
+        Self {
             id: config.id.clone(),
             name: Names::of_config_server(&config.id),
-            uri: config.url.join(ACCESS_PATH).ok()?.as_str().parse().ok()?,
+            endpoint: config.url.clone(),
             token: config.send_token.clone(),
             room: Arc::new(Semaphore::new(PARTNER_REQUESTS_MAX)),
-        })
+            idle: Mutex::default(),
+        }
     }
 
-    fn request(&self, content: Bytes) -> Option<Request<Body>> {
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token.expose())).ok()?;
-        bearer.set_sensitive(true);
-        Request::post(&self.uri)
-            .header(header::AUTHORIZATION, bearer)
-            .header(header::CONTENT_TYPE, JSON)
-            .header(header::ACCEPT, "application/json, application/problem+json")
-            .body(Body::from(content))
-            .ok()
+    /// A connection that is free, the youngest one first; older ones may end in peace.
+    fn free(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(since, connection)| since.elapsed() < IDLE_TIME_MAX && connection.is_ready());
+        idle.pop().map(|(_, connection)| connection)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push((Instant::now(), connection));
+        }
     }
 }
 
 impl Failure {
-    const fn label(self) -> &'static str {
+    /// The label of metrics.
+    const fn label(&self) -> &'static str {
         match self {
-            Self::NotConnected => "not-connected",
-            Self::Late => "late",
-            Self::Lost => "lost",
-            Self::TooLong => "too-long",
-            Self::NoAnswer => "no-answer-of-the-interface",
+            Self::Http(HttpError::Unreachable(_)) => "unreachable",
+            Self::Http(HttpError::TooLate) => "late",
+            Self::Http(HttpError::Broken(_)) => "broken-off",
+            Self::Http(HttpError::TooLong) => "too-long",
+            Self::Http(HttpError::Malformed(_)) => "malformed",
+            Self::NoAnswer(_) => "not-of-the-interface",
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.label())
+        match self {
+            Self::Http(error) => error.fmt(f),
+            Self::NoAnswer(status) => write!(f, "does not speak CSC-17 (status {status})"),
+        }
     }
 }
 
@@ -182,99 +168,69 @@ pub(super) fn ask(
 }
 
 async fn exchange(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     partner: &Partner,
     step: Option<Step>,
     request: &system_access::Request,
     _room: OwnedSemaphorePermit,
 ) -> Result<Answer, Failure> {
-    let content = serde_json::to_vec(request).map(Bytes::from).map_err(|_| Failure::NoAnswer)?;
-    let length = content.len();
-    let mut request = partner.request(content).ok_or(Failure::NotConnected)?;
-    let mut connection = capture_connection(&mut request);
-    let answered = async {
-        let response = shared.partners.http.request(request).await.map_err(|error| {
-            if error.is_connect() { Failure::NotConnected } else { Failure::Lost }
-        })?;
-        read_answer(response).await
-    };
-    let observed = async {
-        let ends = ends_of(&mut connection).await;
-        shared.observe_access_request(step, Arc::clone(&partner.name), ends, length);
-        std::future::pending::<()>().await;
-    };
-    // In this order: the connection is known as soon as the first has chosen it, before octets leave.
-    let both = async {
-        tokio::select! {
-            biased;
-            answered = answered => answered,
-            () = observed => Err(Failure::Lost),
+    let posted = tokio::time::timeout(shared.partners.timeout, async {
+        if let Some(connection) = partner.free() {
+            match post(shared, partner, step, request, connection).await {
+                Err(error) if error.is_unsent() => {}
+                posted => return posted,
+            }
         }
-    };
-    tokio::time::timeout(shared.partners.timeout, both).await.unwrap_or(Err(Failure::Late))
+        let connection = Connection::open(&partner.endpoint).await?;
+        post(shared, partner, step, request, connection).await
+    });
+    let answer = posted.await.unwrap_or(Err(HttpError::TooLate)).map_err(Failure::Http)?;
+    parse_answer(&answer).ok_or(Failure::NoAnswer(answer.status))
 }
 
-/// The addresses of the connection that a request goes by; does not return if it gets none.
-async fn ends_of(connection: &mut CaptureConnection) -> Option<Ends> {
-    let mut extras = axum::http::Extensions::new();
-    let is_connected = match &*connection.wait_for_connection_metadata().await {
-        Some(connected) => {
-            connected.get_extras(&mut extras);
-            true
-        }
-        None => false,
-    };
-    if !is_connected {
-        return std::future::pending().await;
-    }
-    let info = extras.get::<HttpInfo>()?;
-    let (local, remote): (SocketAddr, SocketAddr) = (info.local_addr(), info.remote_addr());
-    Some(Ends { local: Some(local), remote: Some(remote) })
-}
-
-async fn read_answer<B>(response: Response<B>) -> Result<Answer, Failure>
-where
-    B: axum::body::HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
-{
-    let (head, body) = response.into_parts();
-    let octets = to_bytes(Body::new(body), ANSWER_OCTETS_MAX).await.map_err(|error| {
-        // The limit's own error is inside; all others are the connection's.
-        let is_limit =
-            std::error::Error::source(&error).is_some_and(|it| it.to_string().contains("limit"));
-        if is_limit { Failure::TooLong } else { Failure::Lost }
-    })?;
-    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    parse_answer(head.status, kind.unwrap_or_default(), &octets).ok_or(Failure::NoAnswer)
+async fn post(
+    shared: &Shared,
+    partner: &Partner,
+    step: Option<Step>,
+    request: &system_access::Request,
+    mut connection: Connection,
+) -> Result<http_client::Answer, HttpError> {
+    // All of it serializes: there is no map and no number that JSON does not have.
+    let content = serde_json::to_vec(request).unwrap_or_default();
+    let prepared = connection.prepare_post(ACCESS_PATH, &partner.token, content)?;
+    let ends = Ends { local: connection.local, remote: connection.remote };
+    shared.observe_access_request(step, Arc::clone(&partner.name), ends, prepared.octets);
+    let answer = connection.send(prepared).await?;
+    partner.give_back(connection);
+    Ok(answer)
 }
 
 /// What a response means; `None` if it is none of the interface.
-fn parse_answer(status: StatusCode, kind: &str, octets: &[u8]) -> Option<Answer> {
+fn parse_answer(answer: &http_client::Answer) -> Option<Answer> {
     #[derive(serde::Deserialize)]
-    struct Problem<'a> {
-        #[serde(borrow, rename = "type")]
-        kind: std::borrow::Cow<'a, str>,
+    struct Problem {
+        #[serde(rename = "type")]
+        kind: String,
     }
 
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if status == StatusCode::OK && kind.eq_ignore_ascii_case(JSON) {
-        let access: Access = serde_json::from_slice(octets).ok()?;
+    if answer.status == StatusCode::OK && answer.media_type == "application/json" {
+        let access: Access = serde_json::from_slice(&answer.body).ok()?;
         let addresses = access.configuration.as_ref().map_or(0, |it| it.sip_core.len());
         return (addresses <= SIP_CORE_ADDRESSES_MAX).then(|| Answer::Granted(Box::new(access)));
     }
-    if !kind.eq_ignore_ascii_case(http::PROBLEM_JSON) {
+    if answer.media_type != PROBLEM_JSON {
         return None;
     }
-    let problem: Problem<'_> = serde_json::from_slice(octets).ok()?;
-    let name = problem.kind.strip_prefix(http::PROBLEM_TYPES)?;
-    refusal_of(status, name).map(Answer::Refused)
+    let problem: Problem = serde_json::from_slice(&answer.body).ok()?;
+    let name = problem.kind.strip_prefix(PROBLEM_TYPES)?;
+    refusal_of(answer.status, name).map(Answer::Refused)
 }
 
 impl Shared {
     fn count_partner_request(&self, partner: &McSystemId, outcome: &Result<Answer, Failure>) {
         let label = match outcome {
             Ok(Answer::Granted(_)) => "granted",
-            Ok(Answer::Refused(refusal)) => super::csc17::name_of(*refusal),
+            Ok(Answer::Refused(refusal)) => name_of(*refusal),
             Err(failure) => failure.label(),
         };
         let labels = PartnerRequest { partner: PartnerId(partner.clone()), outcome: label };
@@ -302,9 +258,15 @@ mod tests {
     #[test]
     fn what_is_an_answer_of_the_interface_is_taken_and_nothing_else() {
         let parse = |status, kind: &str, text: &str| {
-            parse_answer(StatusCode::from_u16(status).unwrap(), kind, text.as_bytes())
+            parse_answer(&http_client::Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                media_type: kind.to_owned(),
+                retry_after: None,
+                body: text.to_owned().into(),
+                octets: 0,
+            })
         };
-        let granted = parse(200, "application/json; charset=utf-8", ACCESS);
+        let granted = parse(200, "application/json", ACCESS);
         assert!(matches!(granted, Some(Answer::Granted(_))), "{granted:?}");
         for (status, name, refusal) in [
             (401, "not-authenticated", Refusal::NotAuthenticated),
@@ -317,7 +279,7 @@ mod tests {
             assert_eq!(answer, Some(Answer::Refused(refusal)), "{name}");
         }
         for status in [400, 422] {
-            let answer = parse(status, "Application/Problem+JSON", &problem("invalid-request"));
+            let answer = parse(status, "application/problem+json", &problem("invalid-request"));
             assert!(matches!(answer, Some(Answer::Refused(Refusal::Invalid(_)))), "{answer:?}");
         }
         for (status, kind, text) in [
@@ -334,12 +296,5 @@ mod tests {
         ] {
             assert_eq!(parse(status, kind, &text), None, "{status} {kind} {text}");
         }
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_too_long_is_not_read_to_its_end() {
-        let octets = vec![b' '; ANSWER_OCTETS_MAX + 1];
-        let response = Response::new(Body::from(octets));
-        assert_eq!(read_answer(response).await, Err(Failure::TooLong));
     }
 }

@@ -525,6 +525,7 @@ impl Shared {
     pub(super) fn metrics_text(&self) -> String {
         let timers: usize = self.workers.iter().map(|worker| worker.timers.len()).sum();
         self.metrics.timers.set(i64::try_from(timers).unwrap_or(i64::MAX));
+        self.metrics.waiting.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
         self.metrics.encode()
     }
 }

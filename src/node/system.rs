@@ -460,14 +460,14 @@ fn spawn_all(
             open.clone(),
         ));
     }
-    for (listener, router) in [
-        (sockets.http.admin, admin::router(Arc::clone(shared))),
-        (sockets.http.management, management::router(Arc::clone(shared))),
-        (sockets.http.csc4, csc4::router(Arc::clone(shared))),
-        (sockets.http.csc17, csc17::router(Arc::clone(shared))),
+    for (name, listener, router) in [
+        ("admin", sockets.http.admin, admin::router(Arc::clone(shared))),
+        ("management", sockets.http.management, management::router(Arc::clone(shared))),
+        ("csc-4", sockets.http.csc4, csc4::router(Arc::clone(shared))),
+        ("csc-17", sockets.http.csc17, csc17::router(Arc::clone(shared))),
     ] {
         if let Some(listener) = listener {
-            let serving = http::serve(listener, router, shared.stop.subscribe());
+            let serving = http::serve(Arc::clone(shared), name, listener, router);
             let system = shared.config.system.name.clone();
             servers.spawn(async move {
                 if let Err(error) = serving.await {

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use reqwest::Url;
 use toml::de::DeValue;
 
 use super::{
@@ -11,9 +10,10 @@ use super::{
     set,
 };
 use crate::{
-    api::connection_details::{CELL_MAX, Location, Plmn, TRACKING_AREA_MAX},
+    api::connection_details::{CELL_MAX, Location, TRACKING_AREA_MAX},
     config_server::PARTNERS_MAX,
-    identity::{McSystemId, SipDatabaseId},
+    identity::{McSystemId, Plmn, SipDatabaseId},
+    node::http_client::Endpoint,
     token::BearerToken,
 };
 
@@ -44,8 +44,8 @@ pub struct Partner {
     pub id: McSystemId,
     /// The Diameter identity of its SIP database.
     pub sip_database: SipDatabaseId,
-    /// Where its CSC-17 is: scheme, host and port.
-    pub url: Url,
+    /// Where its CSC-17 is.
+    pub url: Endpoint,
     /// What this system presents there.
     pub send_token: BearerToken,
     /// What that system presents here.
@@ -146,19 +146,6 @@ fn token(value: &DeValue<'_>) -> Result<BearerToken, Wrong> {
     secret(value, BearerToken::parse, "write at least 22 characters drawn at random")
 }
 
-/// The place of an HTTP server: no path, no user, no query.
-fn url(value: &DeValue<'_>) -> Result<Url, Wrong> {
-    parsed(value, server_url, "http://192.0.2.2:8082")
-}
-
-fn server_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "is no URL")?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    match url.scheme() {
-        "https" => Err("TLS is not there yet: use http within a protected network (TS 33.210)"),
-        "http" if url.has_host() && bare && anonymous => Ok(url),
-        "http" => Err("has more than scheme, host and port"),
-        _ => Err("is no URL of HTTP"),
-    }
+fn url(value: &DeValue<'_>) -> Result<Endpoint, Wrong> {
+    parsed(value, str::parse::<Endpoint>, "http://192.0.2.2:8082")
 }

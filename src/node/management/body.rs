@@ -455,7 +455,7 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 }
 
 /// Reads exactly `2 * N` hexadecimal digits.
-fn parse_hex<const N: usize>(text: &str) -> Option<Secret<N>> {
+pub(in crate::node) fn parse_hex<const N: usize>(text: &str) -> Option<Secret<N>> {
     if text.len() != 2 * N || !text.is_ascii() {
         return None;
     }

@@ -14,8 +14,8 @@ use super::{
     state::{Registration, StateError, StateFile, TEMPLATE},
 };
 use crate::{
-    api::connection_details::{Location, Plmn, SipTransport},
-    identity::McSystemId,
+    api::connection_details::{Location, SipTransport},
+    identity::{McSystemId, Plmn},
     node::{
         Clock,
         ladder::{Entry, Renderer, Tap},

@@ -76,7 +76,7 @@ enum Command {
         /// Let the UE speak SIP over TCP.
         #[arg(long)]
         tcp: bool,
-        /// Use eight ports from this one on; without it free ones.
+        /// Use twelve ports from this one on; without it free ones.
         #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_528))]
         base_port: u16,
         /// Change a setting of both systems, such as sip.expires_max=1h. May be repeated.

@@ -89,12 +89,21 @@ pub struct Prepared {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// The media type of the body, in lower case and without parameters; empty if there is none.
+    pub media_type: String,
     /// `Retry-After`, seconds.
     pub retry_after: Option<u32>,
     /// The body.
     pub body: Bytes,
     /// How long it was on the wire, if it was not chunked.
     pub octets: usize,
+}
+
+impl HttpError {
+    /// Whether it is certain that nothing was sent: the server had closed the connection before.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self, Self::Broken(error) if error.is_canceled())
+    }
 }
 
 impl Connection {
@@ -115,6 +124,11 @@ impl Connection {
         // Its error is the request's error too; it ends when the sender is dropped.
         tokio::spawn(async move { drop(driver.await) });
         Ok(Self { sender, endpoint: endpoint.clone(), local, remote })
+    }
+
+    /// Whether another request may be sent.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
     }
 
     /// Prepares to post the JSON text `body` to `path` below the endpoint.
@@ -161,6 +175,7 @@ impl Connection {
             let status_line = "HTTP/1.1 200 \r\n".len() + reason.len();
             Ok(Answer {
                 status: parts.status,
+                media_type: media_type(&parts.headers),
                 retry_after: retry_after(&parts.headers),
                 octets: status_line + octets_of_headers(&parts.headers) + body.len(),
                 body,
@@ -217,6 +232,12 @@ fn broken_or_too_long(error: Box<dyn std::error::Error + Send + Sync>) -> HttpEr
     }
 }
 
+fn media_type(headers: &HeaderMap) -> String {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = given.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
+}
+
 /// `Retry-After` as seconds; a date is left out.
 fn retry_after(headers: &HeaderMap) -> Option<u32> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
@@ -229,7 +250,7 @@ fn octets_of_head(parts: &request::Parts) -> usize {
 }
 
 /// The octets of all headers and of the empty line after them.
-fn octets_of_headers(headers: &HeaderMap) -> usize {
+pub(super) fn octets_of_headers(headers: &HeaderMap) -> usize {
     let line = |(name, value): (&HeaderName, &header::HeaderValue)| {
         name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
     };

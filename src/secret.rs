@@ -66,6 +66,37 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
+/// A secret text, such as a password: zeroized on drop, compared in constant time, never printed.
+#[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Takes the text in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Gives the text to an algorithm or to the wire. Nothing else should need it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for SecretText {
+    /// Constant time for equal lengths; the length itself is not secret.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for SecretText {}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretText({} octets)", self.0.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +109,8 @@ mod tests {
         assert!(key != Secret::new([0; 16]));
         assert_eq!(format!("{:?}", SecretBytes::new(b"abc")), "SecretBytes(3 octets)");
         assert!(SecretBytes::new(b"abc") != SecretBytes::new(b"abcd"));
+        assert_eq!(format!("{:?}", SecretText::new("abc")), "SecretText(3 octets)");
+        assert!(SecretText::new("abc") == SecretText::new("abc"));
+        assert!(SecretText::new("abc") != SecretText::new("abd"));
     }
 }

@@ -56,9 +56,10 @@ impl Bound {
             .is_ok()
     }
 
-    /// Whether a place is free now.
-    pub fn has_room(&self) -> bool {
-        self.used.load(Ordering::Relaxed) < self.max
+    /// Whether `count` places are free now.
+    pub fn has_room(&self, count: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used.checked_add(count).is_some_and(|sum| sum <= self.max)
     }
 
     /// Takes one place even beyond the maximum: for what is stored already.

@@ -28,11 +28,15 @@ use sip_database_harness::*;
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
+/// A microsecond less than the agreements here hold.
+const ALMOST_TEN_DAYS: Duration = Duration::from_micros(10 * 24 * 3_600 * 1_000_000 - 1);
+
 fn peer_b() -> Peer {
     Peer::Database(database("hss.b.example"))
 }
 
 /// Agreement `number`, good for ten days from the start of the tests.
+#[expect(clippy::unnecessary_wraps, reason = "as requests take it")]
 fn under(number: u64) -> Option<Allowance> {
     let until = Timestamp::from_secs(1_000_000) + 10 * DAY;
     Some(Allowance { agreement: AgreementId(number), until })
@@ -106,7 +110,7 @@ fn an_outbound_pair_is_good_while_its_agreement_holds_and_shown_with_its_end() {
     let lent = a.binding(lend_out(under(1)));
     assert_eq!(lent.reserved_until, under(1).unwrap().until, "before the end of the lease");
     assert_good(&mut a, &lent.identity);
-    a.pass(10 * DAY - Duration::from_micros(1));
+    a.pass(ALMOST_TEN_DAYS);
     assert_good(&mut a, &lent.identity);
     a.pass(Duration::from_micros(1));
     assert_refused(&mut a, &lent.identity);
@@ -126,7 +130,7 @@ fn a_grant_is_good_while_its_agreement_holds() {
     let mut a = home();
     a.done(grant(under(1)));
     a.restart();
-    a.pass(10 * DAY - Duration::from_micros(1));
+    a.pass(ALMOST_TEN_DAYS);
     assert_good(&mut a, &alice());
     a.pass(Duration::from_micros(1));
     assert_refused(&mut a, &alice());

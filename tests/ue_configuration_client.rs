@@ -81,8 +81,8 @@ fn details(domain: &str, user: &str, revision: u64) -> Details {
     }
 }
 
-fn answer(domain: &str, user: &str, revision: u64) -> Result<Answer, Undeliverable> {
-    Ok(Answer::Details(Box::new(details(domain, user, revision))))
+fn answer(domain: &str, user: &str, revision: u64) -> Answer {
+    Answer::Details(Box::new(details(domain, user, revision)))
 }
 
 struct Bench {
@@ -160,7 +160,7 @@ fn the_answer_is_kept_beside_the_primary_record_which_never_changes() {
         bench.now = NOW + Duration::from_secs(at);
         bench.ask(None, false);
         let received = ConfigurationState::Received(system(&format!("sip:{domain}")));
-        assert_eq!(bench.answered(answer(domain, "mig-1", 4)), received);
+        assert_eq!(bench.answered(Ok(answer(domain, "mig-1", 4))), received);
         let record = bench.client.records().partner(&system(&format!("sip:{domain}"))).unwrap();
         assert_eq!((record.received, &record.details), (bench.now, &details(domain, "mig-1", 4)));
         assert_eq!(*bench.client.records().primary(), primary());
@@ -174,7 +174,7 @@ fn the_answer_is_kept_beside_the_primary_record_which_never_changes() {
 fn even_an_answer_that_names_the_primary_itself_leaves_the_primary_record_alone() {
     let mut bench = Bench::new();
     bench.ask(None, false);
-    bench.answered(answer("a.example", "mig-1", 1));
+    bench.answered(Ok(answer("a.example", "mig-1", 1)));
     assert_eq!(*bench.client.records().primary(), primary());
     let home = bench.client.records().home_access(None).unwrap();
     assert_eq!(home.identity, primary().identity);
@@ -190,7 +190,7 @@ fn a_new_answer_replaces_the_record_of_its_partner_only_older_revisions_included
         ("b.example", "mig-3", 2), // the server was restored from an old copy: it is the authority
     ] {
         bench.ask(None, false);
-        bench.answered(answer(domain, user, revision));
+        bench.answered(Ok(answer(domain, user, revision)));
     }
     let records = bench.client.records();
     assert_eq!(records.partners().len(), 2);
@@ -210,7 +210,7 @@ fn after_a_lost_answer_the_same_request_is_sent_again() {
     let ((), effects) = bench.call(ConfigurationClient::repeat);
     assert_eq!(the_request(effects), first);
     let received = ConfigurationState::Received(system("sip:b.example"));
-    assert_eq!(bench.answered(answer("b.example", "mig-1", 1)), received);
+    assert_eq!(bench.answered(Ok(answer("b.example", "mig-1", 1))), received);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn without_a_request_there_is_nothing_to_repeat_and_no_answer_to_handle() {
     let mut bench = Bench::new();
     let ((), effects) = bench.call(ConfigurationClient::repeat);
     assert!(effects.is_empty());
-    assert_eq!(bench.answered(answer("b.example", "mig-1", 1)), ConfigurationState::Idle);
+    assert_eq!(bench.answered(Ok(answer("b.example", "mig-1", 1))), ConfigurationState::Idle);
     assert!(bench.client.records().partners().is_empty());
 }
 
@@ -238,7 +238,7 @@ fn a_refusal_says_whether_to_try_again_and_leaves_the_records_as_they_were() {
     ] {
         let mut bench = Bench::new();
         bench.ask(None, false);
-        bench.answered(answer("b.example", "mig-1", 1));
+        bench.answered(Ok(answer("b.example", "mig-1", 1)));
         let before = bench.client.records().clone();
         bench.ask(None, false);
         let failure = ConfigurationFailure::Refused(refusal);
@@ -255,19 +255,19 @@ fn records_are_bounded_and_only_one_past_its_validity_makes_room() {
     let mut bench = Bench::new();
     for number in 0..PARTNER_RECORDS_MAX {
         bench.ask(None, false);
-        bench.answered(answer(&format!("p{number}.example"), "mig-1", 1));
+        bench.answered(Ok(answer(&format!("p{number}.example"), "mig-1", 1)));
     }
     let before = bench.client.records().clone();
     bench.ask(None, false);
     let full = ConfigurationState::Failed(ConfigurationFailure::RecordsFull(RecordsFull));
-    assert_eq!(bench.answered(answer("late.example", "mig-1", 1)), full);
+    assert_eq!(bench.answered(Ok(answer("late.example", "mig-1", 1))), full);
     assert_eq!(*bench.client.records(), before);
 
     bench.ask(None, false);
-    bench.answered(answer("p0.example", "mig-2", 1));
+    bench.answered(Ok(answer("p0.example", "mig-2", 1)));
     bench.now = NOW + Duration::from_secs(31 * 86_400);
     bench.ask(None, false);
-    bench.answered(answer("late.example", "mig-1", 1));
+    bench.answered(Ok(answer("late.example", "mig-1", 1)));
     let records = bench.client.records();
     assert_eq!(records.partners().len(), PARTNER_RECORDS_MAX);
     assert!(records.partner(&system("sip:p1.example")).is_none(), "it was the oldest");
@@ -278,7 +278,7 @@ fn records_are_bounded_and_only_one_past_its_validity_makes_room() {
 fn step_14_prepares_access_with_nothing_but_the_answer() {
     let mut bench = Bench::new();
     bench.ask(None, false);
-    bench.answered(answer("b.example", "mig-1", 1));
+    bench.answered(Ok(answer("b.example", "mig-1", 1)));
     let b = system("sip:b.example");
     for (over, transport, remote) in [
         (None, Transport::Tcp, "198.51.100.1:5061"),

@@ -132,7 +132,7 @@ impl ConfigServer {
         match self.agreements.get(&agreement.key) {
             Some(held) if held.busy => Err(Refusal::Unavailable),
             Some(_) => Ok(()),
-            None if self.agreements_bound.has_room() => Ok(()),
+            None if self.agreements_bound.has_room(1) => Ok(()),
             None => Err(Refusal::Full("agreements")),
         }
     }

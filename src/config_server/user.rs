@@ -86,7 +86,7 @@ impl ConfigServer {
         match self.users.get(&user.mc_service_id) {
             Some(held) if held.ending => Err(Refusal::Unavailable),
             Some(_) => Ok(()),
-            None if self.users_bound.has_room() => Ok(()),
+            None if self.users_bound.has_room(1) => Ok(()),
             None => Err(Refusal::Full("users")),
         }
     }

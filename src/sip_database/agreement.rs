@@ -6,13 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{Outcome, SipDatabase, bound::write};
+use super::{
+    Outcome, SipDatabase,
+    bound::{read, write},
+};
 use crate::{
     api::migration_identity::{AgreementId, Allowance, Answer, Refusal},
     outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
     time::Timestamp,
 };
+
+const FULL: Refusal = Refusal::Full("withdrawn agreements");
 
 /// The agreements that were withdrawn, with the commits that stored it. They are few, and each of them
 /// counts for good: a number is never used twice.
@@ -49,6 +54,16 @@ impl Withdrawn {
 }
 
 impl SipDatabase {
+    /// Checks what [`Self::withdraw_agreement`] would refuse.
+    pub(super) fn check_withdraw_agreement(&self, id: AgreementId) -> Result<(), Refusal> {
+        let withdrawn = read(&self.withdrawn);
+        if withdrawn.0.len() < self.config.withdrawn_agreements_max || withdrawn.0.contains_key(&id)
+        {
+            return Ok(());
+        }
+        Err(FULL)
+    }
+
     /// Withdraws an agreement. Idempotent: repeats answer after the first one is durable.
     ///
     /// Whoever makes a vector holds the lock of the withdrawn ones until it is made: none is made once
@@ -60,7 +75,7 @@ impl SipDatabase {
         }
         if withdrawn.0.len() >= self.config.withdrawn_agreements_max {
             ctx.out.note(Note::TableFull("withdrawn agreements"));
-            return Err(Refusal::Full("withdrawn agreements"));
+            return Err(FULL);
         }
         let key = id.0.to_string();
         let put = Mutation::put(RecordKind::WithdrawnAgreement, &key, &WithdrawnRecord);

@@ -87,12 +87,7 @@ impl SipDatabase {
         primary: PrimaryUser,
         allowed: Option<Allowance>,
     ) -> Outcome {
-        if primary.database == self.config.database {
-            return Err(Refusal::Invalid("the primary system's SIP database is this one"));
-        }
-        if primary.server_name.is_empty() {
-            return Err(Refusal::Invalid("server_name is empty"));
-        }
+        self.check_primary(&primary)?;
         let pools = read(&self.pools);
         let withdrawn = read(&self.withdrawn);
         withdrawn.check(allowed, ctx.now)?;
@@ -110,6 +105,17 @@ impl SipDatabase {
                 Ok(outcome)
             }
         }
+    }
+
+    /// Checks that `primary` is a user of another system.
+    pub(super) fn check_primary(&self, primary: &PrimaryUser) -> Result<(), Refusal> {
+        if primary.database == self.config.database {
+            return Err(Refusal::Invalid("the primary system's SIP database is this one"));
+        }
+        if primary.server_name.is_empty() {
+            return Err(Refusal::Invalid("server_name is empty"));
+        }
+        Ok(())
     }
 
     /// The fault that the race tests must find: between check and insertion another worker may bind
@@ -173,16 +179,28 @@ impl SipDatabase {
             self.inbound_bound.give();
             return Err(Refusal::Exhausted("inbound"));
         };
-        let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
+        step(ctx, 10, "inbound pair allocated and bound");
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
+        Ok(self.insert_inbound(ctx, drawn, primary, lease, allowed))
+    }
+
+    /// Binds a drawn pair to `primary`; the caller holds the user's entry and has taken a place.
+    pub(super) fn insert_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        drawn: Drawn,
+        primary: PrimaryUser,
+        lease: Lease,
+        allowed: Option<Allowance>,
+    ) -> (Impi, (Answer, CommitSeq)) {
+        let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
         let record = InboundRecord { impu, primary, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
         self.expiries.change(ctx, Lent::Inbound(impi.clone()), None, Some(lease));
-        step(ctx, 10, "inbound pair allocated and bound");
         let outcome = (binding.shown(&impi), binding.version);
         self.inbound.insert(impi.clone(), binding);
-        Ok((impi, outcome))
+        (impi, outcome)
     }
 
     /// Shows a binding.
@@ -248,7 +266,7 @@ impl SipDatabase {
             holder.remove();
         }
         self.inbound_bound.give();
-        returning.finish();
+        returning.finish(&self.listed);
         Some(seq)
     }
 }

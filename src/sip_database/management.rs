@@ -42,10 +42,9 @@ impl SipDatabase {
             Request::DeleteGrant { impi, partner } => self.delete_grant(ctx, &impi, &partner),
             Request::BindInbound { primary, allowed } => self.bind_inbound(ctx, primary, allowed),
             Request::WithdrawAgreement(id) => self.withdraw_agreement(ctx, id),
-            Request::EndVisits(impi) => self.end_visits(ctx, &impi),
-            Request::MapInbound { .. } | Request::Check(_) => {
-                Err(Refusal::Invalid("not supported yet"))
-            }
+            Request::EndVisits(impi) => Ok((Answer::Done, self.end_visits(ctx, &impi))),
+            Request::MapInbound { primary, identity } => self.map_inbound(ctx, primary, &identity),
+            Request::Check(request) => self.check(ctx, *request),
             Request::GetOutbound(impi) => self.get_outbound(&impi),
             Request::GetInbound(impi) => self.get_inbound(&impi),
             Request::ReleaseOutbound(impi) => self.release_outbound(ctx, &impi),

@@ -4,11 +4,13 @@
 //! Source: 3GPP TR 23.781 solution 2, steps 5, 6, 10, 11 and 16 to 21; Cx as of TS 29.228 and TS 29.229.
 //!
 //! **Locks.** An operation that changes several tables holds one lock of each and takes them in this
-//! order: `pools`, `withdrawn`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`, `listed`,
-//! the state of one pool, `expiries`. No lock is held across a second entry of the same table. An outbound binding
-//! changes under its user's entry in `visits`; an inbound one is created and removed under its user's
-//! entry in `inbound_users`. An agreement is withdrawn under the lock of
-//! `withdrawn`, which whoever lends or makes a vector holds for reading. Commit numbers are drawn under these locks.
+//! order: `pools`, `withdrawn`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`,
+//! `listed`, the state of one pool, `expiries`. No lock is held across a second entry of the same table.
+//! An outbound binding changes under its user's entry in `visits`; an inbound one is created and removed
+//! under its user's entry in `inbound_users`. An agreement is withdrawn under the lock of `withdrawn`,
+//! which whoever lends or makes a vector holds for reading until that is done. A listed pair that returns
+//! gets its new place in `listed` before it is in its pool again. Commit numbers are drawn under these
+//! locks.
 //!
 //! **What is not there** may have been removed by a commit that is not durable yet: an answer that
 //! relies on an absence waits for the latest removal (`removed`). A withdrawn agreement counts as removed.
@@ -16,13 +18,16 @@
 mod agreement;
 mod assignment;
 mod bound;
+mod check;
 mod expiry;
 mod forward;
 mod inbound;
 mod lease;
 mod lending;
+mod listed;
 mod load;
 mod management;
+mod mapping;
 mod outbound;
 mod permutation;
 mod pool;
@@ -50,6 +55,7 @@ use self::{
     expiry::Expiries,
     forward::Forward,
     inbound::{InboundBinding, InboundUser},
+    listed::Place,
     load::Loading,
     outbound::OutboundBinding,
     pool::Pools,
@@ -190,6 +196,8 @@ pub struct SipDatabase {
 struct ListedPair {
     pool: Arc<str>,
     impu: Impu,
+    /// Where it is in the pool, unless it is lent.
+    place: Place,
 }
 
 impl SipDatabase {

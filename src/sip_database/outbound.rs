@@ -224,7 +224,7 @@ impl SipDatabase {
         binding.remove();
         forget_empty(visits);
         self.outbound_bound.give();
-        returning.finish();
+        returning.finish(&self.listed);
         Some(seq)
     }
 }

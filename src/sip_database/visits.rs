@@ -76,12 +76,29 @@ impl Visit {
     }
 }
 
+const NO_GRANT: Refusal = Refusal::NotFound("grant");
+const TOO_MANY: Refusal = Refusal::Full("partners of one subscriber");
+
 /// All visits of one subscriber on their way out.
 #[derive(Debug)]
 pub(super) struct Ending<'a> {
     /// What to store.
     pub(super) mutations: Vec<Mutation>,
     outbound: Vec<(Impi, Lease, Returning<'a>)>,
+}
+
+impl Visits {
+    /// Whether a visit at `partner` has room, if those that are over give way.
+    pub(super) fn has_room(
+        &self,
+        partner: &SipDatabaseId,
+        now: Timestamp,
+        withdrawn: &Withdrawn,
+    ) -> bool {
+        self.0.len() < PARTNERS_PER_SUBSCRIBER_MAX
+            || self.0.contains_key(partner)
+            || self.0.values().any(|visit| visit.is_over(now, withdrawn))
+    }
 }
 
 impl SipDatabase {
@@ -108,7 +125,7 @@ impl SipDatabase {
                 self.removed.raise(ctx.out.commit(mutations));
             }
             if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX {
-                return Err(Refusal::Full("partners of one subscriber"));
+                return Err(TOO_MANY);
             }
         }
         Ok(visits.0.entry(partner.clone()).or_default())
@@ -139,9 +156,7 @@ impl SipDatabase {
         valid_for: Duration,
         allowed: Option<Allowance>,
     ) -> Outcome {
-        if valid_for.is_zero() {
-            return Err(Refusal::Invalid("valid_for is zero"));
-        }
+        check_valid_for(valid_for)?;
         let withdrawn = read(&self.withdrawn);
         withdrawn.check(allowed, ctx.now)?;
         let entry = self.visits.entry(user.impi.clone());
@@ -162,12 +177,11 @@ impl SipDatabase {
         impi: &Impi,
         partner: &SipDatabaseId,
     ) -> Outcome {
-        const NOT_FOUND: Refusal = Refusal::NotFound("grant");
         let dashmap::Entry::Occupied(mut visits) = self.visits.entry(impi.clone()) else {
-            return Err(NOT_FOUND);
+            return Err(NO_GRANT);
         };
         let visit = visits.get_mut().0.get_mut(partner).filter(|visit| visit.grant.is_some());
-        let visit = visit.ok_or(NOT_FOUND)?;
+        let visit = visit.ok_or(NO_GRANT)?;
         let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
         let seq = ctx.out.commit(vec![deletion]);
         self.removed.raise(seq);
@@ -176,13 +190,40 @@ impl SipDatabase {
         Ok((Answer::Done, seq))
     }
 
+    /// Checks that `user` may be at `partner` under `allowed`, and has room for that.
+    pub(super) fn check_visit(
+        &self,
+        now: Timestamp,
+        user: &UserIdentity,
+        partner: &SipDatabaseId,
+        allowed: Option<Allowance>,
+    ) -> Result<(), Refusal> {
+        let withdrawn = read(&self.withdrawn);
+        withdrawn.check(allowed, now)?;
+        self.check_visitor(user, partner)?;
+        let visits = self.visits.get(&user.impi);
+        let room = visits.is_none_or(|visits| visits.has_room(partner, now, &withdrawn));
+        if room { Ok(()) } else { Err(TOO_MANY) }
+    }
+
+    /// Checks what [`Self::delete_grant`] would refuse.
+    pub(super) fn check_delete_grant(
+        &self,
+        impi: &Impi,
+        partner: &SipDatabaseId,
+    ) -> Result<(), Refusal> {
+        let visits = self.visits.get(impi).ok_or(NO_GRANT)?;
+        let visit = visits.0.get(partner).filter(|visit| visit.grant.is_some());
+        visit.map(drop).ok_or(NO_GRANT)
+    }
+
     /// Ends all outbound bindings and grants of a subscriber who stays, all in one commit.
     ///
-    /// Idempotent; also of somebody who is no subscriber, for who has gone left none behind.
-    pub(super) fn end_visits(&self, ctx: &mut Context<'_>, impi: &Impi) -> Outcome {
+    /// Returns the commit to wait for. Idempotent; also of somebody who is no subscriber, for who has gone left none behind.
+    pub(super) fn end_visits(&self, ctx: &mut Context<'_>, impi: &Impi) -> CommitSeq {
         let pools = read(&self.pools);
         let dashmap::Entry::Occupied(visits) = self.visits.entry(impi.clone()) else {
-            return Ok((Answer::Done, self.removed.get()));
+            return self.removed.get();
         };
         let mut ending = self.prepare_ending(ctx, &pools, impi, visits.get());
         let mutations = std::mem::take(&mut ending.mutations);
@@ -190,7 +231,7 @@ impl SipDatabase {
         self.removed.raise(seq);
         self.finish_ending(ctx, ending);
         visits.remove();
-        Ok((Answer::Done, seq))
+        seq
     }
 
     /// Prepares the end of all `visits` of `impi`; the caller holds their entry until
@@ -228,9 +269,17 @@ impl SipDatabase {
             self.expiries.change(ctx, Lent::Outbound(outbound.clone()), Some(lease), None);
             self.outbound.remove(&outbound);
             self.outbound_bound.give();
-            returning.finish();
+            returning.finish(&self.listed);
         }
     }
+}
+
+/// Checks the time that a grant is for.
+pub(super) fn check_valid_for(valid_for: Duration) -> Result<(), Refusal> {
+    if valid_for.is_zero() {
+        return Err(Refusal::Invalid("valid_for is zero"));
+    }
+    Ok(())
 }
 
 /// Drops visits that hold nothing any more.

@@ -3,7 +3,10 @@
 //! Sans-I/O: SIP octets in, effects out. Every refresh is challenged afresh as long as the path is
 //! unprotected, so a refresh is a registration with the same Call-ID (TS 24.229 clause 5.1.1.4).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,9 @@ use super::{
 /// two that it finds invalid; one more is the regular one).
 const CHALLENGES_MAX: u8 = 3;
 
+/// The registration period that a UE asks for, seconds.
+const EXPIRES: u32 = 600_000;
+
 /// The nonce count: each challenge is answered once.
 const FIRST_USE: &str = "00000001";
 
@@ -54,6 +60,22 @@ pub struct Config {
     pub algorithm: Option<Algorithm>,
     /// Path values to send, as if through a P-CSCF.
     pub paths: Vec<String>,
+}
+
+impl Config {
+    /// Registers `identity` at the SIP core `core` for as long as TS 24.229 clause 5.1.1.2.1 has it. The
+    /// domain is the realm of the private identity (clause 5.1.1.1A); the world puts our address in.
+    pub fn new(identity: UserIdentity, transport: Transport, core: SocketAddr) -> Self {
+        let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self {
+            domain: identity.impi.realm().to_owned(),
+            identity,
+            flow: Flow { transport, local, remote: core, connection: 0 },
+            expires: EXPIRES,
+            algorithm: None,
+            paths: Vec::new(),
+        }
+    }
 }
 
 /// What a user agent must remember to go on in another process: refreshes and de-registers under the same
@@ -191,6 +213,11 @@ impl UserAgent {
     /// The ISIM with the sequence numbers accepted so far, for another user agent of the same UE.
     pub const fn isim(&self) -> &Isim {
         &self.isim
+    }
+
+    /// The path to the SIP core.
+    pub const fn flow(&self) -> &Flow {
+        &self.config.flow
     }
 
     /// Moves to another path to the SIP core: a new address after a restart or a reconnection.

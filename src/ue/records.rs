@@ -3,7 +3,7 @@
 //!
 //! A partner's record never touches the primary's: coming home needs nothing that was ever replaced.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,15 +11,12 @@ use super::agent::Config;
 use crate::{
     api::connection_details::{Details, SipCoreAddress, SipTransport},
     identity::{McServiceId, McSystemId, UserIdentity},
-    outbox::{Flow, Transport},
+    outbox::Transport,
     time::Timestamp,
 };
 
 /// Most partner MC systems that one UE keeps a record of.
 pub const PARTNER_RECORDS_MAX: usize = 64;
-
-/// The registration period that a UE asks for, seconds (TS 24.229 clause 5.1.1.2.1).
-const EXPIRES: u32 = 600_000;
 
 /// The UE's own MC system, and what the UE was given there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -131,8 +128,7 @@ impl Records {
     }
 }
 
-/// The user agent's configuration: the domain is the realm of the private identity (TS 24.229 clause
-/// 5.1.1.1A), the path leads to the first address for the transport. The world puts its own address in.
+/// The user agent's configuration for the first address that it may use.
 fn agent_config(
     identity: &UserIdentity,
     sip_core: &[SipCoreAddress],
@@ -140,16 +136,8 @@ fn agent_config(
 ) -> Result<Config, NoAccess> {
     let mut paths = sip_core.iter().map(|core| (transport_of(core.transport), core.address));
     let usable = |(transport, _): &(Transport, SocketAddr)| over.is_none_or(|it| it == *transport);
-    let (transport, remote) = paths.find(usable).ok_or(NoAccess::NoSipCore)?;
-    let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    Ok(Config {
-        identity: identity.clone(),
-        domain: identity.impi.realm().to_owned(),
-        flow: Flow { transport, local, remote, connection: 0 },
-        expires: EXPIRES,
-        algorithm: None,
-        paths: Vec::new(),
-    })
+    let (transport, core) = paths.find(usable).ok_or(NoAccess::NoSipCore)?;
+    Ok(Config::new(identity.clone(), transport, core))
 }
 
 const fn transport_of(transport: SipTransport) -> Transport {

@@ -182,6 +182,27 @@ impl McSystemId {
     }
 }
 
+/// A PLMN identity: the three digits of the MCC, then the two or three of the MNC (TS 23.003 clause 2.2).
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Plmn(Box<str>);
+
+impl Plmn {
+    /// Parses 5 or 6 digits.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::NotPlmn`].
+    pub fn parse(digits: &str) -> Result<Self, IdentityError> {
+        let fits = matches!(digits.len(), 5 | 6) && digits.bytes().all(|it| it.is_ascii_digit());
+        fits.then(|| Self(digits.into())).ok_or(IdentityError::NotPlmn)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Which rule a would-be identity breaks. Always the fault of who supplied it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum IdentityError {
@@ -212,6 +233,9 @@ pub enum IdentityError {
     /// An MC system ID that is no absolute URI.
     #[error("is no absolute URI: write the system's own, such as sip:b.example")]
     NotAbsolute,
+    /// What is no PLMN identity.
+    #[error("is no PLMN identity: write MCC and MNC as 5 or 6 digits, such as 20801")]
+    NotPlmn,
     /// A tel URI that is not `tel:+digits`.
     #[error("is no global number: write tel:+ and digits")]
     NotGlobalNumber,
@@ -335,11 +359,25 @@ macro_rules! printing {
     )*};
 }
 
-printing!(SipDatabaseId, McSystemId);
+printing!(SipDatabaseId, McSystemId, Plmn);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plmn_has_five_or_six_digits() {
+        for (text, valid) in [
+            ("00101", true),
+            ("310410", true),
+            ("0010", false),
+            ("0010101", false),
+            ("001-01", false),
+            ("0010\u{661}", false),
+        ] {
+            assert_eq!(Plmn::parse(text).is_ok(), valid, "{text}");
+        }
+    }
 
     #[test]
     fn a_private_identity_keeps_its_user_part_and_lowers_its_realm() {

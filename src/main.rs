@@ -17,6 +17,7 @@ use migcore::{
         ladder::{Entry, Renderer},
         log,
         provision::{SippCsv, write_sipp_csv},
+        ue::command::UeCommand,
     },
     outbox::Transport,
 };
@@ -85,6 +86,9 @@ enum Command {
     /// Fill running systems with users.
     #[command(subcommand, after_help = EXIT_CODES)]
     Provision(Provision),
+    /// Be one UE: migrate, register, refresh, come home. Its state is in a file between the commands.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Ue(UeCommand),
 }
 
 #[derive(Subcommand)]
@@ -161,6 +165,9 @@ async fn run(command: Command) -> Result<(), Failure> {
             let job = SippCsv { subscribers, output, home, partner };
             write_sipp_csv(&job).await.map_err(Failure::failed)
         }
+        Command::Ue(command) => command.run().await.map_err(|error| {
+            if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
+        }),
     }
 }
 

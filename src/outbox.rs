@@ -308,6 +308,20 @@ pub enum Note {
     SqnMovedBack,
     /// A UE sent AUTS whose MAC-S does not verify.
     ResynchronisationRefused,
+    /// A peer on CSC-17 presented no credential that counts, or spoke for another system. A security event.
+    PeerRefused {
+        /// The peer that it claimed to be, if there is one of this name.
+        peer: Option<McSystemId>,
+        /// What was wrong.
+        reason: &'static str,
+    },
+    /// A user did not get to a partner because of the set-up of this system or the partner's.
+    AccessMisconfigured {
+        /// The partner.
+        partner: McSystemId,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// A table is at its named maximum.
     TableFull(&'static str),
     /// A user became registered (`true`) or ceased to be (`false`).

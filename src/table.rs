@@ -1,6 +1,9 @@
-//! The one concurrent map that roles keep state in.
+//! The one concurrent map that roles keep state in, and the count that bounds it.
 
-use std::hash::Hash;
+use std::{
+    hash::Hash,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use dashmap::DashMap;
 
@@ -23,4 +26,54 @@ pub fn new_table<K: Eq + Hash, V>(entropy: &mut dyn Entropy) -> Table<K, V> {
         entropy.next_u64(),
     );
     DashMap::with_hasher_and_shard_amount(hasher, SHARDS)
+}
+
+/// How many entries a table has and may have. Counted apart, because the length of a sharded table
+/// is found only by locking all of it.
+#[derive(Debug)]
+pub struct Bound {
+    used: AtomicUsize,
+    max: usize,
+}
+
+impl Bound {
+    /// Creates a count of none that goes up to `max`.
+    pub const fn new(max: usize) -> Self {
+        Self { used: AtomicUsize::new(0), max }
+    }
+
+    /// Takes one place, or none if all are taken.
+    pub fn take(&self) -> bool {
+        self.take_many(1)
+    }
+
+    /// Takes `count` places or none.
+    pub fn take_many(&self, count: usize) -> bool {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(count).filter(|sum| *sum <= self.max)
+            })
+            .is_ok()
+    }
+
+    /// Whether `count` places are free now.
+    pub fn has_room(&self, count: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used.checked_add(count).is_some_and(|sum| sum <= self.max)
+    }
+
+    /// Takes one place even beyond the maximum: for what is stored already.
+    pub fn take_loaded(&self) {
+        self.used.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives one place back.
+    pub fn give(&self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Gives all places back.
+    pub fn reset(&self) {
+        self.used.store(0, Ordering::Relaxed);
+    }
 }

@@ -21,6 +21,9 @@ use std::{ops, time::Duration};
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The end of time: never.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// Creates a timestamp from microseconds since the Unix epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

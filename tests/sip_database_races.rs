@@ -23,13 +23,16 @@ use std::{
     fmt::Debug,
     sync::{
         Arc, Barrier, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use linearizable::{Operation, is_explained};
 use migcore::{
-    api::migration_identity::{Answer as Told, Direction, PrimaryUser, Refusal, Request as Manage},
+    api::migration_identity::{
+        AgreementId, Allowance, Answer as Told, Direction, PrimaryUser, Refusal, Request as Manage,
+    },
     diameter::cx::{Answer, Request, ServerAssignmentType as Type},
     identity::{SipDatabaseId, UserIdentity},
     outbox::{Context, CxReply, Effect, Message, Outbox, Peer, ReplyTo, RequestId, Undeliverable},
@@ -226,10 +229,50 @@ fn remember(known: &Known, user: u64, identity: &UserIdentity) {
     *known[usize::try_from(user).unwrap()].lock().unwrap() = Some(identity.clone());
 }
 
+/// Agreements under which pairs are lent to one user; zero is none at all.
+const AGREEMENTS: u64 = 4;
+
+fn agreement(user: u64, number: u64) -> AgreementId {
+    AgreementId(user * AGREEMENTS + number)
+}
+
+fn under(user: u64, number: u64) -> Option<Allowance> {
+    let until = Timestamp::from_secs(9_000_000);
+    (number > 0).then(|| Allowance { agreement: agreement(user, number), until })
+}
+
+/// What holds of the agreements of one user: the one that its pair is lent under counts.
+#[derive(Clone, Default, Eq, Ord, PartialEq, PartialOrd)]
+struct Agreements {
+    lent_under: u64,
+    withdrawn: BTreeSet<u64>,
+}
+
+impl Agreements {
+    fn hold(&self, number: u64) -> bool {
+        !self.withdrawn.contains(&number)
+    }
+
+    fn are_good(&self) -> bool {
+        self.hold(self.lent_under)
+    }
+
+    fn lent(&self, number: u64) -> Self {
+        Self { lent_under: number, withdrawn: self.withdrawn.clone() }
+    }
+
+    fn without(&self, number: u64) -> Self {
+        let mut withdrawn = self.withdrawn.clone();
+        withdrawn.insert(number);
+        Self { lent_under: self.lent_under, withdrawn }
+    }
+}
+
 /// What may be asked about one user's inbound pair.
 #[derive(Clone, Debug)]
 enum InboundCall {
-    Bind,
+    Bind(u64),
+    Withdraw(u64),
     Release(UserIdentity),
     Register(UserIdentity),
     Deregister(UserIdentity),
@@ -242,14 +285,16 @@ enum InboundReply {
     Lent(UserIdentity),
     Done,
     Refused,
+    Withdrawn,
     Shown { active: bool },
 }
 
-/// The pair the user holds and whether it is registered; the pairs it held.
+/// The pair the user holds and whether it is registered; the pairs it held; its agreements.
 #[derive(Clone, Default, Eq, Ord, PartialEq, PartialOrd)]
 struct InboundModel {
     held: Option<(UserIdentity, bool)>,
     past: BTreeSet<UserIdentity>,
+    agreements: Agreements,
 }
 
 impl Model for InboundModel {
@@ -263,17 +308,28 @@ impl Model for InboundModel {
             |identity: &UserIdentity| self.held.as_ref().is_some_and(|held| held.0 == *identity);
         let with = |identity: &UserIdentity, active| Self {
             held: Some((identity.clone(), active)),
-            past: self.past.clone(),
+            ..self.clone()
         };
         match (call, reply) {
-            (Call::Bind, Reply::Lent(lent)) => match &self.held {
-                Some((held, _)) => (held == lent).then(|| self.clone()),
-                None => (!self.past.contains(lent)).then(|| with(lent, false)),
-            },
+            (Call::Bind(number), Reply::Lent(lent)) => {
+                let active = match &self.held {
+                    Some((held, active)) => (held == lent).then_some(*active),
+                    None => (!self.past.contains(lent)).then_some(false),
+                };
+                let agreements = self.agreements.lent(*number);
+                let active = active.filter(|_| agreements.are_good())?;
+                Some(Self { agreements, ..with(lent, active) })
+            }
+            (Call::Bind(number), Reply::Withdrawn) => {
+                (!self.agreements.hold(*number)).then(|| self.clone())
+            }
+            (Call::Withdraw(number), Reply::Done) => {
+                Some(Self { agreements: self.agreements.without(*number), ..self.clone() })
+            }
             (Call::Release(identity), Reply::Done) => holds(identity).then(|| {
                 let mut past = self.past.clone();
                 past.insert(identity.clone());
-                Self { held: None, past }
+                Self { held: None, past, agreements: self.agreements.clone() }
             }),
             (Call::Register(identity), Reply::Done) => {
                 holds(identity).then(|| with(identity, true))
@@ -281,7 +337,12 @@ impl Model for InboundModel {
             (Call::Deregister(identity), Reply::Done) => {
                 holds(identity).then(|| with(identity, false))
             }
-            (Call::Ask(identity), Reply::Done) => holds(identity).then(|| self.clone()),
+            (Call::Ask(identity), Reply::Done) => {
+                (holds(identity) && self.agreements.are_good()).then(|| self.clone())
+            }
+            (Call::Ask(identity), Reply::Refused) => {
+                (!holds(identity) || !self.agreements.are_good()).then(|| self.clone())
+            }
             (Call::Show(identity), Reply::Shown { active }) => {
                 (self.held == Some((identity.clone(), *active))).then(|| self.clone())
             }
@@ -289,7 +350,6 @@ impl Model for InboundModel {
                 Call::Release(identity)
                 | Call::Register(identity)
                 | Call::Deregister(identity)
-                | Call::Ask(identity)
                 | Call::Show(identity),
                 Reply::Refused,
             ) => (!holds(identity)).then(|| self.clone()),
@@ -308,10 +368,12 @@ fn inbound_event(
     user: u64,
 ) -> Event<InboundCall, InboundReply> {
     use InboundCall as Call;
-    let choice = worker.entropy.below(10);
+    let choice = worker.entropy.below(11);
+    let number = worker.entropy.below(AGREEMENTS);
     let identity = recall(known, user);
     let call = match (choice, identity) {
-        (0..=3, _) | (_, None) => Call::Bind,
+        (0..=3, _) | (_, None) => Call::Bind(number),
+        (10, _) => Call::Withdraw(number.max(1)),
         (4 | 5, Some(identity)) => Call::Release(identity),
         (6, Some(identity)) => Call::Register(identity),
         (7, Some(identity)) => Call::Deregister(identity),
@@ -319,8 +381,12 @@ fn inbound_event(
         (_, Some(identity)) => Call::Show(identity),
     };
     let (reply, began, ended) = match &call {
-        Call::Bind => {
-            manage_inbound(worker, Manage::BindInbound { primary: visitor(user), allowed: None })
+        Call::Bind(number) => {
+            let (primary, allowed) = (visitor(user), under(user, *number));
+            manage_inbound(worker, Manage::BindInbound { primary, allowed })
+        }
+        Call::Withdraw(number) => {
+            manage_inbound(worker, Manage::WithdrawAgreement(agreement(user, *number)))
         }
         Call::Release(identity) => {
             manage_inbound(worker, Manage::ReleaseInbound(identity.impi.clone()))
@@ -357,6 +423,7 @@ fn manage_inbound(worker: &mut Worker<'_>, request: Manage) -> (InboundReply, u6
         Told::Binding(binding) => InboundReply::Lent(binding.identity),
         Told::Done => InboundReply::Done,
         Told::Refused(Refusal::NotFound(_)) => InboundReply::Refused,
+        Told::Refused(Refusal::Invalid("the agreement was withdrawn")) => InboundReply::Withdrawn,
         other => panic!("{other:?}"),
     };
     (reply, began, ended)
@@ -431,7 +498,9 @@ fn a_check_that_is_apart_from_its_insertion_is_caught() {
 enum HomeCall {
     AskAtHome,
     AskByPartner(UserIdentity),
-    Bind,
+    Bind(u64),
+    Withdraw(u64),
+    EndVisits,
     Release(UserIdentity),
     Put,
     Delete,
@@ -443,21 +512,24 @@ enum HomeReply {
     Lent(UserIdentity),
     Done,
     Refused,
+    Withdrawn,
 }
 
-/// The last SEQ of the subscriber, if there is one; the outbound pair it holds and those it held.
+/// The last SEQ of the subscriber, if there is one; the outbound pair it holds and those it held; its
+/// agreements.
 #[derive(Clone, Default, Eq, Ord, PartialEq, PartialOrd)]
 struct HomeModel {
     seq: Option<u64>,
     held: Option<UserIdentity>,
     past: BTreeSet<UserIdentity>,
+    agreements: Agreements,
 }
 
 impl HomeModel {
     fn without_pair(&self) -> Self {
         let mut past = self.past.clone();
         past.extend(self.held.clone());
-        Self { seq: self.seq, held: None, past }
+        Self { held: None, past, ..self.clone() }
     }
 }
 
@@ -475,17 +547,29 @@ impl Model for HomeModel {
             (Call::AskAtHome, Reply::Vector { seq }) => rises(*seq).then(|| drawn(*seq)),
             (Call::AskAtHome, Reply::Refused) => self.seq.is_none().then(|| self.clone()),
             (Call::AskByPartner(identity), Reply::Vector { seq }) => {
-                (holds(identity) && rises(*seq)).then(|| drawn(*seq))
+                let good = holds(identity) && self.agreements.are_good();
+                (good && rises(*seq)).then(|| drawn(*seq))
             }
-            (Call::AskByPartner(identity) | Call::Release(identity), Reply::Refused) => {
-                (!holds(identity)).then(|| self.clone())
+            (Call::AskByPartner(identity), Reply::Refused) => {
+                (!holds(identity) || !self.agreements.are_good()).then(|| self.clone())
             }
-            (Call::Bind, Reply::Lent(lent)) => {
+            (Call::Release(identity), Reply::Refused) => (!holds(identity)).then(|| self.clone()),
+            (Call::Bind(number), Reply::Lent(lent)) => {
                 let new = self.held.is_none() && !self.past.contains(lent);
-                (self.seq.is_some() && (new || holds(lent)))
-                    .then(|| Self { held: Some(lent.clone()), ..self.clone() })
+                let agreements = self.agreements.lent(*number);
+                (self.seq.is_some() && (new || holds(lent)) && agreements.are_good())
+                    .then(|| Self { held: Some(lent.clone()), agreements, ..self.clone() })
             }
-            (Call::Bind | Call::Delete, Reply::Refused) => self.seq.is_none().then(|| self.clone()),
+            (Call::Bind(number), Reply::Withdrawn) => {
+                (!self.agreements.hold(*number)).then(|| self.clone())
+            }
+            (Call::Withdraw(number), Reply::Done) => {
+                Some(Self { agreements: self.agreements.without(*number), ..self.clone() })
+            }
+            (Call::EndVisits, Reply::Done) => Some(self.without_pair()),
+            (Call::Bind(_) | Call::Delete, Reply::Refused) => {
+                self.seq.is_none().then(|| self.clone())
+            }
             (Call::Release(identity), Reply::Done) => holds(identity).then(|| self.without_pair()),
             (Call::Put, Reply::Done) => Some(drawn(self.seq.unwrap_or(0))),
             (Call::Delete, Reply::Done) => {
@@ -503,22 +587,29 @@ fn partner() -> SipDatabaseId {
 fn home_event(worker: &mut Worker<'_>, known: &Known, user: u64) -> Event<HomeCall, HomeReply> {
     use HomeCall as Call;
     let real = pair(&format!("u{user}"), "a.example");
-    let choice = worker.entropy.below(20);
+    let choice = worker.entropy.below(24);
+    let number = worker.entropy.below(AGREEMENTS);
     let call = match (choice, recall(known, user)) {
         (0..=3, _) => Call::Put,
         (4, _) => Call::Delete,
         (5..=7, _) => Call::AskAtHome,
-        (8..=12, _) | (_, None) => Call::Bind,
-        (13..=15, Some(identity)) => Call::Release(identity),
+        (20, _) => Call::EndVisits,
+        (21, _) => Call::Withdraw(number.max(1)),
+        (8..=12, _) | (_, None) => Call::Bind(number),
+        (13..=14, Some(identity)) => Call::Release(identity),
         (_, Some(identity)) => Call::AskByPartner(identity),
     };
     let (reply, began, ended) = match &call {
         Call::Put => manage_home(worker, Manage::PutSubscriber(subscriber(&real, 0))),
         Call::Delete => manage_home(worker, Manage::DeleteSubscriber(real.impi)),
-        Call::Bind => manage_home(
-            worker,
-            Manage::BindOutbound { user: real, partner: partner(), allowed: None },
-        ),
+        Call::Bind(number) => {
+            let allowed = under(user, *number);
+            manage_home(worker, Manage::BindOutbound { user: real, partner: partner(), allowed })
+        }
+        Call::Withdraw(number) => {
+            manage_home(worker, Manage::WithdrawAgreement(agreement(user, *number)))
+        }
+        Call::EndVisits => manage_home(worker, Manage::EndVisits(real.impi)),
         Call::Release(identity) => {
             manage_home(worker, Manage::ReleaseOutbound(identity.impi.clone()))
         }
@@ -537,6 +628,7 @@ fn manage_home(worker: &mut Worker<'_>, request: Manage) -> (HomeReply, u64, u64
         Told::Binding(binding) => HomeReply::Lent(binding.identity),
         Told::Done => HomeReply::Done,
         Told::Refused(Refusal::NotFound(_)) => HomeReply::Refused,
+        Told::Refused(Refusal::Invalid("the agreement was withdrawn")) => HomeReply::Withdrawn,
         other => panic!("{other:?}"),
     };
     (reply, began, ended)
@@ -571,6 +663,8 @@ fn vectors_grants_of_pairs_and_provisioning_of_a_subscriber_are_linearizable() {
             _ => None,
         })
         .collect();
+    let withdrawn = history.iter().filter(|event| event.reply == HomeReply::Withdrawn).count();
+    assert!(withdrawn > history.len() / 200, "only {withdrawn} came after a withdrawal");
     let violations = violations::<HomeModel>(history);
     assert!(violations.is_empty(), "{} of them, first {:?}", violations.len(), violations[0]);
 
@@ -613,11 +707,49 @@ fn eight_threads_that_ask_for_one_subscriber_draw_each_sqn_once_and_in_order() {
 }
 
 #[test]
+fn no_pair_is_mapped_and_lent_at_once_while_eight_threads_take_from_one_pool() {
+    let _turn = alone();
+    let guests: Vec<_> = (0..12).map(|number| pair(&format!("g{number}"), "b.example")).collect();
+    let mut b = system_b();
+    b.done(Manage::PutPool(listed("in", Direction::Inbound, guests.clone(), Duration::ZERO)));
+    let mut run = Run::new(b);
+    let next_user = AtomicU64::new(0);
+    let held: Vec<_> = guests.iter().map(|_| AtomicBool::new(false)).collect();
+    let number_of = |lent: &UserIdentity| guests.iter().position(|guest| guest == lent).unwrap();
+    let history = run.history(31, rounds() / 4, |worker, user| {
+        let primary = visitor(next_user.fetch_add(1, Ordering::Relaxed));
+        let guest = usize::try_from(worker.entropy.below(guests.len() as u64)).unwrap();
+        let map = Manage::MapInbound { primary: primary.clone(), identity: guests[guest].clone() };
+        let bind = Manage::BindInbound { primary, allowed: None };
+        let mapped = worker.entropy.below(2) == 0 && worker.manage(map).0 == Told::Done;
+        let (answer, began, ended) = worker.manage(bind);
+        if let Told::Binding(binding) = &answer {
+            let number = number_of(&binding.identity);
+            assert!(!mapped || number == guest, "not the pair that it was mapped to");
+            assert!(!held[number].swap(true, Ordering::SeqCst), "one pair, two users");
+            held[number].store(false, Ordering::SeqCst);
+            let release = Manage::ReleaseInbound(binding.identity.impi.clone());
+            assert_eq!(worker.manage(release).0, Told::Done);
+        } else {
+            assert!(!mapped, "mapped and not lent: {answer:?}");
+        }
+        Event { user, call: (), reply: mapped, began, ended }
+    });
+    let mapped = history.iter().filter(|event| event.reply).count();
+    assert!(mapped > history.len() / 20, "only {mapped} of {} were mapped", history.len());
+    for run in [&run, &run.restarted()] {
+        let fill = Worker::new(run, 1).manage(Manage::GetPool("in".to_owned())).0;
+        let direction = Direction::Inbound;
+        assert_eq!(fill, Told::Pool { direction, total: 12, lent: 0, free: Some(12) });
+    }
+}
+
+#[test]
 fn the_checker_accepts_overlap_and_refuses_what_no_order_explains() {
     let (one, two) = (pair("g1", "b.example"), pair("g2", "b.example"));
     let bind = |identity: &UserIdentity, began, ended| Event {
         user: 0,
-        call: InboundCall::Bind,
+        call: InboundCall::Bind(0),
         reply: InboundReply::Lent(identity.clone()),
         began,
         ended,

@@ -53,25 +53,29 @@ fn vector(seq: u64) -> AuthVector {
     milenage().vector(&[7; 16], Sqn::new(seq, 0, 5), [0x80, 0])
 }
 
+fn config(flow: Flow) -> Config {
+    Config {
+        identity: UserIdentity {
+            impi: Impi::parse("mig-7@b.example").unwrap(),
+            impu: Impu::parse("sip:mig-8@b.example").unwrap(),
+        },
+        domain: "b.example".to_owned(),
+        flow,
+        expires: 3600,
+        algorithm: None,
+        paths: Vec::new(),
+    }
+}
+
 impl Bench {
     fn new(seen: SqnArray) -> Self {
         let mut entropy = Seeded(3);
-        let config = Config {
-            identity: UserIdentity {
-                impi: Impi::parse("mig-7@b.example").unwrap(),
-                impu: Impu::parse("sip:mig-8@b.example").unwrap(),
-            },
-            domain: "b.example".to_owned(),
-            flow: Flow {
-                transport: Transport::Udp,
-                local: "192.0.2.9:40000".parse().unwrap(),
-                remote: "192.0.2.1:5060".parse().unwrap(),
-                connection: 0,
-            },
-            expires: 3600,
-            algorithm: None,
-            paths: Vec::new(),
-        };
+        let config = config(Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.9:40000".parse().unwrap(),
+            remote: "192.0.2.1:5060".parse().unwrap(),
+            connection: 0,
+        });
         let isim = Isim::new(&Secret::new(K), &Secret::new(OPC), seen);
         Self {
             ue: UserAgent::new(config, isim, &mut entropy),
@@ -340,4 +344,55 @@ fn deregistration_asks_for_zero_seconds_and_leaves_it_idle() {
     bench.challenge(&vector(11));
     bench.answer("200 OK", "");
     assert_eq!(*bench.ue.state(), State::Idle);
+}
+
+#[test]
+fn another_process_goes_on_with_the_same_call_id_a_higher_cseq_and_the_same_contact() {
+    let mut bench = Bench::new(SqnArray::default());
+    bench.with_ue(UserAgent::register);
+    bench.challenge(&vector(10));
+    bench.confirm();
+    let (saved, isim) = (bench.ue.saved(), bench.ue.isim().clone());
+    assert_eq!(saved.cseq, 2);
+
+    let mut later = Bench::new(SqnArray::default());
+    let flow = Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.9:50000".parse().unwrap(),
+        remote: "192.0.2.1:5060".parse().unwrap(),
+        connection: 0,
+    };
+    later.ue = UserAgent::resume(config(flow), isim, saved.clone(), &mut later.entropy);
+    assert_eq!(later.ue.state(), bench.ue.state());
+    later.with_ue(UserAgent::deregister);
+    let (first, second) = (bench.last(), later.last());
+    let header = |text: &str, name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        found.expect("the header")
+    };
+    assert_eq!(header(first, "Call-ID:"), header(second, "Call-ID:"));
+    assert_eq!(header(second, "CSeq:").trim(), "3 REGISTER");
+    assert_eq!(header(first, "Contact:"), header(second, "Contact:"));
+    assert!(header(second, "Via:").contains("192.0.2.9:50000"));
+
+    later.challenge(&vector(10));
+    with_credentials(later.last(), |_, credentials| {
+        assert!(credentials.auts.is_some(), "SEQ 10 was accepted by the earlier process");
+    });
+    later.challenge(&vector(11));
+    later.answer("200 OK", "");
+    assert_eq!((later.ue.state(), later.ue.saved().registered), (&State::Idle, None));
+}
+
+#[test]
+fn a_refresh_that_fails_leaves_the_registration_to_its_end() {
+    let mut bench = Bench::new(SqnArray::default());
+    bench.with_ue(UserAgent::register);
+    bench.challenge(&vector(10));
+    bench.confirm();
+    let granted = bench.ue.saved().registered;
+    bench.with_ue(UserAgent::register);
+    assert_eq!(bench.ue.saved().registered, granted, "while it is under way");
+    bench.answer("503 Service Unavailable", "");
+    assert!(granted.is_some() && bench.ue.saved().registered == granted);
 }

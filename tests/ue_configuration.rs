@@ -22,10 +22,13 @@ use std::{
 };
 
 use common::Seeded;
-use migcore::ue_configuration::{
-    DEPTH_MAX, DOCUMENT_OCTETS_MAX, DocumentError, ELEMENTS_MAX, Extension, InitialUeConfiguration,
-    NAME_OCTETS_MAX, NAMES_MAX, NAMESPACE, Plmn, Service, TEXT_OCTETS_MAX, UE_IDS_MAX,
-    URI_OCTETS_MAX, VPLMNS_MAX,
+use migcore::{
+    identity::Plmn,
+    ue_configuration::{
+        DEPTH_MAX, DOCUMENT_OCTETS_MAX, DocumentError, ELEMENTS_MAX, Extension,
+        InitialUeConfiguration, NAME_OCTETS_MAX, NAMES_MAX, NAMESPACE, Service, TEXT_OCTETS_MAX,
+        UE_IDS_MAX, URI_OCTETS_MAX, VPLMNS_MAX,
+    },
 };
 
 fn fixtures() -> PathBuf {

@@ -106,6 +106,11 @@ impl SqnArray {
         Ok(Self { ind_bits, seq_ms: vec![0; 1 << ind_bits] })
     }
 
+    /// How many bits of SQN are IND.
+    pub const fn ind_bits(&self) -> u8 {
+        self.ind_bits
+    }
+
     /// Accepts the SQN of a verified challenge and remembers it (TS 33.102 annex C.2.1).
     ///
     /// # Errors

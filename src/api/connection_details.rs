@@ -1,12 +1,12 @@
 //! CSC-4, UE to the configuration management server of its own system: messages A1 (`MIG-1`) and A2
 //! (`MIG-13`) of TR 23.781 solution 2.
 
-use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    identity::{McServiceId, McSystemId, UserIdentity},
+    identity::{McServiceId, McSystemId, Plmn, UserIdentity},
     time::Timestamp,
     ue_configuration::InitialUeConfiguration,
 };
@@ -49,50 +49,6 @@ pub struct Location {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "node", schema(maximum = 68_719_476_735_u64))]
     pub cell: Option<u64>,
-}
-
-/// A PLMN identity: MCC of three digits and MNC of two or three.
-#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Plmn(Box<str>);
-
-/// What is no PLMN identity.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("is no PLMN identity: write MCC and MNC as 5 or 6 digits, such as 20801")]
-pub struct InvalidPlmn;
-
-impl Plmn {
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Plmn {
-    type Err = InvalidPlmn;
-
-    fn from_str(digits: &str) -> Result<Self, InvalidPlmn> {
-        let fits = matches!(digits.len(), 5 | 6) && digits.bytes().all(|it| it.is_ascii_digit());
-        fits.then(|| Self(digits.into())).ok_or(InvalidPlmn)
-    }
-}
-
-impl fmt::Debug for Plmn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Plmn({})", self.0)
-    }
-}
-
-impl Serialize for Plmn {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Plmn {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 /// What a configuration management server answers.

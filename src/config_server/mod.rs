@@ -3,14 +3,40 @@
 //!
 //! Source: 3GPP TR 23.781 solution 2, steps 1 to 4, 6 to 9 and 11 to 13; TS 23.280 10.1.4 and 10.17.
 
-use std::time::Duration;
+//!
+//! **Locks.** No call holds the lock of more than one entry. Commit numbers are drawn under the lock of the
+//! entry that they change.
+//!
+//! **What is not there** may have been removed by a commit that is not durable yet: every answer waits for
+//! the latest removal (`removed`).
 
+mod access;
+mod agreement;
+mod choice;
+mod configuration;
+mod details;
+mod load;
+mod pending;
+mod system_configuration;
+mod user;
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use self::{
+    agreement::HeldAgreement, pending::Pending, system_configuration::HeldConfiguration,
+    user::HeldUser,
+};
 use crate::{
-    api::{configuration, connection_details, migration_identity as management, system_access},
+    api::{
+        configuration as configuration_api, connection_details, migration_identity as management,
+        system_access,
+    },
     entropy::Entropy,
-    identity::{McSystemId, SipDatabaseId},
-    outbox::{Context, ManagementReply, Message, ReplyTo, SystemAccessReply, TimerKey},
-    store::{CommitSeq, Record, RecordError},
+    identity::{McServiceId, McSystemId, SipDatabaseId},
+    outbox::{Context, ManagementReply, Message, ReplyTo, SystemAccessReply, TimerKey, TimerWhat},
+    step::Step,
+    store::{CommitSeq, Mark},
+    table::{Bound, Table, new_table},
     token::{BearerToken, TokenDigest},
 };
 
@@ -80,35 +106,47 @@ pub struct Partner {
 #[derive(Debug)]
 pub struct ConfigServer {
     config: Config,
+    users: Table<McServiceId, HeldUser>,
+    users_bound: Bound,
+    agreements: Table<configuration_api::AgreementKey, HeldAgreement>,
+    agreements_bound: Bound,
+    /// What UEs are told of this system and of partners.
+    configurations: Table<McSystemId, HeldConfiguration>,
+    /// What waits for an answer, by request number.
+    pending: Table<u64, Pending>,
+    pending_bound: Bound,
+    next_request: AtomicU64,
+    /// The latest commit that removed something.
+    removed: Mark,
 }
 
 impl ConfigServer {
     /// Creates an empty configuration server. The hashers' keys and the numbers of its requests come from
     /// `entropy`.
     pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
-        let _ = entropy.next_u64();
-        Self { config }
+        Self {
+            users: new_table(entropy),
+            users_bound: Bound::new(config.users_max),
+            agreements: new_table(entropy),
+            agreements_bound: Bound::new(config.agreements_max),
+            configurations: new_table(entropy),
+            pending: new_table(entropy),
+            pending_bound: Bound::new(config.pending_max),
+            // Random, so that an answer to the process before this one meets no request of this one.
+            next_request: AtomicU64::new(entropy.next_u64()),
+            removed: Mark::default(),
+            config,
+        }
     }
 
-    /// Takes one stored record in; kinds of other roles are ignored.
-    ///
-    /// # Errors
-    ///
-    /// [`RecordError`] when a record cannot be read: the storage is not this build's or is damaged.
-    pub fn load(&self, record: &Record) -> Result<(), RecordError> {
-        let _ = (record, &self.config);
-        Ok(())
-    }
-
-    /// Goes to work after the last record.
-    pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
-        let _ = ctx;
-    }
-
-    /// Forgets everything stored, before it is loaded again after a failed commit.
-    pub fn clear(&self) {}
+    /// Goes to work after the last record. There is nothing to take up: whoever asked before asks again.
+    pub fn handle_loaded(&self, _ctx: &mut Context<'_>) {}
 
     /// `MIG-1`: a UE asks for connection details. `token` is what it presents; `None` if nothing usable.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a role takes over every message that it gets"
+    )]
     pub fn handle_connection_details(
         &self,
         ctx: &mut Context<'_>,
@@ -116,9 +154,7 @@ impl ConfigServer {
         token: Option<&BearerToken>,
         request: connection_details::Request,
     ) {
-        let _ = (token, request);
-        let answer = connection_details::Answer::Refused(connection_details::Refusal::Unavailable);
-        ctx.out.send_after(CommitSeq::NOTHING, None, Message::ConnectionDetails { to, answer });
+        self.start_migration(ctx, to, token, &request);
     }
 
     /// `MIG-7`, received: another system asks for access for one of its users.
@@ -129,9 +165,7 @@ impl ConfigServer {
         token: Option<&BearerToken>,
         request: system_access::Request,
     ) {
-        let _ = (token, request);
-        let answer = system_access::Answer::Refused(system_access::Refusal::Unavailable);
-        ctx.out.send_after(CommitSeq::NOTHING, None, Message::SystemAccess { to, answer });
+        self.start_admission(ctx, to, token, request);
     }
 
     /// Answers a management request.
@@ -139,25 +173,61 @@ impl ConfigServer {
         &self,
         ctx: &mut Context<'_>,
         to: ReplyTo,
-        request: configuration::Request,
+        request: configuration_api::Request,
     ) {
-        let _ = request;
-        let answer = configuration::Answer::Refused(management::Refusal::Unavailable);
-        ctx.out.send_after(CommitSeq::NOTHING, None, Message::Configuration { to, answer });
+        self.manage(ctx, to, request);
     }
 
     /// `MIG-6` or `MIG-11`, received: the SIP database of this system answers.
     pub fn handle_management_reply(&self, ctx: &mut Context<'_>, reply: ManagementReply) {
-        let _ = (ctx, reply);
+        let ManagementReply { id, answer } = reply;
+        match self.take_pending(id.number, false) {
+            Some(Pending::Lending(migration)) => self.handle_lent(ctx, migration, answer),
+            Some(Pending::Releasing(to, refusal, after)) => {
+                self.handle_released(ctx, (to, refusal, after), &answer);
+            }
+            Some(Pending::Admission(admission)) => self.handle_bound(ctx, *admission, answer),
+            Some(Pending::Change(to, request)) => self.handle_ended(ctx, to, &request, answer),
+            // Late: whoever asked has been told that it did not work.
+            Some(Pending::Access(_)) | None => {}
+        }
     }
 
     /// `MIG-12`, received: the partner answers, or does not.
     pub fn handle_system_access_reply(&self, ctx: &mut Context<'_>, reply: SystemAccessReply) {
-        let _ = (ctx, reply);
+        self.handle_access_answered(ctx, reply);
     }
 
-    /// Handles a timer that it armed.
+    /// Handles a timer that it armed: a request has had its time.
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
-        let _ = (ctx, timer);
+        if let TimerWhat::MigrationTimeout(number) = &timer.what {
+            self.handle_timeout(ctx, *number);
+        }
     }
+
+    /// The partner with this ID.
+    fn partner(&self, id: &McSystemId) -> Option<&Partner> {
+        self.config.partners.iter().find(|partner| partner.id == *id)
+    }
+
+    /// Sends what relies on the records up to `after`.
+    fn send(&self, ctx: &mut Context<'_>, after: CommitSeq, step: Option<Step>, message: Message) {
+        ctx.out.send_after(after.max(self.removed.get()), step, message);
+    }
+}
+
+/// What a management request comes to.
+enum Next {
+    /// The answer.
+    Answer(configuration_api::Answer),
+    /// What has to be done by the SIP database first. What the request is about is marked, so that nothing
+    /// else changes it meanwhile.
+    Ask(management::Request),
+}
+
+type Outcome = Result<Next, management::Refusal>;
+
+/// Makes what leaves wait for `version`, too.
+fn rely_on(after: &mut CommitSeq, version: CommitSeq) {
+    *after = version.max(*after);
 }

@@ -1,11 +1,16 @@
 //! A client of the management interface, for provisioning.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
-    api::migration_identity::Direction,
-    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    api::{
+        configuration::{Agreement, AgreementKey, Users},
+        connection_details::SystemConfiguration,
+        migration_identity::Direction,
+    },
+    identity::{Impi, Impu, McServiceId, McSystemId, SipDatabaseId, UserIdentity},
     secret::Secret,
+    token::BearerToken,
 };
 
 use super::management::{BindingView, SystemView};
@@ -96,6 +101,74 @@ impl ManagementClient {
         self.send("create a subscriber", self.http.put(path).json(&body)).await.map(drop)
     }
 
+    /// Creates or replaces a user of the configuration management server.
+    pub async fn put_user(&self, user: &NewUser<'_>) -> Result<(), ClientError> {
+        let path = self.path(&format!("/v1/users/{}", escape(user.mc_service_id.as_str())));
+        let body = serde_json::json!({
+            "impi": user.identity.impi,
+            "impu": user.identity.impu,
+            "class": user.class,
+            "may_migrate": user.may_migrate,
+            "token": user.token.expose(),
+        });
+        self.send("create a user", self.http.put(path).json(&body)).await.map(drop)
+    }
+
+    /// Creates an agreement, or changes the one for the same users.
+    pub async fn put_agreement(&self, agreement: &Agreement) -> Result<(), ClientError> {
+        let path = self.path(&agreement_path(&agreement.key));
+        let outbound = agreement.key.direction == Direction::Outbound;
+        let body = serde_json::json!({
+            "valid_from": agreement.valid_from.as_secs(),
+            "valid_until": agreement.valid_until.as_secs(),
+            "hide_identities": outbound.then_some(agreement.hide_identities),
+        });
+        self.send("create an agreement", self.http.put(path).json(&body)).await.map(drop)
+    }
+
+    /// Ends an agreement.
+    pub async fn delete_agreement(&self, key: &AgreementKey) -> Result<(), ClientError> {
+        let path = self.path(&agreement_path(key));
+        self.send("end an agreement", self.http.delete(path)).await.map(drop)
+    }
+
+    /// Says what UEs are told of a system.
+    pub async fn put_system_configuration(
+        &self,
+        system: &McSystemId,
+        configuration: &SystemConfiguration,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/system-configurations/{}", escape(system.as_str()));
+        let request = self.http.put(self.path(&path)).json(configuration);
+        self.send("take the configuration of a system", request).await.map(drop)
+    }
+
+    /// Puts pairs into a listed pool.
+    pub async fn put_listed_pool(
+        &self,
+        name: &str,
+        direction: Direction,
+        identities: &[UserIdentity],
+        quarantine: Duration,
+    ) -> Result<(), ClientError> {
+        let path = self.path(&format!("/v1/pools/{name}"));
+        let body = serde_json::json!({
+            "direction": direction,
+            "listed": { "identities": identities, "quarantine_seconds": quarantine.as_secs() },
+        });
+        self.send("fill a pool", self.http.put(path).json(&body)).await.map(drop)
+    }
+
+    /// Ends the binding of a lent private identity.
+    pub async fn release(&self, direction: Direction, impi: &Impi) -> Result<(), ClientError> {
+        let direction = match direction {
+            Direction::Outbound => "outbound",
+            Direction::Inbound => "inbound",
+        };
+        let path = self.path(&format!("/v1/bindings/{direction}/{}", escape(impi.as_str())));
+        self.send("end a binding", self.http.delete(path)).await.map(drop)
+    }
+
     /// Lends an outbound pair (`MIG-4` to `MIG-6`).
     pub async fn bind_outbound(
         &self,
@@ -162,6 +235,34 @@ impl ManagementClient {
     fn path(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
+}
+
+/// A user to create at a configuration management server.
+#[derive(Clone, Copy, Debug)]
+pub struct NewUser<'a> {
+    /// The name on CSC-4.
+    pub mc_service_id: &'a McServiceId,
+    /// The real pair in the SIP database.
+    pub identity: &'a UserIdentity,
+    /// The class that agreements may be about.
+    pub class: Option<&'a str>,
+    /// Whether the user may migrate at all.
+    pub may_migrate: bool,
+    /// The token that the user's UE presents.
+    pub token: &'a BearerToken,
+}
+
+fn agreement_path(AgreementKey { partner, direction, users }: &AgreementKey) -> String {
+    let direction = match direction {
+        Direction::Outbound => "outbound",
+        Direction::Inbound => "inbound",
+    };
+    let users = match users {
+        Users::Everybody => "everybody".to_owned(),
+        Users::Class(name) => format!("class:{name}"),
+        Users::User(id) => format!("user:{}", id.as_str()),
+    };
+    format!("/v1/agreements/{}/{direction}/{}", escape(partner.as_str()), escape(&users))
 }
 
 /// Octets as hexadecimal digits.

@@ -3,7 +3,7 @@
 //! Every key has a default where one makes sense; [`REFERENCE`] is a complete file that shows each
 //! key with its default and its meaning.
 
-mod read;
+pub(super) mod read;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 

@@ -116,6 +116,15 @@ pub fn step_of_request(octets: &[u8]) -> Option<Step> {
     Some(Step::mig(if is_answer { 23 } else { 15 }))
 }
 
+/// Which step an answer to a REGISTER is, as the UE sees it: 22 with a challenge, 24 if it confirms.
+pub fn step_of_answer(octets: &[u8]) -> Option<Step> {
+    match octets.strip_prefix(b"SIP/2.0 ")?.get(..3)? {
+        b"401" => Some(Step::mig(22)),
+        [b'2', ..] => Some(Step::mig(24)),
+        _ => None,
+    }
+}
+
 /// Describes a SIP message in a few words, user parts left out.
 pub fn describe_sip(octets: &[u8]) -> String {
     let head = String::from_utf8_lossy(octets.get(..octets.len().min(4_096)).unwrap_or_default());

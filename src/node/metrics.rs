@@ -31,6 +31,8 @@ pub struct Metrics {
     pub sip_responses: Family<StatusCode, Counter>,
     /// TCP connections open for SIP.
     pub tcp_connections: Gauge,
+    /// HTTP connections open, by listener.
+    pub http_connections: Family<Listener, Gauge>,
     /// Cx requests, by the peer they went to or came from.
     pub cx_requests: Family<CxRequest, Counter>,
     /// Cx answers, by result.
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub commit_failures: Counter,
     /// Whether the storage takes changes: 0 or 1.
     pub storage_available: Gauge,
+    /// Requests from the wire and from HTTP that wait for an answer.
+    pub waiting: Gauge<i64, AtomicI64>,
     /// Timers armed.
     pub timers: Gauge<i64, AtomicI64>,
     /// Management requests, by operation and HTTP status.
@@ -69,6 +73,7 @@ impl Metrics {
             sip_messages: Family::default(),
             sip_responses: Family::default(),
             tcp_connections: Gauge::default(),
+            http_connections: Family::default(),
             cx_requests: Family::default(),
             cx_answers: Family::default(),
             vectors_fetched: Family::default(),
@@ -80,6 +85,7 @@ impl Metrics {
             commits: Counter::default(),
             commit_failures: Counter::default(),
             storage_available: Gauge::default(),
+            waiting: Gauge::default(),
             timers: Gauge::default(),
             management_requests: Family::default(),
             dropped: Family::default(),
@@ -138,6 +144,11 @@ impl Metrics {
             self.tcp_connections.clone(),
         );
         registry.register(
+            "http_connections",
+            "HTTP connections open",
+            self.http_connections.clone(),
+        );
+        registry.register(
             "diameter_connections",
             "Diameter connections open",
             self.diameter_open.clone(),
@@ -149,7 +160,7 @@ impl Metrics {
         );
         registry.register(
             "notes",
-            "Things an operator should know; vector_refused and authentication_failed are security events",
+            "Things an operator should know; vector_refused, peer_refused and authentication_failed are security events",
             self.notes.clone(),
         );
         registry.register("commits", "Commits made durable", self.commits.clone());
@@ -162,6 +173,11 @@ impl Metrics {
             "storage_available",
             "Whether the storage takes changes: 1 if so",
             self.storage_available.clone(),
+        );
+        registry.register(
+            "requests_waiting",
+            "Requests from Diameter peers and from HTTP that wait for an answer",
+            self.waiting.clone(),
         );
         registry.register("timers", "Timers armed", self.timers.clone());
     }
@@ -179,6 +195,8 @@ impl Metrics {
             | Note::Resynchronised
             | Note::SqnMovedBack
             | Note::ResynchronisationRefused
+            | Note::PeerRefused { .. }
+            | Note::AccessMisconfigured { .. }
             | Note::TableFull(_) => {}
         }
         self.notes.get_or_create(&NoteLabel { note: note_name(note) }).inc();
@@ -221,6 +239,8 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::Resynchronised => "resynchronised",
         Note::SqnMovedBack => "sqn_moved_back",
         Note::ResynchronisationRefused => "resynchronisation_refused",
+        Note::PeerRefused { .. } => "peer_refused",
+        Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TableFull(_) => "table_full",
         Note::Registered(true) => "registered",
         Note::Registered(false) => "deregistered",
@@ -269,6 +289,13 @@ impl SipMessage {
 pub struct StatusCode {
     /// The status code.
     pub code: u16,
+}
+
+/// Label of `http_connections`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Listener {
+    /// For what it listens.
+    pub listener: &'static str,
 }
 
 /// Label of what concerns one other system.

@@ -224,6 +224,13 @@ impl Shared {
             Note::AuthenticationFailed | Note::ResynchronisationRefused | Note::SqnMovedBack => {
                 tracing::warn!(system, note = name, "authentication");
             }
+            Note::PeerRefused { peer, reason } => {
+                let peer = peer.as_ref().map(|peer| peer.as_str());
+                tracing::warn!(system, peer, note = name, reason, "a peer system was refused");
+            }
+            Note::AccessMisconfigured { partner, what } => {
+                tracing::warn!(system, %partner, note = name, what, "check the set-up");
+            }
             Note::TableFull(table) => tracing::warn!(system, note = name, table, "a table is full"),
             Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
             Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),

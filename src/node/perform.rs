@@ -28,7 +28,8 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    api::migration_identity as management,
+    api::{configuration, migration_identity as management},
+    config_server::ConfigServer,
     diameter::cx,
     outbox::{
         Context, CxDestination, CxReply, Effect, Flow, Message, Outbox, Peer, ReplyTo, RequestId,
@@ -55,6 +56,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) tap: Option<Tap>,
+    pub(super) config_server: Option<ConfigServer>,
     pub(super) core: Option<SipCore>,
     pub(super) database: Option<SipDatabase>,
     pub(super) sequencer: Arc<Sequencer>,
@@ -131,6 +133,8 @@ pub(super) enum Parked {
     Diameter(WireRequest),
     /// An HTTP request.
     Management(oneshot::Sender<management::Answer>),
+    /// An HTTP request about the configuration server.
+    Configuration(oneshot::Sender<configuration::Answer>),
 }
 
 /// Why an HTTP request has no answer.
@@ -140,6 +144,8 @@ pub(super) enum NoAnswer {
     Late,
     /// [`PARKED_MAX`] requests wait.
     TooMany,
+    /// The role that would answer is not run here.
+    NoRole,
 }
 
 /// A call into a role.
@@ -153,6 +159,8 @@ pub(super) enum Call<'a> {
     CxReply(CxReply),
     /// A request of the management interface.
     Management { to: ReplyTo, request: management::Request },
+    /// A request of the management interface about the configuration server.
+    Configuration { to: ReplyTo, request: configuration::Request },
     /// A timer is due.
     Timer(TimerKey),
     /// Every record has been loaded.
@@ -245,6 +253,11 @@ impl Caller {
                     database.handle_management(&mut ctx, to, request);
                 }
             }
+            Call::Configuration { to, request } => {
+                if let Some(config_server) = &shared.config_server {
+                    config_server.handle_configuration(&mut ctx, to, request);
+                }
+            }
             Call::Timer(timer) => match (timer.role, core, database) {
                 (Role::SipCore, Some(core), _) => core.handle_timer(&mut ctx, &timer),
                 (Role::SipDatabase, _, Some(database)) => database.handle_timer(&mut ctx, &timer),
@@ -329,13 +342,20 @@ impl Caller {
                     let _ = waiting.send(answer);
                 }
             }
+            Message::Configuration { to: ReplyTo::World(number), answer } => {
+                if let Some((_, Parked::Configuration(waiting))) =
+                    self.shared.parked.remove(&number)
+                {
+                    let _ = waiting.send(answer);
+                }
+            }
             Message::Management { to: ReplyTo::Role(_), .. }
             | Message::ManagementRequest { .. }
             | Message::ConnectionDetailsRequest(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccessRequest { .. }
             | Message::SystemAccess { .. }
-            | Message::Configuration { .. } => {}
+            | Message::Configuration { to: ReplyTo::Role(_), .. } => {}
         }
     }
 
@@ -399,6 +419,29 @@ impl Shared {
             Ok(Ok(answer)) => Ok(answer),
             // The request was dropped with a commit that failed.
             Ok(Err(_)) => Ok(management::Answer::Refused(management::Refusal::Unavailable)),
+            Err(_) => {
+                self.parked.remove(&number);
+                Err(NoAnswer::Late)
+            }
+        }
+    }
+
+    /// Asks the configuration server a management request and waits for the answer.
+    pub(super) async fn ask_configuration(
+        self: &Arc<Self>,
+        request: configuration::Request,
+    ) -> Result<configuration::Answer, NoAnswer> {
+        if self.config_server.is_none() {
+            return Err(NoAnswer::NoRole);
+        }
+        let (waiting, answer) = oneshot::channel();
+        let number = self.park(Parked::Configuration(waiting)).map_err(|_| NoAnswer::TooMany)?;
+        let Some(worker) = self.workers.first() else { return Err(NoAnswer::TooMany) };
+        let to = ReplyTo::World(number);
+        Caller::new(self, worker).call(Call::Configuration { to, request });
+        match tokio::time::timeout(MANAGEMENT_DEADLINE, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Ok(configuration::Answer::Refused(management::Refusal::Unavailable)),
             Err(_) => {
                 self.parked.remove(&number);
                 Err(NoAnswer::Late)
@@ -477,7 +520,10 @@ impl Shared {
     /// Forgets who waits for a message that will not leave.
     fn drop_message(&self, send: Send) {
         self.metrics.drop_one("storage");
-        let (Message::CxAnswer { to, .. } | Message::Management { to, .. }) = send.message else {
+        let (Message::CxAnswer { to, .. }
+        | Message::Management { to, .. }
+        | Message::Configuration { to, .. }) = send.message
+        else {
             return;
         };
         if let ReplyTo::World(number) = to {
@@ -506,6 +552,7 @@ impl Shared {
     pub(super) fn metrics_text(&self) -> String {
         let timers: usize = self.workers.iter().map(|worker| worker.timers.len()).sum();
         self.metrics.timers.set(i64::try_from(timers).unwrap_or(i64::MAX));
+        self.metrics.waiting.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
         self.metrics.encode()
     }
 }

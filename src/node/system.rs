@@ -209,6 +209,7 @@ fn create_shared(
         clock,
         metrics: Metrics::new(),
         tap: options.tap,
+        config_server: None,
         core,
         database,
         sequencer: Arc::new(Sequencer::starting_after(highest.max(CommitSeq::NOTHING))),
@@ -401,12 +402,12 @@ fn spawn_all(
             open.clone(),
         ));
     }
-    for (listener, router) in [
-        (sockets.admin, admin::router(Arc::clone(shared))),
-        (sockets.management, management::router(Arc::clone(shared))),
+    for (name, listener, router) in [
+        ("admin", sockets.admin, admin::router(Arc::clone(shared))),
+        ("management", sockets.management, management::router(Arc::clone(shared))),
     ] {
         if let Some(listener) = listener {
-            let serving = http::serve(listener, router, shared.stop.subscribe());
+            let serving = http::serve(Arc::clone(shared), name, listener, router);
             let system = shared.config.system.name.clone();
             servers.spawn(async move {
                 if let Err(error) = serving.await {

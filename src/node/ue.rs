@@ -1,6 +1,15 @@
-//! Runs one user agent over a real socket.
+//! Runs one UE over real sockets: its configuration management client, and its user agent.
 
-use std::{collections::BTreeSet, io, net::SocketAddr, sync::Arc};
+pub mod command;
+mod configuration;
+pub mod state;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -8,14 +17,20 @@ use tokio::{
     net::{TcpStream, UdpSocket},
 };
 
+pub use configuration::{Problem, RunningConfigurationClient, Trouble};
+
+use self::state::{Registration, StateFile};
 use super::{
     Clock, SystemEntropy,
     ladder::{self, Entry, Protocol, Tap},
     metrics::Direction,
 };
 use crate::{
+    api::connection_details::{SipCoreAddress, SipTransport},
+    identity::McSystemId,
     outbox::{Context, Effect, Flow, Message, Outbox, Role, TimerKey, Transport},
     sip::stream::{Frame, StreamFramer},
+    step::Step,
     store::Sequencer,
     time::Timestamp,
     ue::{Config, Isim, State, UserAgent},
@@ -32,9 +47,7 @@ pub struct RunningUe {
     entropy: SystemEntropy,
     outbox: Outbox,
     timers: BTreeSet<(Timestamp, TimerKey)>,
-    tap: Option<Tap>,
-    /// What ladders call the SIP core.
-    core: Arc<str>,
+    teller: Teller,
 }
 
 enum Socket {
@@ -42,8 +55,20 @@ enum Socket {
     Tcp { stream: TcpStream, framer: StreamFramer },
 }
 
+/// What a user agent that goes on does about the contact of its registration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Contact {
+    /// Registers the address that it gets, the same as before if that is free.
+    Fresh,
+    /// Prolongs the contact: over UDP that needs the same address again.
+    Prolonged,
+    /// Removes the contact: that can be done from any address.
+    Removed,
+}
+
 impl RunningUe {
-    /// Opens a socket to the SIP core at `remote`; `config` gets its addresses.
+    /// Opens a socket to the SIP core at `remote`; `config` gets its addresses. Nothing is kept beyond
+    /// this process.
     ///
     /// # Errors
     ///
@@ -55,32 +80,75 @@ impl RunningUe {
         tap: Option<Tap>,
         core: &str,
     ) -> io::Result<Self> {
-        let any = SocketAddr::new(if remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() }, 0);
-        let (socket, local) = match config.flow.transport {
-            Transport::Udp => {
-                let socket = UdpSocket::bind(any).await?;
-                socket.connect(remote).await?;
-                let local = socket.local_addr()?;
-                (Socket::Udp(socket), local)
-            }
-            Transport::Tcp => {
-                let stream = TcpStream::connect(remote).await?;
-                let local = stream.local_addr()?;
-                (Socket::Tcp { stream, framer: StreamFramer::new() }, local)
-            }
-        };
-        config.flow = Flow { local, remote, ..config.flow };
+        config.flow.remote = remote;
+        let (socket, flow) = Socket::open(config.flow, None).await?;
+        config.flow = flow;
         let mut entropy = SystemEntropy::new();
-        Ok(Self {
-            agent: UserAgent::new(config, isim, &mut entropy),
+        let agent = UserAgent::new(config, isim, &mut entropy);
+        Ok(Self::with(agent, socket, entropy, (tap, core)))
+    }
+
+    /// Opens a socket to the SIP core of the system `at`, for a user agent whose state is kept in `file`. An
+    /// earlier registration there of the same pair is gone on with.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no socket; [`io::ErrorKind::AddrInUse`] if the contact cannot be prolonged because its
+    /// address is not to be had. The file is as it was then.
+    pub async fn open_kept(
+        file: &mut StateFile,
+        at: &McSystemId,
+        mut config: Config,
+        contact: Contact,
+        (tap, core): (Option<Tap>, &str),
+    ) -> io::Result<Self> {
+        let same = |it: &&Registration| it.at == *at && it.identity == config.identity;
+        let earlier = file.state.registration.as_ref().filter(same).map(|it| it.agent.clone());
+        let wanted = earlier.as_ref().map(|saved| saved.contact);
+        let (socket, flow) = Socket::open(config.flow, wanted).await?;
+        let moved = wanted.is_some_and(|wanted| wanted != flow.local);
+        if contact == Contact::Prolonged && moved && flow.transport == Transport::Udp {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        config.flow = flow;
+        let (identity, isim) = (config.identity.clone(), file.state.isim.clone());
+        let mut entropy = SystemEntropy::new();
+        let agent = match earlier {
+            Some(mut saved) => {
+                if contact == Contact::Fresh {
+                    saved.contact = flow.local;
+                }
+                UserAgent::resume(config, isim, saved, &mut entropy)
+            }
+            None => UserAgent::new(config, isim, &mut entropy),
+        };
+        let transport = match flow.transport {
+            Transport::Udp => SipTransport::Udp,
+            Transport::Tcp => SipTransport::Tcp,
+        };
+        let address = SipCoreAddress { transport, address: flow.remote };
+        let registration =
+            Registration { at: at.clone(), identity, core: address, agent: agent.saved() };
+        file.state.registration = Some(registration);
+        Ok(Self::with(agent, socket, entropy, (tap, core)))
+    }
+
+    fn with(
+        agent: UserAgent,
+        socket: Socket,
+        entropy: SystemEntropy,
+        (tap, core): (Option<Tap>, &str),
+    ) -> Self {
+        let clock = Clock::start();
+        Self {
+            agent,
             socket,
-            clock: Clock::start(),
+            clock,
             entropy,
             outbox: Outbox::new(Arc::new(Sequencer::default())),
             timers: BTreeSet::new(),
-            tap,
-            core: core.into(),
-        })
+            teller: Teller::new(tap, clock, core),
+        }
     }
 
     /// Registers or refreshes, and waits for the outcome.
@@ -90,7 +158,7 @@ impl RunningUe {
     /// The socket's.
     pub async fn register(&mut self) -> io::Result<&State> {
         self.call(UserAgent::register);
-        self.settle().await
+        self.settle(None).await
     }
 
     /// De-registers, and waits for the outcome.
@@ -100,7 +168,27 @@ impl RunningUe {
     /// The socket's.
     pub async fn deregister(&mut self) -> io::Result<&State> {
         self.call(UserAgent::deregister);
-        self.settle().await
+        self.settle(None).await
+    }
+
+    /// Registers or refreshes with the state kept in `file`: it is durable before a message leaves.
+    ///
+    /// # Errors
+    ///
+    /// The socket's and the file's.
+    pub async fn register_kept(&mut self, file: &mut StateFile) -> io::Result<&State> {
+        self.call(UserAgent::register);
+        self.settle(Some(file)).await
+    }
+
+    /// De-registers with the state kept in `file`.
+    ///
+    /// # Errors
+    ///
+    /// The socket's and the file's.
+    pub async fn deregister_kept(&mut self, file: &mut StateFile) -> io::Result<&State> {
+        self.call(UserAgent::deregister);
+        self.settle(Some(file)).await
     }
 
     fn call(&mut self, call: impl FnOnce(&mut UserAgent, &mut Context<'_>)) {
@@ -109,9 +197,12 @@ impl RunningUe {
     }
 
     /// Performs effects and hands messages and timers in until the user agent is not busy.
-    async fn settle(&mut self) -> io::Result<&State> {
+    async fn settle(&mut self, mut file: Option<&mut StateFile>) -> io::Result<&State> {
         let mut buffer = vec![0; DATAGRAM_OCTETS_MAX];
         loop {
+            if let Some(file) = file.as_deref_mut() {
+                file.keep(&self.agent).map_err(io::Error::other)?;
+            }
             self.perform().await?;
             if *self.agent.state() != State::Busy {
                 return Ok(self.agent.state());
@@ -121,6 +212,7 @@ impl RunningUe {
             tokio::select! {
                 messages = self.socket.receive(&mut buffer) => {
                     for message in messages? {
+                        self.tell(Direction::In, ladder::step_of_answer(&message), &message);
                         self.call(|agent, ctx| agent.handle_sip(ctx, &message));
                     }
                 }
@@ -138,55 +230,80 @@ impl RunningUe {
         for effect in effects {
             match effect {
                 Effect::Send(send) => {
-                    if let Message::Sip { flow, octets } = send.message {
-                        let step = send.step.map(|step| step.to_string());
-                        let summary = ladder::describe_sip(&octets);
-                        self.record(
-                            flow.transport.into(),
-                            step,
-                            Some(&flow),
-                            summary,
-                            octets.len(),
-                        );
+                    if let Message::Sip { octets, .. } = send.message {
+                        self.tell(Direction::Out, send.step, &octets);
                         self.socket.send(&octets).await?;
                     }
                 }
                 Effect::Arm { at, timer } if timer.role == Role::Ue => {
                     self.timers.insert((at, timer));
                 }
-                Effect::Step { step, summary, .. } => {
-                    self.record(
-                        Protocol::Step,
-                        Some(step.to_string()),
-                        None,
-                        summary.to_owned(),
-                        0,
-                    );
-                }
+                Effect::Step { step, summary, .. } => self.teller.step(step, summary),
                 Effect::Commit(_) | Effect::Note(_) | Effect::Arm { .. } => {}
             }
         }
         Ok(())
     }
 
+    fn tell(&self, direction: Direction, step: Option<Step>, octets: &[u8]) {
+        let flow = self.agent.flow();
+        let told = (direction, flow.transport.into(), step);
+        let summary = ladder::describe_sip(octets);
+        self.teller.message(told, (flow.local, flow.remote), summary, octets.len());
+    }
+}
+
+/// Tells a ladder what the UE sends, receives and does.
+struct Teller {
+    tap: Option<Tap>,
+    clock: Clock,
+    /// What ladders call the other side.
+    peer: Arc<str>,
+}
+
+impl Teller {
+    fn new(tap: Option<Tap>, clock: Clock, peer: &str) -> Self {
+        Self { tap, clock, peer: peer.into() }
+    }
+
+    fn step(&self, step: Step, summary: &str) {
+        let nothing = (Direction::Out, Protocol::Step, Some(step));
+        self.record(nothing, None, summary.to_owned(), 0);
+    }
+
+    fn message(
+        &self,
+        told: (Direction, Protocol, Option<Step>),
+        path: (SocketAddr, SocketAddr),
+        summary: String,
+        octets: usize,
+    ) {
+        self.record(told, Some(path), summary, octets);
+    }
+
     fn record(
         &self,
-        protocol: Protocol,
-        step: Option<String>,
-        flow: Option<&Flow>,
+        (direction, protocol, step): (Direction, Protocol, Option<Step>),
+        path: Option<(SocketAddr, SocketAddr)>,
         summary: String,
         octets: usize,
     ) {
         let Some(tap) = &self.tap else { return };
+        let ue: Arc<str> = "UE".into();
+        let (from, to) = match (path, direction) {
+            (None, _) => (Arc::clone(&ue), ue),
+            (Some(_), Direction::Out) => (ue, Arc::clone(&self.peer)),
+            (Some(_), Direction::In) => (Arc::clone(&self.peer), ue),
+        };
         tap.record(Entry {
             at: self.clock.now(),
-            step,
-            from: "UE".into(),
-            to: if flow.is_some() { Arc::clone(&self.core) } else { "UE".into() },
+            step: step.map(|step| step.to_string()),
+            from,
+            to,
             protocol,
-            direction: Direction::Out,
-            local: flow.map(|flow| flow.local),
-            remote: flow.map(|flow| flow.remote),
+            direction,
+            local: path.map(|(local, _)| local),
+            remote: path.map(|(_, remote)| remote),
             summary,
             octets,
         });
@@ -194,6 +311,34 @@ impl RunningUe {
 }
 
 impl Socket {
+    /// Opens a socket for `flow`, from `wanted` if that address is to be had, and says from where.
+    async fn open(flow: Flow, wanted: Option<SocketAddr>) -> io::Result<(Self, Flow)> {
+        let unspecified: IpAddr =
+            if flow.remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+        let any = SocketAddr::new(unspecified, 0);
+        let (socket, local) = match flow.transport {
+            Transport::Udp => {
+                let earlier = match wanted {
+                    Some(address) => UdpSocket::bind(address).await.ok(),
+                    None => None,
+                };
+                let socket = match earlier {
+                    Some(socket) => socket,
+                    None => UdpSocket::bind(any).await?,
+                };
+                socket.connect(flow.remote).await?;
+                let local = socket.local_addr()?;
+                (Self::Udp(socket), local)
+            }
+            Transport::Tcp => {
+                let stream = TcpStream::connect(flow.remote).await?;
+                let local = stream.local_addr()?;
+                (Self::Tcp { stream, framer: StreamFramer::new() }, local)
+            }
+        };
+        Ok((socket, Flow { local, ..flow }))
+    }
+
     async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
         match self {
             Self::Udp(socket) => socket.send(octets).await.map(drop),

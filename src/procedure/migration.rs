@@ -15,7 +15,13 @@ use Entity::{
 
 /// The 25 steps, in order.
 pub const STEPS: [Row; 25] = [
-    later(1, Ue, Some(PrimaryConfigServer), "asks for connection details of a partner MC system"),
+    code(
+        1,
+        (Ue, Some(PrimaryConfigServer)),
+        "asks for connection details of a partner MC system",
+        "ue/configuration_client.rs::ask",
+        "step_1_asks_for_connection_details_with_the_users_wish_and_location",
+    ),
     later(2, PrimaryConfigServer, None, "checks that the user may migrate"),
     later(3, PrimaryConfigServer, None, "chooses the partner: by wish or by location"),
     later(
@@ -67,7 +73,13 @@ pub const STEPS: [Row; 25] = [
         "grants access: inbound pair, configuration",
     ),
     later(13, PrimaryConfigServer, Some(Ue), "answers with inbound pair and configuration"),
-    later(14, Ue, None, "establishes bearers and authenticates the MC service user"),
+    code(
+        14,
+        (Ue, None),
+        "establishes bearers and authenticates the MC service user",
+        "ue/configuration_client.rs::prepare_access",
+        "step_14_prepares_access_with_nothing_but_the_answer",
+    ),
     code(
         15,
         (Ue, Some(PartnerSipCore)),

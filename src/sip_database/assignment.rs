@@ -1,7 +1,7 @@
 //! Server assignment (SAR, TS 29.228 clause 6.1.2): which SIP core serves a user, and whether the user is
 //! registered. For an inbound identity it moves the lease of the binding.
 
-use super::{SipDatabase, lease::Lease, subscriber::Subscriber};
+use super::{SipDatabase, subscriber::Subscriber};
 use crate::{
     diameter::cx::{
         Answer, ResultCode, ServerAssignmentAnswer, ServerAssignmentRequest, ServerAssignmentType,
@@ -79,7 +79,8 @@ impl SipDatabase {
         Ok((user_data, subscriber.version))
     }
 
-    /// A registration makes the lease active, its end makes it reserved again, for a full lease.
+    /// A registration makes the lease active, its end makes it reserved again, for a full
+    /// lease. A mapping is for good either way.
     fn assign_inbound(
         &self,
         ctx: &mut Context<'_>,
@@ -103,7 +104,7 @@ impl SipDatabase {
                 }
             }
             Event::Deregistration { .. } if lease.is_active() => {
-                let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
+                let lease = lease.deactivate(ctx.now, self.config.reserved_lease);
                 self.set_inbound_lease(ctx, impi, &mut binding, lease);
             }
             Event::Deregistration { .. }

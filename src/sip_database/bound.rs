@@ -1,74 +1,9 @@
-//! Small concurrent helpers of the role: a counted maximum, a high-water mark, locks that outlive a panic.
+//! Small concurrent helpers of the role: locks that outlive a panic, and by their names here a counted
+//! maximum and a high-water mark.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::store::CommitSeq;
-
-/// How many entries a table has and may have. Counted apart, because the length of a sharded table
-/// is found only by locking all of it.
-#[derive(Debug)]
-pub(super) struct Bound {
-    used: AtomicUsize,
-    max: usize,
-}
-
-impl Bound {
-    pub(super) const fn new(max: usize) -> Self {
-        Self { used: AtomicUsize::new(0), max }
-    }
-
-    /// Takes one place, or none if all are taken.
-    pub(super) fn take(&self) -> bool {
-        self.take_many(1)
-    }
-
-    /// Takes `count` places or none.
-    pub(super) fn take_many(&self, count: usize) -> bool {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(count).filter(|sum| *sum <= self.max)
-            })
-            .is_ok()
-    }
-
-    /// Takes one place even beyond the maximum: for what is stored already.
-    pub(super) fn take_loaded(&self) {
-        self.used.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Gives one place back.
-    pub(super) fn give(&self) {
-        self.used.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Gives all places back.
-    pub(super) fn reset(&self) {
-        self.used.store(0, Ordering::Relaxed);
-    }
-}
-
-/// The highest of some commit numbers.
-#[derive(Debug, Default)]
-pub(super) struct Mark(AtomicU64);
-
-impl Mark {
-    /// Raises the mark to `seq` unless it is higher.
-    pub(super) fn raise(&self, seq: CommitSeq) {
-        self.0.fetch_max(seq.as_u64(), Ordering::AcqRel);
-    }
-
-    pub(super) fn get(&self) -> CommitSeq {
-        CommitSeq::from_u64(self.0.load(Ordering::Acquire))
-    }
-
-    /// Forgets: everything up to here is durable or gone.
-    pub(super) fn reset(&self) {
-        self.0.store(0, Ordering::Release);
-    }
-}
+pub(super) use crate::{store::Mark, table::Bound};
 
 /// Locks; a panic elsewhere must not stop this worker too.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -44,7 +44,7 @@ impl Expiries {
         new: Option<Lease>,
     ) {
         let mut state = lock(&self.0);
-        let lent = match old.map(Lease::end) {
+        let lent = match old.and_then(Lease::end) {
             Some(end) => {
                 let entry = (end, lent);
                 state.ends.remove(&entry);
@@ -52,7 +52,7 @@ impl Expiries {
             }
             None => lent,
         };
-        if let Some(end) = new.map(Lease::end) {
+        if let Some(end) = new.and_then(Lease::end) {
             state.ends.insert((end, lent));
             state.arm(ctx);
         }
@@ -60,7 +60,9 @@ impl Expiries {
 
     /// Takes the stored lease of `lent` in; [`Self::arm`] follows after the last one.
     pub(super) fn load(&self, lent: Lent, lease: Lease) {
-        lock(&self.0).ends.insert((lease.end(), lent));
+        if let Some(end) = lease.end() {
+            lock(&self.0).ends.insert((end, lent));
+        }
     }
 
     /// Arms the timer of the first end.

@@ -1,7 +1,13 @@
 //! A vector request for an inbound identity: forwarded to the primary system's SIP database under the
 //! pair it knows, the answer translated back (TR 23.781 solution 2, steps 16 to 18, 20 and 21).
 
-use super::{SipDatabase, inbound::InboundUser, step, vectors::Asked};
+use super::{
+    SipDatabase,
+    bound::read,
+    inbound::{InboundRecord, InboundUser},
+    step,
+    vectors::Asked,
+};
 use crate::{
     aka::AuthVector,
     api::migration_identity::PrimaryUser,
@@ -74,17 +80,19 @@ impl SipDatabase {
         self.send(ctx, version, Some(Step::mig(18)), message);
     }
 
-    /// Who holds the inbound pair `asked` (`MIG-17`).
+    /// Who holds the inbound pair `asked` (`MIG-17`), while what it was lent under holds.
     fn primary_of(
         &self,
         ctx: &Context<'_>,
         asked: &UserIdentity,
     ) -> Result<(PrimaryUser, CommitSeq), ResultCode> {
+        let withdrawn = read(&self.withdrawn);
         let binding = self.inbound.get(&asked.impi).ok_or(ResultCode::USER_UNKNOWN)?;
         if binding.record.impu != asked.impu {
             return Err(ResultCode::IDENTITIES_DONT_MATCH);
         }
-        if !binding.record.lease.is_live(ctx.now) {
+        let InboundRecord { lease, allowed, .. } = binding.record;
+        if !lease.is_live(ctx.now) || !withdrawn.permits(allowed, ctx.now) {
             return Err(ResultCode::USER_UNKNOWN);
         }
         Ok((binding.record.primary.clone(), binding.version))
@@ -118,7 +126,7 @@ impl SipDatabase {
     }
 
     /// `MIG-20`, `MIG-21`: an answer for the pair asked with becomes one for the inbound pair, if that is
-    /// still lent to the same user.
+    /// still lent to the same user, and what it was lent under holds.
     fn translate_back(
         &self,
         ctx: &mut Context<'_>,

@@ -10,7 +10,7 @@ use super::{
     step,
 };
 use crate::{
-    api::migration_identity::{Answer, Binding, Direction, PrimaryUser, Refusal},
+    api::migration_identity::{Allowance, Answer, Binding, Direction, PrimaryUser, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
@@ -34,6 +34,8 @@ pub(super) struct InboundRecord {
     pub(super) lease: Lease,
     /// Where the pair goes back to.
     pub(super) origin: Origin,
+    /// What makes it good for a vector, if not an administrator's word.
+    pub(super) allowed: Option<Allowance>,
 }
 
 /// Who may hold one inbound pair: a user of a SIP database, by the pair it is known by there.
@@ -68,7 +70,7 @@ impl InboundBinding {
     fn shown(&self, impi: &Impi) -> Answer {
         Answer::Binding(Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
-            reserved_until: self.record.lease.end(),
+            reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: self.record.lease.is_active(),
         })
     }
@@ -78,27 +80,42 @@ impl SipDatabase {
     /// Lends an inbound pair to `primary`, or returns the one it holds (`MIG-10`, `MIG-11`).
     ///
     /// Idempotent, for `MIG-9` may be repeated: a repeat renews the lease if less than half of it is
-    /// left, and takes over a changed Server-Name.
-    pub(super) fn bind_inbound(&self, ctx: &mut Context<'_>, primary: PrimaryUser) -> Outcome {
+    /// left, and takes over a changed Server-Name and another allowance.
+    pub(super) fn bind_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        primary: PrimaryUser,
+        allowed: Option<Allowance>,
+    ) -> Outcome {
+        self.check_primary(&primary)?;
+        let pools = read(&self.pools);
+        let withdrawn = read(&self.withdrawn);
+        withdrawn.check(allowed, ctx.now)?;
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_armed(crate::planted::Bug::CheckThenInsert) {
+            return self.bind_inbound_check_then_insert(ctx, &pools, primary, allowed);
+        }
+        match self.inbound_users.entry(InboundUser::of(&primary)) {
+            dashmap::Entry::Occupied(held) => {
+                self.rebind_inbound(ctx, held.get(), primary, allowed)
+            }
+            dashmap::Entry::Vacant(free) => {
+                let (impi, outcome) = self.lend_inbound(ctx, &pools, primary, allowed)?;
+                free.insert(impi);
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// Checks that `primary` is a user of another system.
+    pub(super) fn check_primary(&self, primary: &PrimaryUser) -> Result<(), Refusal> {
         if primary.database == self.config.database {
             return Err(Refusal::Invalid("the primary system's SIP database is this one"));
         }
         if primary.server_name.is_empty() {
             return Err(Refusal::Invalid("server_name is empty"));
         }
-        let pools = read(&self.pools);
-        #[cfg(feature = "planted-bugs")]
-        if crate::planted::is_armed(crate::planted::Bug::CheckThenInsert) {
-            return self.bind_inbound_check_then_insert(ctx, &pools, primary);
-        }
-        match self.inbound_users.entry(InboundUser::of(&primary)) {
-            dashmap::Entry::Occupied(held) => self.rebind_inbound(ctx, held.get(), primary),
-            dashmap::Entry::Vacant(free) => {
-                let (impi, outcome) = self.lend_inbound(ctx, &pools, primary)?;
-                free.insert(impi);
-                Ok(outcome)
-            }
-        }
+        Ok(())
     }
 
     /// The fault that the race tests must find: between check and insertion another worker may bind
@@ -109,22 +126,31 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         pools: &Pools,
         primary: PrimaryUser,
+        allowed: Option<Allowance>,
     ) -> Outcome {
         let user = InboundUser::of(&primary);
         let held = self.inbound_users.get(&user).map(|held| held.clone());
         if let Some(held) = held {
-            return self.rebind_inbound(ctx, &held, primary);
+            return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         std::thread::yield_now();
-        let (impi, outcome) = self.lend_inbound(ctx, pools, primary)?;
+        let (impi, outcome) = self.lend_inbound(ctx, pools, primary, allowed)?;
         self.inbound_users.insert(user, impi);
         Ok(outcome)
     }
 
-    fn rebind_inbound(&self, ctx: &mut Context<'_>, impi: &Impi, primary: PrimaryUser) -> Outcome {
+    fn rebind_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        primary: PrimaryUser,
+        allowed: Option<Allowance>,
+    ) -> Outcome {
         let mut binding = self.inbound.get_mut(impi).ok_or(Refusal::NotFound("inbound binding"))?;
-        if binding.record.primary.server_name != primary.server_name {
-            binding.record.primary = primary;
+        let record = &mut binding.record;
+        if record.primary.server_name != primary.server_name || record.allowed != allowed {
+            record.primary = primary;
+            record.allowed = allowed;
             binding.commit(ctx, impi);
         }
         if let Some(lease) = binding.record.lease.renewed(ctx.now, self.config.reserved_lease) {
@@ -143,6 +169,7 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         pools: &Pools,
         primary: PrimaryUser,
+        allowed: Option<Allowance>,
     ) -> Result<(Impi, (Answer, CommitSeq)), Refusal> {
         if !self.inbound_bound.take() {
             ctx.out.note(Note::TableFull("inbound bindings"));
@@ -152,16 +179,28 @@ impl SipDatabase {
             self.inbound_bound.give();
             return Err(Refusal::Exhausted("inbound"));
         };
-        let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
+        step(ctx, 10, "inbound pair allocated and bound");
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        let record = InboundRecord { impu, primary, lease, origin };
+        Ok(self.insert_inbound(ctx, drawn, primary, lease, allowed))
+    }
+
+    /// Binds a drawn pair to `primary`; the caller holds the user's entry and has taken a place.
+    pub(super) fn insert_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        drawn: Drawn,
+        primary: PrimaryUser,
+        lease: Lease,
+        allowed: Option<Allowance>,
+    ) -> (Impi, (Answer, CommitSeq)) {
+        let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
+        let record = InboundRecord { impu, primary, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
         self.expiries.change(ctx, Lent::Inbound(impi.clone()), None, Some(lease));
-        step(ctx, 10, "inbound pair allocated and bound");
         let outcome = (binding.shown(&impi), binding.version);
         self.inbound.insert(impi.clone(), binding);
-        Ok((impi, outcome))
+        (impi, outcome)
     }
 
     /// Shows a binding.
@@ -227,7 +266,7 @@ impl SipDatabase {
             holder.remove();
         }
         self.inbound_bound.give();
-        returning.finish();
+        returning.finish(&self.listed);
         Some(seq)
     }
 }

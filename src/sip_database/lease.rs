@@ -5,10 +5,15 @@
 //! makes it reserved again. It has an end all the same, so that a binding does not live for ever when
 //! the SIP core's last word is lost in a crash: at least half a lease, which has to be longer than
 //! the longest registration.
+//!
+//! *Mapped*: bound for good ([`super::mapping`]); registrations come and go, only release ends it.
+//!
+//! The end of the agreement that a pair was lent under does not end its lease: the binding is of no use
+//! then, and kept, so that a new agreement finds the same pair.
 
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use crate::{api::migration_identity::Allowance, time::Timestamp};
 
 /// The lease of a binding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -17,6 +22,11 @@ pub(super) enum Lease {
     Reserved(Timestamp),
     /// Registered: ends at the time given, unless refreshed.
     Active(Timestamp),
+    /// Mapped for good: ends only by release.
+    Mapped {
+        /// Whether the user is registered.
+        active: bool,
+    },
 }
 
 impl Lease {
@@ -27,24 +37,50 @@ impl Lease {
 
     /// Whether the binding may be used.
     pub(super) fn is_live(self, now: Timestamp) -> bool {
-        now < self.end()
+        self.end().is_none_or(|end| now < end)
     }
 
     /// Whether the user is registered.
     pub(super) const fn is_active(self) -> bool {
-        matches!(self, Self::Active(_))
+        matches!(self, Self::Active(_) | Self::Mapped { active: true })
     }
 
-    /// When the binding ends, if nothing happens.
-    pub(super) const fn end(self) -> Timestamp {
-        let (Self::Reserved(until) | Self::Active(until)) = self;
-        until
+    /// When the binding ends, if nothing happens; a mapping does not.
+    pub(super) const fn end(self) -> Option<Timestamp> {
+        match self {
+            Self::Reserved(until) | Self::Active(until) => Some(until),
+            Self::Mapped { .. } => None,
+        }
+    }
+
+    /// The lease for good, of a user that is registered as before.
+    pub(super) const fn mapped(self) -> Self {
+        Self::Mapped { active: self.is_active() }
+    }
+
+    /// When the binding can be relied upon no longer, if nothing happens: at the end of the lease or of
+    /// what it was lent under.
+    pub(super) fn reserved_until(self, allowed: Option<Allowance>) -> Timestamp {
+        let end = self.end().unwrap_or(Timestamp::MAX);
+        allowed.map_or(end, |allowed| end.min(allowed.until))
     }
 
     /// The lease of a user that registered or refreshed, with at least half of `span` left. Half, so
     /// that frequent refreshes do not each cost a commit.
     pub(super) fn activate(self, now: Timestamp, span: Duration) -> Self {
-        Self::Active(if self.is_short(now, span) { now + span } else { self.end() })
+        match self.end() {
+            None => Self::Mapped { active: true },
+            Some(_) if self.is_short(now, span) => Self::Active(now + span),
+            Some(end) => Self::Active(end),
+        }
+    }
+
+    /// The lease of a user whose registration ended: a reservation that begins now, unless mapped.
+    pub(super) fn deactivate(self, now: Timestamp, span: Duration) -> Self {
+        match self {
+            Self::Reserved(_) | Self::Active(_) => Self::reserve(now, span),
+            Self::Mapped { .. } => Self::Mapped { active: false },
+        }
     }
 
     /// A fresh reservation if less than half of this one is left. Half, so that repeats in a row and
@@ -55,6 +91,6 @@ impl Lease {
     }
 
     fn is_short(self, now: Timestamp, span: Duration) -> bool {
-        self.end().since(now) < span / 2
+        self.end().is_some_and(|end| end.since(now) < span / 2)
     }
 }

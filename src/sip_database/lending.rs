@@ -1,11 +1,16 @@
 //! What lending and taking back a pair have in common for both directions.
 
 use super::{
-    SipDatabase,
-    pool::{Drawn, Entry, Origin, Pool, Pools},
+    ListedPair, SipDatabase,
+    listed::Entry,
+    pool::{Drawn, Origin, Pool, Pools},
 };
 use crate::{
-    api::migration_identity::Direction, identity::UserIdentity, outbox::Context, store::Mutation,
+    api::migration_identity::Direction,
+    identity::{Impi, UserIdentity},
+    outbox::Context,
+    store::Mutation,
+    table::Table,
     time::Timestamp,
 };
 
@@ -72,8 +77,14 @@ impl<'a> Returning<'a> {
         self.pool.and_then(mutation).into_iter()
     }
 
-    /// Lets the pool lend the pair again; the removal has been committed.
-    pub(super) fn finish(self) {
+    /// Lets the pool lend the pair again; the removal has been committed. `listed` learns the pair's
+    /// new place.
+    pub(super) fn finish(self, listed: &Table<Impi, ListedPair>) {
+        if let Some(entry) = &self.entry
+            && let Some(mut pair) = listed.get_mut(&entry.identity.impi)
+        {
+            pair.place = entry.place;
+        }
         if let Some(pool) = self.pool {
             pool.take_back(self.entry);
         }

@@ -6,14 +6,18 @@ use std::{collections::BTreeMap, str, sync::Arc};
 
 use super::{
     ListedPair, SipDatabase,
+    agreement::{Withdrawn, WithdrawnRecord},
     bound::{lock, write},
     expiry::Lent,
     inbound::{InboundBinding, InboundRecord, InboundUser},
-    outbound::{Grant, GrantRecord, OutboundBinding, OutboundRecord},
-    pool::{Entry, Generated, Listed, Origin, Pool, PoolRecord, Source, SourceRecord},
+    listed::{Entry, Listed, Place},
+    outbound::{OutboundBinding, OutboundRecord},
+    pool::{Generated, Origin, Pool, PoolRecord, Source, SourceRecord},
     subscriber::{Subscriber, SubscriberRecord},
+    visits::{Grant, GrantRecord},
 };
 use crate::{
+    api::migration_identity::AgreementId,
     identity::{Impi, Impu},
     outbox::Context,
     store::{Mutation, Record, RecordError, RecordKind, decode},
@@ -47,8 +51,8 @@ impl SipDatabase {
             RecordKind::InboundBinding => self.load_inbound(record),
             RecordKind::OutboundBinding => self.load_outbound(record),
             RecordKind::Grant => self.load_grant(record),
+            RecordKind::WithdrawnAgreement => self.load_withdrawn(record),
             RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
             | RecordKind::User
             | RecordKind::Agreement
             | RecordKind::SystemConfiguration => Ok(()),
@@ -64,7 +68,13 @@ impl SipDatabase {
                 continue;
             };
             match &pool.source {
-                Source::Listed(listed) => listed.link(entries, lent),
+                Source::Listed(listed) => {
+                    for Entry { identity, place } in listed.link(entries, lent) {
+                        if let Some(mut pair) = self.listed.get_mut(&identity.impi) {
+                            pair.place = place;
+                        }
+                    }
+                }
                 Source::Generated(generated) => {
                     if generated.link(lent, used) {
                         let record = generated.record(pool.direction, used);
@@ -96,6 +106,7 @@ impl SipDatabase {
         }
         self.expiries.clear();
         write(&self.pools).clear();
+        *write(&self.withdrawn) = Withdrawn::default();
         self.removed.reset();
         self.mended.reset();
         *lock(&self.loading) = Loading::default();
@@ -134,7 +145,7 @@ impl SipDatabase {
         let (pool, _) = text_of(record)?.split_once(' ').ok_or(RecordError::Damaged)?;
         let entry: Entry = decode(&record.value)?;
         let pool = self.loading_pool(pool, |loading| loading.entries.push(entry.clone()));
-        self.load_listed(pool, &entry.identity.impi, &entry.identity.impu);
+        self.load_listed(pool, &entry.identity.impi, &entry.identity.impu, entry.place);
         Ok(())
     }
 
@@ -148,7 +159,7 @@ impl SipDatabase {
         self.inbound.insert(impi.clone(), binding);
         self.inbound_bound.take_loaded();
         // Two bindings of one user: the removal of the older one was lost with a commit that nobody
-        // relied on. The older one lives until its lease ends.
+        // relied on. The older one lives until its lease ends, or is released if it is a mapping.
         let mut holder = self.inbound_users.entry(user).or_insert_with(|| impi.clone());
         let newer =
             |held: &Impi| self.inbound.get(held).is_none_or(|other| other.version < record.version);
@@ -185,6 +196,13 @@ impl SipDatabase {
         Ok(())
     }
 
+    fn load_withdrawn(&self, record: &Record) -> Result<(), RecordError> {
+        let number = text_of(record)?.parse().map_err(|_| RecordError::Damaged)?;
+        let WithdrawnRecord = decode(&record.value)?;
+        write(&self.withdrawn).load(AgreementId(number), record.version);
+        Ok(())
+    }
+
     /// Counts a lent pair to its pool, and makes the binding share the pool's name.
     fn load_origin(&self, origin: &mut Origin, impi: &Impi, impu: &Impu) {
         match origin {
@@ -196,13 +214,13 @@ impl SipDatabase {
             }
             Origin::Listed { pool } => {
                 *pool = self.loading_pool(pool, |loading| loading.lent += 1);
-                self.load_listed(Arc::clone(pool), impi, impu);
+                self.load_listed(Arc::clone(pool), impi, impu, Place::default());
             }
         }
     }
 
-    fn load_listed(&self, pool: Arc<str>, impi: &Impi, impu: &Impu) {
-        self.listed.insert(impi.clone(), ListedPair { pool, impu: impu.clone() });
+    fn load_listed(&self, pool: Arc<str>, impi: &Impi, impu: &Impu, place: Place) {
+        self.listed.insert(impi.clone(), ListedPair { pool, impu: impu.clone(), place });
         self.public.insert(impu.clone(), impi.clone());
         self.listed_bound.take_loaded();
     }

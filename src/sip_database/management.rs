@@ -33,16 +33,18 @@ impl SipDatabase {
             Request::DeleteSubscriber(impi) => self.delete_subscriber(ctx, &impi),
             Request::PutPool(pool) => self.put_pool(ctx, pool),
             Request::GetPool(name) => self.get_pool(ctx, &name),
-            Request::BindOutbound { user, partner, .. } => self.bind_outbound(ctx, &user, &partner),
-            Request::PutGrant { user, partner, valid_for, .. } => {
-                self.put_grant(ctx, user, partner, valid_for)
+            Request::BindOutbound { user, partner, allowed } => {
+                self.bind_outbound(ctx, &user, &partner, allowed)
+            }
+            Request::PutGrant { user, partner, valid_for, allowed } => {
+                self.put_grant(ctx, user, partner, valid_for, allowed)
             }
             Request::DeleteGrant { impi, partner } => self.delete_grant(ctx, &impi, &partner),
-            Request::BindInbound { primary, .. } => self.bind_inbound(ctx, primary),
-            Request::MapInbound { .. }
-            | Request::WithdrawAgreement(_)
-            | Request::EndVisits(_)
-            | Request::Check(_) => Err(Refusal::Invalid("not supported yet")),
+            Request::BindInbound { primary, allowed } => self.bind_inbound(ctx, primary, allowed),
+            Request::WithdrawAgreement(id) => self.withdraw_agreement(ctx, id),
+            Request::EndVisits(impi) => Ok((Answer::Done, self.end_visits(ctx, &impi))),
+            Request::MapInbound { primary, identity } => self.map_inbound(ctx, primary, &identity),
+            Request::Check(request) => self.check(ctx, *request),
             Request::GetOutbound(impi) => self.get_outbound(&impi),
             Request::GetInbound(impi) => self.get_inbound(&impi),
             Request::ReleaseOutbound(impi) => self.release_outbound(ctx, &impi),

@@ -4,23 +4,30 @@
 //! Source: 3GPP TR 23.781 solution 2, steps 5, 6, 10, 11 and 16 to 21; Cx as of TS 29.228 and TS 29.229.
 //!
 //! **Locks.** An operation that changes several tables holds one lock of each and takes them in this
-//! order: `pools`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`, `listed`,
-//! the state of one pool, `expiries`. No lock is held across a second entry of the same table. An outbound binding
-//! changes under its user's entry in `visits`; an inbound one is created and removed under its user's
-//! entry in `inbound_users`. Commit numbers are drawn under these locks.
+//! order: `pools`, `withdrawn`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`,
+//! `listed`, the state of one pool, `expiries`. No lock is held across a second entry of the same table.
+//! An outbound binding changes under its user's entry in `visits`; an inbound one is created and removed
+//! under its user's entry in `inbound_users`. An agreement is withdrawn under the lock of `withdrawn`,
+//! which whoever lends or makes a vector holds for reading until that is done. A listed pair that returns
+//! gets its new place in `listed` before it is in its pool again. Commit numbers are drawn under these
+//! locks.
 //!
 //! **What is not there** may have been removed by a commit that is not durable yet: an answer that
-//! relies on an absence waits for the latest removal (`removed`).
+//! relies on an absence waits for the latest removal (`removed`). A withdrawn agreement counts as removed.
 
+mod agreement;
 mod assignment;
 mod bound;
+mod check;
 mod expiry;
 mod forward;
 mod inbound;
 mod lease;
 mod lending;
+mod listed;
 mod load;
 mod management;
+mod mapping;
 mod outbound;
 mod permutation;
 mod pool;
@@ -30,6 +37,7 @@ mod stored_secret;
 mod subscriber;
 mod template;
 mod vectors;
+mod visits;
 
 use std::{
     sync::{
@@ -42,14 +50,17 @@ use std::{
 pub use permutation::Permutation;
 
 use self::{
+    agreement::Withdrawn,
     bound::{Bound, Mark},
     expiry::Expiries,
     forward::Forward,
     inbound::{InboundBinding, InboundUser},
+    listed::Place,
     load::Loading,
-    outbound::{OutboundBinding, Visits},
+    outbound::OutboundBinding,
     pool::Pools,
     subscriber::{SqnProfile, Subscriber},
+    visits::Visits,
 };
 use crate::{
     aka::{IND_BITS_DEFAULT, IND_BITS_MAX},
@@ -71,6 +82,9 @@ pub const BINDINGS_MAX: usize = 20_000_000;
 pub const LISTED_IDENTITIES_MAX: usize = 20_000_000;
 /// Vector requests that wait for another system's answer, unless configured otherwise.
 pub const PENDING_FORWARDS_MAX: usize = 65_536;
+/// Agreements withdrawn, ever, unless configured otherwise. An agreement is withdrawn once, and its number
+/// takes some 30 octets.
+pub const WITHDRAWN_AGREEMENTS_MAX: usize = 4_000_000;
 /// Pools of a SIP database.
 pub const POOLS_MAX: usize = 64;
 /// Public identities of one subscriber.
@@ -107,6 +121,8 @@ pub struct Config {
     pub listed_identities_max: usize,
     /// See [`PENDING_FORWARDS_MAX`].
     pub pending_forwards_max: usize,
+    /// See [`WITHDRAWN_AGREEMENTS_MAX`].
+    pub withdrawn_agreements_max: usize,
 }
 
 impl Config {
@@ -125,6 +141,7 @@ impl Config {
             bindings_max: BINDINGS_MAX,
             listed_identities_max: LISTED_IDENTITIES_MAX,
             pending_forwards_max: PENDING_FORWARDS_MAX,
+            withdrawn_agreements_max: WITHDRAWN_AGREEMENTS_MAX,
         }
     }
 
@@ -162,6 +179,7 @@ pub struct SipDatabase {
     listed: Table<Impi, ListedPair>,
     listed_bound: Bound,
     pools: RwLock<Pools>,
+    withdrawn: RwLock<Withdrawn>,
     /// Vector requests forwarded and not answered, by request number.
     forwards: Table<u64, Forward>,
     forwards_bound: Bound,
@@ -178,6 +196,8 @@ pub struct SipDatabase {
 struct ListedPair {
     pool: Arc<str>,
     impu: Impu,
+    /// Where it is in the pool, unless it is lent.
+    place: Place,
 }
 
 impl SipDatabase {
@@ -198,6 +218,7 @@ impl SipDatabase {
             listed: new_table(entropy),
             listed_bound: Bound::new(config.listed_identities_max),
             pools: RwLock::default(),
+            withdrawn: RwLock::default(),
             forwards: new_table(entropy),
             forwards_bound: Bound::new(config.pending_forwards_max),
             // Random, so that an answer to the process before this one meets no request of this one.

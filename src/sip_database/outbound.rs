@@ -1,25 +1,22 @@
-//! Outbound migration identities and grants: under which pair a subscriber of this system may be
-//! authenticated at which partner (TR 23.781 solution 2, steps 5 and 19).
-
-use std::{collections::BTreeMap, time::Duration};
-
-use dashmap::OccupiedEntry;
+//! Outbound migration identities: under which pair a subscriber of this system may be authenticated at
+//! which partner (TR 23.781 solution 2, steps 5 and 19).
 
 use super::{
-    Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase,
+    Outcome, SipDatabase,
+    agreement::Withdrawn,
     bound::read,
     expiry::Lent,
     lease::Lease,
     lending::Returning,
     pool::{Drawn, Origin, Pools},
     step,
+    visits::forget_empty,
 };
 use crate::{
-    api::migration_identity::{Answer, Binding, Direction, Refusal},
+    api::migration_identity::{Allowance, Answer, Binding, Direction, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
-    time::Timestamp,
 };
 
 /// An outbound binding in memory.
@@ -42,39 +39,8 @@ pub(super) struct OutboundRecord {
     pub(super) lease: Lease,
     /// Where the pair goes back to.
     pub(super) origin: Origin,
-}
-
-/// Where one subscriber may be.
-#[derive(Debug, Default)]
-pub(super) struct Visits(pub(super) BTreeMap<SipDatabaseId, Visit>);
-
-/// What a subscriber has at one partner.
-#[derive(Debug, Default)]
-pub(super) struct Visit {
-    /// The outbound private identity.
-    pub(super) outbound: Option<Impi>,
-    pub(super) grant: Option<Grant>,
-}
-
-/// Leave to use a real pair.
-#[derive(Debug)]
-pub(super) struct Grant {
-    pub(super) record: GrantRecord,
-    /// The commit that wrote [`Self::record`].
-    pub(super) version: CommitSeq,
-}
-
-/// A grant as stored, by real IMPI and partner.
-#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
-pub(super) struct GrantRecord {
-    pub(super) user: UserIdentity,
-    pub(super) partner: SipDatabaseId,
-    pub(super) until: Timestamp,
-}
-
-/// The key of a grant's record. No identity holds a space.
-pub(super) fn grant_key(impi: &Impi, partner: &SipDatabaseId) -> String {
-    format!("{} {partner}", impi.as_str())
+    /// What makes it good for a vector, if not an administrator's word.
+    pub(super) allowed: Option<Allowance>,
 }
 
 impl OutboundRecord {
@@ -91,92 +57,54 @@ impl OutboundBinding {
     fn shown(&self, impi: &Impi) -> Answer {
         Answer::Binding(Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
-            reserved_until: self.record.lease.end(),
+            reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: false,
         })
-    }
-}
-
-impl Visit {
-    fn is_over(&self, now: Timestamp) -> bool {
-        self.outbound.is_none() && self.grant.as_ref().is_none_or(|grant| grant.record.until <= now)
     }
 }
 
 impl SipDatabase {
     /// Lends an outbound pair to `user` for use at `partner`, or returns the one it holds (`MIG-5`, `MIG-6`).
     ///
-    /// Idempotent; a repeat renews the lease if less than half of it is left.
+    /// Idempotent; a repeat renews the lease if less than half of it is left, and takes over another
+    /// allowance.
     pub(super) fn bind_outbound(
         &self,
         ctx: &mut Context<'_>,
         user: &UserIdentity,
         partner: &SipDatabaseId,
+        allowed: Option<Allowance>,
     ) -> Outcome {
         let pools = read(&self.pools);
+        let withdrawn = read(&self.withdrawn);
+        withdrawn.check(allowed, ctx.now)?;
         // Under this lock no subscriber is deleted, so none can leave a binding behind.
         let entry = self.visits.entry(user.impi.clone());
         let subscriber_version = self.check_visitor(user, partner)?;
         let mut visits = entry.or_default();
-        let visit = self.visit(ctx, &mut visits, &user.impi, partner)?;
+        let visit = self.visit(ctx, &withdrawn, &mut visits, &user.impi, partner)?;
         if let Some(impi) = &visit.outbound {
-            let (answer, version) = self.rebind_outbound(ctx, impi, user)?;
+            let (answer, version) = self.rebind_outbound(ctx, impi, user, allowed)?;
             return Ok((answer, version.max(subscriber_version)));
         }
-        let (impi, (answer, version)) = self.lend_outbound(ctx, &pools, user, partner)?;
+        let whom = (user.clone(), partner.clone());
+        let (impi, (answer, version)) = self.lend_outbound(ctx, &pools, whom, allowed)?;
         visit.outbound = Some(impi);
         Ok((answer, version.max(subscriber_version)))
     }
 
-    /// The visit at `partner`, new if need be. For want of room, visits that are over give way.
-    fn visit<'a>(
+    fn rebind_outbound(
         &self,
         ctx: &mut Context<'_>,
-        visits: &'a mut Visits,
         impi: &Impi,
-        partner: &SipDatabaseId,
-    ) -> Result<&'a mut Visit, Refusal> {
-        if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX && !visits.0.contains_key(partner) {
-            let mut mutations = Vec::new();
-            visits.0.retain(|partner, visit| {
-                let over = visit.is_over(ctx.now);
-                if over && visit.grant.is_some() {
-                    let key = grant_key(impi, partner);
-                    mutations.push(Mutation::delete(RecordKind::Grant, &key));
-                }
-                !over
-            });
-            if !mutations.is_empty() {
-                self.removed.raise(ctx.out.commit(mutations));
-            }
-            if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX {
-                return Err(Refusal::Full("partners of one subscriber"));
-            }
-        }
-        Ok(visits.0.entry(partner.clone()).or_default())
-    }
-
-    /// Checks that `user` is a subscriber and `partner` another system.
-    fn check_visitor(
-        &self,
         user: &UserIdentity,
-        partner: &SipDatabaseId,
-    ) -> Result<CommitSeq, Refusal> {
-        if *partner == self.config.database {
-            return Err(Refusal::Invalid("the partner's SIP database is this one"));
-        }
-        let subscriber = self.subscribers.get(&user.impi).ok_or(Refusal::NotFound("subscriber"))?;
-        if !subscriber.record.has(&user.impu) {
-            return Err(Refusal::Invalid("the public identity is not the subscriber's"));
-        }
-        Ok(subscriber.version)
-    }
-
-    fn rebind_outbound(&self, ctx: &mut Context<'_>, impi: &Impi, user: &UserIdentity) -> Outcome {
+        allowed: Option<Allowance>,
+    ) -> Outcome {
         let mut binding =
             self.outbound.get_mut(impi).ok_or(Refusal::NotFound("outbound binding"))?;
-        if binding.record.user != *user {
+        if binding.record.user != *user || binding.record.allowed != allowed {
             binding.record.user = user.clone();
+            binding.record.allowed = allowed;
             binding.commit(ctx, impi);
         }
         self.renew_outbound(ctx, impi, &mut binding);
@@ -192,8 +120,8 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         pools: &Pools,
-        user: &UserIdentity,
-        partner: &SipDatabaseId,
+        (user, partner): (UserIdentity, SipDatabaseId),
+        allowed: Option<Allowance>,
     ) -> Result<(Impi, (Answer, CommitSeq)), Refusal> {
         if !self.outbound_bound.take() {
             ctx.out.note(Note::TableFull("outbound bindings"));
@@ -205,8 +133,7 @@ impl SipDatabase {
         };
         let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        let (user, partner) = (user.clone(), partner.clone());
-        let record = OutboundRecord { impu, user, partner, lease, origin };
+        let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
         self.expiries.change(ctx, Lent::Outbound(impi.clone()), None, Some(lease));
@@ -216,17 +143,19 @@ impl SipDatabase {
         Ok((impi, outcome))
     }
 
-    /// Returns whose the outbound pair `asked` is, while its lease lives; the caller holds the user's
-    /// visits. Use renews the lease if less than half of it is left: who stays registered at the
+    /// Returns whose the outbound pair `asked` is, while its lease lives and what it was lent under
+    /// holds; the caller holds the user's visits. Use renews the lease if less than half of it is left: who stays registered at the
     /// partner keeps the pair.
     pub(super) fn use_outbound(
         &self,
         ctx: &mut Context<'_>,
+        withdrawn: &Withdrawn,
         asked: &UserIdentity,
     ) -> Option<(UserIdentity, CommitSeq)> {
         let mut binding = self.outbound.get_mut(&asked.impi)?;
-        let OutboundRecord { impu, lease, .. } = &binding.record;
-        if *impu != asked.impu || !lease.is_live(ctx.now) {
+        let OutboundRecord { impu, lease, allowed, .. } = &binding.record;
+        let good = lease.is_live(ctx.now) && withdrawn.permits(*allowed, ctx.now);
+        if *impu != asked.impu || !good {
             return None;
         }
         self.renew_outbound(ctx, &asked.impi, &mut binding);
@@ -295,58 +224,7 @@ impl SipDatabase {
         binding.remove();
         forget_empty(visits);
         self.outbound_bound.give();
-        returning.finish();
+        returning.finish(&self.listed);
         Some(seq)
-    }
-
-    /// Allows the real pair at `partner` from now on, in place of an earlier grant.
-    pub(super) fn put_grant(
-        &self,
-        ctx: &mut Context<'_>,
-        user: UserIdentity,
-        partner: SipDatabaseId,
-        valid_for: Duration,
-    ) -> Outcome {
-        if valid_for.is_zero() {
-            return Err(Refusal::Invalid("valid_for is zero"));
-        }
-        let entry = self.visits.entry(user.impi.clone());
-        self.check_visitor(&user, &partner)?;
-        let mut visits = entry.or_default();
-        let visit = self.visit(ctx, &mut visits, &user.impi, &partner)?;
-        let key = grant_key(&user.impi, &partner);
-        let record = GrantRecord { user, partner, until: ctx.now + valid_for };
-        let version = ctx.out.commit(vec![Mutation::put(RecordKind::Grant, &key, &record)]);
-        visit.grant = Some(Grant { record, version });
-        Ok((Answer::Done, version))
-    }
-
-    /// Withdraws a grant.
-    pub(super) fn delete_grant(
-        &self,
-        ctx: &mut Context<'_>,
-        impi: &Impi,
-        partner: &SipDatabaseId,
-    ) -> Outcome {
-        const NOT_FOUND: Refusal = Refusal::NotFound("grant");
-        let dashmap::Entry::Occupied(mut visits) = self.visits.entry(impi.clone()) else {
-            return Err(NOT_FOUND);
-        };
-        let visit = visits.get_mut().0.get_mut(partner).filter(|visit| visit.grant.is_some());
-        let visit = visit.ok_or(NOT_FOUND)?;
-        let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
-        let seq = ctx.out.commit(vec![deletion]);
-        self.removed.raise(seq);
-        visit.grant = None;
-        forget_empty(visits);
-        Ok((Answer::Done, seq))
-    }
-}
-
-/// Drops visits that hold nothing any more.
-fn forget_empty(mut visits: OccupiedEntry<'_, Impi, Visits>) {
-    visits.get_mut().0.retain(|_, visit| visit.outbound.is_some() || visit.grant.is_some());
-    if visits.get().0.is_empty() {
-        visits.remove();
     }
 }

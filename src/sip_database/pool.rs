@@ -2,10 +2,10 @@
 //!
 //! A **generated** pool lends the n-th identity of a keyed permutation and never the same one twice: its
 //! counter is durable in blocks, and what a block had left at a restart is given up. A **listed** pool
-//! lends provisioned pairs first-in first-out and rests a returned one before it lends it again.
+//! ([`super::listed`]) lends provisioned pairs.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -13,7 +13,13 @@ use std::{
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{bound::lock, permutation::Permutation, stored_secret, template::PairTemplate};
+use super::{
+    bound::lock,
+    listed::{Entry, Listed},
+    permutation::Permutation,
+    stored_secret,
+    template::PairTemplate,
+};
 use crate::{
     api::migration_identity::Direction,
     identity::{Impi, Impu, UserIdentity},
@@ -84,14 +90,6 @@ pub(super) struct Drawn {
     pub(super) mutation: Option<Mutation>,
 }
 
-/// A listed pair that is not lent: at rest or free. Stored by pool name and IMPI.
-#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
-pub(super) struct Entry {
-    pub(super) identity: UserIdentity,
-    /// The end of its quarantine, then its order among those of the same instant.
-    available: (Timestamp, u64),
-}
-
 /// How full a pool is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fill {
@@ -142,6 +140,11 @@ impl Pools {
     /// Whether a generated pool could lend what `template` gives.
     pub(super) fn overlaps(&self, template: &PairTemplate) -> bool {
         self.generated().any(|generated| generated.template.overlaps(template))
+    }
+
+    /// Whether some pool of `direction` could lend a pair now.
+    pub(super) fn can_lend(&self, direction: Direction, now: Timestamp) -> bool {
+        self.lending(direction).any(|pool| pool.fill(now).free != Some(0))
     }
 
     fn generated(&self) -> impl Iterator<Item = &Generated> {
@@ -245,10 +248,6 @@ impl Generated {
         })
     }
 
-    pub(super) const fn template(&self) -> &PairTemplate {
-        &self.template
-    }
-
     /// Whether this is the pool that such a definition gives.
     pub(super) fn is_defined_by(&self, impi: &str, impu: &str, key: Option<&Secret<32>>) -> bool {
         self.impi_template == impi
@@ -322,132 +321,6 @@ fn derive(key: &Secret<32>, label: &[u8]) -> Secret<32> {
     mac.update(b"migcore identity pool: ");
     mac.update(label);
     Secret::new(mac.finalize().into_bytes().into())
-}
-
-/// A pool of provisioned pairs.
-#[derive(Debug)]
-pub(super) struct Listed(Mutex<ListedState>);
-
-#[derive(Debug)]
-struct ListedState {
-    quarantine: Duration,
-    /// Free, the one to lend next first.
-    free: VecDeque<Entry>,
-    /// At rest, by the end of their quarantine.
-    resting: BTreeMap<(Timestamp, u64), Entry>,
-    lent: u64,
-    /// The order of the next entry; in memory only, since a restart sorts what it finds.
-    order: u64,
-    version: CommitSeq,
-}
-
-impl Listed {
-    pub(super) const fn new(quarantine: Duration, version: CommitSeq) -> Self {
-        Self(Mutex::new(ListedState {
-            quarantine,
-            free: VecDeque::new(),
-            resting: BTreeMap::new(),
-            lent: 0,
-            order: 0,
-            version,
-        }))
-    }
-
-    pub(super) fn quarantine(&self) -> Duration {
-        lock(&self.0).quarantine
-    }
-
-    /// Prepares entries for newly provisioned pairs, in their order; free at once.
-    pub(super) fn entries(&self, identities: Vec<UserIdentity>, now: Timestamp) -> Vec<Entry> {
-        let mut state = lock(&self.0);
-        identities.into_iter().map(|identity| state.entry(identity, now)).collect()
-    }
-
-    /// Takes newly provisioned entries in, and the quarantine for pairs that return from now on; both
-    /// were committed as `version`.
-    pub(super) fn extend(&self, entries: Vec<Entry>, quarantine: Duration, version: CommitSeq) {
-        let mut state = lock(&self.0);
-        state.resting.extend(entries.into_iter().map(|entry| (entry.available, entry)));
-        state.quarantine = quarantine;
-        state.version = version;
-    }
-
-    /// Takes over what was stored.
-    pub(super) fn link(&self, entries: Vec<Entry>, lent: u64) {
-        let mut state = lock(&self.0);
-        state.lent = lent;
-        state.order = entries.iter().map(|entry| entry.available.1 + 1).max().unwrap_or(0);
-        // Two entries with the same instant and order can come of two runs; neither may be lost.
-        for mut entry in entries {
-            while state.resting.contains_key(&entry.available) {
-                entry.available.1 = state.next_order();
-            }
-            state.resting.insert(entry.available, entry);
-        }
-    }
-
-    fn draw(&self, name: &Arc<str>, now: Timestamp) -> Option<Drawn> {
-        let mut state = lock(&self.0);
-        state.settle(now);
-        let Entry { identity, .. } = state.free.pop_front()?;
-        state.lent += 1;
-        let mutation = Mutation::delete(RecordKind::PoolEntry, &entry_key(name, &identity.impi));
-        let origin = Origin::Listed { pool: Arc::clone(name) };
-        Some(Drawn { identity, origin, mutation: Some(mutation) })
-    }
-
-    fn returning(&self, identity: UserIdentity, now: Timestamp) -> Entry {
-        let mut state = lock(&self.0);
-        let rested = now + state.quarantine;
-        state.entry(identity, rested)
-    }
-
-    fn take_back(&self, entry: Entry) {
-        let mut state = lock(&self.0);
-        state.lent = state.lent.saturating_sub(1);
-        state.resting.insert(entry.available, entry);
-    }
-
-    fn fill(&self, now: Timestamp) -> Fill {
-        let mut state = lock(&self.0);
-        state.settle(now);
-        let free = state.free.len() as u64;
-        let total = free + state.resting.len() as u64 + state.lent;
-        Fill { total, lent: state.lent, free: Some(free), version: state.version }
-    }
-}
-
-impl ListedState {
-    fn entry(&mut self, identity: UserIdentity, available: Timestamp) -> Entry {
-        Entry { identity, available: (available, self.next_order()) }
-    }
-
-    const fn next_order(&mut self) -> u64 {
-        let order = self.order;
-        self.order += 1;
-        order
-    }
-
-    /// Moves what has rested enough to the end of the free ones.
-    fn settle(&mut self, now: Timestamp) {
-        while let Some(first) = self.resting.first_entry() {
-            if first.key().0 > now {
-                break;
-            }
-            self.free.push_back(first.remove());
-        }
-    }
-}
-
-impl Entry {
-    /// The change that stores the entry.
-    pub(super) fn mutation(&self, pool: &str) -> Mutation {
-        Mutation::put(RecordKind::PoolEntry, &entry_key(pool, &self.identity.impi), self)
-    }
-}
-
-fn entry_key(pool: &str, impi: &Impi) -> String {
-    format!("{pool} {}", impi.as_str())
 }
 
 impl Origin {

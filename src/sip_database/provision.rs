@@ -9,18 +9,19 @@ use std::collections::BTreeSet;
 use super::{
     IMPUS_PER_SUBSCRIBER_MAX, Outcome, SipDatabase,
     bound::read,
-    expiry::Lent,
-    lending::Returning,
-    outbound::{OutboundRecord, grant_key},
+    pool::Pools,
     subscriber::{Subscriber, SubscriberRecord},
 };
 use crate::{
     aka::opc_from_op,
     api::migration_identity::{self as api, Answer, OperatorKey, Refusal},
-    identity::{Impi, Impu, UserIdentity},
+    identity::{Impi, Impu},
     outbox::{Context, Note},
     store::{Mutation, RecordKind},
 };
+
+const FULL: Refusal = Refusal::Full("subscribers");
+const NOT_FREE: Refusal = Refusal::Invalid("a public identity belongs to somebody else");
 
 impl SipDatabase {
     /// Creates or replaces a subscriber. SEQ never goes down by it.
@@ -29,25 +30,14 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         subscriber: api::Subscriber,
     ) -> Outcome {
+        let pools = read(&self.pools);
+        self.check_subscriber(&pools, &subscriber)?;
         let api::Subscriber { impi, impus, k, operator, amf, seq } = subscriber;
-        check_impus(&impus)?;
-        if seq > self.config.sqn_profile().seq_max() {
-            return Err(Refusal::Invalid("seq has more bits than SQN without IND"));
-        }
         let opc = match operator {
             OperatorKey::Op(op) => opc_from_op(&k, &op),
             OperatorKey::Opc(opc) => opc,
         };
         let record = SubscriberRecord::new(impus, k, opc, amf, seq);
-        let pools = read(&self.pools);
-        if self.listed.contains_key(&impi) {
-            return Err(Refusal::Invalid("the private identity is one of a pool's"));
-        }
-        if pools.may_generate_impi(&impi)
-            || record.impus.iter().any(|impu| pools.may_generate_impu(impu))
-        {
-            return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
-        }
         match self.subscribers.entry(impi.clone()) {
             dashmap::Entry::Occupied(mut held) => {
                 self.claim(&impi, &record.impus)?;
@@ -62,7 +52,7 @@ impl SipDatabase {
             dashmap::Entry::Vacant(free) => {
                 if !self.subscribers_bound.take() {
                     ctx.out.note(Note::TableFull("subscribers"));
-                    return Err(Refusal::Full("subscribers"));
+                    return Err(FULL);
                 }
                 if let Err(refusal) = self.claim(&impi, &record.impus) {
                     self.subscribers_bound.give();
@@ -73,6 +63,34 @@ impl SipDatabase {
                 Ok((Answer::Done, version))
             }
         }
+    }
+
+    /// Checks what [`Self::put_subscriber`] would refuse.
+    pub(super) fn check_put_subscriber(&self, subscriber: &api::Subscriber) -> Result<(), Refusal> {
+        let pools = read(&self.pools);
+        self.check_subscriber(&pools, subscriber)?;
+        let api::Subscriber { impi, impus, .. } = subscriber;
+        if !self.subscribers.contains_key(impi) && !self.subscribers_bound.has_room(1) {
+            return Err(FULL);
+        }
+        let owned = |impu| self.public.get(impu).is_some_and(|owner| *owner != *impi);
+        if impus.iter().any(owned) { Err(NOT_FREE) } else { Ok(()) }
+    }
+
+    /// Checks a subscriber against itself and the pools.
+    fn check_subscriber(&self, pools: &Pools, subscriber: &api::Subscriber) -> Result<(), Refusal> {
+        let api::Subscriber { impi, impus, seq, .. } = subscriber;
+        check_impus(impus)?;
+        if *seq > self.config.sqn_profile().seq_max() {
+            return Err(Refusal::Invalid("seq has more bits than SQN without IND"));
+        }
+        if self.listed.contains_key(impi) {
+            return Err(Refusal::Invalid("the private identity is one of a pool's"));
+        }
+        if pools.may_generate_impi(impi) || impus.iter().any(|impu| pools.may_generate_impu(impu)) {
+            return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
+        }
+        Ok(())
     }
 
     /// Makes `impi` the owner of all `impus` or of none that it does not own already. The caller holds
@@ -89,7 +107,7 @@ impl SipDatabase {
                 dashmap::Entry::Occupied(held) => {
                     drop(held);
                     self.unclaim(claimed);
-                    return Err(Refusal::Invalid("a public identity belongs to somebody else"));
+                    return Err(NOT_FREE);
                 }
             }
         }
@@ -122,36 +140,18 @@ impl SipDatabase {
             return Err(NOT_FOUND);
         };
         let mut mutations = vec![Mutation::delete(RecordKind::Subscriber, impi.as_str())];
-        let mut ended = Vec::new();
+        let mut ending = None;
         if let dashmap::Entry::Occupied(visits) = &visits {
-            for (partner, visit) in &visits.get().0 {
-                if visit.grant.is_some() {
-                    mutations.push(Mutation::delete(RecordKind::Grant, &grant_key(impi, partner)));
-                }
-                // Nobody changes or removes the bindings meanwhile: that takes the visits' lock.
-                if let Some(outbound) = &visit.outbound
-                    && let Some(binding) = self.outbound.get(outbound)
-                {
-                    let OutboundRecord { impu, origin, .. } = &binding.record;
-                    let identity = UserIdentity { impi: outbound.clone(), impu: impu.clone() };
-                    let returning = Returning::prepare(&pools, origin, identity, ctx.now);
-                    mutations.extend(returning.mutation());
-                    let key = outbound.as_str();
-                    mutations.push(Mutation::delete(RecordKind::OutboundBinding, key));
-                    ended.push((outbound.clone(), binding.record.lease, returning));
-                }
-            }
+            let prepared = ending.insert(self.prepare_ending(ctx, &pools, impi, visits.get()));
+            mutations.append(&mut prepared.mutations);
         }
         let seq = ctx.out.commit(mutations);
         self.removed.raise(seq);
         self.unclaim(&subscriber.get().record.impus);
         subscriber.remove();
         self.subscribers_bound.give();
-        for (outbound, lease, returning) in ended {
-            self.expiries.change(ctx, Lent::Outbound(outbound.clone()), Some(lease), None);
-            self.outbound.remove(&outbound);
-            self.outbound_bound.give();
-            returning.finish();
+        if let Some(ending) = ending {
+            self.finish_ending(ctx, ending);
         }
         if let dashmap::Entry::Occupied(visits) = visits {
             visits.remove();

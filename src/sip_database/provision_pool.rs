@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{
     ListedPair, Outcome, POOL_NAME_OCTETS_MAX, POOLS_MAX, SipDatabase,
     bound::{read, write},
-    pool::{Generated, Listed, Pool, PoolRecord, Pools, Source, SourceRecord},
+    listed::{Entry, Listed},
+    pool::{Generated, Pool, PoolRecord, Pools, Source, SourceRecord},
+    template::PairTemplate,
 };
 use crate::{
     api::migration_identity::{self as api, Answer, Direction, PoolSource, Refusal},
@@ -15,23 +17,20 @@ use crate::{
     store::{CommitSeq, Mutation, RecordKind},
 };
 
+const TOO_MANY: Refusal = Refusal::Full("pools");
+const TOO_MANY_LISTED: Refusal = Refusal::Full("listed identities");
 const OUTSIDE: Refusal = Refusal::Invalid("an identity is outside the domain of this system");
 
 impl SipDatabase {
     /// Creates a pool, or extends a listed one. Doing the same again changes nothing.
     pub(super) fn put_pool(&self, ctx: &mut Context<'_>, pool: api::Pool) -> Outcome {
         let api::Pool { name, direction, source } = pool;
-        check_name(&name)?;
         let mut pools = write(&self.pools);
-        match pools.get(&name) {
-            Some(known) if known.direction != direction => {
-                return Err(Refusal::Invalid("a pool of this name lends the other way"));
-            }
-            None if pools.len() >= POOLS_MAX => {
+        if let Err(refusal) = check_pool(&pools, &name, direction) {
+            if refusal == TOO_MANY {
                 ctx.out.note(Note::TableFull("pools"));
-                return Err(Refusal::Full("pools"));
             }
-            Some(_) | None => {}
+            return Err(refusal);
         }
         let name = name.into();
         match source {
@@ -54,14 +53,9 @@ impl SipDatabase {
         templates: (String, String),
         key: Option<Secret<32>>,
     ) -> Outcome {
+        self.check_generated(pools, name, &templates, key.as_ref())?;
         if let Some(known) = pools.get(name) {
-            let same = matches!(&known.source, Source::Generated(generated)
-                if generated.is_defined_by(&templates.0, &templates.1, key.as_ref()));
-            return if same {
-                Ok((Answer::Done, known.fill(ctx.now).version))
-            } else {
-                Err(Refusal::Invalid("the definition of a generated pool never changes"))
-            };
+            return Ok((Answer::Done, known.fill(ctx.now).version));
         }
         let key = key.unwrap_or_else(|| {
             let mut drawn = [0; 32];
@@ -70,12 +64,6 @@ impl SipDatabase {
         });
         let generated =
             Generated::new(templates, key, 0, CommitSeq::NOTHING).map_err(Refusal::Invalid)?;
-        if !generated.template().is_in(&self.config.domain) {
-            return Err(OUTSIDE);
-        }
-        if pools.overlaps(generated.template()) {
-            return Err(Refusal::Invalid("another pool generates identities of the same form"));
-        }
         let record = generated.record(direction, 0);
         let version = ctx.out.commit(vec![Mutation::put(RecordKind::Pool, name, &record)]);
         generated.set_version(version);
@@ -97,20 +85,15 @@ impl SipDatabase {
         quarantine: Duration,
     ) -> Outcome {
         let new = self.check_listed(pools, name, identities)?;
-        match pools.get(name).map(|known| (known, &known.source)) {
-            Some((_, Source::Generated(_))) => {
-                return Err(Refusal::Invalid("a pool of this name is a generated one"));
-            }
-            Some((known, Source::Listed(listed)))
-                if new.is_empty() && listed.quarantine() == quarantine =>
-            {
-                return Ok((Answer::Done, known.fill(ctx.now).version));
-            }
-            Some(_) | None => {}
+        if let Some(known) = pools.get(name)
+            && matches!(&known.source, Source::Listed(listed)
+                if new.is_empty() && listed.quarantine() == quarantine)
+        {
+            return Ok((Answer::Done, known.fill(ctx.now).version));
         }
         if !self.listed_bound.take_many(new.len()) {
             ctx.out.note(Note::TableFull("listed identities"));
-            return Err(Refusal::Full("listed identities"));
+            return Err(TOO_MANY_LISTED);
         }
         if pools.get(name).is_none() {
             let listed = Listed::new(quarantine, CommitSeq::NOTHING);
@@ -119,18 +102,62 @@ impl SipDatabase {
         let Some(Source::Listed(listed)) = pools.get(name).map(|pool| &pool.source) else {
             return Err(Refusal::NotFound("pool"));
         };
-        for UserIdentity { impi, impu } in &new {
-            let pair = ListedPair { pool: Arc::clone(name), impu: impu.clone() };
+        let entries = listed.entries(new, ctx.now);
+        for Entry { identity: UserIdentity { impi, impu }, place } in &entries {
+            let pair = ListedPair { pool: Arc::clone(name), impu: impu.clone(), place: *place };
             self.listed.insert(impi.clone(), pair);
             self.public.insert(impu.clone(), impi.clone());
         }
-        let entries = listed.entries(new, ctx.now);
         let record = PoolRecord { direction, source: SourceRecord::Listed { quarantine } };
         let pool = Mutation::put(RecordKind::Pool, name, &record);
         let stored = entries.iter().map(|entry| entry.mutation(name));
         let version = ctx.out.commit([pool].into_iter().chain(stored).collect());
         listed.extend(entries, quarantine, version);
         Ok((Answer::Done, version))
+    }
+
+    /// Checks what [`Self::put_pool`] would refuse.
+    pub(super) fn check_put_pool(&self, pool: api::Pool) -> Result<(), Refusal> {
+        let api::Pool { name, direction, source } = pool;
+        let pools = read(&self.pools);
+        check_pool(&pools, &name, direction)?;
+        match source {
+            PoolSource::Generated { impi_template, impu_template, key } => {
+                let templates = (impi_template, impu_template);
+                self.check_generated(&pools, &name, &templates, key.as_ref())
+            }
+            PoolSource::Listed { identities, .. } => {
+                let new = self.check_listed(&pools, &name, identities)?;
+                if self.listed_bound.has_room(new.len()) { Ok(()) } else { Err(TOO_MANY_LISTED) }
+            }
+        }
+    }
+
+    /// Checks that the pool is as it was, or new and apart from all others.
+    fn check_generated(
+        &self,
+        pools: &Pools,
+        name: &str,
+        (impi, impu): &(String, String),
+        key: Option<&Secret<32>>,
+    ) -> Result<(), Refusal> {
+        if let Some(known) = pools.get(name) {
+            let same = matches!(&known.source, Source::Generated(generated)
+                if generated.is_defined_by(impi, impu, key));
+            return if same {
+                Ok(())
+            } else {
+                Err(Refusal::Invalid("the definition of a generated pool never changes"))
+            };
+        }
+        let template = PairTemplate::parse(impi, impu).map_err(Refusal::Invalid)?;
+        if !template.is_in(&self.config.domain) {
+            return Err(OUTSIDE);
+        }
+        if pools.overlaps(&template) {
+            return Err(Refusal::Invalid("another pool generates identities of the same form"));
+        }
+        Ok(())
     }
 
     /// Returns the pairs that the pool does not have yet, if all may be in it.
@@ -140,6 +167,9 @@ impl SipDatabase {
         name: &str,
         identities: Vec<UserIdentity>,
     ) -> Result<Vec<UserIdentity>, Refusal> {
+        if pools.get(name).is_some_and(|known| matches!(known.source, Source::Generated(_))) {
+            return Err(Refusal::Invalid("a pool of this name is a generated one"));
+        }
         let (mut impis, mut impus) = (BTreeSet::new(), BTreeSet::new());
         let mut new = Vec::new();
         for identity in identities {
@@ -175,6 +205,18 @@ impl SipDatabase {
         let fill = pool.fill(ctx.now);
         let (total, lent, free) = (fill.total, fill.lent, fill.free);
         Ok((Answer::Pool { direction: pool.direction, total, lent, free }, fill.version))
+    }
+}
+
+/// Checks that a pool of this name may be created or extended.
+fn check_pool(pools: &Pools, name: &str, direction: Direction) -> Result<(), Refusal> {
+    check_name(name)?;
+    match pools.get(name) {
+        Some(known) if known.direction != direction => {
+            Err(Refusal::Invalid("a pool of this name lends the other way"))
+        }
+        None if pools.len() >= POOLS_MAX => Err(TOO_MANY),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -3,8 +3,10 @@
 
 use super::{
     SipDatabase,
-    outbound::{Grant, Visit},
+    agreement::Withdrawn,
+    bound::read,
     subscriber::{Requester, Subscriber},
+    visits::Visit,
 };
 use crate::{
     aka::{AuthVector, Milenage, Rand, Resynchronisation},
@@ -89,10 +91,12 @@ impl SipDatabase {
     ) -> Issued {
         let asked = &request.identity;
         let lent = self.outbound.get(&asked.impi).map(|held| held.record.user.impi.clone());
-        // Held until the SQN is drawn: no vector is made once a revocation has returned.
+        // Both held until the SQN is drawn: no vector is made once a revocation has returned.
+        let withdrawn = read(&self.withdrawn);
         let visits = self.visits.get(lent.as_ref().unwrap_or(&asked.impi));
         let visit = visits.as_ref().and_then(|visits| visits.0.get(partner));
-        let Some((real, permitted)) = visit.and_then(|visit| self.real_of(ctx, visit, asked))
+        let Some((real, permitted)) =
+            visit.and_then(|visit| self.real_of(ctx, &withdrawn, visit, asked))
         else {
             ctx.out.note(Note::VectorRefused { partner: partner.clone() });
             return Err(ResultCode::USER_UNKNOWN);
@@ -107,19 +111,19 @@ impl SipDatabase {
         Ok((vector, after.max(permitted)))
     }
 
-    /// Whose pair `asked` is in this visit, by a live outbound binding or a grant.
+    /// Whose pair `asked` is in this visit, by an outbound binding or a grant that is good now.
     fn real_of(
         &self,
         ctx: &mut Context<'_>,
+        withdrawn: &Withdrawn,
         visit: &Visit,
         asked: &UserIdentity,
     ) -> Option<(UserIdentity, CommitSeq)> {
         if visit.outbound.as_ref() == Some(&asked.impi) {
-            return self.use_outbound(ctx, asked);
+            return self.use_outbound(ctx, withdrawn, asked);
         }
-        let Grant { record, version } = visit.grant.as_ref()?;
-        let permitted = record.user == *asked && ctx.now < record.until;
-        permitted.then(|| (asked.clone(), *version))
+        let version = visit.grant.as_ref()?.allows(ctx.now, withdrawn, asked)?;
+        Some((asked.clone(), version))
     }
 
     /// Draws an SQN under the subscriber's lock and makes the vector.

@@ -8,12 +8,14 @@
 //! one key a later change has a higher number. It is the record's version: neither a committer nor
 //! a replay ever puts a lower version over a higher one, deletions included.
 
+mod mark;
 mod memory;
 mod record;
 mod watermark;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use mark::Mark;
 pub use memory::MemoryEngine;
 pub use record::{RecordError, decode, encode};
 pub use watermark::Watermark;

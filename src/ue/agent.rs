@@ -3,9 +3,13 @@
 //! Sans-I/O: SIP octets in, effects out. Every refresh is challenged afresh as long as the path is
 //! unprotected, so a refresh is a registration with the same Call-ID (TS 24.229 clause 5.1.1.4).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     aka::digest::{
@@ -35,6 +39,9 @@ use super::{
 /// two that it finds invalid; one more is the regular one).
 const CHALLENGES_MAX: u8 = 3;
 
+/// The registration period that a UE asks for, seconds.
+const EXPIRES: u32 = 600_000;
+
 /// The nonce count: each challenge is answered once.
 const FIRST_USE: &str = "00000001";
 
@@ -55,6 +62,37 @@ pub struct Config {
     pub paths: Vec<String>,
 }
 
+impl Config {
+    /// Registers `identity` at the SIP core `core` for as long as TS 24.229 clause 5.1.1.2.1 has it. The
+    /// domain is the realm of the private identity (clause 5.1.1.1A); the world puts our address in.
+    pub fn new(identity: UserIdentity, transport: Transport, core: SocketAddr) -> Self {
+        let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self {
+            domain: identity.impi.realm().to_owned(),
+            identity,
+            flow: Flow { transport, local, remote: core, connection: 0 },
+            expires: EXPIRES,
+            algorithm: None,
+            paths: Vec::new(),
+        }
+    }
+}
+
+/// What a user agent must remember to go on in another process: refreshes and de-registers under the same
+/// Call-ID with a higher CSeq and for the same contact (RFC 3261 clause 10.2.4).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saved {
+    /// The Call-ID of all its requests.
+    pub call_id: String,
+    /// The CSeq of its last request.
+    pub cseq: u32,
+    /// The address in its contact.
+    pub contact: SocketAddr,
+    /// What the SIP core granted last, and the UE did not give up.
+    pub registered: Option<Registered>,
+}
+
 /// Where the user agent stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum State {
@@ -69,7 +107,8 @@ pub enum State {
 }
 
 /// What the SIP core granted.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Registered {
     /// When it ends, unless refreshed.
     pub expires_at: Timestamp,
@@ -107,6 +146,10 @@ pub struct UserAgent {
     call_id: String,
     from_tag: String,
     cseq: u32,
+    /// The address in its contact; differs from the flow's after it moved to another process.
+    contact: SocketAddr,
+    /// What was granted last: a refresh that fails does not end it.
+    granted: Option<Registered>,
     numbers: u64,
     state: State,
     attempt: Attempt,
@@ -130,13 +173,35 @@ impl UserAgent {
         Self {
             call_id: format!("{:016x}{:016x}", entropy.next_u64(), entropy.next_u64()),
             from_tag: format!("{:016x}", entropy.next_u64()),
+            contact: config.flow.local,
             config,
             isim,
             cseq: 0,
+            granted: None,
             numbers: 0,
             state: State::Idle,
             attempt: Attempt::default(),
             transaction: None,
+        }
+    }
+
+    /// Creates a user agent that goes on where another one of the same UE ended. Its refresh timer is gone
+    /// with the other one: refresh before [`Registered::expires_at`].
+    pub fn resume(config: Config, isim: Isim, saved: Saved, entropy: &mut dyn Entropy) -> Self {
+        let Saved { call_id, cseq, contact, registered } = saved;
+        let state = registered.clone().map_or(State::Idle, State::Registered);
+        let fresh = Self::new(config, isim, entropy);
+        Self { call_id, cseq, contact, granted: registered, state, ..fresh }
+    }
+
+    /// What to remember. Whoever keeps it for another process keeps it, and the ISIM's sequence numbers,
+    /// before a message of this one leaves: no CSeq is used twice, no challenge is accepted twice.
+    pub fn saved(&self) -> Saved {
+        Saved {
+            call_id: self.call_id.clone(),
+            cseq: self.cseq,
+            contact: self.contact,
+            registered: self.granted.clone(),
         }
     }
 
@@ -150,8 +215,14 @@ impl UserAgent {
         &self.isim
     }
 
+    /// The path to the SIP core.
+    pub const fn flow(&self) -> &Flow {
+        &self.config.flow
+    }
+
     /// Moves to another path to the SIP core: a new address after a restart or a reconnection.
     pub const fn set_flow(&mut self, flow: Flow) {
+        self.contact = flow.local;
         self.config.flow = flow;
     }
 
@@ -315,18 +386,21 @@ impl UserAgent {
         let period = granted.and_then(|contact| contact.expires).unwrap_or(0);
         if self.attempt.expires == 0 || period == 0 {
             self.state = State::Idle;
+            self.granted = None;
             return;
         }
         ctx.out.step(Step::mig(25), Role::Ue, "registered");
         let rspauth = answer.authentication_info().and_then(|info| info.rspauth);
         let mutual =
             rspauth.is_some() && rspauth.as_deref() == self.attempt.expected_rspauth.as_deref();
-        self.state = State::Registered(Registered {
+        let registered = Registered {
             expires_at: ctx.now + Duration::from_secs(period.into()),
             service_route: answer.service_route().map(str::to_owned).collect(),
             associated_uris: answer.associated_uris().map(str::to_owned).collect(),
             mutual,
-        });
+        };
+        self.granted = Some(registered.clone());
+        self.state = State::Registered(registered);
         ctx.out.arm(ctx.now + refresh_after(period), timer(TimerWhat::UeRefresh, self.numbers));
     }
 
@@ -344,7 +418,7 @@ impl UserAgent {
         credentials: DigestCredentials<'static>,
         step: Step,
     ) {
-        self.cseq += 1;
+        self.cseq = self.cseq.saturating_add(1);
         self.numbers += 1;
         let branch = format!("z9hG4bK{:016x}", ctx.entropy.next_u64());
         let octets = self.build(&branch, credentials);
@@ -383,7 +457,7 @@ impl UserAgent {
     }
 
     fn contact_uri(&self) -> String {
-        contact_uri(self.config.flow.local, self.config.flow.transport)
+        contact_uri(self.contact, self.config.flow.transport)
     }
 }
 

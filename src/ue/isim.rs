@@ -27,6 +27,11 @@ impl Isim {
         Self { milenage: Milenage::new(k, opc), sqn }
     }
 
+    /// The sequence numbers accepted so far, for another process of the same UE.
+    pub const fn sqn(&self) -> &SqnArray {
+        &self.sqn
+    }
+
     /// Checks a challenge, MAC before SQN, and answers it.
     ///
     /// # Errors

@@ -6,9 +6,9 @@
 use super::{
     element::Element,
     timers::{OffNetworkCounters, OffNetworkTimers, OnNetworkTimers},
-    values::{PduSessionType, PersonalText, Plmn, SNssai, Service},
+    values::{PduSessionType, PersonalText, SNssai, Service},
 };
-use crate::secret::SecretText;
+use crate::{identity::Plmn, secret::SecretText};
 
 /// The document `mcptt-UE-initial-configuration`.
 #[derive(Clone, Debug, Eq, PartialEq)]

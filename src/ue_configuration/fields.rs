@@ -8,12 +8,12 @@ use super::{
     element::{Element, Node, Place, SCHEMA_INSTANCE, declared_prefix, split_name},
     extension,
     values::{
-        PduSessionType, PersonalText, Plmn, SNssai, are_digits, is_dnn, is_http_uri, is_language,
-        is_uri, is_uri_reference,
+        PduSessionType, PersonalText, SNssai, are_digits, is_dnn, is_http_uri, is_language, is_uri,
+        is_uri_reference,
     },
     xml::is_blank,
 };
-use crate::secret::SecretText;
+use crate::{identity::Plmn, secret::SecretText};
 
 /// Longest text that is neither a URI nor a DNN, octets: a certificate, a key, a label.
 pub const TEXT_OCTETS_MAX: usize = 8_192;
@@ -280,7 +280,7 @@ impl<'a> Value<'a> {
 
     pub(super) fn plmn(&self) -> Result<Plmn, DocumentError> {
         let what = "is no PLMN ID: write MCC and MNC, 5 or 6 digits";
-        Plmn::parse(self.text).ok_or_else(|| self.error(what))
+        Plmn::parse(self.text).map_err(|_| self.error(what))
     }
 
     pub(super) fn s_nssai(&self) -> Result<SNssai, DocumentError> {

@@ -27,6 +27,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::identity::Plmn;
+
 pub use self::{
     document::{
         AppServerInfo, Credentials, DataNetwork, DefaultUserProfile, Document, Extension, Hplmn,
@@ -38,7 +40,7 @@ pub use self::{
     read::{NAMES_MAX, UE_IDS_MAX, VPLMNS_MAX},
     timers::{OffNetworkCounters, OffNetworkTimers, OnNetworkTimers},
     values::{
-        DNN_LABEL_OCTETS_MAX, DNN_OCTETS_MAX, PduSessionType, PersonalText, Plmn, SNssai, Service,
+        DNN_LABEL_OCTETS_MAX, DNN_OCTETS_MAX, PduSessionType, PersonalText, SNssai, Service,
         URI_OCTETS_MAX,
     },
     xml::{ATTRIBUTES_MAX, DEPTH_MAX, ELEMENTS_MAX, NAME_OCTETS_MAX},

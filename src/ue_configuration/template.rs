@@ -1,12 +1,14 @@
 //! A document to begin with: the servers of a system by conventional names below its domain.
 
+use crate::identity::Plmn;
+
 use super::{
     DocumentError, InitialUeConfiguration,
     document::{
         AppServerInfo, Document, Extension, Hplmn, OnNetwork, ServiceConnections, ServiceDetails,
         TlsTunnelAuthMethod,
     },
-    values::{PersonalText, Plmn, Service},
+    values::{PersonalText, Service},
 };
 
 impl InitialUeConfiguration {

@@ -9,22 +9,6 @@ pub const DNN_OCTETS_MAX: usize = 100;
 /// Longest label of a DNN or an APN, octets (TS 23.003 clause 9.1).
 pub const DNN_LABEL_OCTETS_MAX: usize = 63;
 
-/// A PLMN ID: the three digits of the MCC, then the two or three of the MNC (TS 23.003 clause 2.2).
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Plmn(String);
-
-impl Plmn {
-    /// Checks a PLMN ID. Gives `None` unless it has 5 or 6 digits.
-    pub fn parse(digits: &str) -> Option<Self> {
-        (matches!(digits.len(), 5 | 6) && are_digits(digits)).then(|| Self(digits.to_owned()))
-    }
-
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// An S-NSSAI: names a network slice (TS 23.003 clause 28.4.2).
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct SNssai {
@@ -265,20 +249,6 @@ fn consists_of(text: &str, more: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_plmn_has_five_or_six_digits() {
-        for (text, valid) in [
-            ("00101", true),
-            ("310410", true),
-            ("0010", false),
-            ("0010101", false),
-            ("001-01", false),
-            ("0010\u{661}", false),
-        ] {
-            assert_eq!(Plmn::parse(text).is_some(), valid, "{text}");
-        }
-    }
 
     #[test]
     fn an_s_nssai_is_an_sst_and_perhaps_an_sd() {

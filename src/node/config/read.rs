@@ -39,42 +39,42 @@ impl fmt::Display for Problem {
 
 /// What a reader of one value has against it.
 #[derive(Debug)]
-pub(super) struct Wrong {
-    pub(super) what: String,
-    pub(super) fix: String,
+pub(in crate::node) struct Wrong {
+    pub(in crate::node) what: String,
+    pub(in crate::node) fix: String,
 }
 
 impl Wrong {
-    pub(super) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(in crate::node) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what: what.into(), fix: fix.into() }
     }
 }
 
 /// The text, and what was found wrong in it so far.
-pub(super) struct Document<'a> {
+pub(in crate::node) struct Document<'a> {
     text: &'a str,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Document<'a> {
-    pub(super) const fn new(text: &'a str) -> Self {
+    pub(in crate::node) const fn new(text: &'a str) -> Self {
         Self { text, problems: RefCell::new(Vec::new()) }
     }
 
     /// The problems found, by line.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    pub(in crate::node) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
         problems
     }
 
-    pub(super) fn report(&self, line: usize, key: impl Into<String>, wrong: Wrong) {
+    pub(in crate::node) fn report(&self, line: usize, key: impl Into<String>, wrong: Wrong) {
         let Wrong { what, fix } = wrong;
         self.problems.borrow_mut().push(Problem { line, key: key.into(), what, fix });
     }
 
     /// The line that `offset` is in, from 1.
-    pub(super) fn line_at(&self, offset: usize) -> usize {
+    pub(in crate::node) fn line_at(&self, offset: usize) -> usize {
         let before = self.text.bytes().take(offset);
         1 + before.filter(|octet| *octet == b'\n').count()
     }
@@ -85,7 +85,7 @@ impl<'a> Document<'a> {
 }
 
 /// One table of the document, and the keys that were asked of it.
-pub(super) struct Section<'a> {
+pub(in crate::node) struct Section<'a> {
     document: &'a Document<'a>,
     path: String,
     line: usize,
@@ -95,24 +95,29 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The whole document.
-    pub(super) const fn root(document: &'a Document<'a>, table: &'a DeTable<'a>) -> Self {
+    pub(in crate::node) const fn root(document: &'a Document<'a>, table: &'a DeTable<'a>) -> Self {
         Self { document, path: String::new(), line: 1, table: Some(table), known: Vec::new() }
     }
 
     /// Whether the document has this section at all.
-    pub(super) const fn is_present(&self) -> bool {
+    pub(in crate::node) const fn is_present(&self) -> bool {
         self.table.is_some()
     }
 
+    /// Whether the section has this key.
+    pub(in crate::node) fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
     /// Reports that this section as a whole is wrong.
-    pub(super) fn report(&self, key: &str, wrong: Wrong) {
+    pub(in crate::node) fn report(&self, key: &str, wrong: Wrong) {
         let line =
             self.find(key).map_or(self.line, |(name, _)| self.document.line_of(&name.span()));
         self.document.report(line, self.key(key), wrong);
     }
 
     /// Reads a key that may be left out.
-    pub(super) fn optional<T>(
+    pub(in crate::node) fn optional<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&DeValue<'_>) -> Result<T, Wrong>,
@@ -130,7 +135,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a key that must be there; `example` says what to write.
-    pub(super) fn required<T>(
+    pub(in crate::node) fn required<T>(
         &mut self,
         key: &'static str,
         example: &str,
@@ -144,7 +149,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a table under `key`; one that is absent reads as empty.
-    pub(super) fn section(&mut self, key: &'static str) -> Self {
+    pub(in crate::node) fn section(&mut self, key: &'static str) -> Self {
         self.known.push(key);
         let found = self.find(key);
         let line = found.map_or(self.line, |(name, _)| self.document.line_of(&name.span()));
@@ -160,7 +165,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reads the array of tables under `key`.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
+    pub(in crate::node) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         self.known.push(key);
         let Some((name, value)) = self.find(key) else { return Vec::new() };
         let path = self.key(key);
@@ -187,7 +192,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports every key that nobody asked for.
-    pub(super) fn finish(self) {
+    pub(in crate::node) fn finish(self) {
         for (name, _) in self.table.into_iter().flatten() {
             let key: &str = name.get_ref();
             if self.known.contains(&key) {
@@ -215,7 +220,7 @@ impl<'a> Section<'a> {
 }
 
 /// The known key that `key` was probably meant to be.
-pub(super) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(in crate::node) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let similarity = |candidate: &str| {
         strsim::jaro_winkler(&key.to_ascii_lowercase(), &candidate.to_ascii_lowercase())
     };
@@ -224,14 +229,14 @@ pub(super) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// Reads a string.
-pub(super) fn text(value: &DeValue<'_>) -> Result<String, Wrong> {
+pub(in crate::node) fn text(value: &DeValue<'_>) -> Result<String, Wrong> {
     value.as_str().map(str::to_owned).ok_or_else(|| {
         Wrong::new(format!("is a {}, not a string", value.type_str()), "put it in quotes")
     })
 }
 
 /// Reads a string that `parse` makes sense of.
-pub(super) fn parsed<T, E: fmt::Display>(
+pub(in crate::node) fn parsed<T, E: fmt::Display>(
     value: &DeValue<'_>,
     parse: impl FnOnce(&str) -> Result<T, E>,
     example: &str,
@@ -243,7 +248,7 @@ pub(super) fn parsed<T, E: fmt::Display>(
 }
 
 /// Reads one of a few words.
-pub(super) fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Wrong> {
+pub(in crate::node) fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Wrong> {
     let given = text(value)?;
     if let Some((_, meant)) = words.iter().find(|(word, _)| *word == given) {
         return Ok(*meant);
@@ -257,7 +262,7 @@ pub(super) fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<
 }
 
 /// Reads a list, or one value in place of a list of one.
-pub(super) fn list<T>(
+pub(in crate::node) fn list<T>(
     value: &DeValue<'_>,
     read: impl Fn(&DeValue<'_>) -> Result<T, Wrong>,
 ) -> Result<Vec<T>, Wrong> {
@@ -268,14 +273,17 @@ pub(super) fn list<T>(
 }
 
 /// Reads `true` or `false`.
-pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, Wrong> {
+pub(in crate::node) fn flag(value: &DeValue<'_>) -> Result<bool, Wrong> {
     value.as_bool().ok_or_else(|| {
         Wrong::new(format!("is a {}", value.type_str()), "write true or false, without quotes")
     })
 }
 
 /// Reads a whole number within `range`.
-pub(super) fn number<T>(value: &DeValue<'_>, range: std::ops::RangeInclusive<T>) -> Result<T, Wrong>
+pub(in crate::node) fn number<T>(
+    value: &DeValue<'_>,
+    range: std::ops::RangeInclusive<T>,
+) -> Result<T, Wrong>
 where
     T: TryFrom<u64> + PartialOrd + fmt::Display,
 {
@@ -291,7 +299,7 @@ where
 }
 
 /// Reads a length of time such as `"500ms"`, `"4s"`, `"10min"`, `"2h"` or `"30d"`, within `range`.
-pub(super) fn duration(
+pub(in crate::node) fn duration(
     value: &DeValue<'_>,
     range: std::ops::RangeInclusive<Duration>,
 ) -> Result<Duration, Wrong> {

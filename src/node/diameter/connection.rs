@@ -275,7 +275,7 @@ impl Wire {
             Err(Parked::Diameter(WireRequest { context, .. })) => {
                 self.reject(context, code::TOO_BUSY, "too many requests in progress");
             }
-            Err(Parked::Management(_)) => {}
+            Err(Parked::Management(_) | Parked::Configuration(_)) => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Entry, Protocol};
-use crate::time::Timestamp;
+use crate::{node::metrics::Direction, time::Timestamp};
 
 /// Width of one column, characters.
 const COLUMN: usize = 17;
@@ -78,7 +78,11 @@ impl Renderer {
             (protocol, octets) => {
                 write!(out, " {dim}({protocol}")?;
                 if let (Some(local), Some(remote)) = (entry.local, entry.remote) {
-                    write!(out, ", {} > {}", local.port(), remote.port())?;
+                    let (from, to) = match entry.direction {
+                        Direction::Out => (local, remote),
+                        Direction::In => (remote, local),
+                    };
+                    write!(out, ", {} > {}", from.port(), to.port())?;
                 }
                 writeln!(out, ", {octets} octets){plain}")
             }
@@ -119,7 +123,6 @@ impl Renderer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::metrics::Direction;
 
     fn entry(from: &str, to: &str, direction: Direction) -> Entry {
         Entry {
@@ -156,10 +159,15 @@ mod tests {
         let mut entry = entry("UE", "core", Direction::Out);
         entry.local = Some("127.0.0.1:40000".parse().unwrap());
         entry.remote = Some("127.0.0.1:5060".parse().unwrap());
-        assert!(
-            drawn(&entry).ends_with("REGISTER (SIP/UDP, 40000 > 5060, 400 octets)\n"),
-            "{}",
-            drawn(&entry)
-        );
+        for (direction, ports) in
+            [(Direction::Out, "40000 > 5060"), (Direction::In, "5060 > 40000")]
+        {
+            entry.direction = direction;
+            let drawn = drawn(&entry);
+            assert!(
+                drawn.ends_with(&format!("REGISTER (SIP/UDP, {ports}, 400 octets)\n")),
+                "{drawn}"
+            );
+        }
     }
 }

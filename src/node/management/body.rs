@@ -1,4 +1,4 @@
-//! The JSON bodies of the management interface, and how they become values of the role.
+//! The JSON bodies about the SIP database, how they become values of the role, and help with each field.
 
 use std::{fmt, time::Duration};
 
@@ -8,14 +8,18 @@ use utoipa::ToSchema;
 use crate::{
     api::migration_identity as api,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    node::http::JsonBody,
     secret::Secret,
 };
+
+/// Longest body of a request, octets: a listed pool of some tens of thousands of pairs.
+pub const BODY_OCTETS_MAX: usize = 4 << 20;
 
 /// AMF if a subscriber names none: the value in use for IMS.
 const AMF_DEFAULT: [u8; 2] = [0x80, 0x00];
 
 /// What each field must be, for those who got one wrong.
-const HELP: [(&str, &str); 18] = [
+const HELP: [(&str, &str); 33] = [
     ("impi", "write a private identity, user@realm"),
     ("impu", "write a public identity, sip:user@host"),
     ("impus", "write a list of public identities, the default one first: [\"sip:user@host\"]"),
@@ -52,13 +56,61 @@ const HELP: [(&str, &str); 18] = [
         "write the Server-Name that the primary system gave, such as \"sip:migration.a.example\"",
     ),
     ("valid_for_seconds", "write a number of seconds from now"),
+    (
+        "inbound",
+        "write {\"impi\": \"user@realm\", \"impu\": \"sip:user@host\"}, a free pair of a listed pool",
+    ),
+    ("mc_service_id", "write the user's MC service ID, such as \"sip:alice@a.example\""),
+    ("mc_system_id", "write the system's MC system ID, such as \"sip:b.example\""),
+    ("class", "write the name of a class, 1 to 64 octets, or leave it out"),
+    ("may_migrate", "write true or false, or leave it out"),
+    ("token", "write 22 to 4096 of the characters A-Z a-z 0-9 - . _ ~ + / =, drawn at random"),
+    ("users", "write everybody, class:NAME or user:MC-SERVICE-ID, percent-encoded"),
+    (
+        "valid_from",
+        "write seconds since the Unix epoch or \"2031-01-01T00:00:00Z\", or leave it out",
+    ),
+    (
+        "valid_until",
+        "write seconds since the Unix epoch or \"2031-01-01T00:00:00Z\", after valid_from",
+    ),
+    ("hide_identities", "write true or false for an outbound agreement, or leave it out"),
+    ("revision", "write a number greater than that of the stored configuration"),
+    (
+        "sip_core",
+        "write a list of 1 to 16 addresses: [{\"transport\": \"udp\", \"address\": \"192.0.2.1:5060\"}]",
+    ),
+    ("transport", "write \"udp\" or \"tcp\""),
+    ("address", "write IP address and port, such as \"192.0.2.1:5060\" or \"[2001:db8::1]:5060\""),
+    ("document", "write an initial UE configuration document of TS 24.484 as text"),
 ];
 
-/// What to write in `field`, given as a path such as `impus[0]`.
+/// What to write in the field of this name.
 pub(super) fn help(field: &str) -> Option<&'static str> {
-    let last = field.rsplit('.').next().unwrap_or_default();
-    let name = last.split('[').next().unwrap_or_default();
-    HELP.iter().find(|(known, _)| *known == name).map(|(_, help)| *help)
+    HELP.iter().find(|(known, _)| *known == field).map(|(_, help)| *help)
+}
+
+/// Bodies whose fields [`HELP`] knows.
+macro_rules! json_bodies {
+    ($($body:ty: $octets_max:expr),* $(,)?) => {$(
+        impl JsonBody for $body {
+            const OCTETS_MAX: usize = $octets_max;
+
+            fn help(field: &str) -> Option<&'static str> {
+                help(field)
+            }
+        }
+    )*};
+}
+pub(super) use json_bodies;
+
+json_bodies! {
+    SubscriberBody: 65_536,
+    PoolBody: BODY_OCTETS_MAX,
+    OutboundBody: 16_384,
+    InboundBody: 16_384,
+    MappingBody: 16_384,
+    GrantBody: 16_384,
 }
 
 /// A subscriber to provision. Keys go in and never come out.
@@ -260,6 +312,37 @@ impl From<InboundBody> for api::Request {
     }
 }
 
+/// Binds a pair of a listed inbound pool to a user of another system for good.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MappingBody {
+    /// The SIP database of the primary system.
+    #[schema(value_type = String, example = "sipdb.a.example")]
+    database: SipDatabaseId,
+    /// The private identity there.
+    #[schema(value_type = String, example = "alice@a.example")]
+    impi: Impi,
+    /// The public identity there.
+    #[schema(value_type = String, example = "sip:alice@a.example")]
+    impu: Impu,
+    /// The Server-Name that the primary wants in vector requests for this user.
+    #[schema(example = "sip:migration.a.example")]
+    server_name: String,
+    /// The pair to bind, free in a listed inbound pool.
+    inbound: Pair,
+}
+
+impl From<MappingBody> for api::Request {
+    fn from(body: MappingBody) -> Self {
+        let identity = UserIdentity { impi: body.impi, impu: body.impu };
+        let (database, server_name) = (body.database, body.server_name);
+        Self::MapInbound {
+            primary: api::PrimaryUser { database, identity, server_name },
+            identity: body.inbound.into(),
+        }
+    }
+}
+
 /// Allows the real pair of a user at one partner.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -372,7 +455,7 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 }
 
 /// Reads exactly `2 * N` hexadecimal digits.
-fn parse_hex<const N: usize>(text: &str) -> Option<Secret<N>> {
+pub(in crate::node) fn parse_hex<const N: usize>(text: &str) -> Option<Secret<N>> {
     if text.len() != 2 * N || !text.is_ascii() {
         return None;
     }
@@ -388,6 +471,7 @@ fn parse_hex<const N: usize>(text: &str) -> Option<Secret<N>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::http::parse;
 
     #[test]
     fn hexadecimal_digits_are_read_exactly() {
@@ -397,10 +481,39 @@ mod tests {
         }
     }
 
+    /// Every property of a body in the interface description.
     #[test]
-    fn every_field_has_help_in_a_list_or_below_another() {
-        assert_eq!(help("listed.identities[3].impu"), help("impu"));
-        assert!(help("impus[0]").is_some());
-        assert!(help("nonsense").is_none());
+    fn every_field_has_help() {
+        let description = serde_json::to_value(super::super::description()).unwrap();
+        let mut asked = 0;
+        for (name, schema) in description["components"]["schemas"].as_object().unwrap() {
+            if name.ends_with("View") || name == "Problem" {
+                continue;
+            }
+            for field in
+                schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name)
+            {
+                // Descriptions of a generated pool are helped with as a whole.
+                assert!(help(field).is_some() || field.ends_with("_template"), "{name}.{field}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 30, "{asked}");
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_what_to_write() {
+        for (body, field) in [
+            (r#"{"impus": ["alice"], "k": "00"}"#, "impus[0]"),
+            (r#"{"impus": ["sip:a@b"], "k": "00"}"#, "k"),
+            (r#"{"impus": ["sip:a@b"], "k": 7}"#, "k"),
+            (r#"{"impus": ["sip:a@b"]}"#, "k"),
+        ] {
+            let problem = parse::<SubscriberBody>(body.as_bytes()).err().unwrap();
+            assert_eq!(problem.field.as_deref(), Some(field), "{body}: {problem:?}");
+            assert_eq!(Some(problem.fix.as_str()), help(field.trim_end_matches("[0]")));
+        }
+        let problem = parse::<SubscriberBody>(br#"{"impuz": []}"#).err().unwrap();
+        assert_eq!(problem.field.as_deref(), Some("impuz"));
     }
 }

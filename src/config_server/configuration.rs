@@ -1,0 +1,143 @@
+//! The management interface: from a request to what does it, and the answer.
+//!
+//! Where a change takes something away that the SIP database may have lent, that ends first; the change is
+//! made, and answered, after the SIP database has made the end durable. Meanwhile nothing new is lent, and
+//! other changes of the same user or agreement are refused.
+
+use super::{ConfigServer, Next, Outcome, pending::Pending};
+use crate::{
+    api::{
+        configuration::{Answer, Request},
+        migration_identity::{self as management, Refusal},
+    },
+    outbox::{Context, Message, ReplyTo},
+    store::CommitSeq,
+};
+
+impl ConfigServer {
+    /// Makes a change at once or, if something has to end first, when the SIP database has answered.
+    pub(super) fn manage(&self, ctx: &mut Context<'_>, to: ReplyTo, request: Request) {
+        let mut after = CommitSeq::NOTHING;
+        match self.perform(ctx, &request, false, &mut after) {
+            Ok(Next::Ask(ask)) => {
+                let pending = Pending::Change(to, Box::new(request));
+                self.ask_database(ctx, pending, after, None, ask);
+            }
+            Ok(Next::Answer(answer)) => self.answer_configuration(ctx, to, after, answer),
+            Err(refusal) => self.answer_configuration(ctx, to, after, Answer::Refused(refusal)),
+        }
+    }
+
+    /// Takes the SIP database's answer, and makes the change. What does not exist there needs no end.
+    pub(super) fn handle_ended(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        request: &Request,
+        answer: management::Answer,
+    ) {
+        match answer {
+            management::Answer::Done | management::Answer::Refused(Refusal::NotFound(_)) => {}
+            management::Answer::Refused(refusal) => {
+                return self.give_up_change(ctx, to, request, refusal);
+            }
+            management::Answer::Subscriber { .. }
+            | management::Answer::Pool { .. }
+            | management::Answer::Binding(_) => {
+                return self.give_up_change(ctx, to, request, Refusal::Unavailable);
+            }
+        }
+        let mut after = CommitSeq::NOTHING;
+        match self.perform(ctx, request, true, &mut after) {
+            Ok(Next::Answer(answer)) => self.answer_configuration(ctx, to, after, answer),
+            Ok(Next::Ask(_)) => self.give_up_change(ctx, to, request, Refusal::Unavailable),
+            Err(refusal) => self.give_up_change(ctx, to, request, refusal),
+        }
+    }
+
+    /// Leaves everything as it was, and says why.
+    pub(super) fn give_up_change(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        request: &Request,
+        refusal: Refusal,
+    ) {
+        match request {
+            Request::PutUser(user) => self.keep_user(&user.mc_service_id),
+            Request::DeleteUser(name) => self.keep_user(name),
+            Request::PutAgreement(agreement) => self.keep_agreement(&agreement.key),
+            Request::DeleteAgreement(key) => self.keep_agreement(key),
+            Request::GetUser(_)
+            | Request::GetAgreement(_)
+            | Request::PutSystemConfiguration { .. }
+            | Request::GetSystemConfiguration(_)
+            | Request::DeleteSystemConfiguration(_)
+            | Request::Check(_) => {}
+        }
+        self.answer_configuration(ctx, to, CommitSeq::NOTHING, Answer::Refused(refusal));
+    }
+
+    /// Does what `request` says; `ended` says that what had to end first has.
+    fn perform(
+        &self,
+        ctx: &mut Context<'_>,
+        request: &Request,
+        ended: bool,
+        after: &mut CommitSeq,
+    ) -> Outcome {
+        if !ctx.out.storage_available() {
+            return Err(Refusal::Unavailable);
+        }
+        match request {
+            Request::PutUser(user) => self.put_user(ctx, user, ended, after),
+            Request::GetUser(name) => self.get_user(name, after),
+            Request::DeleteUser(name) => self.delete_user(ctx, name, ended, after),
+            Request::PutAgreement(agreement) => self.put_agreement(ctx, agreement, ended, after),
+            Request::GetAgreement(key) => self.get_agreement(key, after),
+            Request::DeleteAgreement(key) => self.delete_agreement(ctx, key, ended, after),
+            Request::PutSystemConfiguration { system, configuration } => {
+                self.put_configuration(ctx, system, configuration, after)
+            }
+            Request::GetSystemConfiguration(system) => self.get_configuration(system, after),
+            Request::DeleteSystemConfiguration(system) => {
+                self.delete_configuration(ctx, system, after)
+            }
+            Request::Check(request) => {
+                self.check(request, after).map(|()| Next::Answer(Answer::Done))
+            }
+        }
+    }
+
+    /// Says whether `request` would be refused now.
+    fn check(&self, request: &Request, after: &mut CommitSeq) -> Result<(), Refusal> {
+        match request {
+            Request::PutUser(user) => self.check_user(user),
+            Request::PutAgreement(agreement) => self.check_agreement(agreement),
+            Request::PutSystemConfiguration { system, configuration } => {
+                self.check_configuration(system, configuration, after)
+            }
+            Request::GetUser(name) | Request::DeleteUser(name) => {
+                self.get_user(name, after).map(drop)
+            }
+            Request::GetAgreement(key) | Request::DeleteAgreement(key) => {
+                self.get_agreement(key, after).map(drop)
+            }
+            Request::GetSystemConfiguration(system)
+            | Request::DeleteSystemConfiguration(system) => {
+                self.get_configuration(system, after).map(drop)
+            }
+            Request::Check(_) => Err(Refusal::Invalid("a check cannot be checked")),
+        }
+    }
+
+    fn answer_configuration(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        after: CommitSeq,
+        answer: Answer,
+    ) {
+        self.send(ctx, after, None, Message::Configuration { to, answer });
+    }
+}

@@ -1,0 +1,298 @@
+//! CSC-4: a user's request for connection details, from the check of the user to the answer (TR 23.781
+//! solution 2, steps 2, 4, 6, 7 and 13).
+//!
+//! Every repeat goes through all steps again; each of them answers a repeat with what it has lent already. A
+//! definite refusal of the partner gives back what was lent here. No answer, or one that leaves open what the
+//! partner has done, keeps it, and the repeat names the same pair.
+
+use std::time::Duration;
+
+use super::{ConfigServer, agreement::InForce, choice::Choice, pending::Pending, user::Caller};
+use crate::{
+    api::{
+        connection_details::{
+            Answer, Details, Reason, Refusal, Request, SIP_CORE_ADDRESSES_MAX, SystemConfiguration,
+        },
+        migration_identity::{self as management, Binding, PrimaryUser},
+        system_access as csc17,
+    },
+    identity::{McSystemId, SipDatabaseId, UserIdentity},
+    outbox::{Context, Message, Note, ReplyTo, Role, SystemAccessReply},
+    step::Step,
+    store::CommitSeq,
+    time::Timestamp,
+    token::BearerToken,
+};
+
+/// Longest grant of a real pair: a day more than the pause of 30 days that a user may make between steps 13
+/// and 14, as for a lent pair.
+const GRANT_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
+
+/// A user's request on its way.
+#[derive(Debug)]
+pub(super) struct Migration {
+    pub(super) to: ReplyTo,
+    /// The highest commit that it relies on.
+    pub(super) after: CommitSeq,
+    caller: Caller,
+    partner: McSystemId,
+    /// The partner's SIP database.
+    database: SipDatabaseId,
+    reason: Reason,
+    agreement: InForce,
+    /// The pair that the partner is told: the real one until an outbound one is lent.
+    primary_side: UserIdentity,
+    /// Until when the partner may ask vectors for it.
+    lent_until: Timestamp,
+}
+
+impl ConfigServer {
+    /// Takes a request up: who asks, whether the user may migrate, and where to.
+    pub(super) fn start_migration(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        token: Option<&BearerToken>,
+        request: &Request,
+    ) {
+        let mut after = CommitSeq::NOTHING;
+        let admitted = self.check_user_may_migrate(ctx, token, request, &mut after);
+        let chosen = admitted.and_then(|caller| {
+            let choice = self.choose(ctx, &caller, request, &mut after)?;
+            Ok((caller, choice))
+        });
+        match chosen {
+            Ok((caller, Choice { partner, agreement, reason })) => {
+                let migration = Migration {
+                    to,
+                    after,
+                    primary_side: caller.identity.clone(),
+                    caller,
+                    partner: partner.id.clone(),
+                    database: partner.sip_database.clone(),
+                    reason,
+                    agreement,
+                    lent_until: agreement.allowance.until.min(ctx.now + GRANT_MAX),
+                };
+                self.ask_for_outbound(ctx, migration);
+            }
+            Err(refusal) => self.refuse_details(ctx, to, after, refusal),
+        }
+    }
+
+    /// Authenticates the user and checks that it may migrate (`MIG-2`).
+    fn check_user_may_migrate(
+        &self,
+        ctx: &mut Context<'_>,
+        token: Option<&BearerToken>,
+        request: &Request,
+        after: &mut CommitSeq,
+    ) -> Result<Caller, Refusal> {
+        if !ctx.out.storage_available() {
+            return Err(Refusal::Unavailable);
+        }
+        let caller = self
+            .authenticate_user(&request.mc_service_id, token, after)
+            .ok_or(Refusal::NotAuthenticated)?;
+        let summary =
+            if caller.may_migrate { "the user may migrate" } else { "the user may not migrate" };
+        ctx.out.step(Step::mig(2), Role::ConfigServer, summary);
+        if caller.may_migrate { Ok(caller) } else { Err(Refusal::NotAuthorised) }
+    }
+
+    /// Asks the SIP database for an outbound pair (`MIG-4`) or, where the agreement shows real identities to
+    /// the partner, for a grant of the real one.
+    fn ask_for_outbound(&self, ctx: &mut Context<'_>, migration: Migration) {
+        let (user, partner) = (migration.caller.identity.clone(), migration.database.clone());
+        let (after, allowed) = (migration.after, Some(migration.agreement.allowance));
+        let (step, request) = if migration.agreement.hide_identities {
+            let request = management::Request::BindOutbound { user, partner, allowed };
+            (Some(Step::mig(4)), request)
+        } else {
+            let valid_for = migration.lent_until.since(ctx.now);
+            (None, management::Request::PutGrant { user, partner, valid_for, allowed })
+        };
+        self.ask_database(ctx, Pending::Lending(Box::new(migration)), after, step, request);
+    }
+
+    /// Takes the SIP database's answer (`MIG-6`).
+    pub(super) fn handle_lent(
+        &self,
+        ctx: &mut Context<'_>,
+        mut migration: Box<Migration>,
+        answer: management::Answer,
+    ) {
+        match answer {
+            management::Answer::Binding(Binding { identity, reserved_until, .. }) => {
+                migration.primary_side = identity;
+                migration.lent_until = migration.agreement.allowance.until.min(reserved_until);
+            }
+            management::Answer::Done => {}
+            management::Answer::Refused(refusal) => {
+                let refusal = explain_refused_lending(ctx, &migration.partner, &refusal);
+                return self.refuse_details(ctx, migration.to, migration.after, refusal);
+            }
+            management::Answer::Subscriber { .. } | management::Answer::Pool { .. } => {
+                let Migration { to, after, .. } = *migration;
+                return self.refuse_details(ctx, to, after, Refusal::Unavailable);
+            }
+        }
+        // Whoever ended the user's visits meanwhile may have done so before this one began.
+        if self.may_still_migrate(&migration.caller, &mut migration.after) {
+            self.ask_partner(ctx, migration);
+        } else {
+            self.release(ctx, *migration, Refusal::NotAuthorised);
+        }
+    }
+
+    /// Asks the partner chosen in step 3 for access (`MIG-7`).
+    fn ask_partner(&self, ctx: &mut Context<'_>, migration: Box<Migration>) {
+        let (to, after) = (migration.partner.clone(), migration.after);
+        let request = csc17::Request {
+            primary: self.config.system.clone(),
+            mc_service_id: migration.caller.name.clone(),
+            user: PrimaryUser {
+                database: self.config.database.clone(),
+                identity: migration.primary_side.clone(),
+                server_name: self.config.server_name.clone(),
+            },
+        };
+        if let Some(id) = self.wait(ctx, Pending::Access(migration)) {
+            let message = Message::SystemAccessRequest { to, id, request };
+            self.send(ctx, after, Some(Step::mig(7)), message);
+        }
+    }
+
+    /// Takes the partner's answer (`MIG-12`), or that there is none.
+    pub(super) fn handle_access_answered(&self, ctx: &mut Context<'_>, reply: SystemAccessReply) {
+        // One that comes late is dropped: the UE has been told that there is none.
+        let Some(Pending::Access(migration)) = self.take_pending(reply.id.number, true) else {
+            return;
+        };
+        match reply.outcome {
+            Ok(csc17::Answer::Granted(access)) => self.answer_details(ctx, *migration, *access),
+            Ok(csc17::Answer::Refused(refusal)) if refusal.is_definite() => {
+                let refusal = explain_refused_access(ctx, &migration.partner, refusal);
+                self.release(ctx, *migration, refusal);
+            }
+            Ok(csc17::Answer::Refused(_)) | Err(_) => {
+                let Migration { to, after, .. } = *migration;
+                self.refuse_details(ctx, to, after, Refusal::PartnerUnreachable);
+            }
+        }
+    }
+
+    /// Answers with what the UE needs in the partner (`MIG-13`).
+    fn answer_details(&self, ctx: &mut Context<'_>, migration: Migration, access: csc17::Access) {
+        let Migration { to, mut after, partner, reason, lent_until, .. } = migration;
+        let sent = access.configuration.filter(|sent| {
+            let usable = is_usable(sent);
+            if !usable {
+                misconfigured(
+                    ctx,
+                    &partner,
+                    "the configuration sent names no or too many SIP cores",
+                );
+            }
+            usable
+        });
+        let Some(configuration) = sent.or_else(|| self.stored_configuration(&partner, &mut after))
+        else {
+            misconfigured(ctx, &partner, "no configuration of the partner is sent or stored");
+            return self.refuse_details(ctx, to, after, Refusal::NotConfigured);
+        };
+        let details = Details {
+            mc_system_id: partner,
+            reason,
+            identity: access.identity,
+            valid_until: access.valid_until.min(lent_until),
+            configuration,
+        };
+        let answer = Answer::Details(Box::new(details));
+        let message = Message::ConnectionDetails { to, answer };
+        self.send(ctx, after, Some(Step::mig(13)), message);
+    }
+
+    /// Gives back what was lent, and answers when that is done.
+    fn release(&self, ctx: &mut Context<'_>, migration: Migration, refusal: Refusal) {
+        let Migration { to, after, caller, database, agreement, primary_side, .. } = migration;
+        let request = if agreement.hide_identities {
+            management::Request::ReleaseOutbound(primary_side.impi)
+        } else {
+            management::Request::DeleteGrant { impi: caller.identity.impi, partner: database }
+        };
+        self.ask_database(ctx, Pending::Releasing(to, refusal, after), after, None, request);
+    }
+
+    /// Takes the SIP database's answer to a release. If there was none to do, somebody else did it.
+    pub(super) fn handle_released(
+        &self,
+        ctx: &mut Context<'_>,
+        (to, refusal, after): (ReplyTo, Refusal, CommitSeq),
+        answer: &management::Answer,
+    ) {
+        let released = matches!(
+            answer,
+            management::Answer::Done
+                | management::Answer::Refused(management::Refusal::NotFound(_))
+        );
+        let refusal = if released { refusal } else { Refusal::Unavailable };
+        self.refuse_details(ctx, to, after, refusal);
+    }
+
+    /// Answers that there are no details.
+    pub(super) fn refuse_details(
+        &self,
+        ctx: &mut Context<'_>,
+        to: ReplyTo,
+        after: CommitSeq,
+        refusal: Refusal,
+    ) {
+        let message = Message::ConnectionDetails { to, answer: Answer::Refused(refusal) };
+        self.send(ctx, after, Some(Step::mig(13)), message);
+    }
+}
+
+/// What the UE is told when the own SIP database lends nothing.
+fn explain_refused_lending(
+    ctx: &mut Context<'_>,
+    partner: &McSystemId,
+    refusal: &management::Refusal,
+) -> Refusal {
+    match refusal {
+        management::Refusal::Exhausted(_) => Refusal::Exhausted,
+        management::Refusal::NotFound(_) | management::Refusal::Invalid(_) => {
+            let what = "the SIP database does not lend to this user for this partner";
+            misconfigured(ctx, partner, what);
+            Refusal::Unavailable
+        }
+        management::Refusal::Full(_) | management::Refusal::Unavailable => Refusal::Unavailable,
+    }
+}
+
+/// What the UE is told when the partner refused for good. All but the user's own case is for an operator.
+fn explain_refused_access(
+    ctx: &mut Context<'_>,
+    partner: &McSystemId,
+    refusal: csc17::Refusal,
+) -> Refusal {
+    let what = match refusal {
+        csc17::Refusal::NotAuthorised => return Refusal::RefusedByPartner,
+        csc17::Refusal::Exhausted => return Refusal::Exhausted,
+        csc17::Refusal::Unavailable => return Refusal::PartnerUnreachable,
+        csc17::Refusal::NotAuthenticated => "the partner does not accept our credential",
+        csc17::Refusal::WrongSystem => "the partner knows us under another ID or SIP database",
+        csc17::Refusal::Invalid(_) => "the partner calls our request invalid",
+    };
+    misconfigured(ctx, partner, what);
+    Refusal::RefusedByPartner
+}
+
+fn misconfigured(ctx: &mut Context<'_>, partner: &McSystemId, what: &'static str) {
+    ctx.out.note(Note::AccessMisconfigured { partner: partner.clone(), what });
+}
+
+/// Whether a UE can do something with it.
+pub(super) fn is_usable(configuration: &SystemConfiguration) -> bool {
+    (1..=SIP_CORE_ADDRESSES_MAX).contains(&configuration.sip_core.len())
+}

@@ -1,0 +1,72 @@
+//! From stored records to tables, at start and after a failed commit.
+
+use std::str::FromStr;
+
+use super::{
+    ConfigServer,
+    agreement::{AgreementRecord, HeldAgreement},
+    system_configuration::HeldConfiguration,
+    user::HeldUser,
+};
+use crate::{
+    api::{configuration::User, connection_details::SystemConfiguration},
+    identity::McSystemId,
+    store::{Record, RecordError, RecordKind, decode},
+};
+
+impl ConfigServer {
+    /// Takes one stored record in; kinds of other roles are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] when a record cannot be read: the storage is not this build's or is damaged.
+    pub fn load(&self, record: &Record) -> Result<(), RecordError> {
+        let version = record.version;
+        match record.kind {
+            RecordKind::User => {
+                let user: User = decode(&record.value)?;
+                let name = user.mc_service_id.clone();
+                self.users.insert(name, HeldUser { user, version, ending: false });
+                self.users_bound.take_loaded();
+            }
+            RecordKind::Agreement => {
+                let stored: AgreementRecord = decode(&record.value)?;
+                let held = HeldAgreement::stored(stored, version);
+                self.agreements.insert(held.agreement.key.clone(), held);
+                self.agreements_bound.take_loaded();
+            }
+            RecordKind::SystemConfiguration => {
+                let configuration: SystemConfiguration = decode(&record.value)?;
+                let held = HeldConfiguration { configuration, version };
+                self.configurations.insert(system_of(record)?, held);
+            }
+            RecordKind::Subscriber
+            | RecordKind::Pool
+            | RecordKind::PoolEntry
+            | RecordKind::InboundBinding
+            | RecordKind::OutboundBinding
+            | RecordKind::Grant
+            | RecordKind::Registration
+            | RecordKind::WithdrawnAgreement => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets everything stored, before it is loaded again after a failed commit, and all requests: the
+    /// world closes the connections of those who wait.
+    pub fn clear(&self) {
+        self.users.clear();
+        self.agreements.clear();
+        self.configurations.clear();
+        self.pending.clear();
+        for bound in [&self.users_bound, &self.agreements_bound, &self.pending_bound] {
+            bound.reset();
+        }
+        self.removed.reset();
+    }
+}
+
+fn system_of(record: &Record) -> Result<McSystemId, RecordError> {
+    let text = str::from_utf8(&record.key).map_err(|_| RecordError::Damaged)?;
+    McSystemId::from_str(text).map_err(|_| RecordError::Damaged)
+}

@@ -1,0 +1,267 @@
+//! What a handler takes from a request: the JSON body, the segments of the path, the query. Each is
+//! there, or is the problem to answer with.
+//!
+//! Problems never repeat a value of the request: it may be a key, a token or an identity.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    body::Body as Stream,
+    extract::{FromRequest, FromRequestParts, Path, Query as QueryOf, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest name of an unknown field that a problem repeats, octets.
+const REPEATED_NAME_OCTETS_MAX: usize = 24;
+
+/// What arrives as a JSON body.
+pub(in crate::node) trait JsonBody: DeserializeOwned {
+    /// Longest body, octets.
+    const OCTETS_MAX: usize;
+
+    /// What to write in `field`, the last name of a path such as `impus[0]` without its index.
+    fn help(field: &str) -> Option<&'static str>;
+}
+
+/// A JSON body, or what is wrong with it.
+pub(in crate::node) struct Body<T>(pub(in crate::node) Result<T, Problem>);
+
+impl<T: JsonBody, S: Sync> FromRequest<S> for Body<T> {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        let (parts, body) = request.into_parts();
+        Ok(Self(async { parse(&read::<T>(&parts.headers, body).await?) }.await))
+    }
+}
+
+/// Reads a body of at most [`JsonBody::OCTETS_MAX`] octets within [`BODY_TIMEOUT`].
+async fn read<T: JsonBody>(headers: &HeaderMap, body: Stream) -> Result<Vec<u8>, Problem> {
+    if !is_json(headers) {
+        let what = "the body is not declared as JSON";
+        let fix = "send Content-Type: application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", what, fix));
+    }
+    let declared = headers.get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > T::OCTETS_MAX as u64) {
+        return Err(too_long(T::OCTETS_MAX));
+    }
+    let reading = Limited::new(body, T::OCTETS_MAX).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+        Ok(Ok(body)) => Ok(body.to_bytes().into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(T::OCTETS_MAX)),
+        Ok(Err(_)) => {
+            let (what, fix) = ("the body is cut off or not framed right", "send all of it");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-request", what, fix))
+        }
+        Err(_) => {
+            let what = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            let fix = "send it without pauses; a large one may be sent in parts";
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", what, fix))
+        }
+    }
+}
+
+/// A web page of another origin cannot send this type without being asked first: so it cannot use
+/// a browser on this host to reach the interface.
+fn is_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = given.and_then(|value| value.split(';').next()).unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn too_long(octets_max: usize) -> Problem {
+    let what = format!("the body is longer than {octets_max} octets");
+    let fix = format!("send at most {octets_max} octets; a listed pool may be put in parts");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", what, fix)
+}
+
+/// Parses a whole body.
+///
+/// # Errors
+///
+/// 400 for what is no JSON, with line and column; 422 for a wrong field, with its path.
+pub(in crate::node) fn parse<T: JsonBody>(octets: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(octets);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        if error.is_data() { wrong_field::<T>(&path, &error) } else { no_json(&error) }
+    })?;
+    deserializer.end().map_err(|error| no_json(&error))?;
+    Ok(parsed)
+}
+
+/// Messages about syntax repeat nothing of the text.
+fn no_json(error: &serde_json::Error) -> Problem {
+    let what = format!("the body is not JSON: {error}");
+    let fix = "correct it there; /openapi.json describes it";
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", what, fix)
+}
+
+fn wrong_field<T: JsonBody>(path: &str, error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    let said = error.to_string();
+    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    // What is expected comes last, and is our own text: before it there may be a value of the request.
+    let expected = said.rsplit_once(", expected ").map(|(_, expected)| expected);
+    let (field, what, fix) = if let Some(rest) = said.strip_prefix("missing field `") {
+        let missing = rest.trim_end_matches('`');
+        let field = if path == "." { missing.to_owned() } else { format!("{path}.{missing}") };
+        (field, "is missing".to_owned(), None)
+    } else if said.starts_with("unknown field ") {
+        let known = expected.map_or(String::new(), |known| format!(", expected {known}"));
+        let fix = Some("remove it, or correct its name");
+        (without_foreign_name(path), format!("is no known field{known}"), fix)
+    } else if let Some(expected) = expected {
+        (path.to_owned(), format!("is wrong, expected {expected}"), None)
+    } else {
+        // Written by the types themselves, which know what they may say.
+        (path.to_owned(), said.to_owned(), None)
+    };
+    let fix = fix.or_else(|| T::help(last_name(&field))).unwrap_or("see /openapi.json");
+    let place = if field == "." { "the body" } else { &field };
+    let what = format!("{place} {what} (line {line}, column {column})");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", what, fix).in_field(field)
+}
+
+/// The path without an unknown last name that may be anything, such as a key in the wrong place.
+fn without_foreign_name(path: &str) -> String {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let plain = |octet: u8| octet.is_ascii_lowercase() || octet == b'_';
+    if name.len() <= REPEATED_NAME_OCTETS_MAX && name.bytes().all(plain) {
+        path.to_owned()
+    } else if parent.is_empty() || !parent.is_ascii() {
+        ".".to_owned()
+    } else {
+        parent.to_owned()
+    }
+}
+
+/// The last name of a path, without index.
+fn last_name(field: &str) -> &str {
+    let last = field.rsplit('.').next().unwrap_or_default();
+    last.split('[').next().unwrap_or_default()
+}
+
+/// A field that is well-formed but not right. `what` continues a sentence that begins with its name.
+pub(in crate::node) fn invalid_field(
+    field: &str,
+    what: &str,
+    fix: Option<&'static str>,
+) -> Problem {
+    let fix = fix.unwrap_or("correct this field");
+    let what = format!("{field} {what}");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", what, fix).in_field(field)
+}
+
+/// The percent-decoded segments of the path, or what is wrong with them.
+pub(in crate::node) struct Segments<T>(pub(in crate::node) Result<T, Problem>);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segments<T> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let segments = Path::<T>::from_request_parts(parts, state).await;
+        Ok(Self(segments.map(|Path(segments)| segments).map_err(|_| {
+            let what = "a segment of the path is not UTF-8 after percent-decoding";
+            let fix = "percent-encode UTF-8";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid-request", what, fix)
+        })))
+    }
+}
+
+/// The parameters of the query, or what is wrong with them.
+pub(in crate::node) struct Query<T>(pub(in crate::node) Result<T, Problem>);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let query = QueryOf::<T>::from_request_parts(parts, state).await;
+        Ok(Self(query.map(|QueryOf(query)| query).map_err(|_| {
+            let what = "the query has an unknown parameter, or one with a wrong value";
+            let fix = "see /openapi.json for the parameters";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid-request", what, fix)
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Sample {
+        impus: Vec<crate::identity::Impu>,
+        seq: u64,
+        direction: Option<crate::api::migration_identity::Direction>,
+    }
+
+    impl JsonBody for Sample {
+        const OCTETS_MAX: usize = 1_000;
+
+        fn help(field: &str) -> Option<&'static str> {
+            (field == "impus").then_some("write a list")
+        }
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_with_place_and_help() {
+        for (body, field, detail) in [
+            (r#"{"impus": ["alice"], "seq": 1}"#, "impus[0]", "impus[0] Impu has no scheme"),
+            (r#"{"impus": []}"#, "seq", "seq is missing (line 1, column 13)"),
+            ("{\"impus\": [],\n \"seq\": \"x\"}", "seq", "seq is wrong, expected u64 (line 2"),
+            (r#"{"seqs": 1}"#, "seqs", "seqs is no known field, expected one of `impus`"),
+            ("7", ".", "the body is wrong, expected struct Sample"),
+        ] {
+            let problem = parse::<Sample>(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.status, 422, "{body}");
+            assert_eq!(problem.field.as_deref(), Some(field), "{body}");
+            assert!(problem.detail.starts_with(detail), "{body}: {}", problem.detail);
+        }
+        assert_eq!(parse::<Sample>(br#"{"impus": 1}"#).unwrap_err().fix, "write a list");
+    }
+
+    #[test]
+    fn no_value_of_the_request_is_repeated() {
+        const SECRET: &str = "465b5ce8, expected b199b49faa5f0a2ee238a6bc";
+        for body in [
+            format!(r#"{{"impus": "{SECRET}"}}"#),
+            format!(r#"{{"impus": ["{SECRET}"]}}"#),
+            format!(r#"{{"impus": [], "seq": "{SECRET}"}}"#),
+            format!(r#"{{"impus": [], "seq": 1, "direction": "{SECRET}"}}"#),
+            format!(r#"{{"{SECRET}": 1}}"#),
+            format!(r#"{{"a.{SECRET}": 1}}"#),
+            format!(r#""{SECRET}""#),
+            format!(r#"{{"impus": [] {SECRET}"#),
+        ] {
+            let problem = parse::<Sample>(body.as_bytes()).unwrap_err();
+            let shown = serde_json::to_string(&problem).unwrap();
+            assert!(!shown.contains("465b") && !shown.contains("a6bc"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_where() {
+        for (body, place) in [
+            ("", "line 1 column 0"),
+            ("{\n\"impus\": [,", "line 2 column 11"),
+            (r#"{"impus": [], "seq": 1} x"#, "line 1 column 25"),
+        ] {
+            let problem = parse::<Sample>(body.as_bytes()).unwrap_err();
+            assert_eq!(problem.status, 400);
+            assert!(problem.detail.ends_with(place), "{}", problem.detail);
+        }
+    }
+}

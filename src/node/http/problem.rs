@@ -1,0 +1,85 @@
+//! How the HTTP servers say no: problem details (RFC 9457).
+
+use axum::{
+    http::{HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use utoipa::ToSchema;
+
+/// Why a request was refused (RFC 9457), as `application/problem+json`.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, ToSchema)]
+pub(in crate::node) struct Problem {
+    /// The kind of problem.
+    #[serde(rename = "type", serialize_with = "serialize_kind")]
+    #[schema(value_type = String, example = "urn:migcore:problem:invalid-request")]
+    pub kind: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The status in words.
+    pub title: &'static str,
+    /// What is wrong with this request.
+    pub detail: String,
+    /// The part of the request that is wrong, such as `impus[0]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Problem {
+    /// A problem with a request as a whole. `name` ends its type: `urn:migcore:problem:<name>`.
+    pub(in crate::node) fn new(
+        status: StatusCode,
+        name: &'static str,
+        detail: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: name,
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or_default(),
+            detail: detail.into(),
+            field: None,
+            fix: fix.into(),
+        }
+    }
+
+    /// Names the part of the request that is wrong.
+    pub(in crate::node) fn in_field(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
+    }
+}
+
+fn serialize_kind<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:migcore:problem:{name}"))
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// The answer to a path that is not served.
+pub(in crate::node) async fn not_found() -> Problem {
+    let fix = "see /openapi.json for the paths";
+    Problem::new(StatusCode::NOT_FOUND, "unknown-path", "no such path", fix)
+}
+
+/// The answer to a method that a path does not have; the router adds the Allow header.
+pub(in crate::node) async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let (what, fix) =
+        ("this path does not have that method", "use one that the Allow header names");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", what, fix).into_response()
+}

@@ -1,0 +1,182 @@
+//! The accept loop of an HTTP server: HTTP/1.1, bounded in connections, in octets and in time.
+//!
+//! What is no HTTP gets a bare 400 and too long a head a bare 431, both from the HTTP library, and the
+//! connection ends. A connection that is slow or silent for too long ends without a word.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use axum::{Router, body::Body, response::Response};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::watched::{Activity, Late, Watched};
+use crate::node::{metrics::Listener, perform::Shared, worker::stopped};
+
+/// Connections open on one listener; a further one is closed at once.
+const CONNECTIONS_MAX: usize = 4_096;
+
+/// Longest head of a request, octets: the request line and the header fields, a token among them.
+const HEAD_OCTETS_MAX: usize = 16_384;
+
+/// Header fields of one request.
+const HEADER_FIELDS_MAX: usize = 64;
+
+/// How long a server waits for requests in progress when it is to stop.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// How long it waits when no connection can be accepted: out of descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection is read, and what comes is thrown away, after the last answer. If it were closed
+/// with octets unread, the client would be told of a reset before it has read the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Binds a listener for HTTP, to be given to [`serve`] inside a runtime.
+pub(in crate::node) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves `router` until the system stops. `name` is what metrics call the listener.
+pub(in crate::node) async fn serve(
+    shared: Arc<Shared>,
+    name: &'static str,
+    listener: std::net::TcpListener,
+    router: Router,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = open.join_next() => continue,
+            () = stopped(shared.stop.subscribe()) => break,
+        };
+        match accepted {
+            Ok((stream, _)) if open.len() < CONNECTIONS_MAX => {
+                open.spawn(converse(Arc::clone(&shared), name, stream, router.clone()));
+            }
+            Ok(_) => shared.metrics.drop_one("http_connections_full"),
+            Err(_) => {
+                shared.metrics.drop_one("http_accept_error");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while open.join_next().await.is_some() {} };
+    // Whoever is not done by then is cut off.
+    let _ = tokio::time::timeout(STOP_WAIT, ended).await;
+    Ok(())
+}
+
+/// Serves one connection.
+async fn converse(shared: Arc<Shared>, name: &'static str, stream: TcpStream, router: Router) {
+    let gauge = shared.metrics.http_connections.get_or_create_owned(&Listener { listener: name });
+    gauge.inc();
+    // Without it answers wait for the peer's acknowledgments; it is no condition for working.
+    let _ = stream.set_nodelay(true);
+    let activity = Arc::new(Activity::new(Instant::now()));
+    let service = Answering { router: TowerToHyperService::new(router), activity };
+    match converse_until_ended(&shared, stream, service).await {
+        Ended::Left(stream) if !*shared.stop.borrow() => linger(stream).await,
+        Ended::Left(_) | Ended::Late(Late::Silent) => {}
+        Ended::Late(Late::SlowHead) => shared.metrics.drop_one("http_slow_request"),
+    }
+    gauge.dec();
+}
+
+/// How a connection ended.
+enum Ended {
+    /// One of the sides closes it; what was to be said has been said.
+    Left(TcpStream),
+    /// The client took too long.
+    Late(Late),
+}
+
+async fn converse_until_ended(shared: &Shared, stream: TcpStream, service: Answering) -> Ended {
+    let activity = Arc::clone(&service.activity);
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+    let mut connection = http1::Builder::new()
+        // A client that has sent all it has to say still gets its answer.
+        .half_close(true)
+        // The library's own would end idle connections too.
+        .header_read_timeout(None)
+        .max_header_size(HEAD_OCTETS_MAX)
+        .max_headers(HEADER_FIELDS_MAX)
+        .max_buf_size(4 * HEAD_OCTETS_MAX)
+        .serve_connection(io, service);
+    let mut stop = pin!(stopped(shared.stop.subscribe()));
+    let mut stopping = false;
+    let mut alarm = pin!(tokio::time::sleep_until(activity.deadline()));
+    let late = poll_fn(|context| {
+        if !stopping && stop.as_mut().poll(context).is_ready() {
+            stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        // An error is the client's, and if it can be told it has been told.
+        if connection.poll_without_shutdown(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        // Each octet and each answer may have moved the deadline.
+        alarm.as_mut().reset(activity.deadline());
+        alarm.as_mut().poll(context).map(|()| Some(activity.late()))
+    })
+    .await;
+    match late {
+        Some(late) => Ended::Late(late),
+        None => Ended::Left(connection.into_parts().io.into_inner().into_stream()),
+    }
+}
+
+/// Says that no more is coming, and reads until the client has heard it.
+async fn linger(mut stream: TcpStream) {
+    let mut thrown_away = [0; 4_096];
+    let reading = async {
+        stream.shutdown().await?;
+        while stream.read(&mut thrown_away).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // However it ends, the connection is over.
+    let _ = tokio::time::timeout(LINGER, reading).await;
+}
+
+/// The router as the library calls it, telling [`Activity`] what it is about.
+struct Answering {
+    router: TowerToHyperService<Router>,
+    activity: Arc<Activity>,
+}
+
+impl Service<hyper::Request<Incoming>> for Answering {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let request = request.map(Body::new);
+        let activity = Arc::clone(&self.activity);
+        activity.request_began(Instant::now());
+        let answer = self.router.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            activity.answered(Instant::now());
+            answer
+        })
+    }
+}

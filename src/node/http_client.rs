@@ -1,0 +1,266 @@
+//! An HTTP client for requests whose connection matters: it knows both addresses, and how long each
+//! message is, before it leaves. No TLS.
+
+use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Request, StatusCode, Uri,
+    client::conn::http1,
+    header::{self, HeaderMap, HeaderName},
+    http::request,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::token::BearerToken;
+
+/// Longest body of an answer, octets: 16 addresses and the longest document, escaped.
+pub const ANSWER_OCTETS_MAX: usize = 256 * 1_024;
+
+/// How long connecting may take.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long an answer may take: a server gives up after 10 s.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(12);
+
+/// Where an HTTP server is: `http://host:port`, with the path that its own paths are below.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    host: String,
+    port: u16,
+    /// Without a slash at its end; empty for the root.
+    path: String,
+}
+
+/// Why a text is no endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidEndpoint {
+    /// It is no URL with a host.
+    #[error("is no URL with scheme and host")]
+    NoUrl,
+    /// Its scheme is not `http`.
+    #[error("is not http: this product has no TLS of its own yet")]
+    NotHttp,
+    /// It has a query, or credentials.
+    #[error("holds more than scheme, host, port and path")]
+    TooMuch,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection.
+    #[error("cannot be reached: {0}")]
+    Unreachable(io::Error),
+    /// No connection or no answer in time.
+    #[error("did not answer in time")]
+    TooLate,
+    /// The connection ended, or what came is not HTTP.
+    #[error("broke the connection off: {0}")]
+    Broken(hyper::Error),
+    /// An answer longer than [`ANSWER_OCTETS_MAX`].
+    #[error("sent more than {ANSWER_OCTETS_MAX} octets")]
+    TooLong,
+    /// The request cannot be written, such as with a path that is none.
+    #[error("cannot be asked: {0}")]
+    Malformed(hyper::http::Error),
+}
+
+/// One connection, for one request at a time.
+pub struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    endpoint: Endpoint,
+    /// Our address.
+    pub local: SocketAddr,
+    /// The server's.
+    pub remote: SocketAddr,
+}
+
+/// A request that is ready to leave.
+pub struct Prepared {
+    request: Request<Full<Bytes>>,
+    /// How long it is on the wire.
+    pub octets: usize,
+}
+
+/// An answer.
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// `Retry-After`, seconds.
+    pub retry_after: Option<u32>,
+    /// The body.
+    pub body: Bytes,
+    /// How long it was on the wire, if it was not chunked.
+    pub octets: usize,
+}
+
+impl Connection {
+    /// Connects to the server at `endpoint`.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError::Unreachable`] or [`HttpError::TooLate`].
+    pub async fn open(endpoint: &Endpoint) -> Result<Self, HttpError> {
+        let connecting = TcpStream::connect((endpoint.host(), endpoint.port));
+        let connected = tokio::time::timeout(CONNECT_TIME_MAX, connecting).await;
+        let stream = connected.map_err(|_| HttpError::TooLate)?.map_err(HttpError::Unreachable)?;
+        stream.set_nodelay(true).map_err(HttpError::Unreachable)?;
+        let local = stream.local_addr().map_err(HttpError::Unreachable)?;
+        let remote = stream.peer_addr().map_err(HttpError::Unreachable)?;
+        let io = TokioIo::new(stream);
+        let (sender, driver) = http1::handshake(io).await.map_err(HttpError::Broken)?;
+        // Its error is the request's error too; it ends when the sender is dropped.
+        tokio::spawn(async move { drop(driver.await) });
+        Ok(Self { sender, endpoint: endpoint.clone(), local, remote })
+    }
+
+    /// Prepares to post the JSON text `body` to `path` below the endpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError::Malformed`].
+    pub fn prepare_post(
+        &self,
+        path: &str,
+        token: &BearerToken,
+        body: Vec<u8>,
+    ) -> Result<Prepared, HttpError> {
+        let builder = Request::post(format!("{}{path}", self.endpoint.path))
+            .header(header::HOST, self.endpoint.authority())
+            .header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, application/problem+json")
+            .header(header::CONTENT_LENGTH, body.len());
+        let length = body.len();
+        let mut request =
+            builder.body(Full::new(Bytes::from(body))).map_err(HttpError::Malformed)?;
+        if let Some(credentials) = request.headers_mut().get_mut(header::AUTHORIZATION) {
+            credentials.set_sensitive(true);
+        }
+        let (parts, body) = request.into_parts();
+        let octets = octets_of_head(&parts) + length;
+        Ok(Prepared { request: Request::from_parts(parts, body), octets })
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`]; the connection is of no more use then.
+    pub async fn send(&mut self, prepared: Prepared) -> Result<Answer, HttpError> {
+        let exchange = async {
+            let answer =
+                self.sender.send_request(prepared.request).await.map_err(HttpError::Broken)?;
+            let (parts, body) = answer.into_parts();
+            let collected = Limited::new(body, ANSWER_OCTETS_MAX).collect().await;
+            let body = collected.map_err(broken_or_too_long)?.to_bytes();
+            let reason = parts.status.canonical_reason().unwrap_or_default();
+            let status_line = "HTTP/1.1 200 \r\n".len() + reason.len();
+            Ok(Answer {
+                status: parts.status,
+                retry_after: retry_after(&parts.headers),
+                octets: status_line + octets_of_headers(&parts.headers) + body.len(),
+                body,
+            })
+        };
+        tokio::time::timeout(ANSWER_TIME_MAX, exchange).await.map_err(|_| HttpError::TooLate)?
+    }
+}
+
+impl Endpoint {
+    /// The host as the resolver wants it: an IPv6 address without its brackets.
+    fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(url: &str) -> Result<Self, InvalidEndpoint> {
+        let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::NoUrl)?;
+        let authority = uri.authority().ok_or(InvalidEndpoint::NoUrl)?;
+        if uri.scheme_str() != Some("http") {
+            return Err(InvalidEndpoint::NotHttp);
+        }
+        if uri.query().is_some() || authority.as_str().contains('@') {
+            return Err(InvalidEndpoint::TooMuch);
+        }
+        Ok(Self {
+            host: authority.host().to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+            path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+fn broken_or_too_long(error: Box<dyn std::error::Error + Send + Sync>) -> HttpError {
+    match error.downcast::<LengthLimitError>() {
+        Ok(_) => HttpError::TooLong,
+        Err(error) => match error.downcast::<hyper::Error>() {
+            Ok(error) => HttpError::Broken(*error),
+            Err(error) => HttpError::Unreachable(io::Error::other(error)),
+        },
+    }
+}
+
+/// `Retry-After` as seconds; a date is left out.
+fn retry_after(headers: &HeaderMap) -> Option<u32> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
+fn octets_of_head(parts: &request::Parts) -> usize {
+    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let request_line = parts.method.as_str().len() + " ".len() + path + " HTTP/1.1\r\n".len();
+    request_line + octets_of_headers(&parts.headers)
+}
+
+/// The octets of all headers and of the empty line after them.
+fn octets_of_headers(headers: &HeaderMap) -> usize {
+    let line = |(name, value): (&HeaderName, &header::HeaderValue)| {
+        name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
+    };
+    headers.iter().map(line).sum::<usize>() + "\r\n".len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_plain_http_with_host_port_and_path() {
+        for (given, shown) in [
+            ("http://127.0.0.1:8082", "http://127.0.0.1:8082"),
+            ("http://cms.a.example/", "http://cms.a.example:80"),
+            ("http://[::1]:8082/a/b/", "http://[::1]:8082/a/b"),
+        ] {
+            let endpoint: Endpoint = given.parse().unwrap();
+            assert_eq!(endpoint.to_string(), shown);
+        }
+        let v6: Endpoint = "http://[::1]:8082".parse().unwrap();
+        assert_eq!((v6.host(), v6.authority().as_str()), ("::1", "[::1]:8082"));
+        for (given, error) in [
+            ("127.0.0.1:8082", InvalidEndpoint::NotHttp),
+            ("/path", InvalidEndpoint::NoUrl),
+            ("http://", InvalidEndpoint::NoUrl),
+            ("https://cms.a.example", InvalidEndpoint::NotHttp),
+            ("http://alice:secret@cms.a.example", InvalidEndpoint::TooMuch),
+            ("http://cms.a.example/?a=b", InvalidEndpoint::TooMuch),
+        ] {
+            assert_eq!(given.parse::<Endpoint>(), Err(error), "{given}");
+        }
+    }
+}

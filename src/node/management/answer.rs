@@ -1,0 +1,152 @@
+//! From a request of the management interface to its HTTP response, by way of a role.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    body::{BindingView, PoolView, SubscriberView, help},
+    configuration_body::{AgreementView, SystemConfigurationView, UserView},
+};
+use crate::{
+    api::{configuration, migration_identity as management},
+    node::{
+        http::{self, Problem},
+        metrics::ManagementRequest,
+        perform::{NoAnswer, Shared},
+    },
+};
+
+/// `?check=true`: whether the request is only tried.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CheckQuery {
+    /// Answer as if it were done, and change nothing.
+    #[serde(default)]
+    #[param(required = false)]
+    pub(super) check: bool,
+}
+
+/// Asks the SIP database and turns its answer into a response.
+pub(super) async fn ask_database(
+    shared: &Arc<Shared>,
+    operation: &'static str,
+    request: Result<management::Request, Problem>,
+) -> Response {
+    let response = match request {
+        Err(problem) => problem.into_response(),
+        Ok(request) => match shared.ask_management(request).await {
+            Ok(answer) => from_database(answer),
+            Err(none) => no_answer(none).into_response(),
+        },
+    };
+    counted(shared, operation, response)
+}
+
+/// Asks the configuration server and turns its answer into a response, with the document of a system
+/// configuration only if `with_secrets`.
+pub(super) async fn ask_configuration(
+    shared: &Arc<Shared>,
+    operation: &'static str,
+    request: Result<configuration::Request, Problem>,
+    with_secrets: bool,
+) -> Response {
+    let response = match request {
+        Err(problem) => problem.into_response(),
+        Ok(request) => match shared.ask_configuration(request).await {
+            Ok(answer) => from_configuration(answer, with_secrets),
+            Err(none) => no_answer(none).into_response(),
+        },
+    };
+    counted(shared, operation, response)
+}
+
+fn counted(shared: &Shared, operation: &'static str, response: Response) -> Response {
+    let status = response.status().as_u16();
+    shared
+        .metrics
+        .management_requests
+        .get_or_create(&ManagementRequest { operation, status })
+        .inc();
+    tracing::debug!(system = %shared.config.system.name, operation, status, "management request");
+    response
+}
+
+fn no_answer(none: NoAnswer) -> Problem {
+    match none {
+        NoAnswer::Late => {
+            let (what, fix) =
+                ("no answer within 10 seconds", "ask again: a repeated request does no harm");
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "unavailable", what, fix)
+        }
+        NoAnswer::TooMany => {
+            let (what, fix) = ("too many requests wait for an answer", "ask again later");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", what, fix)
+        }
+        NoAnswer::NoRole => {
+            let (what, fix) = ("this system does not run that role", "ask the one that does");
+            Problem::new(StatusCode::NOT_FOUND, "no-role", what, fix)
+        }
+    }
+}
+
+fn from_database(answer: management::Answer) -> Response {
+    match answer {
+        management::Answer::Done => StatusCode::NO_CONTENT.into_response(),
+        management::Answer::Subscriber { impi, impus, seq } => {
+            Json(SubscriberView { impi, impus, seq }).into_response()
+        }
+        management::Answer::Pool { direction, total, lent, free } => {
+            Json(PoolView { direction, total, lent, free }).into_response()
+        }
+        management::Answer::Binding(binding) => Json(BindingView::from(binding)).into_response(),
+        management::Answer::Refused(refusal) => refused(&refusal).into_response(),
+    }
+}
+
+fn from_configuration(answer: configuration::Answer, with_secrets: bool) -> Response {
+    match answer {
+        configuration::Answer::Done => StatusCode::NO_CONTENT.into_response(),
+        configuration::Answer::User { mc_service_id, identity, class, may_migrate } => {
+            let (impi, impu) = (identity.impi, identity.impu);
+            Json(UserView { mc_service_id, impi, impu, class, may_migrate }).into_response()
+        }
+        configuration::Answer::Agreement { id, agreement } => {
+            Json(AgreementView::new(id, &agreement)).into_response()
+        }
+        configuration::Answer::SystemConfiguration(found) => {
+            Json(SystemConfigurationView::new(found, with_secrets)).into_response()
+        }
+        configuration::Answer::Refused(refusal) => refused(&refusal).into_response(),
+    }
+}
+
+fn refused(refusal: &management::Refusal) -> Problem {
+    use management::Refusal;
+    let (status, name, fix) = match refusal {
+        Refusal::NotFound(_) => {
+            (StatusCode::NOT_FOUND, "not-found", "create it first, or check its name")
+        }
+        Refusal::Exhausted(_) => {
+            (StatusCode::CONFLICT, "exhausted", "add identities to the pool, or release bindings")
+        }
+        Refusal::Invalid(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "correct the request")
+        }
+        Refusal::Full(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "remove what is not needed")
+        }
+        Refusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "ask again later"),
+    };
+    Problem::new(status, name, refusal.to_string(), fix)
+}
+
+/// A field that is well-formed but not right, with what to write in its place.
+pub(super) fn invalid_field(field: &str, what: &str) -> Problem {
+    http::invalid_field(field, what, help(field))
+}

@@ -1,0 +1,253 @@
+//! The operations of the SIP database: subscribers, pools, bindings and grants.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+
+use super::{
+    Refusals,
+    answer::{CheckQuery, ask_database, invalid_field},
+    body::{
+        BindingView, DirectionName, GrantBody, InboundBody, MappingBody, OutboundBody, PoolBody,
+        PoolView, SubscriberBody, SubscriberView,
+    },
+};
+use crate::{
+    api::migration_identity::{Direction, Request},
+    identity::{Impi, SipDatabaseId},
+    node::{
+        http::{Body, Problem, Query, Segments},
+        perform::Shared,
+    },
+};
+
+/// Creates or replaces a subscriber. SQN and registration stay unless K or OPc change.
+#[utoipa::path(
+    put, path = "/v1/subscribers/{impi}", request_body = SubscriberBody,
+    params(
+        ("impi" = String, Path, description = "The private identity.", example = "alice@a.example"),
+        CheckQuery,
+    ),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn put_subscriber(
+    State(shared): State<Arc<Shared>>,
+    Segments(impi): Segments<String>,
+    Query(query): Query<CheckQuery>,
+    Body(body): Body<SubscriberBody>,
+) -> Response {
+    let request = async {
+        let request = body?.into_request(private_identity(&impi?)?);
+        checked(query?.check, request.map_err(|(field, what)| invalid_field(field, what)))
+    };
+    ask_database(&shared, "put_subscriber", request.await).await
+}
+
+/// Shows a subscriber, without keys.
+#[utoipa::path(
+    get, path = "/v1/subscribers/{impi}",
+    params(("impi" = String, Path, description = "The private identity.")),
+    responses((status = 200, description = "The subscriber.", body = SubscriberView), Refusals)
+)]
+pub(super) async fn get_subscriber(
+    State(shared): State<Arc<Shared>>,
+    Segments(impi): Segments<String>,
+) -> Response {
+    let request = impi.and_then(|impi| private_identity(&impi)).map(Request::GetSubscriber);
+    ask_database(&shared, "get_subscriber", request).await
+}
+
+/// Removes a subscriber with its outbound bindings and grants.
+#[utoipa::path(
+    delete, path = "/v1/subscribers/{impi}",
+    params(("impi" = String, Path, description = "The private identity.")),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn delete_subscriber(
+    State(shared): State<Arc<Shared>>,
+    Segments(impi): Segments<String>,
+) -> Response {
+    let request = impi.and_then(|impi| private_identity(&impi)).map(Request::DeleteSubscriber);
+    ask_database(&shared, "delete_subscriber", request).await
+}
+
+/// Creates a pool, or adds identities to a listed one. A generated pool never changes.
+#[utoipa::path(
+    put, path = "/v1/pools/{name}", request_body = PoolBody,
+    params(("name" = String, Path, description = "The name of the pool."), CheckQuery),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn put_pool(
+    State(shared): State<Arc<Shared>>,
+    Segments(name): Segments<String>,
+    Query(query): Query<CheckQuery>,
+    Body(body): Body<PoolBody>,
+) -> Response {
+    let request = async {
+        let request = body?.into_request(name?);
+        checked(query?.check, request.map_err(|(field, what)| invalid_field(field, what)))
+    };
+    ask_database(&shared, "put_pool", request.await).await
+}
+
+/// Tells how full a pool is.
+#[utoipa::path(
+    get, path = "/v1/pools/{name}",
+    params(("name" = String, Path, description = "The name of the pool.")),
+    responses((status = 200, description = "The pool.", body = PoolView), Refusals)
+)]
+pub(super) async fn get_pool(
+    State(shared): State<Arc<Shared>>,
+    Segments(name): Segments<String>,
+) -> Response {
+    ask_database(&shared, "get_pool", name.map(Request::GetPool)).await
+}
+
+/// Lends an outbound pair to a user of this system for use at one partner (B1, `MIG-4` to `MIG-6`).
+/// Asking again gives the same pair.
+#[utoipa::path(
+    post, path = "/v1/bindings/outbound", request_body = OutboundBody,
+    responses((status = 200, description = "The binding.", body = BindingView), Refusals)
+)]
+pub(super) async fn bind_outbound(
+    State(shared): State<Arc<Shared>>,
+    Body(body): Body<OutboundBody>,
+) -> Response {
+    ask_database(&shared, "bind_outbound", body.map(Request::from)).await
+}
+
+/// Lends an inbound pair to a user of another system (D1, `MIG-9` to `MIG-11`). Asking again gives
+/// the same pair.
+#[utoipa::path(
+    post, path = "/v1/bindings/inbound", request_body = InboundBody,
+    responses((status = 200, description = "The binding.", body = BindingView), Refusals)
+)]
+pub(super) async fn bind_inbound(
+    State(shared): State<Arc<Shared>>,
+    Body(body): Body<InboundBody>,
+) -> Response {
+    ask_database(&shared, "bind_inbound", body.map(Request::from)).await
+}
+
+/// Binds one pair of a listed inbound pool to one user of another system for good, before the user comes.
+/// Only release ends it.
+#[utoipa::path(
+    put, path = "/v1/mappings", request_body = MappingBody, params(CheckQuery),
+    responses(
+        (status = 200, description = "The binding.", body = BindingView),
+        (status = 204, description = "It would be bound."),
+        Refusals,
+    )
+)]
+pub(super) async fn map_inbound(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<CheckQuery>,
+    Body(body): Body<MappingBody>,
+) -> Response {
+    let request = async { checked(query?.check, Ok(Request::from(body?))) };
+    ask_database(&shared, "map_inbound", request.await).await
+}
+
+/// Shows the binding of a lent private identity.
+#[utoipa::path(
+    get, path = "/v1/bindings/{direction}/{impi}",
+    params(
+        ("direction" = DirectionName, Path, description = "Which way it was lent."),
+        ("impi" = String, Path, description = "The lent private identity."),
+    ),
+    responses((status = 200, description = "The binding.", body = BindingView), Refusals)
+)]
+pub(super) async fn get_binding(
+    State(shared): State<Arc<Shared>>,
+    Segments(segments): Segments<(String, String)>,
+) -> Response {
+    let request = segments.and_then(lent_identity).map(|(direction, impi)| match direction {
+        Direction::Outbound => Request::GetOutbound(impi),
+        Direction::Inbound => Request::GetInbound(impi),
+    });
+    ask_database(&shared, "get_binding", request).await
+}
+
+/// Ends the binding of a lent private identity: the next vector request with it is refused.
+#[utoipa::path(
+    delete, path = "/v1/bindings/{direction}/{impi}",
+    params(
+        ("direction" = DirectionName, Path, description = "Which way it was lent."),
+        ("impi" = String, Path, description = "The lent private identity."),
+    ),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn release_binding(
+    State(shared): State<Arc<Shared>>,
+    Segments(segments): Segments<(String, String)>,
+) -> Response {
+    let request = segments.and_then(lent_identity).map(|(direction, impi)| match direction {
+        Direction::Outbound => Request::ReleaseOutbound(impi),
+        Direction::Inbound => Request::ReleaseInbound(impi),
+    });
+    ask_database(&shared, "release_binding", request).await
+}
+
+/// Allows the real pair of a user at one partner, where policy skips outbound identities.
+#[utoipa::path(
+    put, path = "/v1/grants/{impi}/{partner}", request_body = GrantBody,
+    params(
+        ("impi" = String, Path, description = "The real private identity."),
+        ("partner" = String, Path, description = "The Diameter identity of the partner's SIP database."),
+    ),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn put_grant(
+    State(shared): State<Arc<Shared>>,
+    Segments(segments): Segments<(String, String)>,
+    Body(body): Body<GrantBody>,
+) -> Response {
+    let request = async {
+        let (impi, partner) = granted(segments?)?;
+        Ok(body?.into_request(impi, partner))
+    };
+    ask_database(&shared, "put_grant", request.await).await
+}
+
+/// Withdraws a grant.
+#[utoipa::path(
+    delete, path = "/v1/grants/{impi}/{partner}",
+    params(
+        ("impi" = String, Path, description = "The real private identity."),
+        ("partner" = String, Path, description = "The Diameter identity of the partner's SIP database."),
+    ),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn delete_grant(
+    State(shared): State<Arc<Shared>>,
+    Segments(segments): Segments<(String, String)>,
+) -> Response {
+    let request = segments.and_then(granted);
+    let request = request.map(|(impi, partner)| Request::DeleteGrant { impi, partner });
+    ask_database(&shared, "delete_grant", request).await
+}
+
+/// The request, or the question whether it would be done.
+fn checked(check: bool, request: Result<Request, Problem>) -> Result<Request, Problem> {
+    request.map(|request| if check { Request::Check(Box::new(request)) } else { request })
+}
+
+fn lent_identity((direction, impi): (String, String)) -> Result<(Direction, Impi), Problem> {
+    let impi = private_identity(&impi)?;
+    match direction.as_str() {
+        "outbound" => Ok((Direction::Outbound, impi)),
+        "inbound" => Ok((Direction::Inbound, impi)),
+        _ => Err(invalid_field("direction", "is unknown")),
+    }
+}
+
+fn granted((impi, partner): (String, String)) -> Result<(Impi, SipDatabaseId), Problem> {
+    let impi = private_identity(&impi)?;
+    let partner = SipDatabaseId::parse(&partner);
+    let partner = partner.map_err(|error| invalid_field("partner", &error.to_string()))?;
+    Ok((impi, partner))
+}
+
+fn private_identity(impi: &str) -> Result<Impi, Problem> {
+    Impi::parse(impi).map_err(|error| invalid_field("impi", &error.to_string()))
+}

@@ -1,0 +1,101 @@
+//! What a request of the management interface would be refused for, without doing it: a file of many
+//! requests is checked before the first of them changes something.
+//!
+//! The answer is true of the moment. Who checks two requests one of which makes room or way for the other
+//! learns what is true of each alone.
+
+use super::{Outcome, SipDatabase, bound::read, inbound::InboundUser, visits::check_valid_for};
+use crate::{
+    api::migration_identity::{Allowance, Answer, Direction, PrimaryUser, Refusal, Request},
+    identity::{Impi, SipDatabaseId, UserIdentity},
+    outbox::Context,
+    time::Timestamp,
+};
+
+impl SipDatabase {
+    /// Checks a request: [`Answer::Done`] if it would be performed now.
+    pub(super) fn check(&self, ctx: &Context<'_>, request: Request) -> Outcome {
+        self.check_request(ctx, request).map(|()| (Answer::Done, self.removed.get()))
+    }
+
+    fn check_request(&self, ctx: &Context<'_>, request: Request) -> Result<(), Refusal> {
+        let now = ctx.now;
+        match request {
+            Request::PutSubscriber(subscriber) => self.check_put_subscriber(&subscriber),
+            Request::GetSubscriber(impi) | Request::DeleteSubscriber(impi) => {
+                self.get_subscriber(&impi).map(drop)
+            }
+            Request::PutPool(pool) => self.check_put_pool(pool),
+            Request::GetPool(name) => self.get_pool(ctx, &name).map(drop),
+            Request::BindOutbound { user, partner, allowed } => {
+                self.check_bind_outbound(now, &user, &partner, allowed)
+            }
+            Request::PutGrant { user, partner, valid_for, allowed } => {
+                check_valid_for(valid_for)?;
+                self.check_visit(now, &user, &partner, allowed)
+            }
+            Request::DeleteGrant { impi, partner } => self.check_delete_grant(&impi, &partner),
+            Request::BindInbound { primary, allowed } => {
+                self.check_bind_inbound(now, &primary, allowed)
+            }
+            Request::MapInbound { primary, identity } => {
+                self.check_map_inbound(now, &primary, &identity)
+            }
+            Request::WithdrawAgreement(id) => self.check_withdraw_agreement(id),
+            Request::EndVisits(_) => Ok(()),
+            Request::Check(_) => Err(Refusal::Invalid("a check of a check")),
+            Request::GetOutbound(impi) | Request::ReleaseOutbound(impi) => {
+                self.get_outbound(&impi).map(drop)
+            }
+            Request::GetInbound(impi) | Request::ReleaseInbound(impi) => {
+                self.get_inbound(&impi).map(drop)
+            }
+        }
+    }
+
+    fn check_bind_outbound(
+        &self,
+        now: Timestamp,
+        user: &UserIdentity,
+        partner: &SipDatabaseId,
+        allowed: Option<Allowance>,
+    ) -> Result<(), Refusal> {
+        self.check_visit(now, user, partner, allowed)?;
+        if self.holds_outbound(&user.impi, partner) {
+            return Ok(());
+        }
+        if !self.outbound_bound.has_room(1) {
+            return Err(Refusal::Full("outbound bindings"));
+        }
+        if !read(&self.pools).can_lend(Direction::Outbound, now) {
+            return Err(Refusal::Exhausted("outbound"));
+        }
+        Ok(())
+    }
+
+    fn check_bind_inbound(
+        &self,
+        now: Timestamp,
+        primary: &PrimaryUser,
+        allowed: Option<Allowance>,
+    ) -> Result<(), Refusal> {
+        self.check_primary(primary)?;
+        read(&self.withdrawn).check(allowed, now)?;
+        if self.inbound_users.contains_key(&InboundUser::of(primary)) {
+            return Ok(());
+        }
+        if !self.inbound_bound.has_room(1) {
+            return Err(Refusal::Full("inbound bindings"));
+        }
+        if !read(&self.pools).can_lend(Direction::Inbound, now) {
+            return Err(Refusal::Exhausted("inbound"));
+        }
+        Ok(())
+    }
+
+    fn holds_outbound(&self, impi: &Impi, partner: &SipDatabaseId) -> bool {
+        let visits = self.visits.get(impi);
+        let visit = visits.as_ref().and_then(|visits| visits.0.get(partner));
+        visit.is_some_and(|visit| visit.outbound.is_some())
+    }
+}

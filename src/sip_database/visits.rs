@@ -1,0 +1,291 @@
+//! Where a subscriber of this system may be: the partners at which it has an outbound pair or a grant,
+//! leave to use its real one (TR 23.781 solution 2, steps 5 and 19).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dashmap::OccupiedEntry;
+
+use super::{
+    Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase, agreement::Withdrawn, bound::read,
+    expiry::Lent, lease::Lease, lending::Returning, outbound::OutboundRecord, pool::Pools,
+};
+use crate::{
+    api::migration_identity::{Allowance, Answer, Refusal},
+    identity::{Impi, SipDatabaseId, UserIdentity},
+    outbox::Context,
+    store::{CommitSeq, Mutation, RecordKind},
+    time::Timestamp,
+};
+
+/// Where one subscriber may be.
+#[derive(Debug, Default)]
+pub(super) struct Visits(pub(super) BTreeMap<SipDatabaseId, Visit>);
+
+/// What a subscriber has at one partner.
+#[derive(Debug, Default)]
+pub(super) struct Visit {
+    /// The outbound private identity.
+    pub(super) outbound: Option<Impi>,
+    pub(super) grant: Option<Grant>,
+}
+
+/// Leave to use a real pair.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) record: GrantRecord,
+    /// The commit that wrote [`Self::record`].
+    pub(super) version: CommitSeq,
+}
+
+/// A grant as stored, by real IMPI and partner.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub(super) struct GrantRecord {
+    pub(super) user: UserIdentity,
+    pub(super) partner: SipDatabaseId,
+    until: Timestamp,
+    allowed: Option<Allowance>,
+}
+
+/// The key of a grant's record. No identity holds a space.
+fn grant_key(impi: &Impi, partner: &SipDatabaseId) -> String {
+    format!("{} {partner}", impi.as_str())
+}
+
+impl Grant {
+    /// Whether the grant is good for a vector now.
+    fn permits(&self, now: Timestamp, withdrawn: &Withdrawn) -> bool {
+        now < self.record.until && withdrawn.permits(self.record.allowed, now)
+    }
+
+    /// The commit to wait for if the grant lets `asked` be used now.
+    pub(super) fn allows(
+        &self,
+        now: Timestamp,
+        withdrawn: &Withdrawn,
+        asked: &UserIdentity,
+    ) -> Option<CommitSeq> {
+        let allows = self.record.user == *asked && self.permits(now, withdrawn);
+        allows.then_some(self.version)
+    }
+}
+
+impl Visit {
+    fn is_over(&self, now: Timestamp, withdrawn: &Withdrawn) -> bool {
+        let granted = self.grant.as_ref().is_some_and(|grant| grant.permits(now, withdrawn));
+        self.outbound.is_none() && !granted
+    }
+}
+
+const NO_GRANT: Refusal = Refusal::NotFound("grant");
+const TOO_MANY: Refusal = Refusal::Full("partners of one subscriber");
+
+/// All visits of one subscriber on their way out.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    /// What to store.
+    pub(super) mutations: Vec<Mutation>,
+    outbound: Vec<(Impi, Lease, Returning<'a>)>,
+}
+
+impl Visits {
+    /// Whether a visit at `partner` has room, if those that are over give way.
+    pub(super) fn has_room(
+        &self,
+        partner: &SipDatabaseId,
+        now: Timestamp,
+        withdrawn: &Withdrawn,
+    ) -> bool {
+        self.0.len() < PARTNERS_PER_SUBSCRIBER_MAX
+            || self.0.contains_key(partner)
+            || self.0.values().any(|visit| visit.is_over(now, withdrawn))
+    }
+}
+
+impl SipDatabase {
+    /// The visit at `partner`, new if need be. For want of room, visits that are over give way.
+    pub(super) fn visit<'a>(
+        &self,
+        ctx: &mut Context<'_>,
+        withdrawn: &Withdrawn,
+        visits: &'a mut Visits,
+        impi: &Impi,
+        partner: &SipDatabaseId,
+    ) -> Result<&'a mut Visit, Refusal> {
+        if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX && !visits.0.contains_key(partner) {
+            let mut mutations = Vec::new();
+            visits.0.retain(|partner, visit| {
+                let over = visit.is_over(ctx.now, withdrawn);
+                if over && visit.grant.is_some() {
+                    let key = grant_key(impi, partner);
+                    mutations.push(Mutation::delete(RecordKind::Grant, &key));
+                }
+                !over
+            });
+            if !mutations.is_empty() {
+                self.removed.raise(ctx.out.commit(mutations));
+            }
+            if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX {
+                return Err(TOO_MANY);
+            }
+        }
+        Ok(visits.0.entry(partner.clone()).or_default())
+    }
+
+    /// Checks that `user` is a subscriber and `partner` another system.
+    pub(super) fn check_visitor(
+        &self,
+        user: &UserIdentity,
+        partner: &SipDatabaseId,
+    ) -> Result<CommitSeq, Refusal> {
+        if *partner == self.config.database {
+            return Err(Refusal::Invalid("the partner's SIP database is this one"));
+        }
+        let subscriber = self.subscribers.get(&user.impi).ok_or(Refusal::NotFound("subscriber"))?;
+        if !subscriber.record.has(&user.impu) {
+            return Err(Refusal::Invalid("the public identity is not the subscriber's"));
+        }
+        Ok(subscriber.version)
+    }
+
+    /// Allows the real pair at `partner` from now on, in place of an earlier grant.
+    pub(super) fn put_grant(
+        &self,
+        ctx: &mut Context<'_>,
+        user: UserIdentity,
+        partner: SipDatabaseId,
+        valid_for: Duration,
+        allowed: Option<Allowance>,
+    ) -> Outcome {
+        check_valid_for(valid_for)?;
+        let withdrawn = read(&self.withdrawn);
+        withdrawn.check(allowed, ctx.now)?;
+        let entry = self.visits.entry(user.impi.clone());
+        self.check_visitor(&user, &partner)?;
+        let mut visits = entry.or_default();
+        let visit = self.visit(ctx, &withdrawn, &mut visits, &user.impi, &partner)?;
+        let key = grant_key(&user.impi, &partner);
+        let record = GrantRecord { user, partner, until: ctx.now + valid_for, allowed };
+        let version = ctx.out.commit(vec![Mutation::put(RecordKind::Grant, &key, &record)]);
+        visit.grant = Some(Grant { record, version });
+        Ok((Answer::Done, version))
+    }
+
+    /// Withdraws a grant.
+    pub(super) fn delete_grant(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        partner: &SipDatabaseId,
+    ) -> Outcome {
+        let dashmap::Entry::Occupied(mut visits) = self.visits.entry(impi.clone()) else {
+            return Err(NO_GRANT);
+        };
+        let visit = visits.get_mut().0.get_mut(partner).filter(|visit| visit.grant.is_some());
+        let visit = visit.ok_or(NO_GRANT)?;
+        let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
+        let seq = ctx.out.commit(vec![deletion]);
+        self.removed.raise(seq);
+        visit.grant = None;
+        forget_empty(visits);
+        Ok((Answer::Done, seq))
+    }
+
+    /// Checks that `user` may be at `partner` under `allowed`, and has room for that.
+    pub(super) fn check_visit(
+        &self,
+        now: Timestamp,
+        user: &UserIdentity,
+        partner: &SipDatabaseId,
+        allowed: Option<Allowance>,
+    ) -> Result<(), Refusal> {
+        let withdrawn = read(&self.withdrawn);
+        withdrawn.check(allowed, now)?;
+        self.check_visitor(user, partner)?;
+        let visits = self.visits.get(&user.impi);
+        let room = visits.is_none_or(|visits| visits.has_room(partner, now, &withdrawn));
+        if room { Ok(()) } else { Err(TOO_MANY) }
+    }
+
+    /// Checks what [`Self::delete_grant`] would refuse.
+    pub(super) fn check_delete_grant(
+        &self,
+        impi: &Impi,
+        partner: &SipDatabaseId,
+    ) -> Result<(), Refusal> {
+        let visits = self.visits.get(impi).ok_or(NO_GRANT)?;
+        let visit = visits.0.get(partner).filter(|visit| visit.grant.is_some());
+        visit.map(drop).ok_or(NO_GRANT)
+    }
+
+    /// Ends all outbound bindings and grants of a subscriber who stays, all in one commit.
+    ///
+    /// Returns the commit to wait for. Idempotent; also of somebody who is no subscriber, for who has gone left none behind.
+    pub(super) fn end_visits(&self, ctx: &mut Context<'_>, impi: &Impi) -> CommitSeq {
+        let pools = read(&self.pools);
+        let dashmap::Entry::Occupied(visits) = self.visits.entry(impi.clone()) else {
+            return self.removed.get();
+        };
+        let mut ending = self.prepare_ending(ctx, &pools, impi, visits.get());
+        let mutations = std::mem::take(&mut ending.mutations);
+        let seq = if mutations.is_empty() { self.removed.get() } else { ctx.out.commit(mutations) };
+        self.removed.raise(seq);
+        self.finish_ending(ctx, ending);
+        visits.remove();
+        seq
+    }
+
+    /// Prepares the end of all `visits` of `impi`; the caller holds their entry until
+    /// [`Self::finish_ending`], so nobody changes or removes the bindings meanwhile.
+    pub(super) fn prepare_ending<'a>(
+        &self,
+        ctx: &Context<'_>,
+        pools: &'a Pools,
+        impi: &Impi,
+        visits: &Visits,
+    ) -> Ending<'a> {
+        let mut ending = Ending { mutations: Vec::new(), outbound: Vec::new() };
+        for (partner, visit) in &visits.0 {
+            if visit.grant.is_some() {
+                let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
+                ending.mutations.push(deletion);
+            }
+            if let Some(outbound) = &visit.outbound
+                && let Some(binding) = self.outbound.get(outbound)
+            {
+                let OutboundRecord { impu, origin, lease, .. } = &binding.record;
+                let identity = UserIdentity { impi: outbound.clone(), impu: impu.clone() };
+                let returning = Returning::prepare(pools, origin, identity, ctx.now);
+                let deletion = Mutation::delete(RecordKind::OutboundBinding, outbound.as_str());
+                ending.mutations.extend(returning.mutation().chain([deletion]));
+                ending.outbound.push((outbound.clone(), *lease, returning));
+            }
+        }
+        ending
+    }
+
+    /// Takes the bindings out whose removal has been committed.
+    pub(super) fn finish_ending(&self, ctx: &mut Context<'_>, ending: Ending<'_>) {
+        for (outbound, lease, returning) in ending.outbound {
+            self.expiries.change(ctx, Lent::Outbound(outbound.clone()), Some(lease), None);
+            self.outbound.remove(&outbound);
+            self.outbound_bound.give();
+            returning.finish(&self.listed);
+        }
+    }
+}
+
+/// Checks the time that a grant is for.
+pub(super) fn check_valid_for(valid_for: Duration) -> Result<(), Refusal> {
+    if valid_for.is_zero() {
+        return Err(Refusal::Invalid("valid_for is zero"));
+    }
+    Ok(())
+}
+
+/// Drops visits that hold nothing any more.
+pub(super) fn forget_empty(mut visits: OccupiedEntry<'_, Impi, Visits>) {
+    visits.get_mut().0.retain(|_, visit| visit.outbound.is_some() || visit.grant.is_some());
+    if visits.get().0.is_empty() {
+        visits.remove();
+    }
+}

@@ -151,13 +151,11 @@ pub fn agreement(letter: &str, direction: Direction) -> Agreement {
 pub fn system_configuration(letter: &str, revision: u64) -> SystemConfiguration {
     let last = letter.as_bytes()[0];
     let address = format!("192.0.2.{last}:5060").parse().unwrap();
-    let plmn = migcore::identity::Plmn::parse("00101").unwrap();
-    let domain = format!("{letter}.example");
-    let document = InitialUeConfiguration::for_domain(&domain, plmn).unwrap();
+    let (domain, plmn) = (format!("{letter}.example"), home_plmn(letter).plmn);
     SystemConfiguration {
         revision,
         sip_core: vec![SipCoreAddress { transport: SipTransport::Udp, address }],
-        document: Arc::new(document),
+        document: Arc::new(InitialUeConfiguration::for_domain(&domain, plmn).unwrap()),
     }
 }
 

@@ -17,7 +17,8 @@ fn a_domain_is_all_that_a_configuration_needs() {
     assert_eq!(config.system.domain, "a.example");
     assert_eq!(config.diameter.identity.as_str(), "sipdb.a.example");
     assert_eq!(config.sip.vector_timeout, Duration::from_secs(4));
-    assert!(config.roles.sip_core && config.roles.sip_database);
+    assert!(config.roles.sip_core && config.roles.sip_database && config.roles.config_server);
+    assert_eq!(config.config_server.id.as_str(), "sip:a.example");
     assert!(config.management.unwrap().ip().is_loopback());
 }
 
@@ -29,7 +30,17 @@ fn the_reference_shows_every_key_with_its_default() {
     shown.diameter.peers.clear();
     assert_eq!(shown, Config::parse(MINIMAL).unwrap());
 
-    for section in ["", "system", "sip", "sip_database", "diameter", "admin", "management", "log"] {
+    for section in [
+        "",
+        "system",
+        "sip",
+        "sip_database",
+        "config_server",
+        "diameter",
+        "admin",
+        "management",
+        "log",
+    ] {
         let unknown = match section {
             "" => format!("zzzzzz = 1\n{MINIMAL}"),
             "system" => format!("{MINIMAL}zzzzzz = 1\n"),
@@ -50,6 +61,61 @@ fn the_reference_shows_every_key_with_its_default() {
             );
         }
     }
+}
+
+/// The partner of the reference, as somebody has it who takes the comment signs away.
+fn partner() -> String {
+    let lines = REFERENCE.lines().skip_while(|line| *line != "# [[config_server.partners]]");
+    let lines = lines.take_while(|line| !line.is_empty());
+    lines.map(|line| line.strip_prefix("# ").expect("a comment").to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_partner_of_the_reference_is_one_and_none_of_its_tokens_prints() {
+    let config = Config::parse(&format!("{MINIMAL}{}", partner())).unwrap();
+    let [partner] = &config.config_server.partners[..] else { panic!("{config:?}") };
+    assert_eq!(
+        (partner.id.as_str(), partner.url.to_string().as_str()),
+        ("sip:b.example", "http://127.0.0.1:8182")
+    );
+    assert_eq!(partner.areas[1].cell, Some(1_048_833));
+    assert_ne!(partner.send_token, partner.accept_token);
+    let shown = format!("{config:?}");
+    assert!(!shown.contains(partner.send_token.expose()), "{shown}");
+    assert!(!shown.contains(partner.accept_token.expose()), "{shown}");
+}
+
+#[test]
+fn a_mistake_about_a_partner_is_named_and_a_token_is_not_repeated() {
+    let known = partner();
+    let changed = |from: &str, to: &str| {
+        assert!(known.contains(from), "{from}");
+        known.replacen(from, to, 1)
+    };
+    let second = known.replace("sip:b.example", "sip:c.example");
+    for (partner, key, fix) in [
+        (changed("id = \"sip:b", "id = \"sip:a"), "id", "different from config_server.id"),
+        (format!("{known}{known}"), "id", "different from config_server.id"),
+        (format!("{known}{second}"), "accept_token", "draw one for each partner"),
+        (changed("http://", "https://"), "url", "http://192.0.2.2:8082"),
+        (changed(":8182", ":8182/?a=b"), "url", "http://192.0.2.2:8082"),
+        (changed("http://", "http://user@"), "url", "http://192.0.2.2:8082"),
+        (changed("http://127", "ftp://127"), "url", "http://192.0.2.2:8082"),
+        (changed("-drawn-at-random\"", " drawn\""), "send_token", "drawn at random"),
+        (changed("22-others-or-more-drawn-at-random", "22-others"), "accept_token", "22 char"),
+        (changed("\"20801\"", "\"2080\""), "areas.plmn", "20801"),
+        (changed("plmn = \"20801\"", ""), "areas.plmn", "20801"),
+        (changed("cell = 1048833", "cell = 68719476736"), "areas.cell", "68719476735"),
+        (changed("tracking_area = ", "tracking = "), "areas.tracking", "tracking_area"),
+    ] {
+        let problems = problems(&format!("{MINIMAL}{partner}"));
+        let key = format!("config_server.partners.{key}");
+        let found = problems.iter().find(|it| it.key == key && it.fix.contains(fix));
+        let found = found.unwrap_or_else(|| panic!("{partner}: {problems:#?}"));
+        assert!(!found.to_string().contains("22-"), "{found}");
+    }
+    let https = problems(&format!("{MINIMAL}{}", changed("http://", "https://")));
+    assert!(https[0].what.contains("no TLS of its own yet"), "{https:#?}");
 }
 
 #[test]
@@ -101,6 +167,24 @@ fn a_mistake_is_named_with_its_line_its_key_and_the_fix() {
             1,
             "roles",
             "did you mean \"sip_core\"?",
+        ),
+        (
+            "roles = [\"config_server\"]\n[system]\ndomain = \"a\"\n",
+            1,
+            "roles",
+            "add the role sip_database",
+        ),
+        (
+            "[system]\ndomain = \"a\"\n[config_server]\naccess_timeout = \"10s\"\n",
+            4,
+            "config_server.access_timeout",
+            "from 100ms to 9s",
+        ),
+        (
+            "[system]\ndomain = \"a\"\n[config_server]\nid = \"b.example\"\n",
+            4,
+            "config_server.id",
+            "sip:b.example",
         ),
         (
             "[system]\ndomain = \"a\"\n[[diameter.peers]]\nhost = \"h\"\nrealm = \"r\"\n",

@@ -238,7 +238,7 @@ impl Engine for Flaky {
 async fn while_the_storage_fails_changes_are_refused_and_nothing_durable_is_lost() {
     let fails = Arc::new(AtomicBool::new(false));
     let engine = Flaky { engine: MemoryEngine::default(), fails: Arc::clone(&fails) };
-    let options = Options { tap: None, engine: Some(Box::new(engine)) };
+    let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
     let system = start_with("a.example", "", options);
     assert_eq!(put_subscriber(&system, "alice").await, 204);
 
@@ -274,7 +274,7 @@ impl Engine for Broken {
 
 #[tokio::test]
 async fn a_fault_inside_a_call_stops_the_system_instead_of_leaving_it_half_alive() {
-    let options = Options { tap: None, engine: Some(Box::new(Broken)) };
+    let options = Options { engine: Some(Box::new(Broken)), ..Options::default() };
     let system = start_with("a.example", "", options);
     let url = subscriber_url(&system, "alice");
     let key = "465b5ce8b199b49faa5f0a2ee238a6bc";

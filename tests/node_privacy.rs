@@ -51,7 +51,7 @@ async fn neither_identities_nor_keys_reach_logs_ladders_or_metrics() {
         .init();
 
     let (tap, mut ladder) = Tap::new();
-    let options = || Options { tap: Some(tap.clone()), engine: None };
+    let options = || Options { tap: Some(tap.clone()), ..Options::default() };
     let home = start_with("a.example", &peer("sipdb.b.example", "database", None), options());
     let address = home.bound().diameter;
     let partner = start_with("b.example", &peer("sipdb.a.example", "database", address), options());

@@ -14,6 +14,12 @@ use crate::{
 /// SIP core addresses in one answer.
 pub const SIP_CORE_ADDRESSES_MAX: usize = 16;
 
+/// Highest tracking area code: 24 bits.
+pub const TRACKING_AREA_MAX: u32 = (1 << 24) - 1;
+
+/// Highest cell identity: an NCI of 36 bits.
+pub const CELL_MAX: u64 = (1 << 36) - 1;
+
 /// A1: get partner MC system connection details request.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,6 @@
 //! The clock of one process.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::Timestamp;
 
@@ -17,8 +17,13 @@ pub struct Clock {
 impl Clock {
     /// Starts a clock at the time of the wall clock.
     pub fn start() -> Self {
+        Self::start_ahead(Duration::ZERO)
+    }
+
+    /// Starts a clock that is ahead of the wall clock: one that tells the time after a long pause.
+    pub fn start_ahead(ahead: Duration) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Timestamp::default() + wall, origin: Instant::now() }
+        Self { started: Timestamp::default() + wall + ahead, origin: Instant::now() }
     }
 
     /// The time now.

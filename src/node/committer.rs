@@ -45,6 +45,13 @@ pub(super) enum Admission {
     Dropped(Send),
 }
 
+/// Commits that are not durable, and the messages that will never leave because of it.
+#[derive(Debug)]
+pub(super) struct CommitFailed {
+    pub(super) error: EngineError,
+    pub(super) dropped: Vec<Send>,
+}
+
 impl Committer {
     /// Takes the engine over and replays it.
     ///
@@ -79,18 +86,18 @@ impl Committer {
     ///
     /// # Errors
     ///
-    /// [`EngineError`]: the engine takes no changes until [`Committer::resume`], and every message
-    /// that waits was dropped.
-    pub(super) fn commit(&self, commits: &[Commit]) -> Result<Vec<Send>, EngineError> {
+    /// [`CommitFailed`] with every message that waited: the engine takes no changes until
+    /// [`Committer::resume`].
+    pub(super) fn commit(&self, commits: &[Commit]) -> Result<Vec<Send>, CommitFailed> {
         let mut inner = self.lock();
         if !self.is_available() {
-            return Err(EngineError::Closed);
+            return Err(CommitFailed { error: EngineError::Closed, dropped: Vec::new() });
         }
         if let Err(error) = inner.engine.commit(commits) {
             self.available.store(false, Ordering::Release);
-            inner.waiting.clear();
             inner.waiting_messages = 0;
-            return Err(error);
+            let waiting = std::mem::take(&mut inner.waiting);
+            return Err(CommitFailed { error, dropped: waiting.into_values().flatten().collect() });
         }
         for commit in commits {
             inner.mark.mark(commit.seq);
@@ -134,6 +141,13 @@ impl Committer {
         self.available.store(true, Ordering::Release);
     }
 
+    /// Gives the engine back, to be used by whoever comes next. Changes are refused from here on.
+    pub(super) fn take_engine(&self) -> Box<dyn Engine> {
+        let mut inner = self.lock();
+        self.available.store(false, Ordering::Release);
+        std::mem::replace(&mut inner.engine, Box::new(Gone))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,6 +165,19 @@ impl Inner {
         }
         self.waiting_messages -= released.len();
         released
+    }
+}
+
+/// In the place of an engine that was given back.
+struct Gone;
+
+impl Engine for Gone {
+    fn commit(&mut self, _: &[Commit]) -> Result<(), EngineError> {
+        Err(EngineError::Closed)
+    }
+
+    fn replay(&mut self, _: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError> {
+        Err(EngineError::Closed)
     }
 }
 
@@ -218,9 +245,12 @@ mod tests {
         let committer = committer(1);
         committer.commit(&[commit(1)]).unwrap();
         assert!(matches!(committer.admit(send(2)), Admission::Kept));
-        assert!(matches!(committer.commit(&[commit(2)]), Err(EngineError::Medium(_))));
+        let failed = committer.commit(&[commit(2)]).unwrap_err();
+        assert!(matches!(failed.error, EngineError::Medium(_)));
+        assert_eq!(failed.dropped.len(), 1, "whoever waits for it is to be told");
         assert!(!committer.is_available());
-        assert!(matches!(committer.commit(&[commit(3)]), Err(EngineError::Closed)));
+        let failed = committer.commit(&[commit(3)]).unwrap_err();
+        assert_eq!((failed.error, failed.dropped.len()), (EngineError::Closed, 0));
         assert!(matches!(committer.admit(send(2)), Admission::Dropped(_)));
         assert!(matches!(committer.admit(send(1)), Admission::Leave(_)));
 

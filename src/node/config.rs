@@ -3,6 +3,7 @@
 //! Every key has a default where one makes sense; [`REFERENCE`] is a complete file that shows each
 //! key with its default and its meaning.
 
+mod config_server;
 pub(super) mod read;
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
@@ -13,9 +14,13 @@ use self::read::{Document, Section, Wrong, duration, flag, list, number, parsed,
 use crate::{
     aka::digest::Algorithm,
     identity::{IdentityError, Impu, SipDatabaseId},
+    outbox::Role,
 };
 
-pub use self::read::Problem;
+pub use self::{
+    config_server::{ACCESS_TIMEOUT_MAX, ConfigServer, Partner},
+    read::Problem,
+};
 
 /// A complete configuration file: every key, its default, its meaning.
 pub const REFERENCE: &str = include_str!("config/reference.toml");
@@ -43,11 +48,14 @@ pub struct Config {
     pub sip: Sip,
     /// The SIP database.
     pub sip_database: SipDatabase,
+    /// The configuration management server.
+    pub config_server: ConfigServer,
     /// Diameter.
     pub diameter: Diameter,
     /// Where metrics and health are served; `None` serves them nowhere.
     pub admin: Option<SocketAddr>,
-    /// Where the management interface of the SIP database is served.
+    /// Where the management interface of the SIP database and the configuration management server is
+    /// served.
     pub management: Option<SocketAddr>,
     /// Logging.
     pub log: Log,
@@ -60,6 +68,9 @@ pub struct Roles {
     pub sip_core: bool,
     /// The SIP database: gives vectors and lends migration identities.
     pub sip_database: bool,
+    /// The configuration management server: tells users how to reach a partner, and lets users of
+    /// partners in.
+    pub config_server: bool,
 }
 
 /// Who this system is.
@@ -171,18 +182,20 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// The defaults for the system of `domain`: both roles, nothing but loopback, no peers.
-    pub fn new(domain: &str, identity: SipDatabaseId) -> Self {
+    /// The defaults for the system of `domain`: all roles, nothing but loopback, no peers. `None` if that
+    /// is no domain.
+    fn new(domain: &str) -> Option<Self> {
         let realm = domain.to_ascii_lowercase();
-        Self {
-            roles: Roles { sip_core: true, sip_database: true },
+        Some(Self {
+            roles: Roles { sip_core: true, sip_database: true, config_server: true },
             workers: None,
             system: System { name: realm.clone(), domain: realm.clone() },
             sip: Sip::new(&realm),
             sip_database: SipDatabase::new(&realm),
+            config_server: ConfigServer::new(&realm)?,
             diameter: Diameter {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 3868))),
-                identity,
+                identity: SipDatabaseId::parse(&format!("sipdb.{realm}")).ok()?,
                 realm,
                 watchdog: Duration::from_secs(30),
                 peers: Vec::new(),
@@ -190,7 +203,7 @@ impl Config {
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
             management: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
-        }
+        })
     }
 
     /// Reads a configuration file.
@@ -253,8 +266,7 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
 
     // Without a domain the defaults have nothing to stand on; the rest is still checked.
     let known_domain = domain.clone().unwrap_or_else(|| "invalid".to_owned());
-    let identity = SipDatabaseId::parse(&format!("sipdb.{known_domain}")).ok()?;
-    let mut config = Config::new(&known_domain, identity);
+    let mut config = Config::new(&known_domain)?;
     if let Some(name) = name {
         config.system.name = name;
     }
@@ -264,6 +276,7 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     // A lease has to outlive the longest registration with half of its time left.
     let lease_min = 2 * (config.sip.expires_max + config.sip.challenge_timeout);
     read_sip_database(root.section("sip_database"), &mut config.sip_database, lease_min);
+    config.config_server.read(root.section("config_server"));
     read_diameter(root.section("diameter"), &mut config);
     read_listen(root.section("admin"), &mut config.admin);
     read_listen(root.section("management"), &mut config.management);
@@ -272,15 +285,32 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
 }
 
 fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
-    const NAMES: [(&str, bool); 2] = [("sip_core", true), ("sip_database", false)];
+    const NAMES: [(&str, Role); 3] = [
+        ("sip_core", Role::SipCore),
+        ("sip_database", Role::SipDatabase),
+        ("config_server", Role::ConfigServer),
+    ];
     let Some(named) = root.optional("roles", |value| list(value, |value| word(value, &NAMES)))
     else {
         return;
     };
-    *roles = Roles { sip_core: named.contains(&true), sip_database: named.contains(&false) };
+    *roles = Roles {
+        sip_core: named.contains(&Role::SipCore),
+        sip_database: named.contains(&Role::SipDatabase),
+        config_server: named.contains(&Role::ConfigServer),
+    };
     if named.is_empty() {
-        let fix = "write roles = [\"sip_core\", \"sip_database\"] or one of them";
+        let fix =
+            "write roles = [\"sip_core\", \"sip_database\", \"config_server\"] or some of them";
         root.report("roles", Wrong::new("names no role", fix));
+    }
+    if roles.config_server && !roles.sip_database {
+        let what =
+            "has the role config_server without sip_database, which it lends identities from";
+        root.report(
+            "roles",
+            Wrong::new(what, "add the role sip_database, or take config_server out"),
+        );
     }
 }
 

@@ -37,7 +37,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 pub struct Demo {
     /// What the UE speaks SIP over.
     pub transport: Transport,
-    /// The first of eight ports on loopback; 0 uses free ones.
+    /// The first of twelve ports on loopback; 0 uses free ones.
     pub base_port: u16,
     /// Settings of both systems that differ from the defaults, as `section.key=value`.
     pub settings: Vec<String>,
@@ -105,7 +105,7 @@ impl RunningDemo {
     /// [`DemoError`]; what was started is stopped.
     pub async fn start(demo: &Demo) -> Result<Self, DemoError> {
         let (tap, ladder) = Tap::new();
-        let options = || Options { tap: Some(tap.clone()), engine: None };
+        let options = || Options { tap: Some(tap.clone()), ..Options::default() };
         let home = RunningSystem::start(home_config(demo)?, options())?;
         let diameter = home.bound().diameter.ok_or(DemoError::Missing("Diameter at home"))?;
         let partner = RunningSystem::start(partner_config(demo, diameter)?, options())?;
@@ -219,33 +219,37 @@ fn check_steps(performed: &[String]) -> Result<(), DemoError> {
 
 fn home_config(demo: &Demo) -> Result<Config, DemoError> {
     let peer = "[[diameter.peers]]\nhost = \"sipdb.b.example\"\nrealm = \"b.example\"\nkind = \"database\"\n";
-    parse(demo, &system_toml("a", port(demo, 0)), peer)
+    parse(demo, &system_toml("a", (port(demo, 0), port(demo, 8))), peer)
 }
 
 fn partner_config(demo: &Demo, home: SocketAddr) -> Result<Config, DemoError> {
     let peer = format!(
         "[[diameter.peers]]\nhost = \"sipdb.a.example\"\nrealm = \"a.example\"\nkind = \"database\"\naddress = \"{home}\"\n"
     );
-    parse(demo, &system_toml("b", port(demo, 4)), &peer)
+    parse(demo, &system_toml("b", (port(demo, 4), port(demo, 10))), &peer)
 }
 
 fn port(demo: &Demo, offset: u16) -> u16 {
     if demo.base_port == 0 { 0 } else { demo.base_port.saturating_add(offset) }
 }
 
-/// A system on loopback: four ports from `port`, or free ones.
-fn system_toml(name: &str, port: u16) -> String {
-    let at = |offset: u16| if port == 0 { 0 } else { port.saturating_add(offset) };
+/// A system on loopback: four ports from the first one and two from the second, or free ones.
+fn system_toml(name: &str, (port, csc_port): (u16, u16)) -> String {
+    let from = |port: u16, offset: u16| if port == 0 { 0 } else { port.saturating_add(offset) };
+    let at = |offset: u16| from(port, offset);
     format!(
         "[system]\ndomain = \"{name}.example\"\n\
          [sip]\nlisten = [\"127.0.0.1:{}\"]\n\
          [diameter]\nlisten = \"127.0.0.1:{}\"\n\
          [management]\nlisten = \"127.0.0.1:{}\"\n\
-         [admin]\nlisten = \"127.0.0.1:{}\"\n",
+         [admin]\nlisten = \"127.0.0.1:{}\"\n\
+         [config_server]\nlisten = \"127.0.0.1:{}\"\nlisten_partners = \"127.0.0.1:{}\"\n",
         at(0),
         at(1),
         at(2),
-        at(3)
+        at(3),
+        csc_port,
+        from(csc_port, 1)
     )
 }
 

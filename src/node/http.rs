@@ -1,13 +1,13 @@
 //! What the HTTP servers have in common: how they serve, what they take from a request, and how they
 //! say no.
 
+mod bearer;
 mod body;
 mod problem;
 mod serve;
 mod watched;
 
-#[cfg(test)]
-pub(super) use body::parse;
-pub(super) use body::{Body, JsonBody, Query, Segments, invalid_field};
-pub(super) use problem::{Problem, method_not_allowed, not_found};
-pub(super) use serve::{bind, serve};
+pub(super) use bearer::{BearerScheme, bearer_token, challenge, not_to_be_kept};
+pub(super) use body::{Body, JsonBody, Query, Segments, invalid_field, parse};
+pub(super) use problem::{PROBLEM_JSON, PROBLEM_TYPES, Problem, method_not_allowed, not_found};
+pub(super) use serve::{Ends, bind, octets_of, serve};

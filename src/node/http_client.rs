@@ -81,10 +81,19 @@ pub struct Connection {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// The media type without its parameters, in lower case.
+    pub media_type: String,
     /// `Retry-After`, seconds.
     pub retry_after: Option<u32>,
     /// The body.
     pub body: Bytes,
+}
+
+impl HttpError {
+    /// Whether it is certain that nothing was sent: the server had closed the connection before.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self, Self::Broken(error) if error.is_canceled())
+    }
 }
 
 impl Connection {
@@ -105,6 +114,11 @@ impl Connection {
         // Its error is the request's error too; it ends when the sender is dropped.
         tokio::spawn(async move { drop(driver.await) });
         Ok(Self { sender, endpoint: endpoint.clone(), local, remote })
+    }
+
+    /// Whether another request may be sent.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
     }
 
     /// Posts the JSON text `body` to `path` below the endpoint and waits for the answer.
@@ -133,8 +147,12 @@ impl Connection {
             let (parts, body) = answer.into_parts();
             let collected = Limited::new(body, ANSWER_OCTETS_MAX).collect().await;
             let body = collected.map_err(broken_or_too_long)?.to_bytes();
-            let retry_after = retry_after(&parts.headers);
-            Ok(Answer { status: parts.status, retry_after, body })
+            Ok(Answer {
+                status: parts.status,
+                media_type: media_type(&parts.headers),
+                retry_after: retry_after(&parts.headers),
+                body,
+            })
         };
         tokio::time::timeout(ANSWER_TIME_MAX, exchange).await.map_err(|_| HttpError::TooLate)?
     }
@@ -185,6 +203,13 @@ fn broken_or_too_long(error: Box<dyn std::error::Error + Send + Sync>) -> HttpEr
             Err(error) => HttpError::Unreachable(io::Error::other(error)),
         },
     }
+}
+
+/// The media type of a content, without its parameters.
+fn media_type(headers: &HeaderMap) -> String {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = given.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media_type.trim().to_ascii_lowercase()
 }
 
 /// `Retry-After` as seconds; a date is left out.

@@ -17,7 +17,7 @@ use prometheus_client::{
 
 use crate::{
     diameter::cx::ResultCode,
-    identity::SipDatabaseId,
+    identity::{McSystemId, SipDatabaseId},
     outbox::{Note, Transport},
     step::Step,
 };
@@ -61,6 +61,10 @@ pub struct Metrics {
     pub timers: Gauge<i64, AtomicI64>,
     /// Management requests, by operation and HTTP status.
     pub management_requests: Family<ManagementRequest, Counter>,
+    /// Requests on CSC-4 and CSC-17, by interface, operation and HTTP status.
+    pub csc_requests: Family<CscRequest, Counter>,
+    /// Access requests to partners, by partner and outcome.
+    pub partner_requests: Family<PartnerRequest, Counter>,
     /// Messages dropped and connections cut, by reason.
     pub dropped: Family<Dropped, Counter>,
 }
@@ -88,6 +92,8 @@ impl Metrics {
             waiting: Gauge::default(),
             timers: Gauge::default(),
             management_requests: Family::default(),
+            csc_requests: Family::default(),
+            partner_requests: Family::default(),
             dropped: Family::default(),
             registry: Registry::default(),
         };
@@ -133,6 +139,16 @@ impl Metrics {
             "management_requests",
             "Requests on the management interface",
             self.management_requests.clone(),
+        );
+        registry.register(
+            "csc_requests",
+            "Requests on CSC-4 and CSC-17, to the configuration management server",
+            self.csc_requests.clone(),
+        );
+        registry.register(
+            "partner_requests",
+            "Access requests to configuration management servers of other systems, by how they ended",
+            self.partner_requests.clone(),
         );
         registry.register("dropped", "Messages dropped and connections cut", self.dropped.clone());
     }
@@ -407,6 +423,36 @@ pub struct ManagementRequest {
     pub operation: &'static str,
     /// The HTTP status.
     pub status: u16,
+}
+
+/// Labels of `csc_requests`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct CscRequest {
+    /// `csc-4` or `csc-17`.
+    pub interface: &'static str,
+    /// The operation, as the path names it.
+    pub operation: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// Labels of `partner_requests`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct PartnerRequest {
+    /// The MC system ID of the partner.
+    pub partner: PartnerId,
+    /// How it ended: `granted`, the name of a refusal, or why there is no answer.
+    pub outcome: &'static str,
+}
+
+/// An MC system ID as a label.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct PartnerId(pub McSystemId);
+
+impl EncodeLabelValue for PartnerId {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.0.as_str())
+    }
 }
 
 /// Label of `dropped`.

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
+use axum::response::Response;
+
 use super::{
+    csc17::ACCESS_PATH,
+    http::{self, Ends},
     ladder::{self, Entry, Protocol, Tap},
     metrics::{
-        CxAnswer, CxRequest, CxResult, Direction, PeerName, SipMessage, StatusCode, StepLabel,
+        CscRequest, CxAnswer, CxRequest, CxResult, Direction, PeerName, SipMessage, StatusCode,
+        StepLabel,
     },
     perform::Shared,
 };
 use crate::{
     api::migration_identity as management,
     diameter::cx,
+    identity::McSystemId,
     outbox::{Flow, Note, RequestId, Role},
     step::Step,
 };
@@ -103,9 +109,9 @@ impl Shared {
     }
 
     pub(super) fn observe_management_request(&self, request: &management::Request) {
-        let (step, summary) = match request {
-            management::Request::BindOutbound { .. } => (Step::mig(4), "ask for an outbound pair"),
-            management::Request::BindInbound { .. } => (Step::mig(9), "ask for an inbound pair"),
+        let step = match request {
+            management::Request::BindOutbound { .. } => Step::mig(4),
+            management::Request::BindInbound { .. } => Step::mig(9),
             management::Request::PutSubscriber(_)
             | management::Request::GetSubscriber(_)
             | management::Request::DeleteSubscriber(_)
@@ -122,6 +128,7 @@ impl Shared {
             | management::Request::EndVisits(_)
             | management::Request::Check(_) => return,
         };
+        let summary = describe_management_request(request);
         if self.is_observed() {
             let (from, to) = (Arc::clone(&self.names.management), self.names.of(Role::SipDatabase));
             self.record_message(
@@ -141,15 +148,89 @@ impl Shared {
         answer: &management::Answer,
     ) {
         if step.is_some() && self.is_observed() {
-            let summary = match answer {
-                management::Answer::Binding(_) => "a pair",
-                management::Answer::Refused(_) => "refused",
-                management::Answer::Done
-                | management::Answer::Subscriber { .. }
-                | management::Answer::Pool { .. } => "done",
-            };
+            let summary = describe_management_answer(answer);
             let (from, to) = (self.names.of(Role::SipDatabase), Arc::clone(&self.names.management));
             self.record_message(Protocol::Http, Direction::Out, step, from, to, summary.to_owned());
+        }
+    }
+
+    /// Counts and describes a management request of a role to the SIP database of its own system.
+    pub(super) fn observe_value_management(
+        &self,
+        step: Option<Step>,
+        id: RequestId,
+        request: &management::Request,
+    ) {
+        if step.is_some() && self.is_observed() {
+            let summary = describe_management_request(request).to_owned();
+            let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));
+            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+        }
+    }
+
+    /// Describes the answer to a management request of a role.
+    pub(super) fn observe_value_management_answer(
+        &self,
+        step: Option<Step>,
+        id: RequestId,
+        answer: &management::Answer,
+    ) {
+        if step.is_some() && self.is_observed() {
+            let summary = describe_management_answer(answer).to_owned();
+            let (from, to) = (self.names.of(Role::SipDatabase), self.names.of(id.role));
+            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+        }
+    }
+
+    /// Describes an access request to a partner, as it leaves.
+    pub(super) fn observe_access_request(
+        &self,
+        step: Option<Step>,
+        to: Arc<str>,
+        ends: Ends,
+        octets: usize,
+    ) {
+        if self.is_observed() {
+            self.record(Entry {
+                at: self.clock.now(),
+                step: step.map(|step| step.to_string()),
+                from: self.names.of(Role::ConfigServer),
+                to,
+                protocol: Protocol::Http,
+                direction: Direction::Out,
+                local: Some(ends.local),
+                remote: Some(ends.remote),
+                summary: format!("POST {ACCESS_PATH}"),
+                octets,
+            });
+        }
+    }
+
+    /// Counts a request on CSC-4 or CSC-17, and describes its answer, before it leaves.
+    pub(super) fn observe_csc(
+        &self,
+        (interface, operation): (&'static str, &'static str),
+        step: Option<Step>,
+        to: Arc<str>,
+        ends: Option<Ends>,
+        response: &Response,
+    ) {
+        let status = response.status();
+        let labels = CscRequest { interface, operation, status: status.as_u16() };
+        self.metrics.csc_requests.get_or_create(&labels).inc();
+        if self.is_observed() {
+            self.record(Entry {
+                at: self.clock.now(),
+                step: step.map(|step| step.to_string()),
+                from: self.names.of(Role::ConfigServer),
+                to,
+                protocol: Protocol::Http,
+                direction: Direction::Out,
+                local: ends.map(|ends| ends.local),
+                remote: ends.map(|ends| ends.remote),
+                summary: status.to_string(),
+                octets: http::octets_of(response),
+            });
         }
     }
 
@@ -225,7 +306,7 @@ impl Shared {
                 tracing::warn!(system, note = name, "authentication");
             }
             Note::PeerRefused { peer, reason } => {
-                let peer = peer.as_ref().map(|peer| peer.as_str());
+                let peer = peer.as_ref().map(McSystemId::as_str);
                 tracing::warn!(system, peer, note = name, reason, "a peer system was refused");
             }
             Note::AccessMisconfigured { partner, what } => {
@@ -235,6 +316,41 @@ impl Shared {
             Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
             Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),
         }
+    }
+}
+
+/// Describes a management request in a few words, identities left out.
+const fn describe_management_request(request: &management::Request) -> &'static str {
+    match request {
+        management::Request::BindOutbound { .. } => "ask for an outbound pair",
+        management::Request::PutGrant { .. } => "allow the real pair",
+        management::Request::BindInbound { .. } => "ask for an inbound pair",
+        management::Request::ReleaseOutbound(_) | management::Request::DeleteGrant { .. } => {
+            "take back what was lent"
+        }
+        management::Request::WithdrawAgreement(_) => "end an agreement",
+        management::Request::EndVisits(_) => "end the visits of a user",
+        management::Request::Check(_) => "ask whether it would be refused",
+        management::Request::PutSubscriber(_)
+        | management::Request::GetSubscriber(_)
+        | management::Request::DeleteSubscriber(_)
+        | management::Request::PutPool(_)
+        | management::Request::GetPool(_)
+        | management::Request::MapInbound { .. }
+        | management::Request::GetOutbound(_)
+        | management::Request::GetInbound(_)
+        | management::Request::ReleaseInbound(_) => "manage",
+    }
+}
+
+/// Describes a management answer in a few words, identities left out.
+const fn describe_management_answer(answer: &management::Answer) -> &'static str {
+    match answer {
+        management::Answer::Binding(_) => "a pair",
+        management::Answer::Refused(_) => "refused",
+        management::Answer::Done
+        | management::Answer::Subscriber { .. }
+        | management::Answer::Pool { .. } => "done",
     }
 }
 

@@ -10,30 +10,32 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use super::{
     admin::Readiness,
     clock::Clock,
-    committer::{Admission, Committer},
+    committer::{Admission, CommitFailed, Committer},
     config::Config,
-    diameter::{Peers, WireRequest},
+    diameter::Peers,
     entropy::SystemEntropy,
     ladder::Tap,
     metrics::{Direction, Metrics, StepLabel},
+    park::Parked,
+    partners::{self, Partners},
     tcp::Connections,
     worker::Worker,
 };
 use crate::{
-    api::{configuration, migration_identity as management},
+    api::{configuration, connection_details, migration_identity as management, system_access},
     config_server::ConfigServer,
     diameter::cx,
+    identity::McSystemId,
     outbox::{
-        Context, CxDestination, CxReply, Effect, Flow, Message, Outbox, Peer, ReplyTo, RequestId,
-        Role, Send, TimerKey, Transport, Undeliverable,
+        Context, CxDestination, CxReply, Effect, Flow, ManagementReply, Message, Outbox, Peer,
+        ReplyTo, RequestId, Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable,
     },
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -41,13 +43,8 @@ use crate::{
     store::{Commit, RecordError, Sequencer},
     table::Table,
     time::Timestamp,
+    token::BearerToken,
 };
-
-/// Most requests from the wire and from HTTP that wait for an answer at a time.
-pub(super) const PARKED_MAX: usize = 262_144;
-
-/// How long an HTTP request waits for an answer.
-const MANAGEMENT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Everything that the tasks of one system share.
 pub(super) struct Shared {
@@ -56,9 +53,9 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) tap: Option<Tap>,
-    pub(super) config_server: Option<ConfigServer>,
     pub(super) core: Option<SipCore>,
     pub(super) database: Option<SipDatabase>,
+    pub(super) config_server: Option<ConfigServer>,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) committer: Committer,
     /// Held for reading during a call into a role and its commits, for writing during a reload.
@@ -69,6 +66,7 @@ pub(super) struct Shared {
     pub(super) parked_number: AtomicU64,
     pub(super) connections: Connections,
     pub(super) peers: Peers,
+    pub(super) partners: Partners,
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) stop: watch::Sender<bool>,
     /// A call into a role panicked.
@@ -101,7 +99,9 @@ impl NoteLimit {
 pub(super) struct Names {
     pub(super) sip_core: Arc<str>,
     pub(super) sip_database: Arc<str>,
+    pub(super) config_server: Arc<str>,
     pub(super) ue: Arc<str>,
+    /// Whoever uses the management interface of the SIP database.
     pub(super) management: Arc<str>,
 }
 
@@ -111,6 +111,7 @@ impl Names {
         Self {
             sip_core: core.into(),
             sip_database: config.diameter.identity.as_str().into(),
+            config_server: Self::of_config_server(&config.config_server.id),
             ue: "UE".into(),
             management: "CMS".into(),
         }
@@ -120,32 +121,16 @@ impl Names {
         match role {
             Role::SipCore => Arc::clone(&self.sip_core),
             Role::SipDatabase => Arc::clone(&self.sip_database),
-            Role::ConfigServer => Arc::clone(&self.management),
+            Role::ConfigServer => Arc::clone(&self.config_server),
             Role::Ue => Arc::clone(&self.ue),
         }
     }
-}
 
-/// Who waits for an answer to a request that came from outside.
-#[derive(Debug)]
-pub(super) enum Parked {
-    /// A Diameter peer.
-    Diameter(WireRequest),
-    /// An HTTP request.
-    Management(oneshot::Sender<management::Answer>),
-    /// An HTTP request about the configuration server.
-    Configuration(oneshot::Sender<configuration::Answer>),
-}
-
-/// Why an HTTP request has no answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum NoAnswer {
-    /// None came within [`MANAGEMENT_DEADLINE`].
-    Late,
-    /// [`PARKED_MAX`] requests wait.
-    TooMany,
-    /// The role that would answer is not run here.
-    NoRole,
+    /// The name of the configuration server of a system: `cms.a.example` for `sip:a.example`.
+    pub(super) fn of_config_server(system: &McSystemId) -> Arc<str> {
+        let id = system.as_str();
+        format!("cms.{}", id.split_once(':').map_or(id, |(_, domain)| domain)).into()
+    }
 }
 
 /// A call into a role.
@@ -157,10 +142,22 @@ pub(super) enum Call<'a> {
     CxRequest { from: Peer, to: ReplyTo, request: cx::Request },
     /// The answer to a Cx request of a role, or that there is none.
     CxReply(CxReply),
-    /// A request of the management interface.
+    /// A request of the management interface of the SIP database, from HTTP or from a role.
     Management { to: ReplyTo, request: management::Request },
-    /// A request of the management interface about the configuration server.
+    /// The answer to a management request of a role.
+    ManagementReply(ManagementReply),
+    /// A request of the management interface of the configuration server.
     Configuration { to: ReplyTo, request: configuration::Request },
+    /// A UE asks for connection details.
+    ConnectionDetails {
+        to: ReplyTo,
+        token: Option<BearerToken>,
+        request: connection_details::Request,
+    },
+    /// A partner asks for access.
+    SystemAccess { to: ReplyTo, token: Option<BearerToken>, request: system_access::Request },
+    /// The answer of a partner, or that there is none.
+    SystemAccessReply(SystemAccessReply),
     /// A timer is due.
     Timer(TimerKey),
     /// Every record has been loaded.
@@ -218,13 +215,16 @@ impl Caller {
 
     /// Tells the roles that loading is over. The caller holds the gate for writing.
     pub(super) fn finish_loading(&mut self) {
-        self.invoke(Call::Loaded);
-        self.perform_effects();
-        let mut leaving = std::mem::take(&mut self.leaving);
-        for send in leaving.drain(..) {
-            self.dispatch(send);
+        self.calls.push_back(Call::Loaded);
+        while let Some(call) = self.calls.pop_front() {
+            self.invoke(call);
+            self.perform_effects();
+            let mut leaving = std::mem::take(&mut self.leaving);
+            for send in leaving.drain(..) {
+                self.dispatch(send);
+            }
+            self.leaving = leaving;
         }
-        self.leaving = leaving;
     }
 
     fn invoke(&mut self, call: Call<'_>) {
@@ -232,6 +232,7 @@ impl Caller {
         outbox.set_storage_available(shared.committer.is_available());
         let mut ctx = Context { now: shared.clock.now(), entropy, out: outbox };
         let (core, database) = (shared.core.as_ref(), shared.database.as_ref());
+        let config_server = shared.config_server.as_ref();
         match call {
             Call::Sip { flow, octets } => {
                 if let Some(core) = core {
@@ -253,15 +254,24 @@ impl Caller {
                     database.handle_management(&mut ctx, to, request);
                 }
             }
-            Call::Configuration { to, request } => {
-                if let Some(config_server) = &shared.config_server {
-                    config_server.handle_configuration(&mut ctx, to, request);
+            Call::ManagementReply(_)
+            | Call::Configuration { .. }
+            | Call::ConnectionDetails { .. }
+            | Call::SystemAccess { .. }
+            | Call::SystemAccessReply(_) => {
+                if let Some(config_server) = config_server {
+                    invoke_config_server(config_server, &mut ctx, call);
                 }
             }
-            Call::Timer(timer) => match (timer.role, core, database) {
-                (Role::SipCore, Some(core), _) => core.handle_timer(&mut ctx, &timer),
-                (Role::SipDatabase, _, Some(database)) => database.handle_timer(&mut ctx, &timer),
-                (Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
+            Call::Timer(timer) => match (timer.role, core, database, config_server) {
+                (Role::SipCore, Some(core), _, _) => core.handle_timer(&mut ctx, &timer),
+                (Role::SipDatabase, _, Some(database), _) => {
+                    database.handle_timer(&mut ctx, &timer);
+                }
+                (Role::ConfigServer, _, _, Some(config_server)) => {
+                    config_server.handle_timer(&mut ctx, &timer);
+                }
+                (Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue, ..) => {}
             },
             Call::Loaded => {
                 if let Some(core) = core {
@@ -269,6 +279,9 @@ impl Caller {
                 }
                 if let Some(database) = database {
                     database.handle_loaded(&mut ctx);
+                }
+                if let Some(config_server) = config_server {
+                    config_server.handle_loaded(&mut ctx);
                 }
             }
         }
@@ -291,9 +304,12 @@ impl Caller {
                 Effect::Note(note) => self.shared.report_note(&note),
             }
         }
-        let mut released = Vec::new();
+        let (mut released, mut dropped) = (Vec::new(), Vec::new());
         if !commits.is_empty() {
-            released = self.shared.commit(&commits);
+            match self.shared.commit(&commits) {
+                Ok(sends) => released = sends,
+                Err(sends) => dropped = sends,
+            }
             commits.clear();
         }
         self.commits = commits;
@@ -301,9 +317,11 @@ impl Caller {
             match self.shared.committer.admit(send) {
                 Admission::Leave(send) => released.push(send),
                 Admission::Kept => {}
-                Admission::Dropped(send) => self.shared.drop_message(send),
+                Admission::Dropped(send) => dropped.push(send),
             }
         }
+        let calls = dropped.into_iter().filter_map(|send| self.shared.drop_message(&send.message));
+        self.calls.extend(calls);
         // The capacity of the longer life goes on.
         sends.append(&mut released);
         self.leaving = sends;
@@ -330,32 +348,34 @@ impl Caller {
                 self.shared.observe_value_answer(step, id, &answer);
                 self.calls.push_back(Call::CxReply(CxReply { id, outcome: Ok(answer) }));
             }
-            Message::CxAnswer { to: ReplyTo::World(number), answer } => {
-                if let Some((_, Parked::Diameter(request))) = self.shared.parked.remove(&number) {
-                    request.answer(&self.shared, step, answer);
+            Message::ManagementRequest { id, request } => {
+                self.shared.observe_value_management(step, id, &request);
+                let to = ReplyTo::Role(id);
+                self.calls.push_back(Call::Management { to, request });
+            }
+            Message::Management { to: ReplyTo::Role(id), answer } => {
+                self.shared.observe_value_management_answer(step, id, &answer);
+                self.calls.push_back(Call::ManagementReply(ManagementReply { id, answer }));
+            }
+            Message::SystemAccessRequest { to, id, request } => {
+                let asked = partners::ask(&self.shared, &self.worker, step, &to, id, request);
+                if let Err(Undeliverable) = asked {
+                    let reply = SystemAccessReply { id, outcome: Err(Undeliverable) };
+                    self.calls.push_back(Call::SystemAccessReply(reply));
                 }
             }
-            Message::Management { to: ReplyTo::World(number), answer } => {
-                self.shared.observe_management_answer(step, &answer);
-                if let Some((_, Parked::Management(waiting))) = self.shared.parked.remove(&number) {
-                    // An error means that the HTTP request has given up: the answer has no use.
-                    let _ = waiting.send(answer);
-                }
+            Message::CxAnswer { to: ReplyTo::World(number), .. }
+            | Message::Management { to: ReplyTo::World(number), .. }
+            | Message::Configuration { to: ReplyTo::World(number), .. }
+            | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
+            | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
+                self.shared.unpark(number, step, message);
             }
-            Message::Configuration { to: ReplyTo::World(number), answer } => {
-                if let Some((_, Parked::Configuration(waiting))) =
-                    self.shared.parked.remove(&number)
-                {
-                    let _ = waiting.send(answer);
-                }
-            }
-            Message::Management { to: ReplyTo::Role(_), .. }
-            | Message::ManagementRequest { .. }
-            | Message::ConnectionDetailsRequest(_)
-            | Message::ConnectionDetails { .. }
-            | Message::SystemAccessRequest { .. }
-            | Message::SystemAccess { .. }
-            | Message::Configuration { to: ReplyTo::Role(_), .. } => {}
+            // No role here asks these.
+            Message::ConnectionDetailsRequest(_)
+            | Message::Configuration { to: ReplyTo::Role(_), .. }
+            | Message::ConnectionDetails { to: ReplyTo::Role(_), .. }
+            | Message::SystemAccess { to: ReplyTo::Role(_), .. } => {}
         }
     }
 
@@ -378,6 +398,29 @@ impl Caller {
     }
 }
 
+/// Makes a call that only the configuration server takes.
+fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, call: Call<'_>) {
+    match call {
+        Call::ManagementReply(reply) => config_server.handle_management_reply(ctx, reply),
+        Call::SystemAccessReply(reply) => config_server.handle_system_access_reply(ctx, reply),
+        Call::Configuration { to, request } => {
+            config_server.handle_configuration(ctx, to, request);
+        }
+        Call::ConnectionDetails { to, token, request } => {
+            config_server.handle_connection_details(ctx, to, token.as_ref(), request);
+        }
+        Call::SystemAccess { to, token, request } => {
+            config_server.handle_system_access(ctx, to, token.as_ref(), request);
+        }
+        Call::Sip { .. }
+        | Call::CxRequest { .. }
+        | Call::CxReply(_)
+        | Call::Management { .. }
+        | Call::Timer(_)
+        | Call::Loaded => {}
+    }
+}
+
 impl Drop for Caller {
     /// A panic during a call may have left a commit number that never becomes durable, and every
     /// later answer would wait for it: the system stops instead.
@@ -390,78 +433,23 @@ impl Drop for Caller {
 }
 
 impl Shared {
-    /// Takes a request in that the world waits for an answer to.
+    /// Makes commits durable and returns the messages that may leave because of it.
     ///
     /// # Errors
     ///
-    /// Gives `waiting` back when [`PARKED_MAX`] requests wait.
-    pub(super) fn park(&self, waiting: Parked) -> Result<u64, Parked> {
-        if self.parked.len() >= PARKED_MAX {
-            self.metrics.drop_one("parked_full");
-            return Err(waiting);
-        }
-        let number = self.parked_number.fetch_add(1, Ordering::Relaxed);
-        self.parked.insert(number, waiting);
-        Ok(number)
-    }
-
-    /// Asks the SIP database a management request and waits for the answer.
-    pub(super) async fn ask_management(
-        self: &Arc<Self>,
-        request: management::Request,
-    ) -> Result<management::Answer, NoAnswer> {
-        let (waiting, answer) = oneshot::channel();
-        let number = self.park(Parked::Management(waiting)).map_err(|_| NoAnswer::TooMany)?;
-        self.observe_management_request(&request);
-        let Some(worker) = self.workers.first() else { return Err(NoAnswer::TooMany) };
-        Caller::new(self, worker).call(Call::Management { to: ReplyTo::World(number), request });
-        match tokio::time::timeout(MANAGEMENT_DEADLINE, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            // The request was dropped with a commit that failed.
-            Ok(Err(_)) => Ok(management::Answer::Refused(management::Refusal::Unavailable)),
-            Err(_) => {
-                self.parked.remove(&number);
-                Err(NoAnswer::Late)
-            }
-        }
-    }
-
-    /// Asks the configuration server a management request and waits for the answer.
-    pub(super) async fn ask_configuration(
-        self: &Arc<Self>,
-        request: configuration::Request,
-    ) -> Result<configuration::Answer, NoAnswer> {
-        if self.config_server.is_none() {
-            return Err(NoAnswer::NoRole);
-        }
-        let (waiting, answer) = oneshot::channel();
-        let number = self.park(Parked::Configuration(waiting)).map_err(|_| NoAnswer::TooMany)?;
-        let Some(worker) = self.workers.first() else { return Err(NoAnswer::TooMany) };
-        let to = ReplyTo::World(number);
-        Caller::new(self, worker).call(Call::Configuration { to, request });
-        match tokio::time::timeout(MANAGEMENT_DEADLINE, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Ok(configuration::Answer::Refused(management::Refusal::Unavailable)),
-            Err(_) => {
-                self.parked.remove(&number);
-                Err(NoAnswer::Late)
-            }
-        }
-    }
-
-    /// Makes commits durable and returns the messages that may leave because of it.
-    fn commit(&self, commits: &[Commit]) -> Vec<Send> {
+    /// The messages that will not leave because they waited for a commit that failed.
+    fn commit(&self, commits: &[Commit]) -> Result<Vec<Send>, Vec<Send>> {
         match self.committer.commit(commits) {
             Ok(released) => {
                 self.metrics.commits.inc_by(commits.len() as u64);
-                released
+                Ok(released)
             }
-            Err(error) => {
+            Err(CommitFailed { error, dropped }) => {
                 self.metrics.commit_failures.inc_by(commits.len() as u64);
                 self.metrics.storage_available.set(0);
                 tracing::error!(system = %self.config.system.name, %error, "a commit failed");
                 self.storage_failed.notify_one();
-                Vec::new()
+                Err(dropped)
             }
         }
     }
@@ -502,6 +490,9 @@ impl Shared {
         if let Some(database) = &self.database {
             database.clear();
         }
+        if let Some(config_server) = &self.config_server {
+            config_server.clear();
+        }
     }
 
     /// Gives every record to the roles.
@@ -513,29 +504,11 @@ impl Shared {
             if let Some(database) = &self.database {
                 database.load(record)?;
             }
+            if let Some(config_server) = &self.config_server {
+                config_server.load(record)?;
+            }
         }
         Ok(())
-    }
-
-    /// Forgets who waits for a message that will not leave.
-    fn drop_message(&self, send: Send) {
-        self.metrics.drop_one("storage");
-        let (Message::CxAnswer { to, .. }
-        | Message::Management { to, .. }
-        | Message::Configuration { to, .. }) = send.message
-        else {
-            return;
-        };
-        if let ReplyTo::World(number) = to {
-            self.unpark_unanswered(number);
-        }
-    }
-
-    /// Tells a peer that its request is lost. An HTTP request learns it by the end of its channel.
-    fn unpark_unanswered(&self, number: u64) {
-        if let Some((_, Parked::Diameter(request))) = self.parked.remove(&number) {
-            request.refuse_as_busy(self);
-        }
     }
 
     /// What the system needs to do its work, and has or has not.

@@ -22,17 +22,20 @@ use super::{
     Clock, SystemEntropy, admin, bind,
     committer::Committer,
     config::Config,
+    csc4, csc17,
     diameter::{self, OpenConnections, Peers},
     http,
     ladder::Tap,
     management,
     metrics::Metrics,
+    partners::Partners,
     perform::{Caller, Names, NoteLimit, Shared},
     tcp::{self, Connections},
     udp,
     worker::{self, Datagram, Worker},
 };
 use crate::{
+    config_server::{self, ConfigServer},
     sip_core::{self, SipCore},
     sip_database::{self, SipDatabase},
     store::{CommitSeq, Engine, EngineError, MemoryEngine, RecordError, Sequencer},
@@ -49,6 +52,8 @@ pub struct Options {
     pub tap: Option<Tap>,
     /// Where records are kept; `None` keeps them in memory, until the end of the process.
     pub engine: Option<Box<dyn Engine>>,
+    /// How far the clock is ahead of the wall clock, to show what happens after a long pause.
+    pub clock_ahead: Duration,
 }
 
 /// Where a system listens.
@@ -62,6 +67,10 @@ pub struct Bound {
     pub admin: Option<SocketAddr>,
     /// The management interface.
     pub management: Option<SocketAddr>,
+    /// CSC-4: UEs ask the configuration management server.
+    pub csc4: Option<SocketAddr>,
+    /// CSC-17: other configuration management servers ask it.
+    pub csc17: Option<SocketAddr>,
 }
 
 /// A system that runs until it is shut down.
@@ -168,8 +177,9 @@ impl RunningSystem {
         }
     }
 
-    /// Stops it: no new requests, leave taken of the Diameter peers, threads ended.
-    pub async fn shutdown(mut self) {
+    /// Stops it: no new requests, leave taken of the Diameter peers, threads ended. Gives back the engine
+    /// with what is stored, for the next start.
+    pub async fn shutdown(mut self) -> Box<dyn Engine> {
         self.shared.stop.send_replace(true);
         for (thread, ended) in std::mem::take(&mut self.workers) {
             // An error is a thread that has panicked; joining it shows that too.
@@ -179,6 +189,7 @@ impl RunningSystem {
             }
         }
         tracing::info!(system = %self.shared.config.system.name, "system is down");
+        self.shared.committer.take_engine()
     }
 }
 
@@ -195,10 +206,14 @@ fn create_shared(
     workers: Vec<Arc<Worker>>,
 ) -> Result<Shared, StartError> {
     let mut entropy = SystemEntropy::new();
-    let clock = Clock::start();
+    let clock = Clock::start_ahead(options.clock_ahead);
     let core = config.roles.sip_core.then(|| SipCore::new(core_config(&config), &mut entropy));
     let database =
         config.roles.sip_database.then(|| SipDatabase::new(database_config(&config), &mut entropy));
+    let config_server = config
+        .roles
+        .config_server
+        .then(|| ConfigServer::new(config_server_config(&config), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
     let mut records = Vec::new();
     let (committer, highest) = Committer::open(engine, &mut |record| records.push(record))?;
@@ -209,9 +224,9 @@ fn create_shared(
         clock,
         metrics: Metrics::new(),
         tap: options.tap,
-        config_server: None,
         core,
         database,
+        config_server,
         sequencer: Arc::new(Sequencer::starting_after(highest.max(CommitSeq::NOTHING))),
         committer,
         gate: RwLock::new(()),
@@ -220,6 +235,7 @@ fn create_shared(
         parked_number: AtomicU64::new(0),
         connections,
         peers,
+        partners: Partners::new(&config.config_server),
         workers,
         stop: watch::channel(false).0,
         failed: AtomicBool::new(false),
@@ -260,20 +276,47 @@ fn database_config(config: &Config) -> sip_database::Config {
     }
 }
 
+fn config_server_config(config: &Config) -> config_server::Config {
+    let server = &config.config_server;
+    let partners = server.partners.iter().map(|partner| config_server::Partner {
+        id: partner.id.clone(),
+        sip_database: partner.sip_database.clone(),
+        accepted_token: partner.accept_token.digest(),
+        areas: partner.areas.clone(),
+    });
+    config_server::Config {
+        partners: partners.collect(),
+        access_timeout: server.access_timeout,
+        hands_out_configuration: server.hands_out_configuration,
+        ..config_server::Config::new(
+            server.id.clone(),
+            config.diameter.identity.clone(),
+            config.sip_database.migration_server_name.clone(),
+        )
+    }
+}
+
 /// All sockets of a system, bound before any thread starts.
 struct Sockets {
     sip: Vec<bind::SipSockets>,
     diameter: Vec<std::net::TcpListener>,
+    http: HttpSockets,
+}
+
+/// The sockets of the HTTP servers.
+#[derive(Default)]
+struct HttpSockets {
     admin: Option<std::net::TcpListener>,
     management: Option<std::net::TcpListener>,
+    csc4: Option<std::net::TcpListener>,
+    csc17: Option<std::net::TcpListener>,
 }
 
 /// The sockets of one worker.
 struct WorkerSockets {
     sip: Vec<(SocketAddr, std::net::UdpSocket, std::net::TcpListener)>,
     diameter: Option<std::net::TcpListener>,
-    admin: Option<std::net::TcpListener>,
-    management: Option<std::net::TcpListener>,
+    http: HttpSockets,
     handed_over: mpsc::Receiver<Datagram>,
 }
 
@@ -291,12 +334,7 @@ impl Sockets {
             }
             None => Vec::new(),
         };
-        let bind_http = |address: Option<SocketAddr>, what| {
-            address.map(|address| http::bind(address).map_err(failed(what, address))).transpose()
-        };
-        let management = config.management.filter(|_| config.roles.sip_database);
-        let management = bind_http(management, "management")?;
-        Ok(Self { sip, diameter, admin: bind_http(config.admin, "admin")?, management })
+        Ok(Self { sip, diameter, http: HttpSockets::bind(config)? })
     }
 
     fn bound(&self) -> Bound {
@@ -304,8 +342,10 @@ impl Sockets {
         Bound {
             sip: self.sip.iter().map(|sockets| sockets.address).collect(),
             diameter: self.diameter.first().and_then(address),
-            admin: self.admin.as_ref().and_then(address),
-            management: self.management.as_ref().and_then(address),
+            admin: self.http.admin.as_ref().and_then(address),
+            management: self.http.management.as_ref().and_then(address),
+            csc4: self.http.csc4.as_ref().and_then(address),
+            csc17: self.http.csc17.as_ref().and_then(address),
         }
     }
 
@@ -317,7 +357,7 @@ impl Sockets {
             .map(|sockets| (sockets.address, sockets.udp.into_iter(), sockets.tcp.into_iter()))
             .collect();
         let mut diameter = self.diameter.into_iter();
-        let (mut admin, mut management) = (self.admin, self.management);
+        let mut http = self.http;
         let mut workers = Vec::new();
         for handed_over in handed_over {
             let own = sip.iter_mut();
@@ -326,12 +366,30 @@ impl Sockets {
             workers.push(WorkerSockets {
                 sip: own.collect(),
                 diameter: diameter.next(),
-                admin: admin.take(),
-                management: management.take(),
+                http: std::mem::take(&mut http),
                 handed_over,
             });
         }
         workers
+    }
+}
+
+impl HttpSockets {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = |address: Option<SocketAddr>, what| {
+            let failed = |address| move |error| StartError::Bind { what, address, error };
+            address.map(|address| http::bind(address).map_err(failed(address))).transpose()
+        };
+        let csc = |address: SocketAddr| config.roles.config_server.then_some(address);
+        Ok(Self {
+            admin: bind(config.admin, "admin")?,
+            management: bind(
+                config.management.filter(|_| config.roles.sip_database),
+                "management",
+            )?,
+            csc4: bind(csc(config.config_server.listen), "CSC-4")?,
+            csc17: bind(csc(config.config_server.listen_partners), "CSC-17")?,
+        })
     }
 }
 
@@ -403,8 +461,10 @@ fn spawn_all(
         ));
     }
     for (name, listener, router) in [
-        ("admin", sockets.admin, admin::router(Arc::clone(shared))),
-        ("management", sockets.management, management::router(Arc::clone(shared))),
+        ("admin", sockets.http.admin, admin::router(Arc::clone(shared))),
+        ("management", sockets.http.management, management::router(Arc::clone(shared))),
+        ("csc-4", sockets.http.csc4, csc4::router(Arc::clone(shared))),
+        ("csc-17", sockets.http.csc17, csc17::router(Arc::clone(shared))),
     ] {
         if let Some(listener) = listener {
             let serving = http::serve(Arc::clone(shared), name, listener, router);

@@ -22,13 +22,26 @@ pub const STEPS: [Row; 25] = [
         "ue/configuration_client.rs::ask",
         "step_1_asks_for_connection_details_with_the_users_wish_and_location",
     ),
-    later(2, PrimaryConfigServer, None, "checks that the user may migrate"),
-    later(3, PrimaryConfigServer, None, "chooses the partner: by wish or by location"),
-    later(
+    code(
+        2,
+        (PrimaryConfigServer, None),
+        "checks that the user may migrate",
+        "config_server/details.rs::check_user_may_migrate",
+        "step_2_lets_nobody_go_who_may_not_migrate",
+    ),
+    code(
+        3,
+        (PrimaryConfigServer, None),
+        "chooses the partner: by wish or by location",
+        "config_server/choice.rs::choose",
+        "step_3_takes_the_partner_asked_for_else_one_by_location",
+    ),
+    code(
         4,
-        PrimaryConfigServer,
-        Some(PrimarySipDatabase),
+        (PrimaryConfigServer, Some(PrimarySipDatabase)),
         "asks for outbound migration identities",
+        "config_server/details.rs::ask_for_outbound",
+        "step_4_asks_for_an_outbound_pair_for_use_at_the_chosen_partner",
     ),
     code(
         5,
@@ -44,13 +57,26 @@ pub const STEPS: [Row; 25] = [
         "sip_database/outbound.rs::bind_outbound",
         "step_6_answers_with_the_outbound_pair_after_it_is_durable",
     ),
-    later(7, PrimaryConfigServer, Some(PartnerConfigServer), "asks the partner for access"),
-    later(8, PartnerConfigServer, None, "checks that this system and this user may come here"),
-    later(
+    code(
+        7,
+        (PrimaryConfigServer, Some(PartnerConfigServer)),
+        "asks the partner for access",
+        "config_server/details.rs::ask_partner",
+        "step_7_asks_the_chosen_partner_under_the_pair_lent",
+    ),
+    code(
+        8,
+        (PartnerConfigServer, None),
+        "checks that this system and this user may come here",
+        "config_server/access.rs::check_user_may_come",
+        "step_8_checks_the_peer_and_then_its_user",
+    ),
+    code(
         9,
-        PartnerConfigServer,
-        Some(PartnerSipDatabase),
+        (PartnerConfigServer, Some(PartnerSipDatabase)),
         "asks for inbound migration identities",
+        "config_server/access.rs::ask_for_inbound",
+        "step_9_asks_for_an_inbound_pair_under_the_agreement",
     ),
     code(
         10,
@@ -66,13 +92,20 @@ pub const STEPS: [Row; 25] = [
         "sip_database/inbound.rs::bind_inbound",
         "step_11_answers_with_the_inbound_pair_after_it_is_durable",
     ),
-    later(
+    code(
         12,
-        PartnerConfigServer,
-        Some(PrimaryConfigServer),
+        (PartnerConfigServer, Some(PrimaryConfigServer)),
         "grants access: inbound pair, configuration",
+        "config_server/access.rs::grant",
+        "step_12_grants_the_inbound_pair_with_the_configuration_of_the_system",
     ),
-    later(13, PrimaryConfigServer, Some(Ue), "answers with inbound pair and configuration"),
+    code(
+        13,
+        (PrimaryConfigServer, Some(Ue)),
+        "answers with inbound pair and configuration",
+        "config_server/details.rs::answer_details",
+        "step_13_answers_with_the_inbound_pair_and_the_configuration",
+    ),
     code(
         14,
         (Ue, None),
@@ -158,14 +191,6 @@ pub const STEPS: [Row; 25] = [
         "step_25_is_registered_with_what_the_sip_core_granted",
     ),
 ];
-
-/// Why steps 1 to 4, 7 to 9 and 12 to 14 are not performed yet.
-const NO_CONFIG_SERVER: &str =
-    "needs the configuration management servers, which are not implemented yet";
-
-const fn later(number: u8, by: Entity, to: Option<Entity>, what: &'static str) -> Row {
-    Row { step: Step::mig(number), by, to, what, place: Place::NotYet(NO_CONFIG_SERVER) }
-}
 
 const fn code(
     number: u8,

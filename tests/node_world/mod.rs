@@ -14,6 +14,9 @@ pub fn toml(domain: &str, more: &str) -> String {
             write!(toml, "[{section}]\nlisten = \"127.0.0.1:0\"\n").unwrap();
         }
     }
+    if !more.contains("[config_server]\n") {
+        toml += "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n";
+    }
     toml + more
 }
 

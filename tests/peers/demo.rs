@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// Ports that the demo takes from its base port on: A's SIP, Diameter, management, admin; then B's.
-const PORTS: u16 = 8;
+/// Ports that the demo takes from its base port on: A's SIP, Diameter, management, admin; then B's; CSC-4 and CSC-17 of A, then of B.
+const PORTS: u16 = 12;
 
 /// A demo that was left running.
 pub struct Demo {

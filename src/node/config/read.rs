@@ -247,6 +247,16 @@ pub(in crate::node) fn parsed<T, E: fmt::Display>(
     })
 }
 
+/// Reads a string that `parse` makes sense of and that no error may show.
+pub(super) fn secret<T, E: fmt::Display>(
+    value: &DeValue<'_>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+    fix: &str,
+) -> Result<T, Wrong> {
+    let given = zeroize::Zeroizing::new(text(value)?);
+    parse(&given).map_err(|error| Wrong::new(error.to_string(), fix))
+}
+
 /// Reads one of a few words.
 pub(in crate::node) fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Wrong> {
     let given = text(value)?;

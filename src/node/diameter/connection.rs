@@ -27,7 +27,8 @@ use crate::{
         entropy::SystemEntropy,
         ladder::{self, Entry, Protocol},
         metrics::{self, CxAnswer, CxResult, Direction, PeerName},
-        perform::{Call, Caller, Parked},
+        park::Parked,
+        perform::{Call, Caller},
         worker::stopped,
     },
     outbox::{self, CxReply, ReplyTo, RequestId, Role, Undeliverable},
@@ -275,7 +276,13 @@ impl Wire {
             Err(Parked::Diameter(WireRequest { context, .. })) => {
                 self.reject(context, code::TOO_BUSY, "too many requests in progress");
             }
-            Err(Parked::Management(_) | Parked::Configuration(_)) => {}
+            // What comes back is what was given.
+            Err(
+                Parked::Management(_)
+                | Parked::Configuration(_)
+                | Parked::ConnectionDetails(_)
+                | Parked::SystemAccess(_),
+            ) => {}
         }
     }
 

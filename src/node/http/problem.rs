@@ -6,6 +6,15 @@ use axum::{
 };
 use utoipa::ToSchema;
 
+/// The media type of a problem.
+pub(in crate::node) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What the type of a problem begins with.
+pub(in crate::node) const PROBLEM_TYPES: &str = "urn:migcore:problem:";
+
+/// When to ask again after a 503 or 504, unless the problem says otherwise, seconds.
+const RETRY_AFTER_SECS: u32 = 1;
+
 /// Why a request was refused (RFC 9457), as `application/problem+json`.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, ToSchema)]
 pub(in crate::node) struct Problem {
@@ -24,6 +33,9 @@ pub(in crate::node) struct Problem {
     pub field: Option<String>,
     /// What to do.
     pub fix: String,
+    /// When to ask again after a 503 or 504, seconds.
+    #[serde(skip)]
+    pub retry_after: u32,
 }
 
 impl Problem {
@@ -41,7 +53,13 @@ impl Problem {
             detail: detail.into(),
             field: None,
             fix: fix.into(),
+            retry_after: RETRY_AFTER_SECS,
         }
+    }
+
+    /// Says when to ask again.
+    pub(in crate::node) fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: seconds, ..self }
     }
 
     /// Names the part of the request that is wrong.
@@ -51,18 +69,18 @@ impl Problem {
 }
 
 fn serialize_kind<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("urn:migcore:problem:{name}"))
+    serializer.collect_str(&format_args!("{PROBLEM_TYPES}{name}"))
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let retry_after = self.retry_after;
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self)).into_response();
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, retry_after.into());
         }
         response
     }

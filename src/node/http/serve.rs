@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response};
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    response::Response,
+};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
@@ -46,6 +50,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// with octets unread, the client would be told of a reset before it has read the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The addresses of a connection; with each request as an extension.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::node) struct Ends {
+    pub(in crate::node) local: SocketAddr,
+    pub(in crate::node) remote: SocketAddr,
+}
+
+/// How long the content of a response is, octets. Zero if it has no length yet.
+pub(in crate::node) fn octets_of(response: &Response) -> usize {
+    let length = response.body().size_hint().exact().unwrap_or_default();
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
 /// Binds a listener for HTTP, to be given to [`serve`] inside a runtime.
 pub(in crate::node) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(address)?;
@@ -69,8 +86,10 @@ pub(in crate::node) async fn serve(
             () = stopped(shared.stop.subscribe()) => break,
         };
         match accepted {
-            Ok((stream, _)) if open.len() < CONNECTIONS_MAX => {
-                open.spawn(converse(Arc::clone(&shared), name, stream, router.clone()));
+            Ok((stream, remote)) if open.len() < CONNECTIONS_MAX => {
+                let ends = stream.local_addr().ok().map(|local| Ends { local, remote });
+                let served = (router.clone(), ends);
+                open.spawn(converse(Arc::clone(&shared), name, stream, served));
             }
             Ok(_) => shared.metrics.drop_one("http_connections_full"),
             Err(_) => {
@@ -87,13 +106,18 @@ pub(in crate::node) async fn serve(
 }
 
 /// Serves one connection.
-async fn converse(shared: Arc<Shared>, name: &'static str, stream: TcpStream, router: Router) {
+async fn converse(
+    shared: Arc<Shared>,
+    name: &'static str,
+    stream: TcpStream,
+    (router, ends): (Router, Option<Ends>),
+) {
     let gauge = shared.metrics.http_connections.get_or_create_owned(&Listener { listener: name });
     gauge.inc();
     // Without it answers wait for the peer's acknowledgments; it is no condition for working.
     let _ = stream.set_nodelay(true);
     let activity = Arc::new(Activity::new(Instant::now()));
-    let service = Answering { router: TowerToHyperService::new(router), activity };
+    let service = Answering { router: TowerToHyperService::new(router), activity, ends };
     match converse_until_ended(&shared, stream, service).await {
         Ended::Left(stream) if !*shared.stop.borrow() => linger(stream).await,
         Ended::Left(_) | Ended::Late(Late::Silent) => {}
@@ -161,6 +185,7 @@ async fn linger(mut stream: TcpStream) {
 struct Answering {
     router: TowerToHyperService<Router>,
     activity: Arc<Activity>,
+    ends: Option<Ends>,
 }
 
 impl Service<hyper::Request<Incoming>> for Answering {
@@ -169,7 +194,10 @@ impl Service<hyper::Request<Incoming>> for Answering {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        let request = request.map(Body::new);
+        let mut request = request.map(Body::new);
+        if let Some(ends) = self.ends {
+            request.extensions_mut().insert(ends);
+        }
         let activity = Arc::clone(&self.activity);
         activity.request_began(Instant::now());
         let answer = self.router.call(request);

@@ -17,7 +17,7 @@ use crate::{
     node::{
         http::{self, Problem},
         metrics::ManagementRequest,
-        perform::{NoAnswer, Shared},
+        perform::Shared,
     },
 };
 
@@ -42,7 +42,7 @@ pub(super) async fn ask_database(
         Err(problem) => problem.into_response(),
         Ok(request) => match shared.ask_management(request).await {
             Ok(answer) => from_database(answer),
-            Err(none) => no_answer(none).into_response(),
+            Err(none) => Problem::from(none).into_response(),
         },
     };
     counted(shared, operation, response)
@@ -60,7 +60,7 @@ pub(super) async fn ask_configuration(
         Err(problem) => problem.into_response(),
         Ok(request) => match shared.ask_configuration(request).await {
             Ok(answer) => from_configuration(answer, with_secrets),
-            Err(none) => no_answer(none).into_response(),
+            Err(none) => Problem::from(none).into_response(),
         },
     };
     counted(shared, operation, response)
@@ -75,24 +75,6 @@ fn counted(shared: &Shared, operation: &'static str, response: Response) -> Resp
         .inc();
     tracing::debug!(system = %shared.config.system.name, operation, status, "management request");
     response
-}
-
-fn no_answer(none: NoAnswer) -> Problem {
-    match none {
-        NoAnswer::Late => {
-            let (what, fix) =
-                ("no answer within 10 seconds", "ask again: a repeated request does no harm");
-            Problem::new(StatusCode::GATEWAY_TIMEOUT, "unavailable", what, fix)
-        }
-        NoAnswer::TooMany => {
-            let (what, fix) = ("too many requests wait for an answer", "ask again later");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", what, fix)
-        }
-        NoAnswer::NoRole => {
-            let (what, fix) = ("this system does not run that role", "ask the one that does");
-            Problem::new(StatusCode::NOT_FOUND, "no-role", what, fix)
-        }
-    }
 }
 
 fn from_database(answer: management::Answer) -> Response {

@@ -1,0 +1,151 @@
+//! The section `[config_server]`: the configuration management server and its partners.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use toml::de::DeValue;
+
+use super::{
+    address,
+    read::{Section, Wrong, duration, flag, number, parsed, secret},
+    set,
+};
+use crate::{
+    api::connection_details::{CELL_MAX, Location, TRACKING_AREA_MAX},
+    config_server::PARTNERS_MAX,
+    identity::{McSystemId, Plmn, SipDatabaseId},
+    node::http_client::Endpoint,
+    token::BearerToken,
+};
+
+/// Longest time that a partner may be given to answer: within the deadline of the UE's request.
+pub const ACCESS_TIMEOUT_MAX: Duration = Duration::from_secs(9);
+
+/// The configuration management server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigServer {
+    /// The MC system ID of this system.
+    pub id: McSystemId,
+    /// Where CSC-4 is served: to the UEs of this system.
+    pub listen: SocketAddr,
+    /// Where CSC-17 is served: to the configuration management servers of other systems.
+    pub listen_partners: SocketAddr,
+    /// How long a partner may take to answer.
+    pub access_timeout: Duration,
+    /// Whether partners are told this system's initial UE configuration with each access (NOTE 3).
+    pub hands_out_configuration: bool,
+    /// The partners, in order of preference.
+    pub partners: Vec<Partner>,
+}
+
+/// Another MC system.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Partner {
+    /// Its MC system ID.
+    pub id: McSystemId,
+    /// The Diameter identity of its SIP database.
+    pub sip_database: SipDatabaseId,
+    /// Where its CSC-17 is.
+    pub url: Endpoint,
+    /// What this system presents there.
+    pub send_token: BearerToken,
+    /// What that system presents here.
+    pub accept_token: BearerToken,
+    /// Where it covers users of this system.
+    pub areas: Vec<Location>,
+}
+
+impl ConfigServer {
+    /// The defaults for the system of `domain`; `None` if that is no domain.
+    pub(super) fn new(domain: &str) -> Option<Self> {
+        Some(Self {
+            id: McSystemId::parse(&format!("sip:{domain}")).ok()?,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            listen_partners: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            access_timeout: Duration::from_secs(5),
+            hands_out_configuration: true,
+            partners: Vec::new(),
+        })
+    }
+
+    pub(super) fn read(&mut self, mut section: Section<'_>) {
+        set(&mut self.id, section.optional("id", system_id));
+        set(&mut self.listen, section.optional("listen", address));
+        set(&mut self.listen_partners, section.optional("listen_partners", address));
+        let wait = Duration::from_millis(100)..=ACCESS_TIMEOUT_MAX;
+        let timeout = section.optional("access_timeout", |value| duration(value, wait));
+        set(&mut self.access_timeout, timeout);
+        let hands_out = section.optional("hands_out_configuration", flag);
+        set(&mut self.hands_out_configuration, hands_out);
+
+        let mut ids = BTreeSet::from([self.id.clone()]);
+        for mut section in section.sections("partners") {
+            let partner = read_partner(&mut section, &mut ids, &self.partners);
+            section.finish();
+            self.partners.extend(partner);
+        }
+        if self.partners.len() > PARTNERS_MAX {
+            section
+                .report("partners", Wrong::new("are too many", format!("{PARTNERS_MAX} at most")));
+        }
+        section.finish();
+    }
+}
+
+/// Reads one partner; `ids` are those in use, `before` the partners read so far.
+fn read_partner(
+    section: &mut Section<'_>,
+    ids: &mut BTreeSet<McSystemId>,
+    before: &[Partner],
+) -> Option<Partner> {
+    let id = section.required("id", "\"sip:b.example\"", system_id);
+    let fqdn = |value: &DeValue<'_>| parsed(value, SipDatabaseId::parse, "sipdb.b.example");
+    let sip_database = section.required("sip_database", "\"sipdb.b.example\"", fqdn);
+    let url = section.required("url", "\"http://192.0.2.2:8082\"", url);
+    let drawn = "\"..\", at least 22 characters drawn at random";
+    let send_token = section.required("send_token", drawn, token);
+    let accept_token = section.required("accept_token", drawn, token);
+    let mut areas = Vec::new();
+    for mut area in section.sections("areas") {
+        areas.extend(read_area(&mut area));
+        area.finish();
+    }
+    if id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
+        let fix = "each partner has one section and its own ID, different from config_server.id";
+        section.report("id", Wrong::new("is used before", fix));
+    }
+    // One token for two systems would let each speak for the other.
+    if accept_token.as_ref().is_some_and(|token| before.iter().any(|it| it.accept_token == *token))
+    {
+        let wrong = Wrong::new("is another partner's", "draw one for each partner");
+        section.report("accept_token", wrong);
+    }
+    Some(Partner {
+        id: id?,
+        sip_database: sip_database?,
+        url: url?,
+        send_token: send_token?,
+        accept_token: accept_token?,
+        areas,
+    })
+}
+
+fn read_area(area: &mut Section<'_>) -> Option<Location> {
+    let plmn = |value: &DeValue<'_>| parsed(value, str::parse::<Plmn>, "20801");
+    let plmn = area.required("plmn", "\"20801\"", plmn);
+    let tracking_area =
+        area.optional("tracking_area", |value| number(value, 0..=TRACKING_AREA_MAX));
+    let cell = area.optional("cell", |value| number(value, 0..=CELL_MAX));
+    Some(Location { plmn: plmn?, tracking_area, cell })
+}
+
+fn system_id(value: &DeValue<'_>) -> Result<McSystemId, Wrong> {
+    parsed(value, McSystemId::parse, "sip:b.example")
+}
+
+fn token(value: &DeValue<'_>) -> Result<BearerToken, Wrong> {
+    secret(value, BearerToken::parse, "write at least 22 characters drawn at random")
+}
+
+fn url(value: &DeValue<'_>) -> Result<Endpoint, Wrong> {
+    parsed(value, str::parse::<Endpoint>, "http://192.0.2.2:8082")
+}

@@ -1,0 +1,244 @@
+//! Requests from the wire and from HTTP while a role works on them.
+//!
+//! Each is answered once: by the role, by the end of its time, or because its answer was lost with a commit
+//! that failed. A client that has gone away cancels nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::http::StatusCode;
+use tokio::sync::oneshot;
+
+use super::{
+    config::ACCESS_TIMEOUT_MAX,
+    diameter::WireRequest,
+    http::Problem,
+    perform::{Call, Caller, Shared},
+};
+use crate::{
+    api::{configuration, connection_details, migration_identity as management, system_access},
+    outbox::{ManagementReply, Message, ReplyTo, SystemAccessReply, Undeliverable},
+    step::Step,
+    token::BearerToken,
+};
+
+/// Most requests from the wire and from HTTP that wait for an answer at a time.
+pub(super) const PARKED_MAX: usize = 262_144;
+
+/// How long an HTTP request waits for an answer.
+pub(super) const HTTP_DEADLINE: Duration = Duration::from_secs(10);
+
+const _: () = assert!(ACCESS_TIMEOUT_MAX.as_secs() < HTTP_DEADLINE.as_secs());
+
+/// Who waits for an answer to a request that came from outside.
+#[derive(Debug)]
+pub(super) enum Parked {
+    /// A Diameter peer.
+    Diameter(WireRequest),
+    /// A request of the management interface of the SIP database.
+    Management(Waiting<management::Answer>),
+    /// A request of the management interface of the configuration server.
+    Configuration(Waiting<configuration::Answer>),
+    /// A UE on CSC-4.
+    ConnectionDetails(Waiting<connection_details::Answer>),
+    /// A partner's configuration server on CSC-17.
+    SystemAccess(Waiting<system_access::Answer>),
+}
+
+/// Where the answer to an HTTP request is waited for.
+pub(super) type Waiting<A> = oneshot::Sender<Answered<A>>;
+
+/// An answer, and the step that it is.
+#[derive(Debug)]
+pub(super) struct Answered<A> {
+    pub(super) step: Option<Step>,
+    pub(super) answer: A,
+}
+
+/// Why an HTTP request has no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NoAnswer {
+    /// None came within [`HTTP_DEADLINE`].
+    Late,
+    /// [`PARKED_MAX`] requests wait.
+    TooMany,
+    /// It was lost with a commit that failed.
+    Lost,
+    /// The role that would answer is not run here.
+    NoRole,
+}
+
+impl From<NoAnswer> for Problem {
+    fn from(none: NoAnswer) -> Self {
+        let (status, name, what, fix) = match none {
+            NoAnswer::Late => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "no-answer",
+                "no answer within 10 seconds",
+                "ask again: a repeated request does no harm",
+            ),
+            NoAnswer::TooMany => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "too many requests wait for an answer",
+                "ask again later",
+            ),
+            NoAnswer::Lost => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the storage takes no changes now",
+                "ask again later",
+            ),
+            NoAnswer::NoRole => (
+                StatusCode::NOT_FOUND,
+                "no-role",
+                "this system does not run that role",
+                "ask the one that does",
+            ),
+        };
+        Self::new(status, name, what, fix)
+    }
+}
+
+impl Shared {
+    /// Asks the SIP database a management request and waits for the answer.
+    pub(super) async fn ask_management(
+        self: &Arc<Self>,
+        request: management::Request,
+    ) -> Result<management::Answer, NoAnswer> {
+        self.observe_management_request(&request);
+        let call = |to| Call::Management { to, request };
+        self.ask(Parked::Management, call).await.map(|answered| answered.answer)
+    }
+
+    /// Asks the configuration server a management request and waits for the answer.
+    pub(super) async fn ask_configuration(
+        self: &Arc<Self>,
+        request: configuration::Request,
+    ) -> Result<configuration::Answer, NoAnswer> {
+        if self.config_server.is_none() {
+            return Err(NoAnswer::NoRole);
+        }
+        let call = |to| Call::Configuration { to, request };
+        self.ask(Parked::Configuration, call).await.map(|answered| answered.answer)
+    }
+
+    /// Asks the configuration server for connection details and waits for the answer.
+    pub(super) async fn ask_connection_details(
+        self: &Arc<Self>,
+        token: Option<BearerToken>,
+        request: connection_details::Request,
+    ) -> Result<Answered<connection_details::Answer>, NoAnswer> {
+        let call = |to| Call::ConnectionDetails { to, token, request };
+        self.ask(Parked::ConnectionDetails, call).await
+    }
+
+    /// Asks the configuration server for access and waits for the answer.
+    pub(super) async fn ask_system_access(
+        self: &Arc<Self>,
+        token: Option<BearerToken>,
+        request: system_access::Request,
+    ) -> Result<Answered<system_access::Answer>, NoAnswer> {
+        let call = |to| Call::SystemAccess { to, token, request };
+        self.ask(Parked::SystemAccess, call).await
+    }
+
+    async fn ask<A>(
+        self: &Arc<Self>,
+        park: fn(Waiting<A>) -> Parked,
+        call: impl FnOnce(ReplyTo) -> Call<'static>,
+    ) -> Result<Answered<A>, NoAnswer> {
+        let (waiting, answer) = oneshot::channel();
+        let number = self.park(park(waiting)).map_err(|_| NoAnswer::TooMany)?;
+        let Some(worker) = self.workers.first() else { return Err(NoAnswer::TooMany) };
+        Caller::new(self, worker).call(call(ReplyTo::World(number)));
+        if let Ok(answer) = tokio::time::timeout(HTTP_DEADLINE, answer).await {
+            return answer.map_err(|_| NoAnswer::Lost);
+        }
+        self.parked.remove(&number);
+        Err(NoAnswer::Late)
+    }
+
+    /// Takes a request in that the world waits for an answer to.
+    ///
+    /// # Errors
+    ///
+    /// Gives `waiting` back when [`PARKED_MAX`] requests wait.
+    pub(super) fn park(&self, waiting: Parked) -> Result<u64, Parked> {
+        if self.parked.len() >= PARKED_MAX {
+            self.metrics.drop_one("parked_full");
+            return Err(waiting);
+        }
+        let number = self.parked_number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.parked.insert(number, waiting);
+        Ok(number)
+    }
+
+    /// Gives an answer of a role to whoever waits for it, if it still does.
+    pub(super) fn unpark(&self, number: u64, step: Option<Step>, message: Message) {
+        let Some((_, parked)) = self.parked.remove(&number) else { return };
+        match (parked, message) {
+            (Parked::Diameter(request), Message::CxAnswer { answer, .. }) => {
+                request.answer(self, step, answer);
+            }
+            (Parked::Management(waiting), Message::Management { answer, .. }) => {
+                self.observe_management_answer(step, &answer);
+                hand_over(waiting, step, answer);
+            }
+            (Parked::Configuration(waiting), Message::Configuration { answer, .. }) => {
+                hand_over(waiting, step, answer);
+            }
+            (Parked::ConnectionDetails(waiting), Message::ConnectionDetails { answer, .. }) => {
+                hand_over(waiting, step, answer);
+            }
+            (Parked::SystemAccess(waiting), Message::SystemAccess { answer, .. }) => {
+                hand_over(waiting, step, answer);
+            }
+            // A number is given to one call, and the role answers that.
+            (_, _) => self.metrics.drop_one("answer_to_another_question"),
+        }
+    }
+
+    /// Tells a peer that its request is lost. An HTTP request learns it by the end of its channel.
+    pub(super) fn unpark_unanswered(&self, number: u64) {
+        if let Some((_, Parked::Diameter(request))) = self.parked.remove(&number) {
+            request.refuse_as_busy(self);
+        }
+    }
+
+    /// Tells whoever waits for a message that it will not leave; a role by the call returned.
+    pub(super) fn drop_message(&self, message: &Message) -> Option<Call<'static>> {
+        self.metrics.drop_one("storage");
+        match message {
+            Message::Management { to: ReplyTo::Role(id), .. }
+            | Message::ManagementRequest { id, .. } => {
+                let answer = management::Answer::Refused(management::Refusal::Unavailable);
+                return Some(Call::ManagementReply(ManagementReply { id: *id, answer }));
+            }
+            Message::SystemAccessRequest { id, .. } => {
+                let reply = SystemAccessReply { id: *id, outcome: Err(Undeliverable) };
+                return Some(Call::SystemAccessReply(reply));
+            }
+            Message::CxAnswer { to: ReplyTo::World(number), .. }
+            | Message::Management { to: ReplyTo::World(number), .. }
+            | Message::Configuration { to: ReplyTo::World(number), .. }
+            | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
+            | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
+                self.unpark_unanswered(*number);
+            }
+            // A SIP core has a timer for its database, and a UE and a peer for the SIP core and for us.
+            Message::Sip { .. }
+            | Message::CxRequest { .. }
+            | Message::CxAnswer { .. }
+            | Message::ConnectionDetailsRequest(_)
+            | Message::ConnectionDetails { .. }
+            | Message::SystemAccess { .. }
+            | Message::Configuration { .. } => {}
+        }
+        None
+    }
+}
+
+/// An error means that the HTTP request has given up: the answer has no use.
+fn hand_over<A>(waiting: Waiting<A>, step: Option<Step>, answer: A) {
+    let _ = waiting.send(Answered { step, answer });
+}

@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::too_many_lines,
+    clippy::disallowed_types,
     reason = "test code"
 )]
 
@@ -413,7 +414,7 @@ fn cut_at_the_answer(core: SocketAddr) -> (SocketAddr, mpsc::Receiver<()>) {
     let address = socket.local_addr().unwrap();
     let (cut, is_cut) = mpsc::channel();
     thread::spawn(move || {
-        let (mut ue, mut buffer) = (None, [0; 65_535]);
+        let (mut ue, mut buffer) = (None, vec![0; 65_535]);
         loop {
             let (length, from) = socket.recv_from(&mut buffer).unwrap();
             let octets = &buffer[..length];

@@ -16,7 +16,7 @@ use migcore::{
         demo::{Demo, DemoError, RunningDemo, Scene},
         ladder::{Entry, Renderer},
         log,
-        provision::{SippCsv, write_sipp_csv},
+        provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
         ue::command::UeCommand,
     },
     outbox::Transport,
@@ -91,8 +91,69 @@ enum Command {
     Ue(UeCommand),
 }
 
+/// What `provision load` reads.
+const FILES: &str = r#"A CSV file of subscribers has a header with a column k. Of op and opc one is given. With an
+mc_service_id the row is also a user of the configuration server, who presents the token on CSC-4:
+
+  impi,impu,k,opc,mc_service_id,token
+  alice@a.example,sip:alice@a.example,465b5ce8b199b49faa5f0a2ee238a6bc,cd63cb71954a9f4e48a5994e37a02baf,sip:alice@a.example,TOKEN
+
+  Columns: impi, impu (several with spaces between, the default one first), k, op, opc, amf, seq, mc_service_id,
+  class, may_migrate (true or false), token (22 to 4096 characters drawn at random).
+
+A CSV file of agreements has a header with a column partner. users is everybody, class:NAME or
+user:MC-SERVICE-ID; times are seconds since 1970 or dates of RFC 3339:
+
+  partner,direction,users,valid_until
+  sip:b.example,outbound,everybody,2031-01-01T00:00:00Z
+  sip:b.example,inbound,everybody,2031-01-01T00:00:00Z
+
+  Columns: partner, direction (outbound or inbound), users, valid_from, valid_until, hide_identities.
+
+A TOML file has pools, and what UEs are told of systems; the document is in a file beside it:
+
+  [pools.visitors]
+  direction = "inbound"
+  generated = { impi_template = "mig-{id}@b.example", impu_template = "sip:mig-{id}@b.example" }
+
+  [pools.guests]
+  direction = "inbound"
+  [pools.guests.listed]
+  quarantine_seconds = 600000
+  identities = [{ impi = "guest-1@b.example", impu = "sip:guest-1@b.example" }]
+
+  [system-configurations."sip:b.example"]
+  revision = 1
+  sip_core = [{ transport = "udp", address = "192.0.2.1:5060" }]
+  document_file = "b.xml"
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or files."#;
+
 #[derive(Subcommand)]
 enum Provision {
+    /// Load subscribers, users, pools, agreements and UE configurations from files.
+    ///
+    /// All files are read, and the system is asked about all of them, before anything is changed: if anything
+    /// is wrong it is told with file, line and column, and nothing is changed. After a lost connection run it
+    /// again: what is there already stays as it is.
+    #[command(after_long_help = FILES)]
+    Load {
+        /// CSV and TOML files; `--help` shows one of each kind.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The management interface of the system.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        system: String,
+        /// Write a state file for `migcore ue` for each user; one that is there already is left as it is.
+        #[arg(long, value_name = "DIR", requires = "ue_csc4", requires = "ue_sip_core")]
+        ue_dir: Option<PathBuf>,
+        /// The configuration management server (CSC-4), for the state files.
+        #[arg(long, value_name = "URL", requires = "ue_dir")]
+        ue_csc4: Option<String>,
+        /// The SIP core of the system, such as udp:127.0.0.1:5060, for the state files. May be repeated.
+        #[arg(long, value_name = "TRANSPORT:ADDRESS", requires = "ue_dir")]
+        ue_sip_core: Vec<String>,
+    },
     /// Provision users for SIPp, and write its injection file.
     ///
     /// Each user is a subscriber at home with an outbound pair, and has an inbound pair at the
@@ -161,6 +222,14 @@ async fn run(command: Command) -> Result<(), Failure> {
             let transport = if tcp { Transport::Tcp } else { Transport::Udp };
             demo(Demo { transport, base_port, settings }, json, keep).await
         }
+        Command::Provision(Provision::Load { files, system, ue_dir, ue_csc4, ue_sip_core }) => {
+            let ue_files = ue_dir.zip(ue_csc4).map(|(directory, csc4)| UeFiles {
+                directory,
+                csc4,
+                sip_core: ue_sip_core,
+            });
+            provision_load(&Load { files, system, ue_files }).await
+        }
         Command::Provision(Provision::SippCsv { subscribers, output, home, partner }) => {
             let job = SippCsv { subscribers, output, home, partner };
             write_sipp_csv(&job).await.map_err(Failure::failed)
@@ -169,6 +238,18 @@ async fn run(command: Command) -> Result<(), Failure> {
             if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
         }),
     }
+}
+
+async fn provision_load(job: &Load) -> Result<(), Failure> {
+    let loaded = load(job).await.map_err(|error| {
+        if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
+    })?;
+    let mut text = format!("{} changes were made\n", loaded.changes);
+    if job.ue_files.is_some() {
+        let Loaded { ue_files, ue_files_kept, .. } = loaded;
+        let _ = writeln!(text, "{ue_files} state files were written, {ue_files_kept} were there");
+    }
+    print(&text)
 }
 
 async fn serve(path: PathBuf) -> Result<(), Failure> {

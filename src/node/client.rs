@@ -13,7 +13,10 @@ use crate::{
     token::BearerToken,
 };
 
-use super::management::{BindingView, SystemView};
+use super::management::{BindingView, SystemView, Target, escape};
+
+/// How long a system may take to answer a change: longer than it waits itself.
+const PUT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The management interface of one system.
 #[derive(Clone, Debug)]
@@ -59,6 +62,20 @@ impl ManagementClient {
     pub async fn system(&self) -> Result<SystemView, ClientError> {
         let response = self.send("tell who it is", self.http.get(self.path("/v1/system"))).await?;
         self.read(response).await
+    }
+
+    /// Creates or replaces what `target` names, or with `check` only asks whether that would be done.
+    pub(super) async fn put(
+        &self,
+        target: &Target,
+        body: &[u8],
+        check: bool,
+    ) -> Result<(), ClientError> {
+        let (what, query) =
+            if check { ("check a change", "?check=true") } else { ("make a change", "") };
+        let request = self.http.put(self.path(&target.path()) + query);
+        let request = request.header("content-type", "application/json").body(body.to_vec());
+        self.send(what, request.timeout(PUT_TIMEOUT)).await.map(drop)
     }
 
     /// Creates a generated pool unless there is a pool of that name.
@@ -272,14 +289,4 @@ impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
-}
-
-/// Escapes one segment of a path (RFC 3986 section 2.3).
-fn escape(segment: &str) -> String {
-    let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~@".contains(octet);
-    let escaped = segment.bytes().map(|octet| match octet {
-        octet if plain(&octet) => char::from(octet).to_string(),
-        octet => format!("%{octet:02X}"),
-    });
-    escaped.collect()
 }

@@ -8,8 +8,6 @@ mod serve;
 mod watched;
 
 pub(super) use bearer::{BearerScheme, bearer_token, challenge, not_to_be_kept};
-#[cfg(test)]
-pub(super) use body::parse;
-pub(super) use body::{Body, JsonBody, Query, Segments, invalid_field};
+pub(super) use body::{Body, JsonBody, Query, Segments, invalid_field, parse};
 pub(super) use problem::{PROBLEM_JSON, PROBLEM_TYPES, Problem, method_not_allowed, not_found};
 pub(super) use serve::{Ends, bind, octets_of, serve};

@@ -10,6 +10,7 @@ pub(super) mod body;
 mod configuration;
 mod configuration_body;
 mod database;
+mod target;
 
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use axum::{
     routing::{MethodRouter, delete, get, post, put},
 };
 use utoipa::OpenApi;
+
+pub(super) use target::{Target, escape};
 
 pub use body::{BODY_OCTETS_MAX, BindingView, SystemView};
 

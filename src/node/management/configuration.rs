@@ -40,11 +40,7 @@ pub(super) async fn put_user(
     Query(query): Query<CheckQuery>,
     Body(body): Body<UserBody>,
 ) -> Response {
-    let request = async {
-        let id = service_id("mc_service_id", &id?)?;
-        let user = body?.into_user(id).map_err(|(field, what)| invalid_field(field, what))?;
-        Ok(checked(query?.check, Request::PutUser(user)))
-    };
+    let request = async { checked(query?.check, user_request(&id?, body?)) };
     ask_configuration(&shared, "put_user", request.await, false).await
 }
 
@@ -93,11 +89,7 @@ pub(super) async fn put_agreement(
     Query(query): Query<CheckQuery>,
     Body(body): Body<AgreementBody>,
 ) -> Response {
-    let request = async {
-        let agreement = body?.into_agreement(agreement_key(key?)?);
-        let agreement = agreement.map_err(|(field, what)| invalid_field(field, what))?;
-        Ok(checked(query?.check, Request::PutAgreement(agreement)))
-    };
+    let request = async { checked(query?.check, agreement_request(key?, body?)) };
     ask_configuration(&shared, "put_agreement", request.await, false).await
 }
 
@@ -152,14 +144,7 @@ pub(super) async fn put_system_configuration(
     Query(query): Query<CheckQuery>,
     Body(body): Body<SystemConfiguration>,
 ) -> Response {
-    let request = async {
-        let (system, configuration) = (system_id("mc_system_id", &id?)?, body?);
-        if configuration.sip_core.len() > SIP_CORE_ADDRESSES_MAX {
-            return Err(invalid_field("sip_core", "has more than 16 addresses"));
-        }
-        let request = Request::PutSystemConfiguration { system, configuration };
-        Ok(checked(query?.check, request))
-    };
+    let request = async { checked(query?.check, system_configuration_request(&id?, body?)) };
     ask_configuration(&shared, "put_system_configuration", request.await, false).await
 }
 
@@ -209,12 +194,34 @@ pub(super) async fn delete_system_configuration(
     ask_configuration(&shared, "delete_system_configuration", request, false).await
 }
 
-fn checked(check: bool, request: Request) -> Request {
-    if check { Request::Check(Box::new(request)) } else { request }
+pub(super) fn user_request(id: &str, body: UserBody) -> Result<Request, Problem> {
+    let user = body.into_user(service_id("mc_service_id", id)?);
+    user.map(Request::PutUser).map_err(|(field, what)| invalid_field(field, what))
+}
+
+pub(super) fn agreement_request(key: KeySegments, body: AgreementBody) -> Result<Request, Problem> {
+    let agreement = body.into_agreement(agreement_key(key)?);
+    agreement.map(Request::PutAgreement).map_err(|(field, what)| invalid_field(field, what))
+}
+
+pub(super) fn system_configuration_request(
+    id: &str,
+    configuration: SystemConfiguration,
+) -> Result<Request, Problem> {
+    let system = system_id("mc_system_id", id)?;
+    if configuration.sip_core.len() > SIP_CORE_ADDRESSES_MAX {
+        return Err(invalid_field("sip_core", "has more than 16 addresses"));
+    }
+    Ok(Request::PutSystemConfiguration { system, configuration })
+}
+
+/// The request, or the question whether it would be done.
+fn checked(check: bool, request: Result<Request, Problem>) -> Result<Request, Problem> {
+    request.map(|request| if check { Request::Check(Box::new(request)) } else { request })
 }
 
 /// Partner, direction, users.
-type KeySegments = (String, String, String);
+pub(super) type KeySegments = (String, String, String);
 
 fn agreement_key((partner, direction, users): KeySegments) -> Result<AgreementKey, Problem> {
     let partner = system_id("partner", &partner)?;

@@ -36,10 +36,7 @@ pub(super) async fn put_subscriber(
     Query(query): Query<CheckQuery>,
     Body(body): Body<SubscriberBody>,
 ) -> Response {
-    let request = async {
-        let request = body?.into_request(private_identity(&impi?)?);
-        checked(query?.check, request.map_err(|(field, what)| invalid_field(field, what)))
-    };
+    let request = async { checked(query?.check, subscriber_request(&impi?, body?)) };
     ask_database(&shared, "put_subscriber", request.await).await
 }
 
@@ -83,10 +80,7 @@ pub(super) async fn put_pool(
     Query(query): Query<CheckQuery>,
     Body(body): Body<PoolBody>,
 ) -> Response {
-    let request = async {
-        let request = body?.into_request(name?);
-        checked(query?.check, request.map_err(|(field, what)| invalid_field(field, what)))
-    };
+    let request = async { checked(query?.check, pool_request(name?, body?)) };
     ask_database(&shared, "put_pool", request.await).await
 }
 
@@ -225,6 +219,15 @@ pub(super) async fn delete_grant(
     let request = segments.and_then(granted);
     let request = request.map(|(impi, partner)| Request::DeleteGrant { impi, partner });
     ask_database(&shared, "delete_grant", request).await
+}
+
+pub(super) fn subscriber_request(impi: &str, body: SubscriberBody) -> Result<Request, Problem> {
+    let request = body.into_request(private_identity(impi)?);
+    request.map_err(|(field, what)| invalid_field(field, what))
+}
+
+pub(super) fn pool_request(name: String, body: PoolBody) -> Result<Request, Problem> {
+    body.into_request(name).map_err(|(field, what)| invalid_field(field, what))
 }
 
 /// The request, or the question whether it would be done.

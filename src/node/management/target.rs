@@ -1,0 +1,66 @@
+//! What a PUT of the management interface is about, for clients that want to know before they send it
+//! whether it is well-formed.
+
+use super::{configuration, database};
+use crate::node::http::{Problem, parse};
+
+/// What a PUT is about. In the order in which a system is filled.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(in crate::node) enum Target {
+    /// A pool, by its name.
+    Pool(String),
+    /// A subscriber, by its private identity.
+    Subscriber(String),
+    /// A user, by its MC service ID.
+    User(String),
+    /// What UEs are told of a system, by its MC system ID.
+    SystemConfiguration(String),
+    /// An agreement, by partner, direction and users.
+    Agreement(String, String, String),
+}
+
+impl Target {
+    /// The path of the request.
+    pub(in crate::node) fn path(&self) -> String {
+        match self {
+            Self::Pool(name) => format!("/v1/pools/{}", escape(name)),
+            Self::Subscriber(impi) => format!("/v1/subscribers/{}", escape(impi)),
+            Self::User(id) => format!("/v1/users/{}", escape(id)),
+            Self::SystemConfiguration(id) => format!("/v1/system-configurations/{}", escape(id)),
+            Self::Agreement(partner, direction, users) => {
+                let (partner, users) = (escape(partner), escape(users));
+                format!("/v1/agreements/{partner}/{}/{users}", escape(direction))
+            }
+        }
+    }
+
+    /// Whether a request with this body is well-formed.
+    ///
+    /// # Errors
+    ///
+    /// What the system would answer.
+    pub(in crate::node) fn validate(&self, body: &[u8]) -> Result<(), Problem> {
+        match self {
+            Self::Pool(name) => database::pool_request(name.clone(), parse(body)?).map(drop),
+            Self::Subscriber(impi) => database::subscriber_request(impi, parse(body)?).map(drop),
+            Self::User(id) => configuration::user_request(id, parse(body)?).map(drop),
+            Self::SystemConfiguration(id) => {
+                configuration::system_configuration_request(id, parse(body)?).map(drop)
+            }
+            Self::Agreement(partner, direction, users) => {
+                let key = (partner.clone(), direction.clone(), users.clone());
+                configuration::agreement_request(key, parse(body)?).map(drop)
+            }
+        }
+    }
+}
+
+/// Escapes one segment of a path (RFC 3986 section 2.3).
+pub(in crate::node) fn escape(segment: &str) -> String {
+    let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~@".contains(octet);
+    let escaped = segment.bytes().map(|octet| match octet {
+        octet if plain(&octet) => char::from(octet).to_string(),
+        octet => format!("%{octet:02X}"),
+    });
+    escaped.collect()
+}

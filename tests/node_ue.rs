@@ -18,20 +18,26 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
 use migcore::{
-    api::{connection_details::Details, migration_identity::Direction},
+    api::{
+        configuration::{Agreement, AgreementKey, Users},
+        connection_details::{Details, SipCoreAddress, SipTransport, SystemConfiguration},
+        migration_identity::Direction,
+    },
     identity::{Impi, Impu, UserIdentity},
     node::{
         RunningSystem,
-        client::ManagementClient,
+        client::{ManagementClient, NewUser},
         ue::state::{StateError, StateFile, TEMPLATE},
     },
     secret::Secret,
+    time::Timestamp,
+    token::BearerToken,
     ue_configuration::InitialUeConfiguration,
 };
 use node_world::{eventually, metric, peer, start};
@@ -464,28 +470,70 @@ async fn a_process_killed_with_its_answer_under_way_has_kept_what_the_answer_use
     system.shutdown().await;
 }
 
+const A_TO_B: &str = "token-of-a-at-b-0123456789";
+const B_TO_A: &str = "token-of-b-at-a-0123456789";
+
+/// TOML of a configuration server and of Diameter with one partner, which covers PLMN 20801.
+fn with_partner(letter: &str, url: &str, (send, accept): (&str, &str)) -> String {
+    format!(
+        "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+         [[config_server.partners]]\nid = \"sip:{letter}.example\"\n\
+         sip_database = \"sipdb.{letter}.example\"\nurl = \"{url}\"\n\
+         send_token = \"{send}\"\naccept_token = \"{accept}\"\nareas = [{{ plmn = \"20801\" }}]\n"
+    )
+}
+
+fn agreement(partner: &str, direction: Direction) -> Agreement {
+    Agreement {
+        key: AgreementKey { partner: partner.parse().unwrap(), direction, users: Users::Everybody },
+        valid_from: Timestamp::default(),
+        valid_until: Timestamp::from_secs(4_000_000_000),
+        hide_identities: direction == Direction::Outbound,
+    }
+}
+
+/// Two systems with an agreement: Alice of A may go to B.
+async fn two_systems() -> (RunningSystem, RunningSystem) {
+    let database = peer("sipdb.a.example", "database", None);
+    let from_a = with_partner("a", "http://127.0.0.1:9", (B_TO_A, A_TO_B));
+    let partner = start("b.example", &(from_a + &database));
+    let url = format!("http://{}", partner.bound().csc17.unwrap());
+    let database = peer("sipdb.b.example", "database", partner.bound().diameter);
+    let home = start("a.example", &(with_partner("b", &url, (A_TO_B, B_TO_A)) + &database));
+    eventually("connected", || home.is_connected() && partner.is_connected()).await;
+
+    let client = provision_alice(&home).await;
+    client.ensure_generated_pool("o", Direction::Outbound, "out-{id}", "a.example").await.unwrap();
+    let user = NewUser {
+        mc_service_id: &"sip:alice@a.example".parse().unwrap(),
+        identity: &alice(),
+        class: None,
+        may_migrate: true,
+        token: &BearerToken::parse(TOKEN).unwrap(),
+    };
+    client.put_user(&user).await.unwrap();
+    client.put_agreement(&agreement("sip:b.example", Direction::Outbound)).await.unwrap();
+
+    let client = ManagementClient::new(&format!("http://{}", partner.bound().management.unwrap()));
+    client.ensure_generated_pool("i", Direction::Inbound, "mig-{id}", "b.example").await.unwrap();
+    client.put_agreement(&agreement("sip:a.example", Direction::Inbound)).await.unwrap();
+    let address = partner.bound().sip[0];
+    let configuration = SystemConfiguration {
+        revision: 1,
+        sip_core: [SipTransport::Udp, SipTransport::Tcp]
+            .map(|transport| SipCoreAddress { transport, address })
+            .into(),
+        document: Arc::new(document()),
+    };
+    let id = "sip:b.example".parse().unwrap();
+    client.put_system_configuration(&id, &configuration).await.unwrap();
+    (home, partner)
+}
+
 #[tokio::test]
 async fn a_user_goes_to_the_partner_comes_home_and_goes_there_again() {
-    let home = start("a.example", &peer("sipdb.b.example", "database", None));
-    let address = home.bound().diameter;
-    let partner = start("b.example", &peer("sipdb.a.example", "database", address));
-    eventually("connected", || home.is_connected() && partner.is_connected()).await;
-    let at_home = provision_alice(&home).await;
-    let at_partner =
-        ManagementClient::new(&format!("http://{}", partner.bound().management.unwrap()));
-    let pool = |client: ManagementClient, direction, domain: &'static str| async move {
-        client.ensure_generated_pool("pool", direction, "mig-{id}", domain).await.unwrap();
-    };
-    pool(at_home.clone(), Direction::Outbound, "a.example").await;
-    pool(at_partner.clone(), Direction::Inbound, "b.example").await;
-    let database = &partner.config().diameter.identity;
-    let outbound = at_home.bind_outbound(&alice(), database).await.unwrap();
-    let primary = at_home.system().await.unwrap();
-    let lent = at_partner.bind_inbound(&primary, &outbound.impi, &outbound.impu).await.unwrap();
-    let lent = UserIdentity { impi: lent.impi, impu: lent.impu };
-
-    let (server, _requests) = answering(vec![details(&lent, partner.bound().sip[0], 1)]);
-    let state = State::new("journey", &by_hand(server, home.bound().sip[0]));
+    let (home, partner) = two_systems().await;
+    let state = State::new("journey", &by_hand(home.bound().csc4.unwrap(), home.bound().sip[0]));
     let ue = |arguments: &[&str]| {
         let options = ["--state", state.path()];
         done(&[&["ue"], arguments, &options].concat())
@@ -493,8 +541,10 @@ async fn a_user_goes_to_the_partner_comes_home_and_goes_there_again() {
     ue(&["register"]);
     assert_registrations(&home, 1.0);
     ue(&["deregister"]);
-    ue(&["migrate", "--plmn", "20801"]);
-    for _ in 0..2 {
+    for number in 0..3 {
+        if number != 1 {
+            ue(&["migrate", "--plmn", "20801"]); // the second time it goes by the record alone
+        }
         let printed = ue(&["register"]);
         assert!(printed.contains("registered at sip:b.example"), "{printed}");
         let at = |step| printed.find(step).unwrap_or_else(|| panic!("{step}: {printed}"));
@@ -509,7 +559,8 @@ async fn a_user_goes_to_the_partner_comes_home_and_goes_there_again() {
         assert_registrations(&home, 1.0);
     }
     let status = ue(&["status"]);
-    for shown in [lent.impi.as_str(), "alice@a.example", "partner       sip:b.example, by location"]
+    for shown in
+        ["mig-", "@b.example", "alice@a.example", "partner       sip:b.example, by location"]
     {
         assert!(status.contains(shown), "{shown}: {status}");
     }
@@ -519,6 +570,9 @@ async fn a_user_goes_to_the_partner_comes_home_and_goes_there_again() {
     partner.shutdown().await;
     let said = failed(1, &["ue", "register", "--state", state.path(), "--tcp"]);
     assert!(said.contains("cannot be reached"), "{said}");
+    let elsewhere = ["ue", "migrate", "--state", state.path(), "--plmn", "26201"];
+    let said = failed(1, &elsewhere);
+    assert!(said.contains("refused (") && !said.contains("try again in"), "{said}");
     home.shutdown().await;
 }
 

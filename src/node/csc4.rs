@@ -184,7 +184,7 @@ fn answer(shared: &Shared, headers: &HeaderMap, answer: Answer) -> Response {
     }
 }
 
-fn refused(refusal: Refusal) -> Problem {
+pub(super) fn refused(refusal: Refusal) -> Problem {
     let (status, name, fix) = match refusal {
         Refusal::NotAuthenticated => {
             (StatusCode::UNAUTHORIZED, "not-authenticated", "send the bearer token of this user")

@@ -10,6 +10,8 @@ use crate::{
     identity::McSystemId,
     node::{
         Clock, SystemEntropy,
+        csc4::DETAILS_PATH,
+        http::PROBLEM_TYPES,
         http_client::{self, Connection, Endpoint, HttpError},
         ladder::{Protocol, Tap},
         metrics::Direction,
@@ -20,12 +22,6 @@ use crate::{
     token::BearerToken,
     ue::{Config, ConfigurationClient, ConfigurationState, NoAccess},
 };
-
-/// Where a configuration management server answers UEs, below its URL.
-const PATH: &str = "/csc-4/v1/connection-details";
-
-/// What the type of a problem begins with.
-const PROBLEM_TYPES: &str = "urn:migcore:problem:";
 
 /// Longest text of a server that is shown, characters.
 const SHOWN_MAX: usize = 400;
@@ -170,9 +166,11 @@ impl RunningConfigurationClient {
         let mut connection = Connection::open(&self.server).await.map_err(Trouble::NoAnswer)?;
         let path = (connection.local, connection.remote);
         let told = (Direction::Out, Protocol::Http, step);
-        self.teller.message(told, path, format!("POST {PATH}"), body.len());
-        let answer =
-            connection.post(PATH, &self.token, body.into()).await.map_err(Trouble::NoAnswer)?;
+        self.teller.message(told, path, format!("POST {DETAILS_PATH}"), body.len());
+        let answer = connection
+            .post(DETAILS_PATH, &self.token, body.into())
+            .await
+            .map_err(Trouble::NoAnswer)?;
         let told = (Direction::In, Protocol::Http, Some(Step::mig(13)));
         let summary = match problem_of(&answer) {
             Some(problem) => format!("{} {}", answer.status, shown(problem.name())),
@@ -270,4 +268,30 @@ fn read(answer: &http_client::Answer) -> Result<Answer, Trouble> {
 fn shown(text: &str) -> String {
     let printable = |character: char| if character.is_control() { ' ' } else { character };
     text.chars().take(SHOWN_MAX).map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::csc4;
+
+    #[test]
+    fn every_refusal_of_the_server_is_understood() {
+        for refusal in [
+            Refusal::NotAuthenticated,
+            Refusal::NotAuthorised,
+            Refusal::PartnerNotAllowed,
+            Refusal::NoPartner,
+            Refusal::RefusedByPartner,
+            Refusal::Exhausted,
+            Refusal::PartnerUnreachable,
+            Refusal::NotConfigured,
+            Refusal::Unavailable,
+        ] {
+            let said = serde_json::to_string(&csc4::refused(refusal)).unwrap();
+            let heard = Trouble::Refused(serde_json::from_str(&said).unwrap());
+            assert_eq!(heard.refusal(), Some(refusal), "{said}");
+            assert!(heard.to_string().contains(&refusal.to_string()), "{heard}");
+        }
+    }
 }

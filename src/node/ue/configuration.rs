@@ -168,18 +168,17 @@ impl RunningConfigurationClient {
         let body = serde_json::to_vec(request)
             .map_err(|error| Trouble::NotOfTheInterface(error.to_string()))?;
         let mut connection = Connection::open(&self.server).await.map_err(Trouble::NoAnswer)?;
-        let prepared =
-            connection.prepare_post(PATH, &self.token, body).map_err(Trouble::NoAnswer)?;
         let path = (connection.local, connection.remote);
         let told = (Direction::Out, Protocol::Http, step);
-        self.teller.message(told, path, format!("POST {PATH}"), prepared.octets);
-        let answer = connection.send(prepared).await.map_err(Trouble::NoAnswer)?;
+        self.teller.message(told, path, format!("POST {PATH}"), body.len());
+        let answer =
+            connection.post(PATH, &self.token, body.into()).await.map_err(Trouble::NoAnswer)?;
         let told = (Direction::In, Protocol::Http, Some(Step::mig(13)));
         let summary = match problem_of(&answer) {
             Some(problem) => format!("{} {}", answer.status, shown(problem.name())),
             None => answer.status.to_string(),
         };
-        self.teller.message(told, path, summary, answer.octets);
+        self.teller.message(told, path, summary, answer.body.len());
         read(&answer)
     }
 }

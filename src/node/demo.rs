@@ -5,6 +5,7 @@
 //! Diameter, and their administrators provision them through the HTTP management interfaces.
 
 mod cast;
+pub mod command;
 mod device;
 mod fault;
 mod stage;

@@ -120,7 +120,7 @@ pub(super) async fn agree(at: &Site, with: &Site, direction: Direction) -> Resul
         key: agreement_with(with, direction),
         valid_from: now,
         valid_until: now + AGREEMENT,
-        hide_identities: true,
+        hide_identities: direction == Direction::Outbound,
     };
     Ok(at.management()?.put_agreement(&agreement).await?)
 }

@@ -33,7 +33,8 @@ impl Device {
         tap: &Tap,
     ) -> Result<Self, DemoError> {
         let csc4 = home.config().config_server.listen;
-        let server = Endpoint::parse(&format!("http://{csc4}"))
+        let server = format!("http://{csc4}")
+            .parse::<Endpoint>()
             .map_err(|_| DemoError::Missing("an address of CSC-4"))?;
         let records = Records::new(person.primary_record(home)?);
         let name = format!("cms.{}", home.config().system.domain);

@@ -187,7 +187,7 @@ impl RunningDemo {
         fault: Fault,
         show: &mut dyn FnMut(&dyn fmt::Display, &[Entry]) -> std::io::Result<()>,
     ) -> Result<(), DemoError> {
-        let ended = self.act(fault).await?;
+        let ended = self.act_fault(fault).await?;
         let seen = self.take_ladder();
         let shown: Vec<Entry> =
             seen.iter().filter(|entry| !super::repeats_the_sender(entry)).cloned().collect();
@@ -204,7 +204,7 @@ impl RunningDemo {
     }
 
     /// Plays a fault; says whether the UE ended as it should.
-    async fn act(&mut self, fault: Fault) -> Result<bool, DemoError> {
+    async fn act_fault(&mut self, fault: Fault) -> Result<bool, DemoError> {
         match fault {
             Fault::WrongKey => {
                 self.migrate().await?;

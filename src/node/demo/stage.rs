@@ -34,10 +34,10 @@ const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORT_ATTEMPTS_MAX: usize = 16;
 
 /// The PLMN of the partner's country, which it covers for users of the home.
-pub const PARTNER_PLMN: &str = "20801";
+pub(super) const PARTNER_PLMN: &str = "20801";
 
 /// The PLMN of the home's country.
-pub const HOME_PLMN: &str = "26201";
+pub(super) const HOME_PLMN: &str = "26201";
 
 /// One MC system, running or stopped. What it stored outlives a stop.
 pub struct Site {

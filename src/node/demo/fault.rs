@@ -115,7 +115,7 @@ impl Fault {
             Self::PoolExhausted => {
                 &[(Wire::Http, "503 Service Unavailable exhausted"), (Wire::Http, "200 OK")]
             }
-            Self::Withdrawn => &[(Wire::Diameter, "MAA 5001"), (Wire::Sip, "403")],
+            Self::Withdrawn => &[(Wire::Diameter, "MAA e5001"), (Wire::Sip, "403")],
         }
     }
 }
@@ -191,7 +191,9 @@ impl RunningDemo {
         let seen = self.take_ladder();
         let shown: Vec<Entry> =
             seen.iter().filter(|entry| !super::repeats_the_sender(entry)).cloned().collect();
-        show(&fault, &shown).map_err(DemoError::Show)?;
+        for part in shown.chunk_by(|earlier, later| later.at.since(earlier.at) < PAUSE / 2) {
+            show(&fault, part).map_err(DemoError::Show)?;
+        }
         let mut rest = seen.iter();
         for (wire, part) in fault.evidence() {
             let is_it =
@@ -289,8 +291,10 @@ impl RunningDemo {
 /// Sequence numbers far above those of a new subscriber.
 fn ahead() -> Result<SqnArray, DemoError> {
     let mut seen = SqnArray::default();
-    let far = Sqn::new(1 << 20, 0, IND_BITS_DEFAULT);
-    seen.accept(far).map_err(|_| DemoError::Missing("room for sequence numbers"))?;
+    for ind in 0..1 << IND_BITS_DEFAULT {
+        let far = Sqn::new(1 << 20, ind, IND_BITS_DEFAULT);
+        seen.accept(far).map_err(|_| DemoError::Missing("room for sequence numbers"))?;
+    }
     Ok(seen)
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     api::migration_identity as management,
     diameter::cx,
+    identity::McSystemId,
     outbox::{Flow, Note, RequestId, Role},
     step::Step,
 };
@@ -225,7 +226,7 @@ impl Shared {
                 tracing::warn!(system, note = name, "authentication");
             }
             Note::PeerRefused { peer, reason } => {
-                let peer = peer.as_ref().map(|peer| peer.as_str());
+                let peer = peer.as_ref().map(McSystemId::as_str);
                 tracing::warn!(system, peer, note = name, reason, "a peer system was refused");
             }
             Note::AccessMisconfigured { partner, what } => {

@@ -228,7 +228,10 @@ impl Shared {
                 direction: Direction::Out,
                 local: ends.map(|ends| ends.local),
                 remote: ends.map(|ends| ends.remote),
-                summary: status.to_string(),
+                summary: match response.extensions().get() {
+                    Some(http::ProblemName(name)) => format!("{status} {name}"),
+                    None => status.to_string(),
+                },
                 octets: http::octets_of(response),
             });
         }

@@ -51,8 +51,7 @@ const B_TO_A: &str = "token-of-b-at-a-0123456789";
 const DETAILS: &str = "/csc-4/v1/connection-details";
 const ACCESS: &str = "/csc-17/v1/system-access";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const DOCUMENT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<mcptt-UE-initial-configuration xmlns="urn:3gpp:mcptt:mcpttUEinitConfig:1.0" domain="b.example"/>"#;
+const DOCUMENT: &str = include_str!("../sip-fixtures/ue-configuration/minimal.xml");
 
 fn now() -> Timestamp {
     Timestamp::default() + SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
@@ -91,7 +90,7 @@ fn agreement(partner: &str, direction: Direction) -> Agreement {
         key: AgreementKey { partner: partner.parse().unwrap(), direction, users: Users::Everybody },
         valid_from: Timestamp::default(),
         valid_until: now() + YEAR,
-        hide_identities: true,
+        hide_identities: direction == Direction::Outbound,
     }
 }
 
@@ -232,7 +231,7 @@ async fn a_migration_over_real_http_ends_with_identities_and_configuration() {
 }
 
 #[tokio::test]
-async fn a_ladder_tells_the_length_of_an_answer_as_it_is_on_the_wire() {
+async fn a_ladder_tells_how_long_the_content_of_an_answer_is() {
     let (tap, mut ladder) = Tap::new();
     let b = start_b(Options { tap: Some(tap), ..Options::default() });
     provision_b(&b).await;
@@ -245,7 +244,8 @@ async fn a_ladder_tells_the_length_of_an_answer_as_it_is_on_the_wire() {
     }
     let answer = entries(&mut ladder).pop().unwrap();
     assert_eq!(answer.step.as_deref(), Some("MIG-12"));
-    assert_eq!(answer.octets, octets.len(), "{}", String::from_utf8_lossy(&octets));
+    let text = String::from_utf8(octets).unwrap();
+    assert_eq!(answer.octets, text.split_once("\r\n\r\n").unwrap().1.len(), "{text}");
     b.shutdown().await;
 }
 
@@ -399,7 +399,11 @@ fn granted() -> String {
     let access = json!({
         "identity": { "impi": "mig-7@b.example", "impu": "sip:mig-8@b.example" },
         "valid_until": (now() + YEAR).as_secs(),
-        "configuration": { "revision": 1, "sip_core": [], "document": DOCUMENT },
+        "configuration": {
+            "revision": 1,
+            "sip_core": [{ "transport": "udp", "address": "192.0.2.2:5060" }],
+            "document": DOCUMENT,
+        },
     });
     response("200 OK", "application/json", &access.to_string())
 }

@@ -136,8 +136,9 @@ enum Provision {
     },
     /// Provision users for SIPp, and write its injection file.
     ///
-    /// Each user is a subscriber at home with an outbound pair, and has an inbound pair at the
-    /// partner. The file has one line a user: inbound private identity; user part of the inbound
+    /// Each user is a subscriber and a user of the configuration server at home, and asks it for the
+    /// connection details of the partner (steps 1 to 13), which gives it an inbound pair there. Pools,
+    /// agreements and the partner's UE configuration are made where they are missing. The file has one line a user: inbound private identity; user part of the inbound
     /// public identity; domain; the [authentication ...] keyword with the user's keys. It holds keys:
     /// only its owner may read it. Repeated, users get new keys and keep their migration identities.
     SippCsv {
@@ -150,9 +151,15 @@ enum Provision {
         /// The management interface of the home system.
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
         home: String,
-        /// The management interface of the partner system.
+        /// CSC-4 of the home system: where its UEs ask its configuration server.
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        home_csc4: String,
+        /// The management interface of the partner system.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8180")]
         partner: String,
+        /// The SIP core of the partner, to tell UEs if the partner has no UE configuration yet.
+        #[arg(long, value_name = "ADDRESS")]
+        partner_sip_core: Option<SocketAddr>,
     },
 }
 
@@ -207,8 +214,15 @@ async fn run(command: Command) -> Result<(), Failure> {
             });
             provision_load(&Load { files, system, ue_files }).await
         }
-        Command::Provision(Provision::SippCsv { subscribers, output, home, partner }) => {
-            let job = SippCsv { subscribers, output, home, partner };
+        Command::Provision(Provision::SippCsv {
+            subscribers,
+            output,
+            home,
+            home_csc4,
+            partner,
+            partner_sip_core,
+        }) => {
+            let job = SippCsv { subscribers, output, home, home_csc4, partner, partner_sip_core };
             write_sipp_csv(&job).await.map_err(Failure::failed)
         }
         Command::Ue(command) => command.run().await.map_err(|error| {

@@ -257,6 +257,9 @@ impl RunningUe {
     }
 
     fn tell(&self, direction: Direction, step: Option<Step>, octets: &[u8]) {
+        if self.teller.tap.is_none() {
+            return;
+        }
         let flow = self.agent.flow();
         let told = (direction, flow.transport.into(), step);
         let summary = ladder::describe_sip(octets);

@@ -29,7 +29,6 @@ use migcore::{
         demo::{Demo, RunningDemo},
         ladder::{Entry, Protocol},
         metrics::Direction,
-        provision::{SippCsv, write_sipp_csv},
     },
     outbox::Transport,
     store::{Commit, CommitSeq, Engine, EngineError, MemoryEngine, Record},
@@ -282,40 +281,6 @@ async fn a_fault_inside_a_call_stops_the_system_instead_of_leaving_it_half_alive
     assert!(reqwest::Client::new().put(url).json(&body).send().await.is_err(), "no answer");
     tokio::time::timeout(Duration::from_secs(10), system.failed()).await.unwrap();
     system.shutdown().await;
-}
-
-#[tokio::test]
-async fn provisioned_users_are_written_for_sipp_and_keep_their_pairs() {
-    let home = start("a.example", &peer("sipdb.b.example", "database", None));
-    let partner = start("b.example", "");
-    let url = |system: &RunningSystem| format!("http://{}", system.bound().management.unwrap());
-    let output = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("sipp.csv");
-    let job = SippCsv { subscribers: 40, output, home: url(&home), partner: url(&partner) };
-    let mut identities = Vec::new();
-    for _ in 0..2 {
-        write_sipp_csv(&job).await.unwrap();
-        let text = std::fs::read_to_string(&job.output).unwrap();
-        let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("SEQUENTIAL"));
-        let mut seen = std::collections::BTreeSet::new();
-        for line in lines {
-            let fields: Vec<&str> = line.split(';').collect();
-            let [impi, user, "b.example", keyword] = fields[..] else { panic!("{line}") };
-            assert!(keyword.starts_with(&format!("[authentication username={impi} aka_K=0x")));
-            assert!(keyword.ends_with(" aka_AMF=0x8000]") && keyword.len() <= 256);
-            assert!(seen.insert((impi.to_owned(), user.to_owned())), "lent twice");
-        }
-        assert_eq!(seen.len(), 40);
-        identities.push(seen);
-    }
-    assert_eq!(identities[0], identities[1]);
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &std::fs::metadata(&job.output).unwrap().permissions(),
-    );
-    assert_eq!(mode & 0o077, 0, "nobody else may read keys");
-    std::fs::remove_file(&job.output).unwrap();
-    partner.shutdown().await;
-    home.shutdown().await;
 }
 
 async fn provision_alice(system: &RunningSystem) {

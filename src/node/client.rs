@@ -86,11 +86,9 @@ impl ManagementClient {
         user_template: &str,
         domain: &str,
     ) -> Result<(), ClientError> {
-        let path = self.path(&format!("/v1/pools/{name}"));
-        match self.send("show a pool", self.http.get(&path)).await {
-            Ok(_) => return Ok(()),
-            Err(ClientError::Refused { status: 404, .. }) => {}
-            Err(error) => return Err(error),
+        let path = format!("/v1/pools/{name}");
+        if self.has("show a pool", &path).await? {
+            return Ok(());
         }
         let body = serde_json::json!({
             "direction": direction,
@@ -99,7 +97,7 @@ impl ManagementClient {
                 "impu_template": format!("sip:{user_template}@{domain}"),
             },
         });
-        self.send("create a pool", self.http.put(&path).json(&body)).await.map(drop)
+        self.send("create a pool", self.http.put(self.path(&path)).json(&body)).await.map(drop)
     }
 
     /// Creates or replaces a subscriber with one public identity.
@@ -143,6 +141,14 @@ impl ManagementClient {
         self.send("create an agreement", self.http.put(path).json(&body)).await.map(drop)
     }
 
+    /// Creates an agreement unless there is one for the same users.
+    pub async fn ensure_agreement(&self, agreement: &Agreement) -> Result<(), ClientError> {
+        if self.has("show an agreement", &agreement_path(&agreement.key)).await? {
+            return Ok(());
+        }
+        self.put_agreement(agreement).await
+    }
+
     /// Ends an agreement.
     pub async fn delete_agreement(&self, key: &AgreementKey) -> Result<(), ClientError> {
         let path = self.path(&agreement_path(key));
@@ -158,6 +164,12 @@ impl ManagementClient {
         let path = format!("/v1/system-configurations/{}", escape(system.as_str()));
         let request = self.http.put(self.path(&path)).json(configuration);
         self.send("take the configuration of a system", request).await.map(drop)
+    }
+
+    /// Whether it is known what UEs are told of a system.
+    pub async fn has_system_configuration(&self, system: &McSystemId) -> Result<bool, ClientError> {
+        let path = format!("/v1/system-configurations/{}", escape(system.as_str()));
+        self.has("show the configuration of a system", &path).await
     }
 
     /// Puts pairs into a listed pool.
@@ -217,6 +229,14 @@ impl ManagementClient {
         self.read(self.send(what, self.http.post(path).json(&body)).await?).await
     }
 
+    async fn has(&self, what: &'static str, path: &str) -> Result<bool, ClientError> {
+        match self.send(what, self.http.get(self.path(path))).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn send(
         &self,
         what: &'static str,
@@ -227,15 +247,7 @@ impl ManagementClient {
         if status.is_success() {
             return Ok(response);
         }
-        let problem: serde_json::Value = response.json().await.unwrap_or_default();
-        let part =
-            |name: &str| problem.get(name).and_then(|part| part.as_str()).unwrap_or_default();
-        Err(ClientError::Refused {
-            url: self.url.clone(),
-            what,
-            status: status.as_u16(),
-            problem: format!("{}; {}", part("detail"), part("fix")),
-        })
+        Err(refused(&self.url, what, response).await)
     }
 
     async fn read<T: serde::de::DeserializeOwned>(
@@ -246,12 +258,26 @@ impl ManagementClient {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> ClientError {
-        ClientError::Unreachable { url: self.url.clone(), error }
+        // The path may hold an identity.
+        ClientError::Unreachable { url: self.url.clone(), error: error.without_url() }
     }
 
     fn path(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
+}
+
+/// What a server says that it refused with.
+pub(super) async fn refused(
+    url: &str,
+    what: &'static str,
+    response: reqwest::Response,
+) -> ClientError {
+    let status = response.status().as_u16();
+    let problem: serde_json::Value = response.json().await.unwrap_or_default();
+    let part = |name: &str| problem.get(name).and_then(|part| part.as_str()).unwrap_or_default();
+    let problem = format!("{}; {}", part("detail"), part("fix"));
+    ClientError::Refused { url: url.to_owned(), what, status, problem }
 }
 
 /// A user to create at a configuration management server.

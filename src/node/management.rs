@@ -155,6 +155,7 @@ enum Refusals {
 async fn get_system(State(shared): State<Arc<Shared>>) -> Json<SystemView> {
     Json(SystemView {
         domain: shared.config.system.domain.clone(),
+        mc_system_id: shared.config.config_server.id.clone(),
         database: shared.config.diameter.identity.clone(),
         server_name: shared.config.sip_database.migration_server_name.clone(),
     })

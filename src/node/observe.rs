@@ -228,7 +228,10 @@ impl Shared {
                 direction: Direction::Out,
                 local: ends.map(|ends| ends.local),
                 remote: ends.map(|ends| ends.remote),
-                summary: status.to_string(),
+                summary: match response.extensions().get() {
+                    Some(http::ProblemName(name)) => format!("{status} {name}"),
+                    None => status.to_string(),
+                },
                 octets: http::octets_of(response),
             });
         }
@@ -306,7 +309,7 @@ impl Shared {
                 tracing::warn!(system, note = name, "authentication");
             }
             Note::PeerRefused { peer, reason } => {
-                let peer = peer.as_ref().map(McSystemId::as_str);
+                let peer = peer.as_ref().map(crate::identity::McSystemId::as_str);
                 tracing::warn!(system, peer, note = name, reason, "a peer system was refused");
             }
             Note::AccessMisconfigured { partner, what } => {

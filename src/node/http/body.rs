@@ -120,7 +120,9 @@ fn wrong_field<T: JsonBody>(path: &str, error: &serde_json::Error) -> Problem {
     } else if said.starts_with("unknown field ") {
         let known = expected.map_or(String::new(), |known| format!(", expected {known}"));
         let fix = Some("remove it, or correct its name");
-        (without_foreign_name(path), format!("is no known field{known}"), fix)
+        let field = without_foreign_name(path);
+        let is = if field == path { "is no known field" } else { "has an unknown field" };
+        (field, format!("{is}{known}"), fix)
     } else if let Some(expected) = expected {
         (path.to_owned(), format!("is wrong, expected {expected}"), None)
     } else {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::migration_identity as api,
-    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    identity::{Impi, Impu, McSystemId, SipDatabaseId, UserIdentity},
     node::http::JsonBody,
     secret::Secret,
 };
@@ -420,6 +420,9 @@ pub struct SystemView {
     /// The home network domain.
     #[schema(example = "a.example")]
     pub domain: String,
+    /// The MC system ID.
+    #[schema(value_type = String, example = "sip:a.example")]
+    pub mc_system_id: McSystemId,
     /// The Diameter identity of the SIP database.
     #[schema(value_type = String, example = "sipdb.a.example")]
     pub database: SipDatabaseId,

@@ -2,24 +2,40 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::task::JoinSet;
 
 use super::{CONCURRENT, progress_bar};
 use crate::{
-    api::migration_identity::Direction,
+    api::{
+        configuration::{Agreement, AgreementKey, Users},
+        connection_details::{self, Location, SipCoreAddress, SipTransport, SystemConfiguration},
+        migration_identity::Direction,
+    },
     entropy::Entropy,
-    identity::{IdentityError, Impi, Impu, UserIdentity},
+    identity::{IdentityError, Impi, Impu, McServiceId, McSystemId, Plmn, UserIdentity},
     node::{
-        SystemEntropy,
-        client::{ClientError, Hex, ManagementClient},
+        Clock, SystemEntropy,
+        client::{self, ClientError, Hex, ManagementClient, NewUser},
+        csc4,
         management::SystemView,
     },
     secret::Secret,
+    time::Timestamp,
+    token::{BearerToken, InvalidToken},
+    ue_configuration::{DocumentError, InitialUeConfiguration},
 };
+
+/// How long agreements that are made here hold.
+const AGREED_FOR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+/// Where the users are: in the test network of ITU-T E.212.
+const TEST_PLMN: &str = "00101";
 
 /// Longest keyword that SIPp reads, octets.
 const KEYWORD_OCTETS_MAX: usize = 256;
@@ -33,8 +49,12 @@ pub struct SippCsv {
     pub output: PathBuf,
     /// The management interface of the home system.
     pub home: String,
+    /// CSC-4 of the home system.
+    pub home_csc4: String,
     /// The management interface of the partner system.
     pub partner: String,
+    /// What UEs are told of the partner's SIP core if nothing is known there.
+    pub partner_sip_core: Option<SocketAddr>,
 }
 
 /// Why provisioning did not work.
@@ -54,6 +74,17 @@ pub enum ProvisionError {
     /// The home domain makes no identities.
     #[error("an identity of the home domain {0}; shorten the domain")]
     Identity(#[from] IdentityError),
+    /// The partner does not know what UEs are to be told of it.
+    #[error(
+        "the partner has no UE configuration of its own; load one, or name its SIP core with --partner-sip-core"
+    )]
+    NoConfiguration,
+    /// The partner's domain makes no document.
+    #[error("the partner's domain makes no UE configuration: {0}; load one")]
+    Document(#[from] DocumentError),
+    /// A token was not drawn well; that cannot be.
+    #[error("a token drawn {0}")]
+    Token(#[from] InvalidToken),
     /// An identity of the partner's pool is too long for SIPp.
     #[error(
         "the keyword of a user has {0} octets, SIPp reads {KEYWORD_OCTETS_MAX}: shorten the templates of the partner's inbound pool"
@@ -64,15 +95,16 @@ pub enum ProvisionError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Provisions subscribers at home and in the partner system and writes a SIPp injection file.
+/// Provisions subscribers at home, has each migrate as far as to the connection details, and writes a SIPp
+/// injection file. Agreements, pools and the partner's UE configuration are made where they are missing.
 ///
-/// Repeatable: the same users get new keys and keep their migration identities.
+/// Repeatable: the same users get new keys and tokens and keep their migration identities.
 ///
 /// # Errors
 ///
 /// [`ProvisionError`]; what was provisioned stays, the file is not written.
 pub async fn write_sipp_csv(job: &SippCsv) -> Result<(), ProvisionError> {
-    let systems = Arc::new(Systems::connect(&job.home, &job.partner).await?);
+    let systems = Arc::new(Systems::connect(job).await?);
     let progress = progress_bar(job.subscribers, "subscribers");
     let partial = partial_path(&job.output);
     let failed = |error| ProvisionError::Output { path: partial.clone(), error };
@@ -102,36 +134,117 @@ pub async fn write_sipp_csv(job: &SippCsv) -> Result<(), ProvisionError> {
 struct Systems {
     home: ManagementClient,
     home_system: SystemView,
-    partner: ManagementClient,
     partner_system: SystemView,
+    csc4: Csc4,
 }
 
 impl Systems {
-    async fn connect(home: &str, partner: &str) -> Result<Self, ClientError> {
-        let (home, partner) = (ManagementClient::new(home), ManagementClient::new(partner));
+    async fn connect(job: &SippCsv) -> Result<Self, ProvisionError> {
+        let (home, partner) =
+            (ManagementClient::new(&job.home), ManagementClient::new(&job.partner));
         let (home_system, partner_system) = (home.system().await?, partner.system().await?);
         let (out, inn) = (&home_system.domain, &partner_system.domain);
         home.ensure_generated_pool("outbound", Direction::Outbound, "out-{id}", out).await?;
         partner.ensure_generated_pool("inbound", Direction::Inbound, "mig-{id}", inn).await?;
-        Ok(Self { home, home_system, partner, partner_system })
+        let agree = |partner: &SystemView, direction| everybody(&partner.mc_system_id, direction);
+        home.ensure_agreement(&agree(&partner_system, Direction::Outbound)).await?;
+        partner.ensure_agreement(&agree(&home_system, Direction::Inbound)).await?;
+        ensure_configuration(&partner, &partner_system, job.partner_sip_core).await?;
+        let csc4 = Csc4 {
+            http: reqwest::Client::new(),
+            url: job.home_csc4.trim_end_matches('/').to_owned(),
+        };
+        Ok(Self { home, home_system, partner_system, csc4 })
     }
 
-    /// Provisions the `index`-th subscriber and returns its line.
+    /// Provisions the `index`-th subscriber, asks for its connection details (`MIG-1` to `MIG-13`), and
+    /// returns its line.
     async fn provision(&self, index: usize) -> Result<String, ProvisionError> {
         let domain = &self.home_system.domain;
-        let user = UserIdentity {
+        let identity = UserIdentity {
             impi: Impi::parse(&format!("sipp-{index:07}@{domain}"))?,
             impu: Impu::parse(&format!("sip:sipp-{index:07}@{domain}"))?,
         };
-        let (k, op) = {
+        let mc_service_id = McServiceId::parse(identity.impu.as_str())?;
+        let (k, op, token) = {
             let mut entropy = SystemEntropy::new();
-            (draw_key(&mut entropy), draw_key(&mut entropy))
+            (draw_key(&mut entropy), draw_key(&mut entropy), draw_token(&mut entropy)?)
         };
-        self.home.put_subscriber(&user, &k, &op).await?;
-        let outbound = self.home.bind_outbound(&user, &self.partner_system.database).await?;
-        let primary = &self.home_system;
-        let inbound = self.partner.bind_inbound(primary, &outbound.impi, &outbound.impu).await?;
+        self.home.put_subscriber(&identity, &k, &op).await?;
+        let user = NewUser {
+            mc_service_id: &mc_service_id,
+            identity: &identity,
+            class: None,
+            may_migrate: true,
+            token: &token,
+        };
+        self.home.put_user(&user).await?;
+        let request = connection_details::Request {
+            mc_service_id,
+            location: Location { plmn: Plmn::parse(TEST_PLMN)?, tracking_area: None, cell: None },
+            partner: Some(self.partner_system.mc_system_id.clone()),
+            strict: true,
+        };
+        let inbound = self.csc4.ask(&token, &request).await?.identity;
         line(&inbound.impi, &inbound.impu, &k, &op)
+    }
+}
+
+/// An agreement about all users, for a year.
+fn everybody(partner: &McSystemId, direction: Direction) -> Agreement {
+    let users = Users::Everybody;
+    Agreement {
+        key: AgreementKey { partner: partner.clone(), direction, users },
+        valid_from: Timestamp::default(),
+        valid_until: Clock::start().now() + AGREED_FOR,
+        hide_identities: true,
+    }
+}
+
+/// Says what UEs are told of the partner, unless somebody has done so.
+async fn ensure_configuration(
+    partner: &ManagementClient,
+    system: &SystemView,
+    sip_core: Option<SocketAddr>,
+) -> Result<(), ProvisionError> {
+    if partner.has_system_configuration(&system.mc_system_id).await? {
+        return Ok(());
+    }
+    let address = sip_core.ok_or(ProvisionError::NoConfiguration)?;
+    let document = InitialUeConfiguration::for_domain(&system.domain, Plmn::parse(TEST_PLMN)?);
+    let configuration = SystemConfiguration {
+        revision: 1,
+        sip_core: [SipTransport::Udp, SipTransport::Tcp]
+            .map(|transport| SipCoreAddress { transport, address })
+            .into(),
+        document: Arc::new(document?),
+    };
+    Ok(partner.put_system_configuration(&system.mc_system_id, &configuration).await?)
+}
+
+/// CSC-4 of the home system, as UEs use it.
+struct Csc4 {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Csc4 {
+    async fn ask(
+        &self,
+        token: &BearerToken,
+        request: &connection_details::Request,
+    ) -> Result<connection_details::Details, ClientError> {
+        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
+            url: self.url.clone(),
+            error: error.without_url(),
+        };
+        let path = format!("{}{}", self.url, csc4::DETAILS_PATH);
+        let sent = self.http.post(path).bearer_auth(token.expose()).json(request).send();
+        let response = sent.await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(client::refused(&self.url, "tell connection details", response).await);
+        }
+        response.json().await.map_err(unreachable)
     }
 }
 
@@ -167,6 +280,13 @@ fn draw_key(entropy: &mut dyn Entropy) -> Secret<16> {
             return Secret::new(*octets);
         }
     }
+}
+
+/// Draws 256 bits.
+fn draw_token(entropy: &mut dyn Entropy) -> Result<BearerToken, InvalidToken> {
+    let mut octets = zeroize::Zeroizing::new([0; 32]);
+    entropy.fill(&mut *octets);
+    BearerToken::parse(&zeroize::Zeroizing::new(Hex(&*octets).to_string()))
 }
 
 fn is_readable_by_sipp(key: &[u8; 16]) -> bool {

@@ -11,7 +11,10 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::load::LoadError;
-use crate::node::{client::ManagementClient, management::escape};
+use crate::{
+    identity::McSystemId,
+    node::{client::ManagementClient, management::escape},
+};
 
 /// Where to write state files, and what all UEs of one system have in common.
 #[derive(Clone, Debug)]
@@ -43,7 +46,7 @@ pub(super) async fn write(
     ues: &[Ue],
 ) -> Result<(usize, usize), LoadError> {
     let system = client.system().await.map_err(LoadError::NotChecked)?;
-    let home = Home { files, mc_system_id: format!("sip:{}", system.domain) };
+    let home = Home { files, mc_system_id: system.mc_system_id };
     let failed = |path: &Path, error| LoadError::UeFile { path: path.to_owned(), error };
     fs::create_dir_all(&files.directory).map_err(|error| failed(&files.directory, error))?;
     let (mut written, mut kept) = (0, 0);
@@ -71,7 +74,7 @@ fn create(path: &Path, octets: &[u8]) -> io::Result<()> {
 
 struct Home<'a> {
     files: &'a UeFiles,
-    mc_system_id: String,
+    mc_system_id: McSystemId,
 }
 
 impl Home<'_> {
@@ -88,7 +91,7 @@ impl Home<'_> {
              [isim]\nk = {}\n{operator} = {}\n",
             quoted(&ue.mc_service_id),
             quoted(&ue.token),
-            quoted(&self.mc_system_id),
+            quoted(self.mc_system_id.as_str()),
             quoted(&self.files.csc4),
             quoted(&ue.impi),
             quoted(&ue.impu),

@@ -1,6 +1,6 @@
 //! Runs a configuration management client over HTTP (CSC-4).
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::Teller;
 use crate::{
@@ -129,6 +129,12 @@ impl RunningConfigurationClient {
         config
     }
 
+    /// Goes by another clock, such as one that is ahead.
+    pub const fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.teller.clock = clock;
+    }
+
     /// The client with its records.
     pub const fn client(&self) -> &ConfigurationClient {
         &self.client
@@ -184,6 +190,18 @@ impl RunningConfigurationClient {
 }
 
 impl Trouble {
+    /// When to ask again: as the server says, else `usual`. What is not of the interface will not change.
+    pub fn retry_after(&self, usual: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::NoAnswer(_) => usual,
+            Self::NotOfTheInterface(_) => None,
+            Self::Refused(problem) => {
+                let told = problem.retry_after.map(|seconds| Duration::from_secs(seconds.into()));
+                told.or(usual)
+            }
+        }
+    }
+
     /// The refusal that the role knows, if it is one.
     fn refusal(&self) -> Option<Refusal> {
         let Self::Refused(problem) = self else { return None };
@@ -218,13 +236,7 @@ impl fmt::Display for Trouble {
             }
             Self::Refused(problem) => {
                 write!(f, "refused ({}): {}", problem.status, shown(&problem.detail))?;
-                if !problem.fix.is_empty() {
-                    write!(f, "; {}", shown(&problem.fix))?;
-                }
-                match problem.retry_after {
-                    Some(seconds) => write!(f, "; ask again in {seconds} s"),
-                    None => Ok(()),
-                }
+                if problem.fix.is_empty() { Ok(()) } else { write!(f, "; {}", shown(&problem.fix)) }
             }
         }
     }

@@ -257,17 +257,8 @@ async fn a_loaded_user_migrates_with_the_state_file_written_for_its_ue() {
     drop(StateFile::open(&path).unwrap());
 
     let path = path.to_str().unwrap();
-    let done = migcore(&[
-        "ue",
-        "migrate",
-        "--state",
-        path,
-        "--plmn",
-        "00101",
-        "--partner",
-        "sip:b.example",
-    ]);
-    let done = done.await;
+    let wish = ["--plmn", "00101", "--partner", "sip:b.example"];
+    let done = migcore(&[&["ue", "migrate", "--state", path][..], &wish].concat()).await;
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(get(&b, "/v1/pools/visits").await.1["lent"], json!(1));
     let state = std::fs::read_to_string(path).unwrap();

@@ -366,6 +366,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_plmn_has_five_or_six_digits() {
+        for (text, valid) in [
+            ("00101", true),
+            ("310410", true),
+            ("0010", false),
+            ("0010101", false),
+            ("001-01", false),
+            ("0010\u{661}", false),
+        ] {
+            assert_eq!(Plmn::parse(text).is_ok(), valid, "{text}");
+        }
+    }
+
+    #[test]
     fn a_private_identity_keeps_its_user_part_and_lowers_its_realm() {
         let impi = Impi::parse("Alice@IMS.Example").unwrap();
         assert_eq!(

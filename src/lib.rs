@@ -28,7 +28,9 @@
 //! each. One REGISTER, from socket to reply: `node/udp.rs`, `sip_core/mod.rs` (`handle_sip`),
 //! `sip_core/transaction.rs`, `sip/register.rs`, `sip_core/challenge.rs` (steps 16 and 22),
 //! `sip_database/forward.rs` (steps 17, 18, 20, 21), `sip_database/vectors.rs` (step 19, in the primary),
-//! `sip_core/registered.rs` (step 24).
+//! `sip_core/registered.rs` (step 24). One request for connection details: `config_server/details.rs` (steps
+//! 2, 4, 7, 13), `config_server/choice.rs` (step 3), and in the partner `config_server/access.rs` (steps 8, 9,
+//! 12).
 //!
 //! # Invariants, as absences
 //!

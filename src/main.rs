@@ -2,31 +2,27 @@
 
 use std::{
     fmt::{self, Write as _},
-    io::{self, IsTerminal, Write},
-    net::SocketAddr,
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
-use migcore::{
-    node::{
-        Options, RunningSystem,
-        config::{Config, REFERENCE},
-        demo::{Demo, DemoError, RunningDemo, Scene},
-        ladder::{Entry, Renderer},
-        log,
-        provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
-        ue::command::UeCommand,
-    },
-    outbox::Transport,
+use migcore::node::{
+    Options, RunningSystem,
+    config::{Config, REFERENCE},
+    demo::{DemoError, command::DemoArguments},
+    log,
+    provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
+    ue::command::UeCommand,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The migration core of a mission critical (MC) system.
 ///
 /// It lets a user of one MC system register in another one by SIP and IMS-AKA, with the key of the
-/// home system (3GPP TR 23.781 solution 2). One process runs a SIP core, a SIP database, or both.
+/// home system (3GPP TR 23.781 solution 2). One process runs a SIP core, a
+/// SIP database, a configuration management server, or any of them together.
 ///
 /// Begin with `migcore demo`.
 #[derive(Parser)]
@@ -62,27 +58,11 @@ enum Command {
     },
     /// Show a migration: two systems in this process, and a UE that registers in the other one.
     ///
-    /// The systems speak Diameter over TCP, the UE speaks SIP over UDP, all on loopback. Every message
-    /// is drawn with its step of the procedure. CMS is the configuration management server: its part
-    /// is played by provisioning over HTTP.
+    /// All 25 steps, a repeat, a pause of 30 days with a restart of both systems, the refresh, the return
+    /// home and coming back; or one failure branch. The UE speaks HTTP and SIP, the systems HTTP and
+    /// Diameter, all on loopback. Every message is drawn with its step of the procedure.
     #[command(after_help = EXIT_CODES)]
-    Demo {
-        /// Print one JSON object a message instead of a drawing.
-        #[arg(long)]
-        json: bool,
-        /// Leave the systems running until SIGINT or SIGTERM, and say where they listen.
-        #[arg(long)]
-        keep: bool,
-        /// Let the UE speak SIP over TCP.
-        #[arg(long)]
-        tcp: bool,
-        /// Use twelve ports from this one on; without it free ones.
-        #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_528))]
-        base_port: u16,
-        /// Change a setting of both systems, such as sip.expires_max=1h. May be repeated.
-        #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-        settings: Vec<String>,
-    },
+    Demo(DemoArguments),
     /// Fill running systems with users.
     #[command(subcommand, after_help = EXIT_CODES)]
     Provision(Provision),
@@ -225,10 +205,7 @@ async fn run(command: Command) -> Result<(), Failure> {
             read_config(&path)?;
             print(&format!("{} is a valid configuration\n", path.display()))
         }
-        Command::Demo { json, keep, tcp, base_port, settings } => {
-            let transport = if tcp { Transport::Tcp } else { Transport::Udp };
-            demo(Demo { transport, base_port, settings }, json, keep).await
-        }
+        Command::Demo(arguments) => demo(arguments).await,
         Command::Provision(Provision::Load { files, system, ue_dir, ue_csc4, ue_sip_core }) => {
             let ue_files = ue_dir.zip(ue_csc4).map(|(directory, csc4)| UeFiles {
                 directory,
@@ -289,99 +266,12 @@ fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
     })
 }
 
-async fn demo(demo: Demo, json: bool, keep: bool) -> Result<(), Failure> {
+async fn demo(arguments: DemoArguments) -> Result<(), Failure> {
     let mut end = Ends::new()?;
-    let started = RunningDemo::start(&demo).await;
-    let mut running = started.map_err(|error| match error {
+    arguments.run(end.wait()).await.map_err(|error| match error {
         DemoError::Setting { .. } => Failure::wrong(error),
-        DemoError::Start(_)
-        | DemoError::Provision(_)
-        | DemoError::NotConnected
-        | DemoError::Ue(_)
-        | DemoError::Scene { .. }
-        | DemoError::StepMissing(_)
-        | DemoError::Show(_)
-        | DemoError::Missing(_) => Failure::failed(error),
-    })?;
-    let mut shown = if json { Shown::Json } else { Shown::Drawing(heading(&running)?) };
-    let outcome = running.play(&mut |scene, entries| shown.show(scene, entries)).await;
-    if keep && outcome.is_ok() {
-        let said = io::stderr().write_all(how_to_reach(&running).as_bytes());
-        said.map_err(Failure::failed)?;
-        end.wait().await;
-    }
-    running.shutdown().await;
-    outcome.map_err(Failure::failed)
-}
-
-/// How the ladder is shown.
-enum Shown {
-    /// One JSON object a line.
-    Json,
-    /// A drawing.
-    Drawing(Renderer),
-}
-
-impl Shown {
-    fn show(&mut self, scene: Scene, entries: &[Entry]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        if let Self::Drawing(renderer) = self {
-            renderer.title(&scene.to_string(), &mut out)?;
-        }
-        for entry in entries {
-            match self {
-                Self::Json => {
-                    serde_json::to_writer(&mut out, entry)?;
-                    writeln!(out)?;
-                }
-                Self::Drawing(renderer) => renderer.draw(entry, &mut out)?,
-            }
-        }
-        out.flush()
-    }
-}
-
-/// Draws the names of the columns: one for each party.
-fn heading(running: &RunningDemo) -> Result<Renderer, Failure> {
-    let core = running.partner.config().sip.server_name.trim_start_matches("sip:");
-    let partner = running.partner.config().diameter.identity.as_str();
-    let home = running.home.config().diameter.identity.as_str();
-    let renderer = Renderer::new(&["UE", core, partner, home, "CMS"], io::stdout().is_terminal());
-    renderer.heading(&mut io::stdout().lock()).map_err(Failure::failed)?;
-    Ok(renderer)
-}
-
-/// What a person needs to go on with the two systems.
-fn how_to_reach(running: &RunningDemo) -> String {
-    let shown = |address: Option<SocketAddr>| {
-        address.map_or("none".to_owned(), |address| address.to_string())
-    };
-    let mut text =
-        String::from("\nBoth systems keep running; SIGINT (Ctrl-C) or SIGTERM ends them.\n");
-    for (name, system) in [("A, the home", &running.home), ("B, the partner", &running.partner)] {
-        let bound = system.bound();
-        let _ = writeln!(
-            text,
-            "\n{name} ({}):\n  SIP         {} (UDP and TCP)\n  Diameter    {}\n  management  http://{}/openapi.json\n  \
-             metrics     http://{}/metrics",
-            system.config().system.domain,
-            shown(bound.sip.first().copied()),
-            shown(bound.diameter),
-            shown(bound.management),
-            shown(bound.admin),
-        );
-    }
-    let _ = writeln!(
-        text,
-        "\nSIPp, for example:\n  migcore provision sipp-csv --subscribers 100 --output users.csv \\\n      \
-         --home http://{} --home-csc4 http://{} --partner http://{} --partner-sip-core {}\n  sipp -sf sip-fixtures/sipp/register.xml -inf users.csv -m 100 -r 50 {}",
-        shown(running.home.bound().management),
-        shown(running.home.bound().csc4),
-        shown(running.partner.bound().management),
-        shown(running.partner.bound().sip.first().copied()),
-        shown(running.partner.bound().sip.first().copied()),
-    );
-    text
+        error => Failure::failed(error),
+    })
 }
 
 fn print(text: &str) -> Result<(), Failure> {

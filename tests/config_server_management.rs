@@ -258,7 +258,7 @@ fn an_agreement_keeps_its_number_unless_something_is_taken_away() {
         let old = number(&mut world.a, everybody("b"));
         let effects = world.a.configure(Configure::PutAgreement(next.clone()));
         if withdraws {
-            assert!(effects.commits.is_empty(), "{what}: nothing is stored before the end");
+            assert_eq!(effects.waits_for(), effects.last_commit(), "{what}");
             let (request, withdraw) = effects.for_database();
             assert!(matches!(withdraw, Manage::WithdrawAgreement(id) if id == old), "{what}");
             let withdrawn = world.a.manage(withdraw);
@@ -314,7 +314,6 @@ fn a_deleted_agreement_is_withdrawn_first() {
     let outbound = world.on_link.pop().unwrap().user.identity;
     let old = number(&mut world.a, everybody("b"));
     let effects = world.a.configure(Configure::DeleteAgreement(everybody("b")));
-    assert!(effects.commits.is_empty(), "nothing is stored before the end");
     let (request, withdraw) = effects.for_database();
     assert!(matches!(withdraw, Manage::WithdrawAgreement(id) if id == old));
     assert_eq!(world.refusal(), Refusal::NoPartner, "what ends is not in force");
@@ -332,15 +331,40 @@ fn a_deleted_agreement_is_withdrawn_first() {
 }
 
 #[test]
-fn an_agreement_that_cannot_be_withdrawn_stays_in_force() {
-    let mut a = World::ready().a;
-    for refusal in [ManagementRefusal::Unavailable, ManagementRefusal::Full("so")] {
+fn an_agreement_whose_withdrawal_is_uncertain_is_not_in_force_and_can_be_changed_again() {
+    let refusals = [
+        Some(ManagementRefusal::Unavailable),
+        Some(ManagementRefusal::Full("withdrawn agreements")),
+        None,
+    ];
+    for refusal in refusals {
+        let mut world = World::ready();
+        world.details();
+        let outbound = world.on_link.pop().unwrap().user.identity;
+        let old = number(&mut world.a, everybody("b"));
         let deletion = Configure::DeleteAgreement(everybody("b"));
-        let (request, _) = a.configure(deletion).for_database();
-        let effects = a.database_answers(request, ManagementAnswer::Refused(refusal.clone()));
-        assert!(effects.commits.is_empty());
-        assert_eq!(effects.configuration_answer(), Answer::Refused(refusal));
-        a.asked_by("alice", ask("alice", "b")).for_database();
+        let asked = world.a.configure(deletion.clone());
+        assert_eq!(asked.waits_for(), asked.last_commit(), "the mark is durable before");
+        let (request, withdraw) = asked.for_database();
+        if let Some(refusal) = refusal {
+            let no = ManagementAnswer::Refused(refusal.clone());
+            let effects = world.a.database_answers(request, no);
+            assert!(effects.commits.is_empty());
+            assert_eq!(effects.configuration_answer(), Answer::Refused(refusal));
+        } else {
+            // It is withdrawn, and the answer is lost in a crash.
+            world.a.manage(withdraw);
+            world.a.restart();
+            assert!(!gets_vector(&mut world.a, &outbound));
+        }
+        assert_eq!(world.refusal(), Refusal::NoPartner);
+        // Put again, the number is withdrawn for sure, and a good one takes its place.
+        world.a.put_agreement(agreement("b", Direction::Outbound));
+        assert_ne!(number(&mut world.a, everybody("b")), old);
+        assert!(!gets_vector(&mut world.a, &outbound), "it was lent under the old number");
+        world.details();
+        assert!(gets_vector(&mut world.a, &outbound));
+        world.a.done(deletion);
     }
 }
 

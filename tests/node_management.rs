@@ -5,7 +5,7 @@
 mod node_world;
 
 use migcore::node::RunningSystem;
-use node_world::{metric, start};
+use node_world::{described::check_described, metric, start};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -241,56 +241,6 @@ fn bodies(template: &str) -> Vec<Option<Value>> {
         _ => return vec![None],
     };
     vec![Some(right), Some(json!({ "wrong": 1 })), None]
-}
-
-async fn check_described(description: &Value, operation: &Value, response: Response, what: &str) {
-    let status = response.status().as_u16().to_string();
-    let described = operation["responses"].get(&status);
-    let described = described.unwrap_or_else(|| panic!("{what}: {status} is not described"));
-    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
-    let body = response.text().await.unwrap();
-    match described.get("content") {
-        None if status == "204" => assert!(body.is_empty(), "{what}: {body}"),
-        None => {}
-        Some(content) => {
-            let schema = &content[kind.as_deref().unwrap()]["schema"];
-            assert!(schema.is_object(), "{what}: {kind:?} is not described");
-            check_schema(description, schema, &serde_json::from_str(&body).unwrap(), what);
-        }
-    }
-}
-
-fn check_schema(description: &Value, schema: &Value, value: &Value, what: &str) {
-    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-        let found = description.pointer(reference.trim_start_matches('#'));
-        return check_schema(description, found.unwrap(), value, what);
-    }
-    let kinds = schema["type"].as_array().cloned();
-    let kinds = kinds.unwrap_or_else(|| vec![schema["type"].clone()]);
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    assert!(kinds.contains(&json!(kind)), "{what}: {value} is no {kinds:?}");
-    if let Some(words) = schema["enum"].as_array() {
-        assert!(words.contains(value), "{what}: {value} is none of {words:?}");
-    }
-    for required in schema["required"].as_array().into_iter().flatten() {
-        assert!(value.get(required.as_str().unwrap()).is_some(), "{what}: no {required}");
-    }
-    for (name, member) in value.as_object().into_iter().flatten() {
-        let member_schema = schema["properties"].get(name);
-        let member_schema =
-            member_schema.unwrap_or_else(|| panic!("{what}: {name} is not described"));
-        check_schema(description, member_schema, member, what);
-    }
-    for item in value.as_array().into_iter().flatten() {
-        check_schema(description, &schema["items"], item, what);
-    }
 }
 
 #[tokio::test]

@@ -32,9 +32,6 @@ use migcore::{
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-const DOCUMENT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<mcptt-UE-initial-configuration xmlns="urn:3gpp:mcptt:mcpttUEinitConfig:1.0" domain="b.example"/>"#;
-
 fn system(uri: &str) -> McSystemId {
     McSystemId::parse(uri).unwrap()
 }
@@ -76,7 +73,9 @@ fn details(domain: &str, user: &str, revision: u64) -> Details {
                 core(SipTransport::Tcp, "198.51.100.1:5061"),
                 core(SipTransport::Udp, "198.51.100.2:5060"),
             ],
-            document: Arc::new(InitialUeConfiguration::parse(DOCUMENT).unwrap()),
+            document: Arc::new(
+                InitialUeConfiguration::for_domain(domain, "20801".parse().unwrap()).unwrap(),
+            ),
         },
     }
 }

@@ -4,6 +4,10 @@
 //! when the number is withdrawn. An agreement has the number of the commit that created it. A replacement
 //! keeps the number while the agreement is in force and nothing is taken away; one that ends earlier or
 //! begins later has the old number withdrawn first and gets a number of its own.
+//!
+//! **Ends.** That a number is to be withdrawn is stored before the SIP database is asked. From then on the
+//! agreement is not in force, also if the answer is lost: nobody knows then whether the number is good. The
+//! next change withdraws it again.
 
 use std::fmt;
 
@@ -22,21 +26,23 @@ use crate::{
 /// An agreement in memory.
 #[derive(Debug)]
 pub(super) struct HeldAgreement {
-    pub(super) id: AgreementId,
-    pub(super) agreement: Agreement,
+    record: AgreementRecord,
+    /// Its number.
+    id: AgreementId,
     /// The commit that wrote it.
-    pub(super) version: CommitSeq,
-    /// Whether the SIP database is asked to withdraw the number, so that the agreement can be changed.
-    /// Until it answers the agreement is not in force, and no other change is made.
-    pub(super) ending: bool,
+    version: CommitSeq,
+    /// Whether the SIP database is being asked to withdraw the number: no other change is made meanwhile.
+    busy: bool,
 }
 
 /// An agreement as stored, by [`record_key`].
-#[derive(Debug, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct AgreementRecord {
     /// Its number, unless that is the number of the commit that wrote the record.
     id: Option<AgreementId>,
-    agreement: Agreement,
+    pub(super) agreement: Agreement,
+    /// Whether its number is to be withdrawn, or is.
+    ending: bool,
 }
 
 /// What counts of an agreement that is in force.
@@ -51,26 +57,40 @@ impl HeldAgreement {
     /// Takes a record of the commit `version`.
     pub(super) fn stored(record: AgreementRecord, version: CommitSeq) -> Self {
         let id = record.id.unwrap_or(AgreementId(version.as_u64()));
-        Self { id, agreement: record.agreement, version, ending: false }
+        Self { record, id, version, busy: false }
     }
 
-    /// Writes `agreement` with the number `id`, or with one of its own.
-    fn written(ctx: &mut Context<'_>, id: Option<AgreementId>, agreement: Agreement) -> Self {
-        let key = record_key(&agreement.key);
-        let record = AgreementRecord { id, agreement };
+    fn written(ctx: &mut Context<'_>, record: AgreementRecord) -> Self {
+        let key = record_key(&record.agreement.key);
         let put = Mutation::put(RecordKind::Agreement, &key, &record);
         Self::stored(record, ctx.out.commit(vec![put]))
     }
 
+    /// Writes `agreement` with the number `id`, or with one of its own.
+    fn put(ctx: &mut Context<'_>, id: Option<AgreementId>, agreement: Agreement) -> Self {
+        Self::written(ctx, AgreementRecord { id, agreement, ending: false })
+    }
+
+    /// Takes it out of force, and asks to end what the SIP database lent under it.
+    fn withdraw(&mut self, ctx: &mut Context<'_>) -> Next {
+        if !self.record.ending {
+            let record = self.record.clone();
+            *self =
+                Self::written(ctx, AgreementRecord { id: Some(self.id), ending: true, ..record });
+        }
+        self.busy = true;
+        Next::Ask(management::Request::WithdrawAgreement(self.id))
+    }
+
     fn is_in_force(&self, now: Timestamp) -> bool {
-        let Agreement { valid_from, valid_until, .. } = &self.agreement;
-        !self.ending && (*valid_from..*valid_until).contains(&now)
+        let Agreement { valid_from, valid_until, .. } = &self.record.agreement;
+        !self.record.ending && (*valid_from..*valid_until).contains(&now)
     }
 
     /// Whether `next` takes something away that the SIP database may have lent.
     fn is_narrowed_by(&self, next: &Agreement, now: Timestamp) -> bool {
-        let takes = next.valid_until < self.agreement.valid_until || next.valid_from > now;
-        self.is_in_force(now) && takes
+        let takes = next.valid_until < self.record.agreement.valid_until || next.valid_from > now;
+        self.record.ending || (self.is_in_force(now) && takes)
     }
 }
 
@@ -89,8 +109,11 @@ impl ConfigServer {
             let held = self.agreements.get(&key)?;
             rely_on(after, held.version);
             held.is_in_force(now).then(|| InForce {
-                allowance: Allowance { agreement: held.id, until: held.agreement.valid_until },
-                hide_identities: held.agreement.hide_identities,
+                allowance: Allowance {
+                    agreement: held.id,
+                    until: held.record.agreement.valid_until,
+                },
+                hide_identities: held.record.agreement.hide_identities,
             })
         })
     }
@@ -99,7 +122,7 @@ impl ConfigServer {
     pub(super) fn get_agreement(&self, key: &AgreementKey, after: &mut CommitSeq) -> Outcome {
         let held = self.agreements.get(key).ok_or(Refusal::NotFound("agreement"))?;
         rely_on(after, held.version);
-        let (id, agreement) = (held.id, held.agreement.clone());
+        let (id, agreement) = (held.id, held.record.agreement.clone());
         Ok(Next::Answer(Answer::Agreement { id, agreement }))
     }
 
@@ -107,7 +130,7 @@ impl ConfigServer {
     pub(super) fn check_agreement(&self, agreement: &Agreement) -> Result<(), Refusal> {
         self.check_terms(agreement)?;
         match self.agreements.get(&agreement.key) {
-            Some(held) if held.ending => Err(Refusal::Unavailable),
+            Some(held) if held.busy => Err(Refusal::Unavailable),
             Some(_) => Ok(()),
             None if self.agreements_bound.has_room(1) => Ok(()),
             None => Err(Refusal::Full("agreements")),
@@ -127,15 +150,16 @@ impl ConfigServer {
             dashmap::Entry::Occupied(mut entry) => {
                 let held = entry.get_mut();
                 rely_on(after, held.version);
-                if held.ending && !withdrawn {
+                if held.busy && !withdrawn {
                     return Err(Refusal::Unavailable);
                 }
-                if held.is_narrowed_by(agreement, ctx.now) {
-                    held.ending = true;
-                    return Ok(withdraw(held));
+                if held.is_narrowed_by(agreement, ctx.now) && !withdrawn {
+                    let next = held.withdraw(ctx);
+                    rely_on(after, held.version);
+                    return Ok(next);
                 }
                 let id = held.is_in_force(ctx.now).then_some(held.id);
-                *held = HeldAgreement::written(ctx, id, agreement.clone());
+                *held = HeldAgreement::put(ctx, id, agreement.clone());
                 rely_on(after, held.version);
             }
             dashmap::Entry::Vacant(free) => {
@@ -143,7 +167,7 @@ impl ConfigServer {
                     ctx.out.note(Note::TableFull("agreements"));
                     return Err(Refusal::Full("agreements"));
                 }
-                let held = free.insert(HeldAgreement::written(ctx, None, agreement.clone()));
+                let held = free.insert(HeldAgreement::put(ctx, None, agreement.clone()));
                 rely_on(after, held.version);
             }
         }
@@ -164,11 +188,12 @@ impl ConfigServer {
         let held = entry.get_mut();
         rely_on(after, held.version);
         if !withdrawn {
-            if held.ending {
+            if held.busy {
                 return Err(Refusal::Unavailable);
             }
-            held.ending = true;
-            return Ok(withdraw(held));
+            let next = held.withdraw(ctx);
+            rely_on(after, held.version);
+            return Ok(next);
         }
         let deletion = Mutation::delete(RecordKind::Agreement, &record_key(key));
         let seq = ctx.out.commit(vec![deletion]);
@@ -179,10 +204,10 @@ impl ConfigServer {
         Ok(Next::Answer(Answer::Done))
     }
 
-    /// Leaves an agreement as it was: its number could not be withdrawn.
-    pub(super) fn keep_agreement(&self, key: &AgreementKey) {
+    /// Lets others change an agreement: it could not be learnt whether its number is withdrawn.
+    pub(super) fn free_agreement(&self, key: &AgreementKey) {
         if let Some(mut held) = self.agreements.get_mut(key) {
-            held.ending = false;
+            held.busy = false;
         }
     }
 
@@ -206,11 +231,6 @@ impl ConfigServer {
             Users::Everybody | Users::User(_) => Ok(()),
         }
     }
-}
-
-/// Asks to end what the SIP database lent under an agreement.
-fn withdraw(held: &HeldAgreement) -> Next {
-    Next::Ask(management::Request::WithdrawAgreement(held.id))
 }
 
 /// The key of an agreement's record. Neither a system's nor a user's ID holds a space.

@@ -2,7 +2,7 @@
 //!
 //! Where a change takes something away that the SIP database may have lent, that ends first; the change is
 //! made, and answered, after the SIP database has made the end durable. Meanwhile nothing new is lent, and
-//! other changes of the same user or agreement are refused.
+//! other changes of the same user or agreement are refused. Whoever is refused with "unavailable" asks again.
 
 use super::{ConfigServer, Next, Outcome, pending::Pending};
 use crate::{
@@ -55,7 +55,7 @@ impl ConfigServer {
         }
     }
 
-    /// Leaves everything as it was, and says why.
+    /// Gives a change up, and says why: a user stays as it was, an agreement has ended but is still there.
     pub(super) fn give_up_change(
         &self,
         ctx: &mut Context<'_>,
@@ -66,8 +66,8 @@ impl ConfigServer {
         match request {
             Request::PutUser(user) => self.keep_user(&user.mc_service_id),
             Request::DeleteUser(name) => self.keep_user(name),
-            Request::PutAgreement(agreement) => self.keep_agreement(&agreement.key),
-            Request::DeleteAgreement(key) => self.keep_agreement(key),
+            Request::PutAgreement(agreement) => self.free_agreement(&agreement.key),
+            Request::DeleteAgreement(key) => self.free_agreement(key),
             Request::GetUser(_)
             | Request::GetAgreement(_)
             | Request::PutSystemConfiguration { .. }

@@ -31,8 +31,8 @@ impl ConfigServer {
             }
             RecordKind::Agreement => {
                 let stored: AgreementRecord = decode(&record.value)?;
-                let held = HeldAgreement::stored(stored, version);
-                self.agreements.insert(held.agreement.key.clone(), held);
+                let key = stored.agreement.key.clone();
+                self.agreements.insert(key, HeldAgreement::stored(stored, version));
                 self.agreements_bound.take_loaded();
             }
             RecordKind::SystemConfiguration => {

@@ -1,46 +1,57 @@
-//! Two systems in one process and a UE that migrates from one to the other: it registers, refreshes and
-//! de-registers.
+//! Two systems in one process and a UE that migrates from one to the other: all 25 steps, a long pause with
+//! a restart of both systems, the refresh, the return home and coming back.
 //!
-//! Nothing is shared but the process: the systems speak Diameter over TCP, the UE speaks SIP over
-//! UDP, and provisioning goes through the HTTP management interfaces.
+//! Nothing is shared but the process: the UE speaks HTTP (CSC-4) and SIP, the systems speak HTTP (CSC-17) and
+//! Diameter, and their administrators provision them through the HTTP management interfaces.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+mod cast;
+pub mod command;
+mod device;
+mod fault;
+mod stage;
 
+use std::{fmt, io, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use tokio::sync::mpsc;
 
+pub use fault::{Fault, UnknownFault};
+pub use stage::{Site, Stage};
+
+use self::{
+    cast::{Person, provision_systems},
+    device::Device,
+};
 use super::{
-    Options, RunningSystem, StartError, SystemEntropy,
-    client::{ClientError, ManagementClient},
-    config::{Config, Problem},
-    ladder::{Entry, Protocol, Tap},
-    management::BindingView,
+    Clock, StartError, SystemEntropy,
+    client::ClientError,
+    ladder::{Entry, Tap},
     metrics::Direction as Seen,
-    ue::RunningUe,
 };
 use crate::{
-    aka::{SqnArray, opc_from_op},
-    api::migration_identity::Direction,
     entropy::Entropy,
-    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
-    outbox::{Flow, Transport},
-    procedure::{Place, migration::STEPS},
-    secret::Secret,
+    identity::UserIdentity,
+    outbox::Transport,
+    procedure::migration::STEPS,
     step::Step,
-    ue::{self, Isim, State},
+    token::{BearerToken, InvalidToken},
+    ue::{ConfigurationState, State},
 };
 
-/// How long the two systems may take to connect by Diameter.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
+/// The pause between steps 13 and 14 (NOTE 5).
+const PAUSE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// How the demonstration is run.
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// What the UE speaks SIP over.
     pub transport: Transport,
-    /// The first of twelve ports on loopback; 0 uses free ones.
+    /// The first of sixteen ports on loopback; 0 uses free ones.
     pub base_port: u16,
     /// Settings of both systems that differ from the defaults, as `section.key=value`.
     pub settings: Vec<String>,
+    /// The failure branch to show instead of the regular procedure.
+    pub fault: Option<Fault>,
 }
 
 /// Why the demonstration did not work.
@@ -57,15 +68,24 @@ pub enum DemoError {
     /// A system does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// No free ports were found.
+    #[error("no free ports were found on loopback; name some with --base-port")]
+    NoPorts,
     /// Provisioning does not work.
     #[error(transparent)]
     Provision(#[from] ClientError),
+    /// A token could not be made.
+    #[error("a drawn token {0}")]
+    Token(#[from] InvalidToken),
     /// The systems do not find each other.
-    #[error("the two systems did not connect by Diameter within {CONNECT_TIME_MAX:?}")]
+    #[error("the two systems did not connect by Diameter within {:?}", stage::CONNECT_TIME_MAX)]
     NotConnected,
     /// The UE has no socket.
     #[error("the UE cannot reach the SIP core: {0}")]
     Ue(#[from] io::Error),
+    /// The UE was told nothing.
+    #[error("the UE got no connection details: {0:?}")]
+    Migration(ConfigurationState),
     /// The UE did not end a scene as it should.
     #[error("{scene}: the UE is {state:?}")]
     Scene {
@@ -74,50 +94,64 @@ pub enum DemoError {
         /// Where the UE stands.
         state: State,
     },
+    /// A repeat brought another pair.
+    #[error("{0}: the UE was given other identities than before")]
+    OtherIdentities(Scene),
     /// A step of the procedure was not performed, or not in its place.
     #[error("{0} was not performed in its place")]
     StepMissing(Step),
+    /// A failure branch was not seen on the wire.
+    #[error("{fault} was not seen on the wire: {part} is missing in its place")]
+    FaultNotSeen {
+        /// The branch.
+        fault: Fault,
+        /// What is missing.
+        part: &'static str,
+    },
     /// The ladder cannot be shown.
     #[error("cannot show the ladder: {0}")]
     Show(io::Error),
     /// A part of a system is switched off by a setting.
-    #[error("a setting switched off {0}, which the demonstration needs")]
+    #[error("a setting took away {0}, which the demonstration needs")]
     Missing(&'static str),
 }
 
-/// The two systems, the UE's place in them, and what has passed so far.
+/// Shows what passed in one part of the demonstration.
+pub type Show<'a> = dyn FnMut(&dyn fmt::Display, &[Entry]) -> io::Result<()> + 'a;
+
+/// The two systems, the UE, and what has passed so far.
 pub struct RunningDemo {
-    /// The primary system, the UE's home.
-    pub home: RunningSystem,
-    /// The partner system, where it registers.
-    pub partner: RunningSystem,
-    /// The UE.
-    pub ue: RunningUe,
+    /// The two systems.
+    pub stage: Stage,
+    alice: Person,
+    ue: Device,
+    transport: Transport,
+    lent: Option<UserIdentity>,
+    tap: Tap,
     ladder: mpsc::Receiver<Entry>,
 }
 
 impl RunningDemo {
-    /// Starts both systems, connects them, and provisions the user: a subscriber and an outbound pair
-    /// at home, an inbound pair at the partner.
+    /// Starts both systems, connects them, and provisions what the administrators of both agreed on.
     ///
     /// # Errors
     ///
     /// [`DemoError`]; what was started is stopped.
     pub async fn start(demo: &Demo) -> Result<Self, DemoError> {
         let (tap, ladder) = Tap::new();
-        let options = || Options { tap: Some(tap.clone()), ..Options::default() };
-        let home = RunningSystem::start(home_config(demo)?, options())?;
-        let diameter = home.bound().diameter.ok_or(DemoError::Missing("Diameter at home"))?;
-        let partner = RunningSystem::start(partner_config(demo, diameter)?, options())?;
-        wait_connected(&home, &partner).await?;
-
-        let (k, op) = draw_keys();
-        let inbound = provision(&home, &partner, &k, &op).await?;
-        let core = partner.bound().sip.first().copied();
-        let core = core.ok_or(DemoError::Missing("the SIP core of the partner"))?;
-        let isim = Isim::new(&k, &opc_from_op(&k, &op), SqnArray::default());
-        let ue = open_ue(&partner, inbound, (demo.transport, core), isim, &tap).await?;
-        Ok(Self { home, partner, ue, ladder })
+        let stage = Stage::start(demo, &tap).await?;
+        let (home, transport) = (&stage.home, demo.transport);
+        let alice = Person::new("alice", home)?;
+        let ue = Device::new(&alice, alice.isim(), home, transport, &tap)?;
+        let mut running = Self { stage, alice, ue, transport, lent: None, tap, ladder };
+        match demo.fault {
+            Some(fault) => running.prepare(fault).await?,
+            None => {
+                running.alice.provision(&running.stage.home, true).await?;
+                provision_systems(&running.stage, true).await?;
+            }
+        }
+        Ok(running)
     }
 
     /// Plays all scenes and shows the ladder of each as soon as it is over.
@@ -125,19 +159,13 @@ impl RunningDemo {
     /// # Errors
     ///
     /// [`DemoError`] if a scene does not end as it should, or a step of the procedure is missing.
-    pub async fn play(
-        &mut self,
-        show: &mut dyn FnMut(Scene, &[Entry]) -> io::Result<()>,
-    ) -> Result<(), DemoError> {
+    pub async fn play(&mut self, show: &mut Show<'_>) -> Result<(), DemoError> {
         let mut performed = Vec::new();
         for scene in Scene::ALL {
-            let state = match scene {
-                Scene::Identities => State::Idle,
-                Scene::Registration | Scene::Refresh => self.ue.register().await?.clone(),
-                Scene::Deregistration => self.ue.deregister().await?.clone(),
-            };
-            let entries = self.take_ladder();
-            show(scene, &entries).map_err(DemoError::Show)?;
+            let state = self.act(scene).await?;
+            let mut entries = self.take_ladder();
+            entries.retain(|entry| !repeats_the_sender(entry));
+            show(&scene, &entries).map_err(DemoError::Show)?;
             if !scene.is_as_it_should(&state) {
                 return Err(DemoError::Scene { scene, state });
             }
@@ -145,51 +173,114 @@ impl RunningDemo {
                 performed.extend(entries.into_iter().filter_map(|entry| entry.step));
             }
         }
-        self.ladder.close(); // what passes from here on is not described for nobody
         check_steps(&performed)
     }
 
-    /// What passed since the last call. A message is told of once, by its sender.
+    /// Ends the description of what passes: from here on nobody reads it.
+    pub fn close_ladder(&mut self) {
+        self.ladder.close();
+    }
+
+    async fn act(&mut self, scene: Scene) -> Result<State, DemoError> {
+        match scene {
+            Scene::ConnectionDetails => self.migrate().await?,
+            Scene::Repeat => {
+                let before = self.lent.clone();
+                self.migrate().await?;
+                if self.lent != before {
+                    return Err(DemoError::OtherIdentities(scene));
+                }
+            }
+            Scene::Pause => self.pause(PAUSE).await?,
+            Scene::Registration | Scene::Refresh | Scene::ComingBack => {
+                if scene == Scene::ComingBack {
+                    self.ue.deregister().await?;
+                }
+                return self.ue.register().await;
+            }
+            Scene::ReturnHome => {
+                self.ue.deregister().await?;
+                return self.ue.register_at_home().await;
+            }
+            Scene::Deregistration => return self.ue.deregister().await,
+        }
+        Ok(State::Idle)
+    }
+
+    /// `MIG-1` to `MIG-13`.
+    async fn migrate(&mut self) -> Result<(), DemoError> {
+        self.lent = Some(self.ue.migrate().await.map_err(DemoError::Migration)?);
+        Ok(())
+    }
+
+    /// Lets a long time pass, in which both systems are restarted.
+    async fn pause(&mut self, span: Duration) -> Result<(), DemoError> {
+        self.stage.stop_both().await;
+        self.ue.set_clock(Clock::start_ahead(span));
+        self.stage.start_both(span).await
+    }
+
+    /// What passed since the last call, as seen by senders and receivers.
     pub fn take_ladder(&mut self) -> Vec<Entry> {
         let mut entries = Vec::new();
         while let Ok(entry) = self.ladder.try_recv() {
-            let repeats_the_sender =
-                entry.direction == Seen::In && entry.protocol != Protocol::Http;
-            if !repeats_the_sender {
-                entries.push(entry);
-            }
+            entries.push(entry);
         }
         entries
     }
 
     /// Stops both systems.
-    pub async fn shutdown(self) {
-        self.partner.shutdown().await;
-        self.home.shutdown().await;
+    pub async fn shutdown(mut self) {
+        self.stage.stop_both().await;
     }
+}
+
+/// Whether an entry is a message as its receiver saw it: its sender told of it.
+fn repeats_the_sender(entry: &Entry) -> bool {
+    entry.direction == Seen::In
 }
 
 /// A part of the demonstration.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Scene {
-    /// Pairs of identities are lent at home and at the partner.
-    Identities,
+    /// The UE asks its home how to get into the partner system.
+    ConnectionDetails,
+    /// It asks once more.
+    Repeat,
+    /// A long time passes, and both systems are restarted.
+    Pause,
     /// The UE registers in the partner system.
     Registration,
     /// It refreshes its registration.
     Refresh,
+    /// It leaves the partner system and registers at home.
+    ReturnHome,
+    /// It leaves home and registers in the partner system again.
+    ComingBack,
     /// It de-registers.
     Deregistration,
 }
 
 impl Scene {
-    const ALL: [Self; 4] =
-        [Self::Identities, Self::Registration, Self::Refresh, Self::Deregistration];
+    const ALL: [Self; 8] = [
+        Self::ConnectionDetails,
+        Self::Repeat,
+        Self::Pause,
+        Self::Registration,
+        Self::Refresh,
+        Self::ReturnHome,
+        Self::ComingBack,
+        Self::Deregistration,
+    ];
 
     const fn is_as_it_should(self, state: &State) -> bool {
         match self {
-            Self::Registration | Self::Refresh => matches!(state, State::Registered(_)),
-            Self::Identities | Self::Deregistration => matches!(state, State::Idle),
+            Self::Registration | Self::Refresh | Self::ReturnHome | Self::ComingBack => {
+                matches!(state, State::Registered(_))
+            }
+            Self::ConnectionDetails | Self::Repeat | Self::Pause | Self::Deregistration => {
+                matches!(state, State::Idle)
+            }
         }
     }
 }
@@ -197,9 +288,13 @@ impl Scene {
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Identities => "identities",
+            Self::ConnectionDetails => "connection details",
+            Self::Repeat => "the same request again: the same identities",
+            Self::Pause => "30 days later, after a restart of both systems",
             Self::Registration => "registration",
             Self::Refresh => "refresh",
+            Self::ReturnHome => "return home",
+            Self::ComingBack => "coming back: no new identities needed",
             Self::Deregistration => "de-registration",
         })
     }
@@ -208,7 +303,7 @@ impl fmt::Display for Scene {
 /// Holds what was performed against the table of the procedure.
 fn check_steps(performed: &[String]) -> Result<(), DemoError> {
     let mut rest = performed.iter();
-    for row in STEPS.iter().filter(|row| matches!(row.place, Place::Code { .. })) {
+    for row in &STEPS {
         let label = row.step.to_string();
         if !rest.any(|step| *step == label) {
             return Err(DemoError::StepMissing(row.step));
@@ -217,147 +312,9 @@ fn check_steps(performed: &[String]) -> Result<(), DemoError> {
     Ok(())
 }
 
-fn home_config(demo: &Demo) -> Result<Config, DemoError> {
-    let peer = "[[diameter.peers]]\nhost = \"sipdb.b.example\"\nrealm = \"b.example\"\nkind = \"database\"\n";
-    parse(demo, &system_toml("a", (port(demo, 0), port(demo, 8))), peer)
-}
-
-fn partner_config(demo: &Demo, home: SocketAddr) -> Result<Config, DemoError> {
-    let peer = format!(
-        "[[diameter.peers]]\nhost = \"sipdb.a.example\"\nrealm = \"a.example\"\nkind = \"database\"\naddress = \"{home}\"\n"
-    );
-    parse(demo, &system_toml("b", (port(demo, 4), port(demo, 10))), &peer)
-}
-
-fn port(demo: &Demo, offset: u16) -> u16 {
-    if demo.base_port == 0 { 0 } else { demo.base_port.saturating_add(offset) }
-}
-
-/// A system on loopback: four ports from the first one and two from the second, or free ones.
-fn system_toml(name: &str, (port, csc_port): (u16, u16)) -> String {
-    let from = |port: u16, offset: u16| if port == 0 { 0 } else { port.saturating_add(offset) };
-    let at = |offset: u16| from(port, offset);
-    format!(
-        "[system]\ndomain = \"{name}.example\"\n\
-         [sip]\nlisten = [\"127.0.0.1:{}\"]\n\
-         [diameter]\nlisten = \"127.0.0.1:{}\"\n\
-         [management]\nlisten = \"127.0.0.1:{}\"\n\
-         [admin]\nlisten = \"127.0.0.1:{}\"\n\
-         [config_server]\nlisten = \"127.0.0.1:{}\"\nlisten_partners = \"127.0.0.1:{}\"\n",
-        at(0),
-        at(1),
-        at(2),
-        at(3),
-        csc_port,
-        from(csc_port, 1)
-    )
-}
-
-/// Reads a configuration after changing it as the settings say.
-fn parse(demo: &Demo, toml: &str, peer: &str) -> Result<Config, DemoError> {
-    let wrong =
-        |setting: &str, why: String| DemoError::Setting { setting: setting.to_owned(), why };
-    let mut table: toml::Table = format!("{toml}{peer}")
-        .parse()
-        .map_err(|error: toml::de::Error| wrong("", error.message().to_owned()))?;
-    for setting in &demo.settings {
-        let (key, value) = setting
-            .split_once('=')
-            .ok_or_else(|| wrong(setting, "write section.key=value".to_owned()))?;
-        // What is no TOML value is taken as a string without its quotes.
-        let value = value
-            .parse::<toml::Value>()
-            .unwrap_or_else(|_| toml::Value::String(value.trim().to_owned()));
-        let path: Vec<&str> = key.split('.').map(str::trim).collect();
-        let Some((last, sections)) = path.split_last() else { continue };
-        let mut section = &mut table;
-        for name in sections {
-            let next =
-                section.entry((*name).to_owned()).or_insert_with(|| toml::Table::new().into());
-            section = next
-                .as_table_mut()
-                .ok_or_else(|| wrong(setting, format!("{name} is not a section")))?;
-        }
-        section.insert((*last).to_owned(), value);
-    }
-    let changed = table.to_string();
-    Config::parse(&changed).map_err(|problems| {
-        let why: Vec<String> = problems
-            .iter()
-            .map(|Problem { key, what, fix, .. }| format!("{key} {what}; {fix}"))
-            .collect();
-        wrong(&demo.settings.join(" --set "), why.join("; "))
-    })
-}
-
-async fn wait_connected(home: &RunningSystem, partner: &RunningSystem) -> Result<(), DemoError> {
-    let connected = async {
-        while !(home.is_connected() && partner.is_connected()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(CONNECT_TIME_MAX, connected).await.map_err(|_| DemoError::NotConnected)
-}
-
-fn draw_keys() -> (Secret<16>, Secret<16>) {
-    let mut entropy = SystemEntropy::new();
-    let mut draw = || {
-        let mut octets = zeroize::Zeroizing::new([0; 16]);
-        entropy.fill(&mut *octets);
-        Secret::new(*octets)
-    };
-    (draw(), draw())
-}
-
-async fn provision(
-    home: &RunningSystem,
-    partner: &RunningSystem,
-    k: &Secret<16>,
-    op: &Secret<16>,
-) -> Result<BindingView, DemoError> {
-    let client = |system: &RunningSystem| {
-        let address =
-            system.bound().management.ok_or(DemoError::Missing("the management interface"))?;
-        Ok::<_, DemoError>(ManagementClient::new(&format!("http://{address}")))
-    };
-    let (home_client, partner_client) = (client(home)?, client(partner)?);
-    let (home_domain, partner_domain) =
-        (&home.config().system.domain, &partner.config().system.domain);
-    let identity = |text: String| {
-        let impu = Impu::parse(&format!("sip:{text}")).ok();
-        Impi::parse(&text).ok().zip(impu).map(|(impi, impu)| UserIdentity { impi, impu })
-    };
-    let user = identity(format!("alice@{home_domain}")).ok_or(DemoError::Missing("a domain"))?;
-    let partner_database: &SipDatabaseId = &partner.config().diameter.identity;
-
-    home_client.put_subscriber(&user, k, op).await?;
-    home_client
-        .ensure_generated_pool("outbound", Direction::Outbound, "out-{id}", home_domain)
-        .await?;
-    partner_client
-        .ensure_generated_pool("inbound", Direction::Inbound, "mig-{id}", partner_domain)
-        .await?;
-    let outbound = home_client.bind_outbound(&user, partner_database).await?;
-    let primary = home_client.system().await?;
-    Ok(partner_client.bind_inbound(&primary, &outbound.impi, &outbound.impu).await?)
-}
-
-async fn open_ue(
-    partner: &RunningSystem,
-    inbound: BindingView,
-    (transport, core): (Transport, SocketAddr),
-    isim: Isim,
-    tap: &Tap,
-) -> io::Result<RunningUe> {
-    let unset = SocketAddr::from(([0, 0, 0, 0], 0));
-    let config = ue::Config {
-        identity: UserIdentity { impi: inbound.impi, impu: inbound.impu },
-        domain: partner.config().system.domain.clone(),
-        flow: Flow { transport, local: unset, remote: core, connection: 0 },
-        expires: 600_000,
-        algorithm: None,
-        paths: Vec::new(),
-    };
-    let name = partner.config().sip.server_name.trim_start_matches("sip:");
-    RunningUe::open(config, core, isim, Some(tap.clone()), name).await
+/// Draws a bearer token of 192 bits.
+fn draw_token() -> Result<BearerToken, InvalidToken> {
+    let mut octets = zeroize::Zeroizing::new([0; 24]);
+    SystemEntropy::new().fill(&mut *octets);
+    BearerToken::parse(&zeroize::Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&*octets)))
 }

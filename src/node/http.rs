@@ -9,5 +9,7 @@ mod watched;
 
 pub(super) use bearer::{BearerScheme, bearer_token, challenge, not_to_be_kept};
 pub(super) use body::{Body, JsonBody, Query, Segments, invalid_field, parse};
-pub(super) use problem::{PROBLEM_JSON, PROBLEM_TYPES, Problem, method_not_allowed, not_found};
+pub(super) use problem::{
+    PROBLEM_JSON, PROBLEM_TYPES, Problem, ProblemName, method_not_allowed, not_found,
+};
 pub(super) use serve::{Ends, bind, octets_of, serve};

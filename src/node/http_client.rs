@@ -1,5 +1,5 @@
-//! An HTTP client for requests whose connection matters: it knows both addresses, and how long each
-//! message is, before it leaves. No TLS.
+//! An HTTP client for requests whose connection matters: it knows both addresses before a request leaves.
+//! No TLS.
 
 use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
 
@@ -8,8 +8,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Request, StatusCode, Uri,
     client::conn::http1,
-    header::{self, HeaderMap, HeaderName},
-    http::request,
+    header::{self, HeaderMap, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -78,25 +77,16 @@ pub struct Connection {
     pub remote: SocketAddr,
 }
 
-/// A request that is ready to leave.
-pub struct Prepared {
-    request: Request<Full<Bytes>>,
-    /// How long it is on the wire.
-    pub octets: usize,
-}
-
 /// An answer.
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The media type of the body, in lower case and without parameters; empty if there is none.
+    /// The media type without its parameters, in lower case.
     pub media_type: String,
     /// `Retry-After`, seconds.
     pub retry_after: Option<u32>,
     /// The body.
     pub body: Bytes,
-    /// How long it was on the wire, if it was not chunked.
-    pub octets: usize,
 }
 
 impl HttpError {
@@ -131,53 +121,36 @@ impl Connection {
         self.sender.is_ready()
     }
 
-    /// Prepares to post the JSON text `body` to `path` below the endpoint.
-    ///
-    /// # Errors
-    ///
-    /// [`HttpError::Malformed`].
-    pub fn prepare_post(
-        &self,
-        path: &str,
-        token: &BearerToken,
-        body: Vec<u8>,
-    ) -> Result<Prepared, HttpError> {
-        let builder = Request::post(format!("{}{path}", self.endpoint.path))
-            .header(header::HOST, self.endpoint.authority())
-            .header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json, application/problem+json")
-            .header(header::CONTENT_LENGTH, body.len());
-        let length = body.len();
-        let mut request =
-            builder.body(Full::new(Bytes::from(body))).map_err(HttpError::Malformed)?;
-        if let Some(credentials) = request.headers_mut().get_mut(header::AUTHORIZATION) {
-            credentials.set_sensitive(true);
-        }
-        let (parts, body) = request.into_parts();
-        let octets = octets_of_head(&parts) + length;
-        Ok(Prepared { request: Request::from_parts(parts, body), octets })
-    }
-
-    /// Sends a request and waits for its answer.
+    /// Posts the JSON text `body` to `path` below the endpoint and waits for the answer.
     ///
     /// # Errors
     ///
     /// [`HttpError`]; the connection is of no more use then.
-    pub async fn send(&mut self, prepared: Prepared) -> Result<Answer, HttpError> {
+    pub async fn post(
+        &mut self,
+        path: &str,
+        token: &BearerToken,
+        body: Bytes,
+    ) -> Result<Answer, HttpError> {
+        let mut credentials = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+            .map_err(|error| HttpError::Malformed(error.into()))?;
+        credentials.set_sensitive(true);
+        let request = Request::post(format!("{}{path}", self.endpoint.path))
+            .header(header::HOST, self.endpoint.authority())
+            .header(header::AUTHORIZATION, credentials)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, application/problem+json")
+            .body(Full::new(body))
+            .map_err(HttpError::Malformed)?;
         let exchange = async {
-            let answer =
-                self.sender.send_request(prepared.request).await.map_err(HttpError::Broken)?;
+            let answer = self.sender.send_request(request).await.map_err(HttpError::Broken)?;
             let (parts, body) = answer.into_parts();
             let collected = Limited::new(body, ANSWER_OCTETS_MAX).collect().await;
             let body = collected.map_err(broken_or_too_long)?.to_bytes();
-            let reason = parts.status.canonical_reason().unwrap_or_default();
-            let status_line = "HTTP/1.1 200 \r\n".len() + reason.len();
             Ok(Answer {
                 status: parts.status,
                 media_type: media_type(&parts.headers),
                 retry_after: retry_after(&parts.headers),
-                octets: status_line + octets_of_headers(&parts.headers) + body.len(),
                 body,
             })
         };
@@ -232,6 +205,7 @@ fn broken_or_too_long(error: Box<dyn std::error::Error + Send + Sync>) -> HttpEr
     }
 }
 
+/// The media type of a content, without its parameters.
 fn media_type(headers: &HeaderMap) -> String {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = given.and_then(|value| value.split(';').next()).unwrap_or_default();
@@ -241,20 +215,6 @@ fn media_type(headers: &HeaderMap) -> String {
 /// `Retry-After` as seconds; a date is left out.
 fn retry_after(headers: &HeaderMap) -> Option<u32> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
-}
-
-fn octets_of_head(parts: &request::Parts) -> usize {
-    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-    let request_line = parts.method.as_str().len() + " ".len() + path + " HTTP/1.1\r\n".len();
-    request_line + octets_of_headers(&parts.headers)
-}
-
-/// The octets of all headers and of the empty line after them.
-pub(super) fn octets_of_headers(headers: &HeaderMap) -> usize {
-    let line = |(name, value): (&HeaderName, &header::HeaderValue)| {
-        name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
-    };
-    headers.iter().map(line).sum::<usize>() + "\r\n".len()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::migration_identity as management,
     diameter::cx,
+    identity::McSystemId,
     outbox::{Flow, Note, RequestId, Role},
     step::Step,
 };
@@ -227,7 +228,10 @@ impl Shared {
                 direction: Direction::Out,
                 local: ends.map(|ends| ends.local),
                 remote: ends.map(|ends| ends.remote),
-                summary: status.to_string(),
+                summary: match response.extensions().get() {
+                    Some(http::ProblemName(name)) => format!("{status} {name}"),
+                    None => status.to_string(),
+                },
                 octets: http::octets_of(response),
             });
         }

@@ -197,10 +197,9 @@ async fn post(
 ) -> Result<http_client::Answer, HttpError> {
     // All of it serializes: there is no map and no number that JSON does not have.
     let content = serde_json::to_vec(request).unwrap_or_default();
-    let prepared = connection.prepare_post(ACCESS_PATH, &partner.token, content)?;
     let ends = Ends { local: connection.local, remote: connection.remote };
-    shared.observe_access_request(step, Arc::clone(&partner.name), ends, prepared.octets);
-    let answer = connection.send(prepared).await?;
+    shared.observe_access_request(step, Arc::clone(&partner.name), ends, content.len());
+    let answer = connection.post(ACCESS_PATH, &partner.token, content.into()).await?;
     partner.give_back(connection);
     Ok(answer)
 }
@@ -263,7 +262,6 @@ mod tests {
                 media_type: kind.to_owned(),
                 retry_after: None,
                 body: text.to_owned().into(),
-                octets: 0,
             })
         };
         let granted = parse(200, "application/json", ACCESS);

@@ -191,6 +191,17 @@ impl RunningUe {
         self.settle(Some(file)).await
     }
 
+    /// The ISIM with the sequence numbers accepted so far, for another user agent of the same UE.
+    pub const fn isim(&self) -> &Isim {
+        self.agent.isim()
+    }
+
+    /// Goes by another clock, such as one that is ahead.
+    pub const fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.teller.clock = clock;
+    }
+
     fn call(&mut self, call: impl FnOnce(&mut UserAgent, &mut Context<'_>)) {
         let Self { agent, clock, entropy, outbox, .. } = self;
         call(agent, &mut Context { now: clock.now(), entropy, out: outbox });
@@ -246,6 +257,9 @@ impl RunningUe {
     }
 
     fn tell(&self, direction: Direction, step: Option<Step>, octets: &[u8]) {
+        if self.teller.tap.is_none() {
+            return;
+        }
         let flow = self.agent.flow();
         let told = (direction, flow.transport.into(), step);
         let summary = ladder::describe_sip(octets);

@@ -20,7 +20,7 @@ pub const TEXT_OCTETS_MAX: usize = 8_192;
 
 pub(super) const MISSING: &str = "is missing: the schema requires it here";
 pub(super) const UNEXPECTED: &str =
-    "is not allowed here: keep the order of the schema, and put what it does not name into anyExt";
+    "is not allowed here: write each element once, in the order of the schema; others into anyExt";
 pub(super) const TWICE: &str = "is there twice: write it once";
 
 /// The children of an element that holds nothing but elements, taken in order.

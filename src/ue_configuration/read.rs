@@ -36,6 +36,9 @@ pub(super) fn document(root: &Element) -> Result<Document, DocumentError> {
     }
     place.check_namespaces()?;
     let mut fields = Fields::of(&place, &["domain", "XUI-URI", "Instance-ID-URN"])?;
+    let domain = fields.attribute("domain", Value::uri_reference)?;
+    let xui_uri = fields.optional_attribute("XUI-URI", Value::personal_uri)?;
+    let instance_id_urn = fields.optional_attribute("Instance-ID-URN", Value::personal_uri)?;
     let mut document = Draft::default();
     while let Some(child) = fields.next() {
         document.take(&child)?;
@@ -43,9 +46,9 @@ pub(super) fn document(root: &Element) -> Result<Document, DocumentError> {
     let on_network =
         document.on_network.ok_or_else(|| place.error_at_child("on-network", MISSING))?;
     Ok(Document {
-        domain: fields.attribute("domain", Value::uri_reference)?,
-        xui_uri: fields.optional_attribute("XUI-URI", Value::personal_uri)?,
-        instance_id_urn: fields.optional_attribute("Instance-ID-URN", Value::personal_uri)?,
+        domain,
+        xui_uri,
+        instance_id_urn,
         names: document.names,
         ue_id: document.ue_id,
         default_user_profile: document.default_user_profile,

@@ -251,20 +251,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plmn_has_five_or_six_digits() {
-        for (text, valid) in [
-            ("00101", true),
-            ("310410", true),
-            ("0010", false),
-            ("0010101", false),
-            ("001-01", false),
-            ("0010\u{661}", false),
-        ] {
-            assert_eq!(crate::identity::Plmn::parse(text).is_ok(), valid, "{text}");
-        }
-    }
-
-    #[test]
     fn an_s_nssai_is_an_sst_and_perhaps_an_sd() {
         // 255-19CDE0 and 29 are the examples of TS 29.571 clause 5.4.4.2.
         for (text, sst, sd, canonical) in [

@@ -151,14 +151,13 @@ pub fn agreement(letter: &str, direction: Direction) -> Agreement {
 pub fn system_configuration(letter: &str, revision: u64) -> SystemConfiguration {
     let last = letter.as_bytes()[0];
     let address = format!("192.0.2.{last}:5060").parse().unwrap();
+    let (domain, plmn) = (format!("{letter}.example"), home_plmn(letter).plmn);
     SystemConfiguration {
         revision,
         sip_core: vec![SipCoreAddress { transport: SipTransport::Udp, address }],
-        document: Arc::new(InitialUeConfiguration::parse(DOCUMENT).unwrap()),
+        document: Arc::new(InitialUeConfiguration::for_domain(&domain, plmn).unwrap()),
     }
 }
-
-const DOCUMENT: &str = "<mcptt-UE-initial-configuration/>";
 
 /// Asks for connection details from the PLMN of the partner `letter`.
 pub fn ask(name: &str, letter: &str) -> DetailsRequest {

@@ -1,6 +1,13 @@
 //! Running systems for the tests of `node`, on free ports of loopback.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot be set up has failed"
+)]
+
+pub mod described;
 
 use std::{fmt::Write, net::SocketAddr, time::Duration};
 

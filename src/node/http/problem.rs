@@ -38,6 +38,10 @@ pub(in crate::node) struct Problem {
     pub retry_after: u32,
 }
 
+/// The name of the problem that a response tells of; an extension of the response, for the ladder.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct ProblemName(pub(in crate::node) &'static str);
+
 impl Problem {
     /// A problem with a request as a whole. `name` ends its type: `urn:migcore:problem:<name>`.
     pub(in crate::node) fn new(
@@ -74,9 +78,10 @@ fn serialize_kind<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retry_after = self.retry_after;
+        let (retry_after, name) = (self.retry_after, ProblemName(self.kind));
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self)).into_response();
+        response.extensions_mut().insert(name);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {

@@ -17,7 +17,6 @@ use std::{
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::header,
     response::Response,
 };
 use hyper::{body::Incoming, server::conn::http1, service::Service};
@@ -30,9 +29,7 @@ use tokio::{
 };
 
 use super::watched::{Activity, Late, Watched};
-use crate::node::{
-    http_client::octets_of_headers, metrics::Listener, perform::Shared, worker::stopped,
-};
+use crate::node::{metrics::Listener, perform::Shared, worker::stopped};
 
 /// Connections open on one listener; a further one is closed at once.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -60,20 +57,10 @@ pub(in crate::node) struct Ends {
     pub(in crate::node) remote: SocketAddr,
 }
 
-/// How long a response is on the wire, as [`serve`] writes it, octets. Zero if its body has no length yet.
+/// How long the content of a response is, octets. Zero if it has no length yet.
 pub(in crate::node) fn octets_of(response: &Response) -> usize {
-    let Some(body) = response.body().size_hint().exact() else { return 0 };
-    let status = response.status();
-    let status_line =
-        "HTTP/1.1 200 \r\n".len() + status.canonical_reason().unwrap_or_default().len();
-    let date = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
-    let length = if response.headers().contains_key(header::CONTENT_LENGTH) {
-        0
-    } else {
-        format!("content-length: {body}\r\n").len()
-    };
-    let body = usize::try_from(body).unwrap_or(usize::MAX);
-    status_line + octets_of_headers(response.headers()) + date + length + body
+    let length = response.body().size_hint().exact().unwrap_or_default();
+    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 /// Binds a listener for HTTP, to be given to [`serve`] inside a runtime.

@@ -9,7 +9,7 @@ use super::{Entry, Protocol};
 use crate::{node::metrics::Direction, time::Timestamp};
 
 /// Width of one column, characters.
-const COLUMN: usize = 17;
+const COLUMN: usize = 10;
 
 /// Colors, where the output is a terminal.
 const STEP_COLOR: &str = "\x1b[1;36m";
@@ -42,18 +42,18 @@ impl Renderer {
     pub fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
         write!(out, "{:9} {:7}", "ms", "step")?;
         for party in &self.parties {
-            let name: String = party.chars().take(COLUMN - 1).collect();
-            write!(out, "{name:COLUMN$}")?;
+            write!(out, "{:COLUMN$}", short(party))?;
         }
         writeln!(out)
     }
 
-    /// Writes the name of a part of the drawing.
+    /// Writes the name of a part of the drawing, in which time begins anew.
     ///
     /// # Errors
     ///
     /// Those of `out`.
-    pub fn title(&self, title: &str, out: &mut dyn Write) -> io::Result<()> {
+    pub fn title(&mut self, title: &str, out: &mut dyn Write) -> io::Result<()> {
+        self.started = None;
         let (bold, plain) = if self.colored { (STEP_COLOR, NO_COLOR) } else { ("", "") };
         writeln!(out, "{bold}-- {title}{plain}")
     }
@@ -120,6 +120,13 @@ impl Renderer {
     }
 }
 
+/// The name of a party as it fits over its column: the first two labels, of which the second names the
+/// system.
+fn short(party: &str) -> String {
+    let labels: Vec<&str> = party.splitn(3, '.').take(2).collect();
+    labels.join(".").chars().take(COLUMN - 1).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,9 +155,9 @@ mod tests {
     #[test]
     fn an_arrow_points_from_the_sender_to_the_receiver() {
         let there = drawn(&entry("UE", "core", Direction::Out));
-        assert!(there.contains("MIG-15 |--------------->|"), "{there}");
+        assert!(there.contains("MIG-15 |-------->|"), "{there}");
         let back = drawn(&entry("core", "UE", Direction::Out));
-        assert!(back.contains("MIG-15 |<---------------|"), "{back}");
+        assert!(back.contains("MIG-15 |<--------|"), "{back}");
         assert!(there.ends_with("REGISTER (SIP/UDP, 400 octets)\n"), "{there}");
     }
 

@@ -146,10 +146,10 @@ impl AgreementBody {
         if let Users::Class(class) = &key.users {
             check_class(class).map_err(|what| ("users", what))?;
         }
-        if key.direction == Direction::Inbound && self.hide_identities == Some(true) {
+        let outbound = key.direction == Direction::Outbound;
+        if !outbound && self.hide_identities == Some(true) {
             return Err(("hide_identities", "is for outbound agreements"));
         }
-        let outbound = key.direction == Direction::Outbound;
         let valid_from = self.valid_from.map_or(Timestamp::default(), |from| from.0);
         if self.valid_until.0 <= valid_from {
             return Err(("valid_until", "is not after valid_from"));

@@ -272,15 +272,13 @@ impl Session {
                 ))
             }
             ConfigurationState::Failed(failure) => {
-                let mut trouble = match client.trouble() {
-                    Some(trouble) => trouble.to_string(),
-                    None => format!("told what cannot be kept: {failure}"),
+                let usual = failure.retry_after();
+                let (trouble, wait) = match client.trouble() {
+                    Some(trouble) => (trouble.to_string(), trouble.retry_after(usual)),
+                    None => (format!("told what cannot be kept: {failure}"), usual),
                 };
-                if let Some(wait) = failure.retry_after() {
-                    let again = format!("; the same command may work in {} s", wait.as_secs());
-                    trouble.push_str(&again);
-                }
-                Err(failed(trouble))
+                let again = wait.map(|wait| format!("; try again in {} s", wait.as_secs()));
+                Err(failed(trouble + &again.unwrap_or_default()))
             }
             ConfigurationState::Idle | ConfigurationState::Busy => {
                 Err(failed("was not asked".to_owned()))
@@ -304,7 +302,7 @@ impl Session {
             self.client().prepare_access(at, over)
         };
         let config = access.map_err(|why| UeError::NoAccess { at: at.clone(), why })?;
-        self.tell_what_is_left(at)?;
+        self.tell_what_is_left(at);
         let mut ue = self.open_ue(at, config, Contact::Fresh).await?;
         let outcome = ue.register_kept(&mut self.file).await.cloned();
         self.registered("registered", at, outcome)
@@ -323,7 +321,9 @@ impl Session {
         let outcome = ue.deregister_kept(&mut self.file).await.cloned();
         match self.outcome(&at, outcome)? {
             State::Idle => say(&format!("no longer registered at {at}")),
-            state => Err(not_done("de-registration", &at, &state)),
+            state @ (State::Registered(_) | State::Busy | State::Failed(_)) => {
+                Err(not_done("de-registration", &at, &state))
+            }
         }
     }
 
@@ -351,13 +351,12 @@ impl Session {
     }
 
     /// One registration is kept: one elsewhere is left to its end.
-    fn tell_what_is_left(&self, at: &McSystemId) -> Result<(), UeError> {
+    fn tell_what_is_left(&self, at: &McSystemId) {
         if let Ok((left, _)) = self.current()
             && left != *at
         {
             note(&format_args!("the registration at {left} is left to expire"));
         }
-        Ok(())
     }
 
     async fn open_ue(
@@ -394,7 +393,9 @@ impl Session {
                 let left = registered.expires_at.since(Clock::start().now());
                 say(&format!("{done} at {at}: for {}", status::span(left)))
             }
-            state => Err(not_done("registration", at, &state)),
+            state @ (State::Idle | State::Busy | State::Failed(_)) => {
+                Err(not_done("registration", at, &state))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Runs a configuration management client over HTTP (CSC-4).
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::Teller;
 use crate::{
@@ -129,6 +129,12 @@ impl RunningConfigurationClient {
         config
     }
 
+    /// Goes by another clock, such as one that is ahead.
+    pub const fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.teller.clock = clock;
+    }
+
     /// The client with its records.
     pub const fn client(&self) -> &ConfigurationClient {
         &self.client
@@ -168,23 +174,34 @@ impl RunningConfigurationClient {
         let body = serde_json::to_vec(request)
             .map_err(|error| Trouble::NotOfTheInterface(error.to_string()))?;
         let mut connection = Connection::open(&self.server).await.map_err(Trouble::NoAnswer)?;
-        let prepared =
-            connection.prepare_post(PATH, &self.token, body).map_err(Trouble::NoAnswer)?;
         let path = (connection.local, connection.remote);
         let told = (Direction::Out, Protocol::Http, step);
-        self.teller.message(told, path, format!("POST {PATH}"), prepared.octets);
-        let answer = connection.send(prepared).await.map_err(Trouble::NoAnswer)?;
+        self.teller.message(told, path, format!("POST {PATH}"), body.len());
+        let answer =
+            connection.post(PATH, &self.token, body.into()).await.map_err(Trouble::NoAnswer)?;
         let told = (Direction::In, Protocol::Http, Some(Step::mig(13)));
         let summary = match problem_of(&answer) {
             Some(problem) => format!("{} {}", answer.status, shown(problem.name())),
             None => answer.status.to_string(),
         };
-        self.teller.message(told, path, summary, answer.octets);
+        self.teller.message(told, path, summary, answer.body.len());
         read(&answer)
     }
 }
 
 impl Trouble {
+    /// When to ask again: as the server says, else `usual`. What is not of the interface will not change.
+    pub fn retry_after(&self, usual: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::NoAnswer(_) => usual,
+            Self::NotOfTheInterface(_) => None,
+            Self::Refused(problem) => {
+                let told = problem.retry_after.map(|seconds| Duration::from_secs(seconds.into()));
+                told.or(usual)
+            }
+        }
+    }
+
     /// The refusal that the role knows, if it is one.
     fn refusal(&self) -> Option<Refusal> {
         let Self::Refused(problem) = self else { return None };
@@ -219,13 +236,7 @@ impl fmt::Display for Trouble {
             }
             Self::Refused(problem) => {
                 write!(f, "refused ({}): {}", problem.status, shown(&problem.detail))?;
-                if !problem.fix.is_empty() {
-                    write!(f, "; {}", shown(&problem.fix))?;
-                }
-                match problem.retry_after {
-                    Some(seconds) => write!(f, "; ask again in {seconds} s"),
-                    None => Ok(()),
-                }
+                if problem.fix.is_empty() { Ok(()) } else { write!(f, "; {}", shown(&problem.fix)) }
             }
         }
     }

@@ -4,6 +4,8 @@
 //! migcore adds: sequence numbers of the ISIM, the registration, the records of partner systems. The file
 //! is replaced as a whole and locked while in use, so that no two processes accept one challenge.
 
+mod by_hand;
+
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
@@ -29,8 +31,6 @@ use crate::{
     token::BearerToken,
     ue::{Isim, PartnerRecord, Records, Saved, UserAgent},
 };
-
-mod by_hand;
 
 /// A state file to fill in: every key and its meaning.
 pub const TEMPLATE: &str = include_str!("template.toml");
@@ -73,8 +73,7 @@ pub struct Registration {
     pub agent: Saved,
 }
 
-/// A state file in use: nobody else uses it.
-#[derive(Debug)]
+/// A state file in use: nobody else uses it. It does not print.
 pub struct StateFile {
     /// What is in it. [`StateFile::save`] makes changes durable.
     pub state: UeState,
@@ -320,5 +319,5 @@ fn replace(path: &Path, octets: &[u8]) -> io::Result<File> {
 }
 
 fn lines_of(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+    problems.iter().fold(String::new(), |lines, problem| lines + "\n  " + &problem.to_string())
 }

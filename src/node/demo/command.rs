@@ -1,0 +1,166 @@
+//! The command line of the demonstration.
+
+use std::{
+    fmt::{self, Write as _},
+    future::Future,
+    io::{self, IsTerminal, Write},
+};
+
+use clap::{Args, builder::PossibleValuesParser};
+
+use super::{Demo, DemoError, Fault, RunningDemo, Site};
+use crate::{
+    node::ladder::{Entry, Renderer},
+    outbox::Transport,
+};
+
+/// How to show a migration.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArguments {
+    /// Show a failure branch instead; exit code 0 if and only if it was seen on the wire.
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Fault::ALL.map(Fault::name)))]
+    fault: Option<String>,
+    /// Print one JSON object a message instead of a drawing.
+    #[arg(long)]
+    json: bool,
+    /// Leave the systems running until SIGINT or SIGTERM, and say where they listen.
+    #[arg(long)]
+    keep: bool,
+    /// Let the UE speak SIP over TCP.
+    #[arg(long)]
+    tcp: bool,
+    /// Use sixteen ports from this one on; without it free ones.
+    #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_520))]
+    base_port: u16,
+    /// Change a setting of both systems, such as sip.expires_max=1h. May be repeated.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+impl DemoArguments {
+    /// Plays the demonstration; with `--keep` the systems run until `end`.
+    ///
+    /// # Errors
+    ///
+    /// [`DemoError`]; everything is stopped then.
+    pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), DemoError> {
+        let fault = self.fault.as_deref().and_then(|name| name.parse().ok());
+        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
+        let demo = Demo { transport, base_port: self.base_port, settings: self.settings, fault };
+        let mut running = RunningDemo::start(&demo).await?;
+        let outcome = play(&mut running, fault, self.json).await;
+        running.close_ladder();
+        if self.keep && outcome.is_ok() {
+            let said = io::stderr().write_all(how_to_reach(&running).as_bytes());
+            said.map_err(DemoError::Show)?;
+            end.await;
+        }
+        running.shutdown().await;
+        outcome
+    }
+}
+
+async fn play(
+    running: &mut RunningDemo,
+    fault: Option<Fault>,
+    json: bool,
+) -> Result<(), DemoError> {
+    let mut shown =
+        if json { Shown::Json } else { Shown::Drawing(heading(running).map_err(DemoError::Show)?) };
+    let mut show = |title: &dyn fmt::Display, entries: &[Entry]| shown.show(title, entries);
+    match fault {
+        Some(fault) => running.play_fault(fault, &mut show).await,
+        None => running.play(&mut show).await,
+    }
+}
+
+/// How the ladder is shown.
+enum Shown {
+    /// One JSON object a line.
+    Json,
+    /// A drawing.
+    Drawing(Renderer),
+}
+
+impl Shown {
+    fn show(&mut self, title: &dyn fmt::Display, entries: &[Entry]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if let Self::Drawing(renderer) = self {
+            renderer.title(&title.to_string(), &mut out)?;
+        }
+        for entry in entries {
+            match self {
+                Self::Json => {
+                    serde_json::to_writer(&mut out, entry)?;
+                    writeln!(out)?;
+                }
+                Self::Drawing(renderer) => renderer.draw(entry, &mut out)?,
+            }
+        }
+        out.flush()
+    }
+}
+
+/// Draws the names of the columns: one for each party.
+fn heading(running: &RunningDemo) -> io::Result<Renderer> {
+    let (home, partner) = (running.stage.home.config(), running.stage.partner.config());
+    let (a, b) = (&home.system.domain, &partner.system.domain);
+    let parties = [
+        "UE".to_owned(),
+        format!("cms.{a}"),
+        format!("cms.{b}"),
+        partner.sip.server_name.trim_start_matches("sip:").to_owned(),
+        partner.diameter.identity.to_string(),
+        home.diameter.identity.to_string(),
+    ];
+    let parties: Vec<&str> = parties.iter().map(String::as_str).collect();
+    let renderer = Renderer::new(&parties, io::stdout().is_terminal());
+    renderer.heading(&mut io::stdout().lock())?;
+    Ok(renderer)
+}
+
+/// What a person needs to go on with the two systems.
+fn how_to_reach(running: &RunningDemo) -> String {
+    let mut text =
+        String::from("\nBoth systems keep running; SIGINT (Ctrl-C) or SIGTERM ends them.\n");
+    let (home, partner) = (&running.stage.home, &running.stage.partner);
+    for (name, site) in [("A, the home", home), ("B, the partner", partner)] {
+        let Some(bound) = site.system().map(|system| system.bound()) else { continue };
+        let shown = |address: Option<std::net::SocketAddr>| {
+            address.map_or("none".to_owned(), |address| address.to_string())
+        };
+        let _ = writeln!(
+            text,
+            "\n{name} ({}):\n  \
+             CSC-4       http://{csc4}/openapi.json (UEs of this system)\n  \
+             CSC-17      http://{csc17}/openapi.json (other systems)\n  \
+             SIP         {sip} (UDP and TCP)\n  \
+             Diameter    {diameter}\n  \
+             management  http://{management}/openapi.json\n  \
+             metrics     http://{admin}/metrics",
+            site.config().system.domain,
+            csc4 = shown(bound.csc4),
+            csc17 = shown(bound.csc17),
+            sip = shown(bound.sip.first().copied()),
+            diameter = shown(bound.diameter),
+            management = shown(bound.management),
+            admin = shown(bound.admin),
+        );
+    }
+    text + &sipp(home, partner).unwrap_or_default()
+}
+
+/// How to go on with SIPp.
+fn sipp(home: &Site, partner: &Site) -> Option<String> {
+    let (home, partner) = (home.system()?.bound(), partner.system()?.bound());
+    Some(format!(
+        "\nSIPp, for example:\n  \
+         migcore provision sipp-csv --subscribers 100 --output users.csv \\\n      \
+         --home http://{} --home-csc4 http://{} --partner http://{}\n  \
+         sipp -sf sip-fixtures/sipp/register.xml -inf users.csv -m 100 -r 50 {}\n",
+        home.management?,
+        home.csc4?,
+        partner.management?,
+        partner.sip.first()?,
+    ))
+}

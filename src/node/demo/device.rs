@@ -1,0 +1,140 @@
+//! The UE of the demonstration: it asks its own system, and registers with nothing but what it was told.
+
+use super::{
+    DemoError,
+    cast::Person,
+    stage::{PARTNER_PLMN, Site},
+};
+use crate::{
+    api::connection_details::Location,
+    identity::{McSystemId, UserIdentity},
+    node::{Clock, RunningConfigurationClient, RunningUe, http_client::Endpoint, ladder::Tap},
+    outbox::Transport,
+    ue::{Config, ConfigurationClient, ConfigurationState, Isim, Records, State},
+};
+
+/// One UE: its configuration management client, its ISIM, and the user agent of the system it is in.
+pub(super) struct Device {
+    client: RunningConfigurationClient,
+    isim: Isim,
+    agent: Option<(McSystemId, RunningUe)>,
+    transport: Transport,
+    clock: Clock,
+    tap: Tap,
+}
+
+impl Device {
+    /// Gives a person a UE.
+    pub(super) fn new(
+        person: &Person,
+        isim: Isim,
+        home: &Site,
+        transport: Transport,
+        tap: &Tap,
+    ) -> Result<Self, DemoError> {
+        let csc4 = home.config().config_server.listen;
+        let server = format!("http://{csc4}")
+            .parse::<Endpoint>()
+            .map_err(|_| DemoError::Missing("an address of CSC-4"))?;
+        let records = Records::new(person.primary_record(home)?);
+        let name = format!("cms.{}", home.config().system.domain);
+        let client = RunningConfigurationClient::new(
+            ConfigurationClient::new(records),
+            server,
+            person.token.clone(),
+            Some(tap.clone()),
+            &name,
+        );
+        let clock = Clock::start();
+        Ok(Self { client, isim, agent: None, transport, clock, tap: tap.clone() })
+    }
+
+    /// Moves to another time, as everybody else does.
+    pub(super) fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.client.set_clock(clock);
+        if let Some((_, agent)) = &mut self.agent {
+            agent.set_clock(clock);
+        }
+    }
+
+    /// `MIG-1` to `MIG-13` from a place that the partner covers.
+    pub(super) async fn migrate(&mut self) -> Result<UserIdentity, ConfigurationState> {
+        self.migrate_from(PARTNER_PLMN, None).await
+    }
+
+    /// Asks from a place, perhaps with a strict wish.
+    pub(super) async fn migrate_from(
+        &mut self,
+        plmn: &str,
+        wish: Option<McSystemId>,
+    ) -> Result<UserIdentity, ConfigurationState> {
+        let Ok(plmn) = plmn.parse() else { return Err(ConfigurationState::Idle) };
+        let location = Location { plmn, tracking_area: None, cell: None };
+        let strict = wish.is_some();
+        let state = self.client.ask(location, wish, strict).await.clone();
+        let record = match &state {
+            ConfigurationState::Received(partner) => {
+                self.client.client().records().partner(partner)
+            }
+            _ => None,
+        };
+        record.map(|record| record.details.identity.clone()).ok_or(state)
+    }
+
+    /// `MIG-14` to `MIG-25`: registers at the partner it was told of last, or refreshes there.
+    pub(super) async fn register(&mut self) -> Result<State, DemoError> {
+        let records = self.client.client().records();
+        let newest = records.partners().last().map(|record| record.details.mc_system_id.clone());
+        let partner = newest.ok_or(DemoError::Missing("an answer to step 1"))?;
+        if self.agent.as_ref().is_none_or(|(at, _)| *at != partner) {
+            let access = self.client.prepare_access(&partner, Some(self.transport));
+            let access = access.map_err(|_| DemoError::Missing("an address of the SIP core"))?;
+            self.move_to(partner, access).await?;
+        }
+        self.register_here().await
+    }
+
+    /// Registers at home, with the primary record.
+    pub(super) async fn register_at_home(&mut self) -> Result<State, DemoError> {
+        let records = self.client.client().records();
+        let home = records.primary().mc_system_id.clone();
+        let access = records.home_access(Some(self.transport));
+        let access = access.map_err(|_| DemoError::Missing("an address of the home's SIP core"))?;
+        self.move_to(home, access).await?;
+        self.register_here().await
+    }
+
+    /// De-registers where it is.
+    pub(super) async fn deregister(&mut self) -> Result<State, DemoError> {
+        match &mut self.agent {
+            Some((_, agent)) => Ok(agent.deregister().await?.clone()),
+            None => Ok(State::Idle),
+        }
+    }
+
+    /// Forgets the user agent, so that the next registration begins with step 14.
+    pub(super) fn leave(&mut self) {
+        if let Some((_, agent)) = self.agent.take() {
+            self.isim = agent.isim().clone();
+        }
+    }
+
+    async fn register_here(&mut self) -> Result<State, DemoError> {
+        match &mut self.agent {
+            Some((_, agent)) => Ok(agent.register().await?.clone()),
+            None => Ok(State::Idle),
+        }
+    }
+
+    async fn move_to(&mut self, system: McSystemId, access: Config) -> Result<(), DemoError> {
+        self.leave();
+        let remote = access.flow.remote;
+        let name = format!("scscf.{}", access.domain);
+        let (isim, tap) = (self.isim.clone(), Some(self.tap.clone()));
+        let mut agent = RunningUe::open(access, remote, isim, tap, &name).await?;
+        agent.set_clock(self.clock);
+        self.agent = Some((system, agent));
+        Ok(())
+    }
+}

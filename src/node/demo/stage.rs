@@ -1,0 +1,246 @@
+//! The two systems of the demonstration: how they are set up, where they listen, how they restart.
+
+use std::{
+    net::{SocketAddr, TcpListener, UdpSocket},
+    time::Duration,
+};
+
+use super::{Demo, DemoError, draw_token};
+use crate::{
+    entropy::Entropy,
+    node::{
+        Options, RunningSystem, StartError, SystemEntropy,
+        client::ManagementClient,
+        config::{Config, Problem},
+        ladder::Tap,
+    },
+    store::Engine,
+    token::BearerToken,
+};
+
+/// How long the two systems may take to connect by Diameter.
+pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17.
+const PORTS: u16 = 6;
+
+/// The partner's ports begin so far after the home's.
+const PARTNER_OFFSET: u16 = 10;
+
+/// The ports that free ones are looked for in.
+const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How often other free ports are tried when somebody else was faster.
+const PORT_ATTEMPTS_MAX: usize = 16;
+
+/// The PLMN of the partner's country, which it covers for users of the home.
+pub(super) const PARTNER_PLMN: &str = "20801";
+
+/// The PLMN of the home's country.
+pub(super) const HOME_PLMN: &str = "26201";
+
+/// One MC system, running or stopped. What it stored outlives a stop.
+pub struct Site {
+    config: Config,
+    tap: Tap,
+    running: Option<RunningSystem>,
+    engine: Option<Box<dyn Engine>>,
+}
+
+/// The home and the partner.
+pub struct Stage {
+    /// The primary system, the UE's home.
+    pub home: Site,
+    /// The partner system, where it registers.
+    pub partner: Site,
+}
+
+impl Site {
+    /// The system, if it runs.
+    pub const fn system(&self) -> Option<&RunningSystem> {
+        self.running.as_ref()
+    }
+
+    /// How it is set up.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where its SIP core listens.
+    pub(super) fn sip(&self) -> Result<SocketAddr, DemoError> {
+        let roles = self.config.roles;
+        let core = self.config.sip.listen.first().filter(|_| roles.sip_core);
+        core.copied().ok_or(DemoError::Missing("a SIP core"))
+    }
+
+    /// A client of its management interface.
+    pub(super) fn management(&self) -> Result<ManagementClient, DemoError> {
+        let address = self.config.management;
+        let address = address.ok_or(DemoError::Missing("a management interface"))?;
+        Ok(ManagementClient::new(&format!("http://{address}")))
+    }
+
+    /// Starts it on what it stored before, with a clock that is ahead.
+    pub(super) fn start(&mut self, clock_ahead: Duration) -> Result<(), StartError> {
+        let options =
+            Options { tap: Some(self.tap.clone()), engine: self.engine.take(), clock_ahead };
+        self.running = Some(RunningSystem::start(self.config.clone(), options)?);
+        Ok(())
+    }
+
+    /// Stops it and keeps what it stored.
+    pub(super) async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.engine = Some(running.shutdown().await);
+        }
+    }
+}
+
+impl Stage {
+    /// Starts both systems and connects them.
+    pub(super) async fn start(demo: &Demo, tap: &Tap) -> Result<Self, DemoError> {
+        let mut attempts = 0;
+        loop {
+            let base_port = if demo.base_port == 0 { free_ports()? } else { demo.base_port };
+            let mut stage = Self::at(demo, base_port, tap)?;
+            match stage.start_both(Duration::ZERO).await {
+                Err(DemoError::Start(StartError::Bind { .. }))
+                    if demo.base_port == 0 && attempts < PORT_ATTEMPTS_MAX =>
+                {
+                    stage.stop_both().await;
+                    attempts += 1;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(stage),
+            }
+        }
+    }
+
+    fn at(demo: &Demo, base_port: u16, tap: &Tap) -> Result<Self, DemoError> {
+        let tokens = [draw_token()?, draw_token()?];
+        let site = |name, other| {
+            let toml = system_toml((name, other), base_port, &tokens);
+            let config = parse(&toml, &demo.settings)?;
+            Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
+        };
+        Ok(Self { home: site("a", "b")?, partner: site("b", "a")? })
+    }
+
+    /// Starts both systems, after a restart too, and waits until they are connected.
+    pub(super) async fn start_both(&mut self, clock_ahead: Duration) -> Result<(), DemoError> {
+        self.home.start(clock_ahead)?;
+        self.partner.start(clock_ahead)?;
+        self.wait_connected().await
+    }
+
+    /// Stops both systems.
+    pub(super) async fn stop_both(&mut self) {
+        self.partner.stop().await;
+        self.home.stop().await;
+    }
+
+    /// Waits until the SIP databases speak to each other.
+    pub(super) async fn wait_connected(&self) -> Result<(), DemoError> {
+        let up = |site: &Site| site.system().is_some_and(RunningSystem::is_connected);
+        let connected = async {
+            while !(up(&self.home) && up(&self.partner)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(CONNECT_TIME_MAX, connected).await;
+        waited.map_err(|_| DemoError::NotConnected)
+    }
+}
+
+/// A base of ports that nobody uses now; somebody may be faster yet.
+fn free_ports() -> Result<u16, DemoError> {
+    let mut entropy = SystemEntropy::new();
+    let span = u64::from(FREE_PORTS.end - FREE_PORTS.start);
+    let is_free = |port: &u16| {
+        let at = SocketAddr::from(([127, 0, 0, 1], *port));
+        TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
+    };
+    for _ in 0..1_000 {
+        let offset = u16::try_from(entropy.next_u64() % span).unwrap_or_default();
+        let base = FREE_PORTS.start + offset;
+        let partner = base + PARTNER_OFFSET;
+        if (base..base + PORTS).chain(partner..partner + PORTS).all(|port| is_free(&port)) {
+            return Ok(base);
+        }
+    }
+    Err(DemoError::NoPorts)
+}
+
+/// A system on loopback that knows the other one. The partner connects to the home by Diameter.
+fn system_toml(
+    (name, other): (&str, &str),
+    base_port: u16,
+    [of_home, of_partner]: &[BearerToken; 2],
+) -> String {
+    let first = |of: &str| base_port + if of == "b" { PARTNER_OFFSET } else { 0 };
+    let at = |of: &str, offset: u16| format!("127.0.0.1:{}", first(of).saturating_add(offset));
+    let (own_token, other_token, plmn) = match name {
+        "a" => (of_home, of_partner, PARTNER_PLMN),
+        _ => (of_partner, of_home, HOME_PLMN),
+    };
+    let address =
+        if name == "b" { format!("address = \"{}\"\n", at(other, 1)) } else { String::new() };
+    format!(
+        "[system]\ndomain = \"{name}.example\"\n\
+         [sip]\nlisten = [\"{}\"]\n\
+         [diameter]\nlisten = \"{}\"\n\
+         [management]\nlisten = \"{}\"\n\
+         [admin]\nlisten = \"{}\"\n\
+         [config_server]\nlisten = \"{}\"\nlisten_partners = \"{}\"\n\
+         [[config_server.partners]]\nid = \"sip:{other}.example\"\n\
+         sip_database = \"sipdb.{other}.example\"\nurl = \"http://{}\"\n\
+         send_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{plmn}\" }}]\n\
+         [[diameter.peers]]\nhost = \"sipdb.{other}.example\"\nrealm = \"{other}.example\"\n\
+         kind = \"database\"\n{address}",
+        at(name, 0),
+        at(name, 1),
+        at(name, 2),
+        at(name, 3),
+        at(name, 4),
+        at(name, 5),
+        at(other, 5),
+        own_token.expose(),
+        other_token.expose(),
+    )
+}
+
+/// Reads a configuration after changing it as the settings say.
+fn parse(toml: &str, settings: &[String]) -> Result<Config, DemoError> {
+    let wrong =
+        |setting: &str, why: String| DemoError::Setting { setting: setting.to_owned(), why };
+    let mut table: toml::Table =
+        toml.parse().map_err(|error: toml::de::Error| wrong("", error.message().to_owned()))?;
+    for setting in settings {
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| wrong(setting, "write section.key=value".to_owned()))?;
+        // What is no TOML value is taken as a string without its quotes.
+        let value = value
+            .parse::<toml::Value>()
+            .unwrap_or_else(|_| toml::Value::String(value.trim().to_owned()));
+        let path: Vec<&str> = key.split('.').map(str::trim).collect();
+        let Some((last, sections)) = path.split_last() else { continue };
+        let mut section = &mut table;
+        for name in sections {
+            let next =
+                section.entry((*name).to_owned()).or_insert_with(|| toml::Table::new().into());
+            section = next
+                .as_table_mut()
+                .ok_or_else(|| wrong(setting, format!("{name} is not a section")))?;
+        }
+        section.insert((*last).to_owned(), value);
+    }
+    let changed = table.to_string();
+    Config::parse(&changed).map_err(|problems| {
+        let why: Vec<String> = problems
+            .iter()
+            .map(|Problem { key, what, fix, .. }| format!("{key} {what}; {fix}"))
+            .collect();
+        wrong(&settings.join(" --set "), why.join("; "))
+    })
+}

@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };

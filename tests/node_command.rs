@@ -89,6 +89,18 @@ fn demo_prints_every_message_with_its_step() {
 }
 
 #[test]
+fn demo_shows_each_failure_branch_on_the_wire() {
+    for fault in migcore::node::demo::Fault::ALL {
+        let output = migcore(&["demo", "--json", "--fault", fault.name()]);
+        assert_eq!(output.status.code(), Some(0), "{fault}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{fault}");
+    }
+    let unknown = migcore(&["demo", "--fault", "nonsense"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("wrong-key"), "names the faults");
+}
+
+#[test]
 fn demo_tells_what_is_wrong_with_a_setting() {
     let output = migcore(&["demo", "--set", "sip.vector_timeout=4"]);
     assert_eq!(output.status.code(), Some(2));

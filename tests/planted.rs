@@ -1,5 +1,15 @@
 //! The simulated world catches the faults that are planted for it: a suite that cannot fail shows
 //! nothing. Needs the feature `planted-bugs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::redundant_closure_for_method_calls,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    reason = "test code"
+)]
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -44,6 +54,7 @@ fn a_reply_before_its_commit_is_caught() {
             "a 200 tells of a stored registration",
             "a 200 without contacts follows their removal",
             "a pair is told after it is stored",
+            "a configuration is told after it is stored",
             "an SQN leaves after it is reserved in storage",
             "a partner gets vectors for a stored binding",
         ],
@@ -56,7 +67,7 @@ fn a_reply_before_its_commit_is_caught_at_each_record_that_it_relies_on() {
     let mut caught = Vec::new();
     for registrations_before in 0..2 {
         let mut world = World::new(1, Options::faultless());
-        world.bind(0).unwrap();
+        world.migrate(0).unwrap();
         for _ in 0..registrations_before {
             world.register(0).unwrap();
         }
@@ -64,6 +75,11 @@ fn a_reply_before_its_commit_is_caught_at_each_record_that_it_relies_on() {
         caught.push(world.register(0).map_err(|violation| violation.rule));
         planted::arm(None);
     }
+    let mut world = World::new(1, Options::faultless());
+    planted::arm(Some(Bug::ReplyBeforeCommit));
+    let told = world.migrate(0).map_err(|violation| violation.rule);
+    planted::arm(None);
+    assert_eq!(told, Err("a pair is told after it is stored"));
     // the first vector reserves SQNs; the second is within the reservation, so the 200 is next
     let sqn = Err("an SQN leaves after it is reserved in storage");
     assert_eq!(caught, [sqn, Err("a 200 tells of a stored registration")]);
@@ -73,7 +89,11 @@ fn a_reply_before_its_commit_is_caught_at_each_record_that_it_relies_on() {
 fn a_repeated_reply_before_the_commit_is_caught() {
     must_be_caught(
         Bug::RepeatIgnoresCommit,
-        &["a 200 tells of a stored registration", "a 200 without contacts follows their removal"],
+        &[
+            "a 200 tells of a stored registration",
+            "a 200 without contacts follows their removal",
+            "a pair is told after it is stored",
+        ],
     );
 }
 

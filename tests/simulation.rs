@@ -2,6 +2,16 @@
 //!
 //! `cargo test --release --test simulation` runs 10,000 seeds; `MIGCORE_FULL=1` runs 100,000, and
 //! `MIGCORE_SEED=n` one, with its whole trace.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::redundant_closure_for_method_calls,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    reason = "test code"
+)]
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -80,7 +90,7 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 #[test]
 fn a_faultless_world_performs_the_steps_in_order_each_by_its_entity() {
     let mut world = World::new(1, Options::faultless());
-    world.bind(0).unwrap().expect("a pair");
+    world.migrate(0).unwrap().told().expect("a pair");
     assert!(matches!(world.register(0).unwrap(), State::Registered(_)));
     assert_eq!(world.unanswered(), 0, "every request was answered");
     let mut performed: Vec<(String, Who)> =
@@ -105,7 +115,7 @@ fn a_faultless_world_performs_the_steps_in_order_each_by_its_entity() {
 fn a_refresh_takes_six_trips_and_one_commit() {
     let options = Options::faultless();
     let mut world = World::new(1, options.clone());
-    world.bind(0).unwrap().expect("a pair");
+    world.migrate(0).unwrap().told().expect("a pair");
     world.register(0).unwrap();
     let (began, commits) = (world.now(), world.commits());
     world.register(0).unwrap(); // a refresh: nothing of it is done for the first time
@@ -143,6 +153,17 @@ fn the_storms_hold_every_kind_of_trouble() {
     let mut missing = vec![
         "a datagram is lost",
         "a management answer is lost",
+        "a configuration answer is lost",
+        "a connection details request is lost",
+        "a connection details answer is lost",
+        "a system access request is lost",
+        "a system access answer is lost",
+        "connection details answer: no partner that this user may use covers the location",
+        "connection details answer: the partner did not answer",
+        "connection details answer: the partner refused the user",
+        "connection details answer: this system cannot do it now",
+        "system access answer: there is no agreement for this user",
+        "system access answer: this system cannot do it now",
         "TCP connection lost",
         "the systems are separated",
         "Diameter connection down: WatchdogTimeout",
@@ -150,8 +171,9 @@ fn the_storms_hold_every_kind_of_trouble() {
         "a commit fails; the storage is closed",
         "the process crashes",
         "the user holds an inbound pair already",
-        "management answer: storage is unavailable",
+        "the user holds an outbound pair already",
         "management answer: not found",
+        "configuration answer: storage is unavailable",
         "MAR with AUTS",
         "100 Trying",
         "503 Service Unavailable",

@@ -1,5 +1,6 @@
 //! The table of the 25 steps is true: what it says is performed is performed, by a function that
 //! exists, and shown by a test that exists.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
 use std::{
     fs,
@@ -17,7 +18,7 @@ use migcore::{
 /// registration.
 fn reported() -> Vec<Step> {
     let mut world = World::new(1, Options::faultless());
-    world.bind(0).unwrap().expect("a pair");
+    world.migrate(0).unwrap().told().expect("a pair");
     assert!(matches!(world.register(0).unwrap(), State::Registered(_)));
     world.steps().iter().map(|(step, _)| *step).collect()
 }

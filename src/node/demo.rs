@@ -196,7 +196,7 @@ impl RunningDemo {
                 if scene == Scene::ComingBack {
                     self.ue.deregister().await?;
                 }
-                return self.ue.register().await;
+                return self.register().await;
             }
             Scene::ReturnHome => {
                 self.ue.deregister().await?;
@@ -207,8 +207,30 @@ impl RunningDemo {
         Ok(State::Idle)
     }
 
+    /// `MIG-14` to `MIG-25`, or a refresh.
+    ///
+    /// # Errors
+    ///
+    /// [`DemoError`] if there is no answer at all; how it ended is the state.
+    pub async fn register(&mut self) -> Result<State, DemoError> {
+        self.ue.register().await
+    }
+
+    /// De-registers where the UE is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::register`].
+    pub async fn deregister(&mut self) -> Result<State, DemoError> {
+        self.ue.deregister().await
+    }
+
     /// `MIG-1` to `MIG-13`.
-    async fn migrate(&mut self) -> Result<(), DemoError> {
+    ///
+    /// # Errors
+    ///
+    /// [`DemoError::Migration`] says where the UE stands.
+    pub async fn migrate(&mut self) -> Result<(), DemoError> {
         self.lent = Some(self.ue.migrate().await.map_err(DemoError::Migration)?);
         Ok(())
     }

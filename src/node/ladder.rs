@@ -37,7 +37,7 @@ pub struct Entry {
     pub remote: Option<SocketAddr>,
     /// What it is, in a few words.
     pub summary: String,
-    /// How long it is, octets on the wire; zero for a value.
+    /// How long it is, octets: on the wire, of HTTP its content; zero for a value.
     pub octets: usize,
 }
 

@@ -17,7 +17,6 @@ use super::{
 use crate::{
     api::migration_identity as management,
     diameter::cx,
-    identity::McSystemId,
     outbox::{Flow, Note, RequestId, Role},
     step::Step,
 };

@@ -10,7 +10,11 @@ use memchr::memmem;
 
 use crate::{
     aka::{AuthVector, IND_BITS_DEFAULT, Sqn},
-    api::migration_identity::{Answer, Binding, Request},
+    api::{
+        connection_details::SystemConfiguration,
+        migration_identity::{AgreementId, Allowance, Answer, Binding, PrimaryUser, Request},
+        system_access,
+    },
     diameter::cx,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Message, ReplyTo, Transport},
@@ -20,7 +24,9 @@ use crate::{
     time::Timestamp,
 };
 
-use super::{QUARANTINE, SystemId, World, engine::History, system::Parked, ue_host::UeHost};
+use super::{
+    QUARANTINE, SystemId, World, engine::History, http::Inquiry, system::Parked, ue_host::UeHost,
+};
 
 /// Something that must never be, and was.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -36,6 +42,31 @@ impl Violation {
     pub(super) fn new(rule: &'static str, detail: &dyn fmt::Display) -> Self {
         Self { rule, detail: detail.to_string() }
     }
+}
+
+/// An outbound binding as stored: read as a program would that knows the format only.
+pub(super) type OutboundRecord =
+    (Impu, UserIdentity, SipDatabaseId, LeaseRecord, OriginRecord, Option<Allowance>);
+
+/// An inbound binding as stored.
+pub(super) type InboundRecord = (Impu, PrimaryUser, LeaseRecord, OriginRecord, Option<Allowance>);
+
+/// A grant as stored.
+pub(super) type GrantRecord = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
+
+/// A lease within a record.
+#[derive(Debug, serde::Deserialize)]
+pub(super) enum LeaseRecord {
+    Reserved(#[expect(dead_code, reason = "read past")] Timestamp),
+    Active(#[expect(dead_code, reason = "read past")] Timestamp),
+}
+
+/// Where a pair came from, within a record.
+#[derive(Debug, serde::Deserialize)]
+#[expect(dead_code, reason = "read past")]
+pub(super) enum OriginRecord {
+    Generated { pool: Box<str>, n: u64 },
+    Listed { pool: Box<str> },
 }
 
 /// How the identities of provisioned pairs begin.
@@ -54,12 +85,32 @@ pub(super) struct Checks {
     held: BTreeMap<Holder, (UserIdentity, Timestamp)>,
     /// Private identities whose use at a partner was withdrawn, and the withdrawal confirmed.
     withdrawn: BTreeSet<Impi>,
+    /// Real private identities whose use was granted after it was last withdrawn.
+    granted_again: BTreeSet<Impi>,
+    /// Agreements that were withdrawn, and the withdrawal confirmed.
+    pub(super) ended: BTreeSet<(SystemId, AgreementId)>,
+    /// Primary-side pairs that may have been given back, by private identity.
+    pub(super) given_back: BTreeSet<Impi>,
+    /// What was found stored about systems.
+    pub(super) configured: Vec<(SystemId, SystemConfiguration)>,
+    /// Which UE was told each pair, and until when.
+    pub(super) told_to: BTreeMap<Impi, (usize, Timestamp)>,
+    /// What each UE was told last: its pair, and until when.
+    pub(super) told: BTreeMap<usize, Told>,
     /// What must not appear on the wire between the systems.
     real: Vec<Vec<u8>>,
     /// The last octets towards A and towards B, where a needle may have begun.
     tail_to_a: Vec<u8>,
     tail_to_b: Vec<u8>,
     exposed: bool,
+}
+
+/// What a UE was told last (A2).
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) real: Impi,
+    pub(super) identity: UserIdentity,
+    pub(super) until: Timestamp,
 }
 
 /// Whom a pair is lent to: by which system, in which direction, to which pair, for or from where.
@@ -93,6 +144,12 @@ impl Checks {
             released: BTreeMap::new(),
             held: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
+            granted_again: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            given_back: BTreeSet::new(),
+            configured: Vec::new(),
+            told_to: BTreeMap::new(),
+            told: BTreeMap::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
             tail_to_a: Vec::new(),
             tail_to_b: Vec::new(),
@@ -105,7 +162,16 @@ impl Checks {
         if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
             self.released.entry(impi.clone()).or_insert(now);
             self.held.retain(|_, (pair, _)| pair.impi != *impi);
+            self.given_back.insert(impi.clone());
+            // whose outbound pair ends gets another inbound one
+            let user = self.lent.get(impi.as_str()).map(|holder| holder.user.impi.clone());
+            self.told
+                .retain(|_, told| told.identity.impi != *impi && Some(&told.real) != user.as_ref());
+        } else if let Request::DeleteGrant { impi, .. } = request {
+            self.given_back.insert(impi.clone());
+            self.granted_again.remove(impi);
         } else if let Request::PutGrant { user, .. } = request {
+            self.granted_again.insert(user.impi.clone());
             self.withdrawn.remove(&user.impi);
         }
     }
@@ -120,6 +186,13 @@ impl Checks {
         self.exposed |= self.real.iter().any(|needle| memmem::find(tail, needle).is_some());
         let longest = self.real.iter().map(Vec::len).max().unwrap_or(0);
         tail.drain(..tail.len().saturating_sub(longest));
+    }
+
+    /// Searches a text that is sent to the other system for identities that it must hide.
+    pub(super) fn watch_text(&mut self, text: &str) {
+        let text = text.to_ascii_lowercase();
+        let shows = |needle: &Vec<u8>| memmem::find(text.as_bytes(), needle).is_some();
+        self.exposed |= self.real.iter().any(shows);
     }
 
     /// Whether a real identity was seen on the wire.
@@ -137,6 +210,9 @@ impl Checks {
         self.withdrawn.remove(&pair.impi);
         let released = self.released.remove(&pair.impi);
         let rested = is_listed(pair) && released.is_some_and(|at| now >= at + QUARANTINE);
+        if rested {
+            self.told_to.remove(&pair.impi);
+        }
         for identity in [pair.impi.as_str(), pair.impu.as_str()] {
             let earlier = self.lent.insert(identity.to_owned(), holder.clone());
             if earlier.is_some_and(|earlier| earlier != holder && !rested) {
@@ -162,12 +238,15 @@ impl World {
         message: &Message,
     ) -> Result<(), Violation> {
         match message {
-            Message::ManagementRequest { .. }
-            | Message::ConnectionDetailsRequest(_)
-            | Message::ConnectionDetails { .. }
-            | Message::SystemAccessRequest { .. }
-            | Message::SystemAccess { .. }
-            | Message::Configuration { .. } => Ok(()),
+            Message::ManagementRequest { request, .. } => {
+                self.checks.asked(request, self.queue.now());
+                Ok(())
+            }
+            Message::SystemAccessRequest { request, .. } => self.check_access_request(id, request),
+            Message::SystemAccess { to, answer: system_access::Answer::Granted(access) } => {
+                self.check_access(id, to, access)
+            }
+            Message::ConnectionDetails { to, answer } => self.check_details(id, to, answer),
             Message::Sip { flow, octets } => {
                 let framing = match flow.transport {
                     Transport::Udp => Framing::Datagram,
@@ -187,17 +266,27 @@ impl World {
                 self.check_binding(id, to, binding)
             }
             Message::Management { to, answer: Answer::Done } => {
-                if let Some(Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. }) =
-                    self.question_of(id, to)
-                {
-                    let impi = impi.clone();
-                    self.checks.withdrawn.insert(impi);
+                match self.question_of(id, to) {
+                    Some(Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. }) => {
+                        let impi = impi.clone();
+                        if !self.checks.granted_again.contains(&impi) {
+                            self.checks.withdrawn.insert(impi);
+                        }
+                    }
+                    Some(Request::WithdrawAgreement(agreement)) => {
+                        let agreement = *agreement;
+                        self.checks.ended.insert((id, agreement));
+                    }
+                    Some(_) | None => {}
                 }
                 Ok(())
             }
-            Message::CxRequest { .. } | Message::CxAnswer { .. } | Message::Management { .. } => {
-                Ok(())
-            }
+            Message::CxRequest { .. }
+            | Message::CxAnswer { .. }
+            | Message::Management { .. }
+            | Message::Configuration { .. }
+            | Message::SystemAccess { .. }
+            | Message::ConnectionDetailsRequest(_) => Ok(()),
         }
     }
 
@@ -232,7 +321,7 @@ impl World {
             let detail = format_args!("{sqn:?} of ue{}, stored {covered}", ue.number);
             return Err(Violation::new("an SQN leaves after it is reserved in storage", &detail));
         }
-        if abroad && !is_entitled(history, ue, id, asked_with) {
+        if abroad && !self.is_entitled(ue, asked_with) {
             let detail = format_args!("ue{} of {}", ue.number, id.label());
             return Err(Violation::new("a partner gets vectors for a stored binding", &detail));
         }
@@ -269,11 +358,47 @@ impl World {
         self.checks.check_lent(holder, binding, now)
     }
 
+    /// Whether a binding or grant was stored, under no agreement that has ended, by which the partner may
+    /// ask vectors of `ue`.
+    fn is_entitled(&self, ue: &UeHost, asked_with: &UserIdentity) -> bool {
+        let history = self.system(ue.home).engine.history();
+        let partner = ue.home.other().database();
+        let holds = |allowed: Option<Allowance>| {
+            allowed.is_none_or(|it| !self.checks.ended.contains(&(ue.home, it.agreement)))
+        };
+        if *asked_with == ue.real {
+            let key = format!("{} {}", ue.real.impi.as_str(), partner.as_str());
+            return history
+                .values(RecordKind::Grant, &key)
+                .filter_map(|value| decode::<GrantRecord>(value).ok())
+                .any(|(_, _, _, allowed)| holds(allowed));
+        }
+        history
+            .values(RecordKind::OutboundBinding, asked_with.impi.as_str())
+            .filter_map(|value| decode::<OutboundRecord>(value).ok())
+            .any(|(impu, user, at, _, _, allowed)| {
+                impu == asked_with.impu && user == ue.real && at == partner && holds(allowed)
+            })
+    }
+
     /// The question that a management answer belongs to.
     fn question_of(&self, id: SystemId, to: &ReplyTo) -> Option<&Request> {
+        if let ReplyTo::Role(request) = to {
+            return self.system(id).managed.get(request);
+        }
+        match self.inquiry_of(id, to)? {
+            (_, Inquiry::Database(request)) => Some(request),
+            (_, Inquiry::ConfigServer(_) | Inquiry::Details(..) | Inquiry::Access(..)) => None,
+        }
+    }
+
+    /// The question that came over HTTP, with its number.
+    pub(super) fn inquiry_of(&self, id: SystemId, to: &ReplyTo) -> Option<(u64, &Inquiry)> {
         let ReplyTo::World(handle) = to else { return None };
         match self.system(id).parked.get(handle)? {
-            Parked::Management(question) => self.questions.get(question).map(|it| &it.request),
+            Parked::Http { question, .. } => {
+                self.questions.get(question).map(|it| (*question, &it.inquiry))
+            }
             Parked::Diameter(_) => None,
         }
     }
@@ -297,7 +422,7 @@ fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), 
     };
     let mut contacts = answer.contacts().peekable();
     if contacts.peek().is_none() {
-        for value in history.all_current(RecordKind::Registration) {
+        for (_, value) in history.all_current(RecordKind::Registration) {
             let stored = registration(value)?;
             if stored.contacts.iter().any(|it| it.call_id == call_id && it.cseq < cseq) {
                 let detail = format_args!("CSeq {cseq}");
@@ -341,21 +466,6 @@ fn reserved_seq(history: &History, impi: &Impi) -> Result<u64, Violation> {
     Ok(reserved)
 }
 
-/// Whether a binding or grant was stored under which the partner may ask vectors of `ue`.
-fn is_entitled(history: &History, ue: &UeHost, home: SystemId, asked_with: &UserIdentity) -> bool {
-    type Record = (Impu, UserIdentity, SipDatabaseId);
-    let partner = home.other().database();
-    if *asked_with == ue.real {
-        let key = format!("{} {}", ue.real.impi.as_str(), partner.as_str());
-        return history.values(RecordKind::Grant, &key).next().is_some();
-    }
-    history.values(RecordKind::OutboundBinding, asked_with.impi.as_str()).any(|value| {
-        decode::<Record>(value).is_ok_and(|(impu, user, at)| {
-            impu == asked_with.impu && user == ue.real && at == partner
-        })
-    })
-}
-
 /// What would give a UE's real identities away: their user parts, plain and percent-encoded, in lower
 /// case. Whatever surrounds it, an identity contains its user part.
 fn needles(ue: &UeHost) -> Vec<Vec<u8>> {
@@ -371,44 +481,4 @@ fn needles(ue: &UeHost) -> Vec<Vec<u8>> {
 
 fn percent_encoded(text: &str) -> Vec<u8> {
     text.bytes().flat_map(|octet| format!("%{octet:02x}").into_bytes()).collect()
-}
-
-/// A message in a few words, without identities.
-pub(super) fn describe(message: &Message) -> String {
-    match message {
-        Message::Sip { octets, .. } => describe_sip(octets),
-        Message::CxRequest { request: cx::Request::MultimediaAuth(request), .. } => {
-            format!("MAR{}", if request.resync.is_some() { " with AUTS" } else { "" })
-        }
-        Message::CxRequest { request: cx::Request::ServerAssignment(request), .. } => {
-            format!("SAR {:?}", request.assignment)
-        }
-        Message::CxAnswer { answer: cx::Answer::MultimediaAuth(answer), .. } => {
-            format!("MAA {:?}", answer.result)
-        }
-        Message::CxAnswer { answer: cx::Answer::ServerAssignment(answer), .. } => {
-            format!("SAA {:?}", answer.result)
-        }
-        Message::Management { answer: Answer::Refused(refusal), .. } => {
-            format!("management answer: {refusal}")
-        }
-        Message::Management { .. } => "management answer".to_owned(),
-        Message::ManagementRequest { .. } => "management request".to_owned(),
-        Message::ConnectionDetailsRequest(_) => "connection details request".to_owned(),
-        Message::ConnectionDetails { .. } => "connection details answer".to_owned(),
-        Message::SystemAccessRequest { .. } => "system access request".to_owned(),
-        Message::SystemAccess { .. } => "system access answer".to_owned(),
-        Message::Configuration { .. } => "configuration answer".to_owned(),
-    }
-}
-
-/// The start line's kind and a digest of all octets.
-pub(super) fn describe_sip(octets: &[u8]) -> String {
-    let line = octets.split(|octet| *octet == b'\r').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let words = match line.strip_prefix("SIP/2.0 ") {
-        Some(rest) => rest.to_owned(),
-        None => line.split(' ').next().unwrap_or_default().to_owned(),
-    };
-    format!("{words} #{:08x}", super::trace::digest(octets))
 }

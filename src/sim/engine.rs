@@ -113,8 +113,10 @@ impl History {
     }
 
     /// What every key of `kind` has now.
-    pub(super) fn all_current(&self, kind: RecordKind) -> impl Iterator<Item = &[u8]> {
-        self.of_kind(kind).filter_map(|(_, versions)| versions.last_key_value()?.1.as_deref())
+    pub(super) fn all_current(&self, kind: RecordKind) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.of_kind(kind).filter_map(|((_, key), versions)| {
+            Some((&**key, versions.last_key_value()?.1.as_deref()?))
+        })
     }
 
     fn of_kind(&self, kind: RecordKind) -> impl Iterator<Item = (&Key, &Versions)> {

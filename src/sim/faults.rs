@@ -24,13 +24,15 @@ pub(super) enum Fault {
     Restart,
     /// A UE's TCP connection breaks.
     Disconnect,
+    /// An agreement about a UE's user ends, for a while.
+    Withdrawal,
 }
 
 impl World {
     /// Lets the faults of the options begin.
     pub(super) fn begin_storm(&mut self) {
         self.stormy = true;
-        for fault in [Fault::Partition, Fault::Restart, Fault::Disconnect] {
+        for fault in [Fault::Partition, Fault::Restart, Fault::Disconnect, Fault::Withdrawal] {
             self.schedule(fault);
         }
     }
@@ -50,6 +52,7 @@ impl World {
             Fault::Partition => self.options.partition_every,
             Fault::Restart => self.options.restart_every,
             Fault::Disconnect => self.options.disconnect_every,
+            Fault::Withdrawal => self.options.withdraw_every,
             Fault::PartitionEnds => None,
         };
         if let Some(every) = every {
@@ -88,6 +91,7 @@ impl World {
                     self.break_connection(*connection);
                 }
             }
+            Fault::Withdrawal => self.end_an_agreement(),
         }
         self.schedule(fault);
     }
@@ -98,7 +102,9 @@ impl World {
             return;
         }
         self.record(Who::System(id), || "the process crashes".to_owned());
+        let forgotten = self.system_mut(id).abandon_http();
         self.system_mut(id).crash();
+        self.break_http(forgotten);
         self.break_wire();
         for connection in self.connections_to(Some(id)) {
             self.break_connection(connection);

@@ -266,8 +266,8 @@ impl World {
                 self.record(Who::System(id), || "Cx request arrives".to_owned());
                 let handle = self.system_mut(id).park(Parked::Diameter(Received { wire, context }));
                 let from = Peer::Database(known(host(id.other()).as_str()));
-                self.call(id, |_, database, ctx| {
-                    database.handle_request(ctx, &from, ReplyTo::World(handle), request);
+                self.call(id, |roles, ctx| {
+                    roles.database.handle_request(ctx, &from, ReplyTo::World(handle), request);
                 });
             }
             peer::Event::Answer { token, answer } => self.settle_token(id, token, Ok(answer)),

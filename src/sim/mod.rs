@@ -8,15 +8,20 @@
 //! Source of what must hold: TR 23.781 solution 2 (the 25 steps), RFC 3261 clause 10.3 (a 200 tells
 //! what is registered), TS 33.102 clause 6.3 and annex C (no SQN twice).
 
+mod administrator;
 mod check;
+mod check_access;
+mod describe;
 mod engine;
 mod entropy;
 mod faults;
+mod http;
 mod link;
 mod network;
 mod operate;
 mod options;
 mod perform;
+mod provision;
 mod queue;
 mod script;
 mod system;
@@ -29,16 +34,18 @@ use bytes::Bytes;
 
 pub use check::Violation;
 pub use entropy::SeededEntropy;
-pub use options::Options;
+pub use http::Lost;
+pub use operate::Migration;
+pub use options::{Options, Pools};
 pub use system::SystemId;
 pub use trace::{Line, Trace, Who};
 
 use self::{
     check::Checks,
     faults::Fault,
+    http::{Question, Reply},
     link::{Parcel, Wire},
     network::Connections,
-    perform::Question,
     queue::Queue,
     system::System,
     ue_host::UeHost,
@@ -46,7 +53,7 @@ use self::{
 use crate::{
     api::migration_identity as management,
     diameter::cx,
-    outbox::{CxReply, Note, RequestId, TimerKey},
+    outbox::{CxReply, ManagementReply, Note, RequestId, SystemAccessReply, TimerKey},
     step::Step,
     time::Timestamp,
 };
@@ -54,8 +61,11 @@ use crate::{
 /// When every simulated world begins: 2023-11-14T22:13:20Z.
 pub const EPOCH: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-/// How long a provisioned pair rests before it is lent to somebody else.
+/// How long a provisioned inbound pair rests before it is lent to somebody else.
 pub const QUARANTINE: Duration = Duration::from_secs(30);
+
+/// How long an outbound one rests: longer than the partner keeps an inbound one for it.
+pub const OUTBOUND_QUARANTINE: Duration = Duration::from_secs(40 * 24 * 3_600);
 
 /// Two MC systems, their UEs, the networks between them, and time.
 #[derive(Debug)]
@@ -70,16 +80,18 @@ pub struct World {
     ues: Vec<UeHost>,
     wire: Wire,
     connections: Connections,
-    /// Questions to the management interfaces that have no answer yet, by number.
+    /// What was ever asked over HTTP, by number.
     questions: BTreeMap<u64, Question>,
     next_question: u64,
     /// Answers that no script waits for.
-    answers: BTreeMap<u64, management::Answer>,
+    answers: BTreeMap<u64, Reply>,
     /// Commits begun so far, and at which a system is to crash.
     commits: u64,
     crash_at_commit: Option<u64>,
     /// Whether new faults may begin.
     stormy: bool,
+    /// Which answers the network loses, all of them.
+    losing: Option<Lost>,
     /// Whether the network falsifies the digest responses of UEs.
     falsify: bool,
     checks: Checks,
@@ -114,10 +126,25 @@ enum Event {
     UeTimer { ue: usize, generation: u64, timer: TimerKey },
     /// A script goes on.
     Wake { ue: usize, token: u64 },
-    /// A question reaches a management interface.
-    Asked { question: u64, system: SystemId, request: management::Request },
-    /// An answer of a management interface reaches whoever asked.
-    Answered { question: u64, answer: management::Answer },
+    /// A management request of a role reaches the SIP database of the same system.
+    LocalManagement {
+        system: SystemId,
+        incarnation: u64,
+        id: RequestId,
+        request: management::Request,
+    },
+    /// Its answer reaches the role.
+    ManagementReply { system: SystemId, incarnation: u64, reply: ManagementReply },
+    /// What came of a request to the other system, where it never left.
+    SystemAccessReply { system: SystemId, incarnation: u64, reply: SystemAccessReply },
+    /// A question arrives over HTTP.
+    Asked { question: u64, system: SystemId },
+    /// The answer reaches whoever asked.
+    Answered { question: u64, reply: Reply },
+    /// Whoever asked learns that no answer will come.
+    Undeliverable { question: u64 },
+    /// An administrator goes on.
+    Administrator { ue: usize, token: u64 },
     /// B connects to A.
     Connect,
     /// A transport connection from B reaches A.
@@ -156,12 +183,13 @@ impl World {
             commits: 0,
             crash_at_commit: None,
             stormy: false,
+            losing: None,
             falsify: false,
             violation: None,
             steps: Vec::new(),
             notes: Vec::new(),
             trace: Trace::default(),
-            options: Options { listed: options.listed, ..options.calmed() },
+            options: Options { pools: options.pools, ..options.calmed() },
         };
         world.provision();
         world.options = options;
@@ -247,8 +275,19 @@ impl World {
             Event::Timer { system, incarnation, timer } => self.timer(system, incarnation, &timer),
             Event::UeTimer { ue, generation, timer } => self.ue_timer(ue, generation, &timer),
             Event::Wake { ue, token } => self.wake(ue, token),
-            Event::Asked { question, system, request } => self.asked(question, system, request),
-            Event::Answered { question, answer } => self.answered(question, answer),
+            Event::LocalManagement { system, incarnation, id, request } => {
+                self.local_management(system, incarnation, id, request);
+            }
+            Event::ManagementReply { system, incarnation, reply } => {
+                self.management_reply(system, incarnation, reply);
+            }
+            Event::SystemAccessReply { system, incarnation, reply } => {
+                self.system_access_reply(system, incarnation, reply);
+            }
+            Event::Asked { question, system } => self.asked(question, system),
+            Event::Answered { question, reply } => self.answered(question, reply),
+            Event::Undeliverable { question } => self.undeliverable(question),
+            Event::Administrator { ue, token } => self.administrator_wakes(ue, token),
             Event::Connect => self.connect(),
             Event::Accepted { incarnation } => self.accepted(incarnation),
             Event::Wire { wire, to, parcel } => self.wire_arrived(wire, to, parcel),
@@ -299,4 +338,10 @@ fn draw_ue(number: usize, options: &Options, entropy: &mut SeededEntropy) -> UeH
 fn known<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     #[expect(clippy::expect_used, reason = "the simulated world's own names are well-formed")]
     text.parse().expect("well-formed name")
+}
+
+/// A bearer token that this module made up.
+fn token(text: &str) -> crate::token::BearerToken {
+    #[expect(clippy::expect_used, reason = "the simulated world's own tokens are well-formed")]
+    crate::token::BearerToken::parse(text).expect("well-formed token")
 }

@@ -12,7 +12,11 @@ use crate::{
     ue::UserAgent,
 };
 
-use super::{Event, SystemId, Violation, Who, World, check::describe_sip};
+use super::{
+    Event, SystemId, Violation, Who, World,
+    describe::describe_sip,
+    http::{Asker, Inquiry},
+};
 
 /// The TCP connections between UEs and SIP cores, by number.
 #[derive(Debug, Default)]
@@ -54,11 +58,32 @@ impl World {
         let now = self.queue.now();
         let Some(ue) = self.ues.get_mut(number) else { return };
         let effects = ue.call(now, call);
-        let generation = ue.generation;
+        self.perform_ue(number, effects);
+        self.script_watches(number);
+    }
+
+    /// Performs what a user agent or a configuration management client wants done.
+    pub(super) fn perform_ue(&mut self, number: usize, effects: Vec<Effect>) {
+        let Some(ue) = self.ues.get(number) else { return };
+        let (generation, home, token) = (ue.generation, ue.home, ue.token.clone());
         for effect in effects {
             match effect {
                 Effect::Send(Send { step, message: Message::Sip { flow, octets }, .. }) => {
                     self.send_from_ue(number, flow, step, octets);
+                }
+                Effect::Send(Send {
+                    step, message: Message::ConnectionDetailsRequest(it), ..
+                }) => {
+                    self.steps.extend(step.map(|step| (step, Who::Ue(number))));
+                    self.record(Who::Ue(number), || "MIG-1 connection details request".to_owned());
+                    let question = self.ask(
+                        home,
+                        Inquiry::Details(it, token.clone()),
+                        Asker::Client { ue: number },
+                    );
+                    if let Some(ue) = self.ues.get_mut(number) {
+                        ue.asked = Some(question);
+                    }
                 }
                 Effect::Arm { at, timer } => {
                     self.queue.put(at, Event::UeTimer { ue: number, generation, timer });
@@ -68,11 +93,10 @@ impl World {
                     self.record(Who::Ue(number), || format!("{step} {summary}"));
                 }
                 Effect::Commit(_) | Effect::Send(_) | Effect::Note(_) => {
-                    self.violate(Violation::new("a UE sends SIP and nothing else", &number));
+                    self.violate(Violation::new("a UE sends SIP and A1 and nothing else", &number));
                 }
             }
         }
-        self.script_watches(number);
     }
 
     fn send_from_ue(
@@ -136,7 +160,7 @@ impl World {
                 let flow =
                     Flow { transport: Transport::Udp, local: to, remote: from, connection: 0 };
                 if self.system(id).up {
-                    self.call(id, |core, _, ctx| core.handle_sip(ctx, flow, octets));
+                    self.call(id, |roles, ctx| roles.core.handle_sip(ctx, flow, octets));
                 }
                 return;
             }
@@ -236,7 +260,7 @@ impl World {
             if to_core {
                 let local = system.core_address();
                 let flow = Flow { transport: Transport::Tcp, local, remote, connection };
-                self.call(system, |core, _, ctx| core.handle_sip(ctx, flow, &message));
+                self.call(system, |roles, ctx| roles.core.handle_sip(ctx, flow, &message));
             } else {
                 self.call_ue(ue, |agent, ctx| agent.handle_sip(ctx, &message));
             }

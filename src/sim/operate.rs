@@ -3,15 +3,23 @@
 use std::time::Duration;
 
 use crate::{
-    api::migration_identity::{Answer, Binding, Direction, Pool, PoolSource, Request},
-    identity::{Impi, UserIdentity},
+    api::{
+        configuration,
+        connection_details::{self, Details},
+        migration_identity::{Answer, Request, Subscriber},
+    },
+    identity::{Impi, Impu, McSystemId, SipDatabaseId, UserIdentity},
+    outbox::Undeliverable,
     sip_core::Registration,
     store::{RecordKind, decode},
-    ue::{self, UserAgent},
+    ue::{self, ConfigurationFailure, ConfigurationState, UserAgent},
 };
 
 use super::{
-    Event, QUARANTINE, SystemId, Violation, Who, World, check::LISTED, known, ue_host::Stage,
+    SystemId, Violation, World,
+    http::{Asker, Inquiry, Lost, Reply},
+    system::System,
+    ue_host::UeHost,
 };
 
 /// How long a question to a management interface may take in a world without faults.
@@ -22,6 +30,27 @@ const REGISTRATION: Duration = Duration::from_secs(100);
 
 /// How long a world may take after the last fault until every UE is registered.
 const RECOVERY: Duration = Duration::from_secs(600);
+
+/// What came of asking for connection details.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Migration {
+    /// A2.
+    Told(Box<Details>),
+    /// The configuration server refused.
+    Refused(connection_details::Refusal),
+    /// No answer came in time.
+    NoAnswer,
+}
+
+impl Migration {
+    /// What the UE was told, if anything.
+    pub fn told(self) -> Option<Details> {
+        match self {
+            Self::Told(details) => Some(*details),
+            Self::Refused(_) | Self::NoAnswer => None,
+        }
+    }
+}
 
 impl World {
     /// Lets every UE migrate, register, leave and return by itself for `span` under all the faults of
@@ -39,6 +68,7 @@ impl World {
         let end = self.now() + RECOVERY;
         let all = |world: &Self| (0..world.ues.len()).all(|ue| world.is_registered(ue));
         if self.run_until(end, all)? {
+            self.check_leftovers()?;
             return self.check_memory();
         }
         let ue = (0..self.ues.len()).find(|ue| !self.is_registered(*ue)).unwrap_or(0);
@@ -57,7 +87,7 @@ impl World {
             self.run_for(Duration::from_secs(1))?;
             for ue in &self.ues {
                 let impi = &ue.identity.impi;
-                let known = self.system(ue.at).core.contacts_of(impi);
+                let known = self.system(ue.at).roles.core.contacts_of(impi);
                 let stored = self.stored_contacts(ue.at, impi);
                 if known != stored {
                     let detail =
@@ -98,35 +128,90 @@ impl World {
         system: SystemId,
         request: Request,
     ) -> Result<Option<Answer>, Violation> {
-        let question = self.ask(system, request, None);
+        match self.question(system, Inquiry::Database(request))? {
+            Some(Reply::Database(answer)) => Ok(Some(answer)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Asks the management interface of a configuration server; `None` if it does not answer.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`] that happened meanwhile.
+    pub fn configure(
+        &mut self,
+        system: SystemId,
+        request: configuration::Request,
+    ) -> Result<Option<configuration::Answer>, Violation> {
+        match self.question(system, Inquiry::ConfigServer(request))? {
+            Some(Reply::ConfigServer(answer)) => Ok(Some(answer)),
+            _ => Ok(None),
+        }
+    }
+
+    fn question(&mut self, to: SystemId, inquiry: Inquiry) -> Result<Option<Reply>, Violation> {
+        let question = self.ask(to, inquiry, Asker::Test);
         let end = self.now() + QUESTION;
         self.run_until(end, |world| world.answers.contains_key(&question))?;
         Ok(self.answers.remove(&question))
     }
 
-    /// `MIG-5`, `MIG-6`, `MIG-10` and `MIG-11` for one UE, which then holds its inbound pair; that
-    /// pair, or `None` if it was refused one.
+    /// `MIG-1` to `MIG-13` for one UE by wish of its partner, and where they succeed `MIG-14`: the UE then
+    /// uses what it was told.
     ///
     /// # Errors
     ///
     /// A [`Violation`] that happened meanwhile.
-    pub fn bind(&mut self, ue: usize) -> Result<Option<Binding>, Violation> {
-        for stage in [Stage::AskHome, Stage::AskPartner] {
-            let Some(host) = self.ues.get_mut(ue) else { return Ok(None) };
-            host.script.stage = stage;
-            let (system, request) = host.question();
-            match (self.manage(system, request)?, self.ues.get_mut(ue)) {
-                (None | Some(Answer::Refused(_)), _) | (_, None) => return Ok(None),
-                (Some(Answer::Binding(binding)), Some(host)) => host.take_binding(binding),
-                (Some(_), Some(_)) => {} // a grant has no pair
+    pub fn migrate(&mut self, ue: usize) -> Result<Migration, Violation> {
+        let Some(host) = self.ues.get(ue) else { return Ok(Migration::NoAnswer) };
+        let partner = host.home.other();
+        self.migrate_to(ue, partner.location(), Some(partner.mc_system_id()), false)
+    }
+
+    /// [`World::migrate`] with the location and the wish given.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`] that happened meanwhile.
+    pub fn migrate_to(
+        &mut self,
+        ue: usize,
+        location: connection_details::Location,
+        wish: Option<McSystemId>,
+        strict: bool,
+    ) -> Result<Migration, Violation> {
+        self.call_client(ue, |client, ctx| client.ask(ctx, location, wish, strict));
+        self.await_details(ue)
+    }
+
+    /// Waits for the answer to what the UE's configuration management client asked. Without one it gives
+    /// up after a while, as an HTTP client does.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`] that happened meanwhile.
+    pub fn await_details(&mut self, ue: usize) -> Result<Migration, Violation> {
+        let end = self.now() + QUESTION;
+        let state = |world: &Self| world.ues.get(ue).map(|it| it.client.state().clone());
+        self.run_until(end, |world| state(world) != Some(ConfigurationState::Busy))?;
+        match state(self) {
+            Some(ConfigurationState::Received(_)) => {
+                self.move_to_partner(ue);
+                let told = self.ues.get(ue).and_then(UeHost::details).cloned();
+                Ok(told.map_or(Migration::NoAnswer, |details| Migration::Told(details.into())))
+            }
+            Some(ConfigurationState::Failed(ConfigurationFailure::Refused(refusal))) => {
+                Ok(Migration::Refused(refusal))
+            }
+            Some(ConfigurationState::Busy) => {
+                self.call_client(ue, |client, ctx| client.handle_answer(ctx, Err(Undeliverable)));
+                Ok(Migration::NoAnswer)
+            }
+            Some(ConfigurationState::Failed(_) | ConfigurationState::Idle) | None => {
+                Ok(Migration::NoAnswer)
             }
         }
-        let Some(host) = self.ues.get_mut(ue) else { return Ok(None) };
-        let binding = host.script.inbound.clone();
-        if let Some(binding) = &binding {
-            host.move_to(host.home.other(), &binding.identity);
-        }
-        Ok(binding)
     }
 
     /// Lets a UE register, or refresh its registration, and waits for the outcome.
@@ -174,13 +259,27 @@ impl World {
 
     /// The pair that a UE has at its home, and the pair that the partner knows it by.
     pub fn pairs(&self, ue: usize) -> Option<(UserIdentity, UserIdentity)> {
-        self.ues.get(ue).map(|it| (it.real.clone(), it.primary_side_pair()))
+        let host = self.ues.get(ue)?;
+        let outbound = self.outbound_of(host).filter(|_| host.hidden);
+        Some((host.real.clone(), outbound.unwrap_or_else(|| host.real.clone())))
+    }
+
+    /// The outbound pair that the storage of a UE's home holds for it.
+    pub(super) fn outbound_of(&self, ue: &UeHost) -> Option<UserIdentity> {
+        type Stored = (Impu, UserIdentity, SipDatabaseId);
+        let partner = ue.home.other().database();
+        let history = self.system(ue.home).engine.history();
+        history.all_current(RecordKind::OutboundBinding).find_map(|(key, value)| {
+            let (impu, user, at) = decode::<Stored>(value).ok()?;
+            let impi = std::str::from_utf8(key).ok()?.parse().ok()?;
+            (user == ue.real && at == partner).then_some(UserIdentity { impi, impu })
+        })
     }
 
     /// Lets a UE use its home identities at its home again (TR 23.781 NOTE 4: they were kept).
     pub fn return_home(&mut self, ue: usize) {
         if let Some(host) = self.ues.get_mut(ue) {
-            let real = host.real.clone();
+            let real = host.client.records().primary().identity.clone();
             host.move_to(host.home, &real);
         }
     }
@@ -215,6 +314,26 @@ impl World {
         self.falsify = falsify;
     }
 
+    /// Loses answers of one kind from now on, or none.
+    pub const fn lose_answers(&mut self, lost: Option<Lost>) {
+        self.losing = lost;
+    }
+
+    /// What a UE's home was told of its user.
+    pub fn user(&self, ue: usize) -> Option<configuration::User> {
+        self.ues.get(ue).map(UeHost::user)
+    }
+
+    /// What a UE's home was told of its subscriber.
+    pub fn subscriber(&self, ue: usize) -> Option<Subscriber> {
+        self.ues.get(ue).map(UeHost::subscriber)
+    }
+
+    /// The agreement about a UE's user that its home has with the partner, or the partner with its home.
+    pub fn agreement(&self, ue: usize, at: SystemId) -> Option<configuration::Agreement> {
+        self.ues.get(ue).map(|host| host.agreement(at))
+    }
+
     /// Takes the systems apart, so that neither reaches the other.
     pub fn partition(&mut self) {
         self.separate();
@@ -228,7 +347,8 @@ impl World {
 
     /// How many requests of roles, the other system and management wait for an answer.
     pub fn unanswered(&self) -> usize {
-        [&self.a, &self.b].iter().map(|it| it.parked.len() + it.asked.len()).sum()
+        let waiting = |it: &System| it.parked.len() + it.asked.len() + it.managed.len();
+        waiting(&self.a) + waiting(&self.b)
     }
 
     /// Whether the Diameter connection between the systems is open.
@@ -265,68 +385,5 @@ impl World {
         let now = self.now();
         let live = |it: Registration| it.contacts.iter().filter(|it| it.expires_at > now).count();
         self.stored_registration(system, impi).map_or(0, live)
-    }
-
-    /// Gives both systems their pools and subscribers, and connects them.
-    pub(super) fn provision(&mut self) {
-        let subscribers: Vec<_> =
-            self.ues.iter().map(|ue| (ue.home, Request::PutSubscriber(ue.subscriber()))).collect();
-        let listed = self.options.listed;
-        let pools = [SystemId::A, SystemId::B].into_iter().flat_map(|id| {
-            [Direction::Outbound, Direction::Inbound].into_iter().flat_map(move |direction| {
-                let listed = listed.then(|| listed_pool(id, direction));
-                [generated_pool(id, direction)]
-                    .into_iter()
-                    .chain(listed)
-                    .map(move |pool| (id, pool))
-            })
-        });
-        let pools = pools.map(|(id, pool)| (id, Request::PutPool(pool)));
-        for (system, request) in pools.chain(subscribers) {
-            match self.manage(system, request) {
-                Ok(Some(Answer::Done | Answer::Pool { .. } | Answer::Subscriber { .. })) => {}
-                Ok(other) => {
-                    let detail = format!("{other:?}");
-                    self.violate(Violation::new("a system can be provisioned", &detail));
-                }
-                Err(_) => return, // kept, and returned by the next run
-            }
-        }
-        self.queue.put_after(Duration::ZERO, Event::Connect);
-        let end = self.now() + QUESTION;
-        if let Ok(false) = self.run_until(end, Self::is_connected) {
-            self.violate(Violation::new("systems that reach each other connect", &self.seed));
-        }
-        self.record(Who::World, || "provisioned".to_owned());
-    }
-}
-
-/// A pool whose identities tell nothing.
-fn generated_pool(id: SystemId, direction: Direction) -> Pool {
-    let (name, domain) = (name(direction), id.domain());
-    let source = PoolSource::Generated {
-        impi_template: format!("{name}-{{id}}@{domain}"),
-        impu_template: format!("sip:{name}-{{id}}@{domain}"),
-        key: None,
-    };
-    Pool { name: name.to_owned(), direction, source }
-}
-
-/// A pool of fewer pairs than there are UEs as a rule, so that pairs change hands.
-fn listed_pool(id: SystemId, direction: Direction) -> Pool {
-    let (name, domain) = (name(direction), id.domain());
-    let pair = |number| UserIdentity {
-        impi: known(&format!("{LISTED}-{name}-{number}@{domain}")),
-        impu: known(&format!("sip:{LISTED}-{name}-{number}@{domain}")),
-    };
-    let source =
-        PoolSource::Listed { identities: (0..2).map(pair).collect(), quarantine: QUARANTINE };
-    Pool { name: format!("{LISTED}-{name}"), direction, source }
-}
-
-const fn name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Outbound => "out",
-        Direction::Inbound => "in",
     }
 }

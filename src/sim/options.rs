@@ -15,9 +15,8 @@ pub struct Options {
     pub of_b: u64,
     /// How many UEs of 1,000 use their real identities at the partner, by a grant.
     pub granted: u64,
-    /// Whether the systems also have a few provisioned pairs, lent before generated ones, and again
-    /// after [`QUARANTINE`](super::QUARANTINE).
-    pub listed: bool,
+    /// Where identities come from.
+    pub pools: Pools,
     /// Datagrams lost.
     pub loss: u64,
     /// Datagrams that arrive twice.
@@ -36,6 +35,21 @@ pub struct Options {
     pub restart_every: Option<Duration>,
     /// The mean time between two losses of a UE's TCP connection; `None` for none.
     pub disconnect_every: Option<Duration>,
+    /// The mean time between two ends of an agreement about a user, which is made again later; `None` for
+    /// none.
+    pub withdraw_every: Option<Duration>,
+}
+
+/// Where the identities that are lent come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pools {
+    /// They are generated.
+    Generated,
+    /// Two of each kind are provisioned, lent before generated ones, and again after
+    /// [`QUARANTINE`](super::QUARANTINE).
+    Mixed,
+    /// Two of each kind are provisioned, and there are no others.
+    Listed,
 }
 
 impl Options {
@@ -46,7 +60,7 @@ impl Options {
             tcp: 0,
             of_b: 0,
             granted: 0,
-            listed: false,
+            pools: Pools::Generated,
             loss: 0,
             duplication: 0,
             delay_min: Duration::from_millis(10),
@@ -56,6 +70,7 @@ impl Options {
             partition_every: None,
             restart_every: None,
             disconnect_every: None,
+            withdraw_every: None,
         }
     }
 
@@ -69,7 +84,7 @@ impl Options {
             tcp: rate(draw, 1_000),
             of_b: rate(draw, 500),
             granted: rate(draw, 500),
-            listed: draw.happens(500),
+            pools: if draw.happens(500) { Pools::Mixed } else { Pools::Generated },
             loss: rate(draw, 300),
             duplication: rate(draw, 300),
             delay_min: Duration::from_micros(100),
@@ -79,6 +94,7 @@ impl Options {
             partition_every: interval(draw),
             restart_every: interval(draw),
             disconnect_every: interval(draw),
+            withdraw_every: interval(draw),
         }
     }
 

@@ -1,39 +1,30 @@
 //! Performing what roles want done, in virtual time, as `node` does it in real time.
 
+use std::time::Duration;
+
 use crate::{
     api::migration_identity as management,
     diameter::cx,
     outbox::{
-        Context, CxDestination, CxReply, Effect, Message, Peer, ReplyTo, RequestId, Role, Send,
-        TimerKey,
+        Context, CxDestination, CxReply, Effect, ManagementReply, Message, Peer, ReplyTo,
+        RequestId, Role, Send, TimerKey,
     },
-    sip_core::SipCore,
-    sip_database::SipDatabase,
     store::Commit,
 };
 
-use std::time::Duration;
-
-use super::{Event, SystemId, Violation, Who, World, check, system::Parked};
-
-/// A question to a management interface.
-#[derive(Debug)]
-pub(super) struct Question {
-    pub(super) request: management::Request,
-    /// Whose script waits for the answer, and under which token.
-    pub(super) script: Option<(usize, u64)>,
-}
+use super::{
+    Event, SystemId, Violation, Who, World,
+    describe::describe,
+    http::{Asker, Inquiry, Reply},
+    system::{Parked, Roles},
+};
 
 /// How long a storage that failed takes until it can be opened again.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 impl World {
     /// Calls a role of `id` and performs what it wants done.
-    pub(super) fn call(
-        &mut self,
-        id: SystemId,
-        call: impl FnOnce(&SipCore, &SipDatabase, &mut Context<'_>),
-    ) {
+    pub(super) fn call(&mut self, id: SystemId, call: impl FnOnce(&Roles, &mut Context<'_>)) {
         let now = self.queue.now();
         let effects = self.system_mut(id).call(now, call);
         self.perform(id, effects);
@@ -91,8 +82,9 @@ impl World {
             return;
         }
         if fails && system.engine.is_under_way(group) {
-            system.fail_storage();
+            let lost = system.fail_storage();
             self.record(Who::System(id), || "a commit fails; the storage is closed".to_owned());
+            self.lose_all(id, lost);
             let span = self.entropy.span(REOPEN.0, REOPEN.1);
             return self.queue.put_after(span, Event::Reopen { system: id, incarnation });
         }
@@ -113,8 +105,22 @@ impl World {
             return;
         }
         let reloaded = system.reload(now);
+        let forgotten = system.abandon_http();
         self.record(Who::System(id), || "the storage is open again, the roles reloaded".to_owned());
+        for question in forgotten {
+            self.refuse_forgotten(question);
+        }
+        let reloaded = reloaded.map(|(lost, effects)| {
+            self.lose_all(id, lost);
+            effects
+        });
         self.loaded(id, reloaded);
+    }
+
+    fn lose_all(&mut self, id: SystemId, lost: Vec<Send>) {
+        for send in lost {
+            self.lose(id, &send);
+        }
     }
 
     pub(super) fn loaded(
@@ -132,10 +138,11 @@ impl World {
         if self.system(id).incarnation != incarnation {
             return;
         }
-        self.call(id, |core, database, ctx| match timer.role {
-            Role::SipCore => core.handle_timer(ctx, timer),
-            Role::SipDatabase => database.handle_timer(ctx, timer),
-            Role::ConfigServer | Role::Ue => {}
+        self.call(id, |roles, ctx| match timer.role {
+            Role::SipCore => roles.core.handle_timer(ctx, timer),
+            Role::SipDatabase => roles.database.handle_timer(ctx, timer),
+            Role::ConfigServer => roles.config_server.handle_timer(ctx, timer),
+            Role::Ue => {}
         });
     }
 
@@ -146,8 +153,8 @@ impl World {
             self.steps.push((step, Who::System(id)));
         }
         self.record(Who::System(id), || match step {
-            Some(step) => format!("{step} {}", check::describe(&message)),
-            None => check::describe(&message),
+            Some(step) => format!("{step} {}", describe(&message)),
+            None => describe(&message),
         });
         if let Err(violation) = self.check_departure(id, &message) {
             return self.violate(violation);
@@ -164,13 +171,39 @@ impl World {
                 self.send_cx_request(id, &to, request_id, request);
             }
             Message::CxAnswer { to, answer } => self.answer_cx(id, &to, answer),
-            Message::Management { to, answer } => self.answer_management(id, &to, answer),
-            Message::ManagementRequest { .. }
-            | Message::ConnectionDetailsRequest(_)
+            Message::ManagementRequest { id: request_id, request } => {
+                let (system, now) = (id, self.queue.now());
+                let event = Event::LocalManagement { system, incarnation, id: request_id, request };
+                self.queue.put(now, event);
+            }
+            Message::Management { to: ReplyTo::Role(request), answer } => {
+                self.answer_role(id, request, answer);
+            }
+            Message::Management { to: ReplyTo::World(handle), answer } => {
+                self.answer_http(id, handle, Reply::Database(answer));
+            }
+            Message::Configuration { to: ReplyTo::World(handle), answer } => {
+                self.answer_http(id, handle, Reply::ConfigServer(answer));
+            }
+            Message::ConnectionDetails { to: ReplyTo::World(handle), answer } => {
+                self.answer_http(id, handle, Reply::Details(answer));
+            }
+            Message::SystemAccess { to: ReplyTo::World(handle), answer } => {
+                self.answer_http(id, handle, Reply::Access(answer));
+            }
+            Message::SystemAccessRequest { to, id: request_id, request } => {
+                let asker = Asker::ConfigServer { system: id, incarnation, id: request_id };
+                if to != id.other().mc_system_id() {
+                    return self.violate(Violation::new("access is asked of a partner", &to));
+                }
+                self.ask(id.other(), Inquiry::Access(request, id.token()), asker);
+            }
+            Message::Configuration { .. }
             | Message::ConnectionDetails { .. }
-            | Message::SystemAccessRequest { .. }
             | Message::SystemAccess { .. }
-            | Message::Configuration { .. } => {}
+            | Message::ConnectionDetailsRequest(_) => {
+                self.violate(Violation::new("an answer is of its question's kind", &"role"));
+            }
         }
     }
 
@@ -185,7 +218,7 @@ impl World {
             }
             ReplyTo::World(handle) => match self.system_mut(id).parked.remove(handle) {
                 Some(Parked::Diameter(received)) => self.send_cx_answer(id, received, &answer),
-                Some(Parked::Management(_)) => {
+                Some(Parked::Http { .. }) => {
                     self.violate(Violation::new("an answer is of its question's kind", &"Cx"));
                 }
                 None => self.check_unparked(id, *handle),
@@ -193,27 +226,28 @@ impl World {
         }
     }
 
-    fn answer_management(&mut self, id: SystemId, to: &ReplyTo, answer: management::Answer) {
-        let ReplyTo::World(handle) = to else {
-            return self.violate(Violation::new("an answer is of its question's kind", &"role"));
-        };
-        match self.system_mut(id).parked.remove(handle) {
-            Some(Parked::Management(question)) => {
-                if self.entropy.happens(self.options.loss) {
-                    return self.record(Who::World, || "a management answer is lost".to_owned());
-                }
-                let delay = self.draw_delay();
-                self.queue.put_after(delay, Event::Answered { question, answer });
-            }
-            Some(Parked::Diameter(_)) => {
-                self.violate(Violation::new("an answer is of its question's kind", &"management"));
-            }
-            None => self.check_unparked(id, *handle),
+    /// The SIP database answers a management request of a role.
+    fn answer_role(&mut self, id: SystemId, request: RequestId, answer: management::Answer) {
+        if self.system_mut(id).managed.remove(&request).is_none() {
+            let detail = format_args!("{request:?} of {}", id.label());
+            return self.violate(Violation::new("a request is answered once", &detail));
         }
+        self.reply_management(id, ManagementReply { id: request, answer });
+    }
+
+    /// Tells a role that its management request is lost.
+    pub(super) fn refuse_management(&mut self, id: SystemId, request: RequestId) {
+        let answer = management::Answer::Refused(management::Refusal::Unavailable);
+        self.reply_management(id, ManagementReply { id: request, answer });
+    }
+
+    fn reply_management(&mut self, id: SystemId, reply: ManagementReply) {
+        let (now, incarnation) = (self.queue.now(), self.system(id).incarnation);
+        self.queue.put(now, Event::ManagementReply { system: id, incarnation, reply });
     }
 
     /// An answer to nobody is a second answer, unless the asker's connection is gone.
-    fn check_unparked(&mut self, id: SystemId, handle: u64) {
+    pub(super) fn check_unparked(&mut self, id: SystemId, handle: u64) {
         if !self.system_mut(id).abandoned.remove(&handle) {
             let detail = format_args!("handle {handle} of {}", id.label());
             self.violate(Violation::new("a request is answered once", &detail));
@@ -237,8 +271,9 @@ impl World {
             return;
         }
         self.system_mut(id).asked.insert(request_id);
-        self.call(id, |_, database, ctx| {
-            database.handle_request(ctx, &Peer::OwnCore, ReplyTo::Role(request_id), request);
+        self.call(id, |roles, ctx| {
+            let to = ReplyTo::Role(request_id);
+            roles.database.handle_request(ctx, &Peer::OwnCore, to, request);
         });
     }
 
@@ -246,48 +281,37 @@ impl World {
         if self.system(id).incarnation != incarnation {
             return;
         }
-        self.call(id, |core, database, ctx| match reply.id.role {
-            Role::SipCore => core.handle_answer(ctx, reply),
-            Role::SipDatabase => database.handle_answer(ctx, reply),
+        self.call(id, |roles, ctx| match reply.id.role {
+            Role::SipCore => roles.core.handle_answer(ctx, reply),
+            Role::SipDatabase => roles.database.handle_answer(ctx, reply),
             Role::ConfigServer | Role::Ue => {}
         });
     }
 
-    /// Sends a question to a management interface and returns its number.
-    pub(super) fn ask(
+    pub(super) fn local_management(
         &mut self,
-        system: SystemId,
+        id: SystemId,
+        incarnation: u64,
+        request_id: RequestId,
         request: management::Request,
-        script: Option<(usize, u64)>,
-    ) -> u64 {
-        self.next_question += 1;
-        let question = self.next_question;
-        self.checks.asked(&request, self.queue.now());
-        self.questions.insert(question, Question { request: request.clone(), script });
-        if !self.entropy.happens(self.options.loss) {
-            let delay = self.draw_delay();
-            self.queue.put_after(delay, Event::Asked { question, system, request });
-        }
-        question
-    }
-
-    pub(super) fn asked(&mut self, question: u64, id: SystemId, request: management::Request) {
-        if !self.system(id).up {
+    ) {
+        if self.system(id).incarnation != incarnation {
             return;
         }
-        let handle = self.system_mut(id).park(Parked::Management(question));
-        self.call(id, |_, database, ctx| {
-            database.handle_management(ctx, ReplyTo::World(handle), request);
+        self.system_mut(id).managed.insert(request_id, request.clone());
+        self.call(id, |roles, ctx| {
+            roles.database.handle_management(ctx, ReplyTo::Role(request_id), request);
         });
     }
 
-    pub(super) fn answered(&mut self, question: u64, answer: management::Answer) {
-        let Some(Question { script, .. }) = self.questions.remove(&question) else { return };
-        match script {
-            Some((ue, token)) => self.script_answered(ue, token, answer),
-            None => {
-                self.answers.insert(question, answer);
-            }
+    pub(super) fn management_reply(
+        &mut self,
+        id: SystemId,
+        incarnation: u64,
+        reply: ManagementReply,
+    ) {
+        if self.system(id).incarnation == incarnation {
+            self.call(id, |roles, ctx| roles.config_server.handle_management_reply(ctx, reply));
         }
     }
 }

@@ -4,13 +4,17 @@
 use std::time::Duration;
 
 use crate::{
-    api::migration_identity::{Answer, Binding, PrimaryUser, Refusal, Request},
-    identity::UserIdentity,
-    ue::{Failure, State, UserAgent},
+    api::{
+        connection_details,
+        migration_identity::{Answer, Refusal, Request},
+    },
+    outbox::Undeliverable,
+    ue::{ConfigurationFailure, ConfigurationState, Failure, State, UserAgent},
 };
 
 use super::{
     SystemId, Violation, World,
+    http::{Asker, Inquiry},
     ue_host::{Script, Stage, UeHost},
 };
 
@@ -26,9 +30,6 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How often a pair is given back without an answer. Not forever: a release names the pair, which may
 /// be somebody else's after [`QUARANTINE`](super::QUARANTINE).
 const RELEASES_MAX: u8 = 2;
-
-/// How long a grant is asked for: longer than any run of scripts.
-const GRANT: Duration = Duration::from_secs(24 * 3_600);
 
 impl World {
     /// Lets every UE go on by itself.
@@ -86,10 +87,8 @@ impl World {
         ue.script.waiting = false;
         let state = ue.agent.state().clone();
         match (ue.script.stage, state) {
-            (
-                Stage::AskHome | Stage::AskPartner | Stage::ReleaseInbound | Stage::ReleaseOutbound,
-                _,
-            ) => self.ask_question(number),
+            (Stage::Ask, _) => self.ask_details(number),
+            (Stage::ReleaseInbound | Stage::ReleaseOutbound, _) => self.ask_release(number),
             (Stage::Register, State::Registered(_)) => self.decide(number),
             (Stage::Register | Stage::Leave, State::Busy) => self.back_off(number),
             (Stage::Register, State::Idle | State::Failed(_)) => {
@@ -122,7 +121,7 @@ impl World {
             self.wake_after(number, Duration::ZERO);
         } else if ue.decides(300) {
             // an impatient user repeats step 1 while registered
-            ue.script.stage = Stage::AskHome;
+            ue.script.stage = Stage::Ask;
             self.wake_after(number, Duration::ZERO);
         } else {
             self.pause(number);
@@ -138,8 +137,19 @@ impl World {
         match (ue.script.stage, ue.agent.state().clone()) {
             // 401: the UE gave up after several challenges, each lost with a storage that failed
             (Stage::Register, State::Failed(Failure::Refused(status))) if status != 401 => {
-                let detail = format_args!("ue{number} got {status}");
-                self.violate(Violation::new("a user who may migrate is not refused", &detail));
+                if !ue.administrator.excuses_refusal(self.queue.now()) {
+                    let detail = format_args!("ue{number} got {status}");
+                    let rule = "a user who may migrate is not refused";
+                    return self.violate(Violation::new(rule, &detail));
+                }
+                ue.script.stage = Stage::Ask;
+                self.back_off(number);
+            }
+            (Stage::Leave, State::Failed(Failure::Refused(403)))
+                if ue.administrator.excuses_refusal(self.queue.now()) =>
+            {
+                ue.script.stage = Stage::Ask;
+                self.back_off(number);
             }
             (Stage::Register | Stage::Leave, State::Failed(_)) => self.back_off(number),
             (Stage::Register, State::Registered(_)) if !ue.script.settling => self.pause(number),
@@ -148,55 +158,143 @@ impl World {
         }
     }
 
-    /// Asks for a pair, for leave to use the real one, or that either ends; again if no answer comes.
-    fn ask_question(&mut self, number: usize) {
-        let Some(ue) = self.ues.get_mut(number) else { return };
-        if ue.script.stage.releases() {
-            ue.script.releases += 1;
-            if ue.script.releases > RELEASES_MAX {
-                return self.released(number);
-            }
-        }
-        let (system, request) = ue.question();
+    /// Asks for connection details (`MIG-1`); the same again if no answer came.
+    fn ask_details(&mut self, number: usize) {
         self.wake_after(number, QUESTION);
-        let Some(token) = self.ues.get(number).map(|ue| ue.script.token) else { return };
-        self.ask(system, request, Some((number, token)));
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        let partner = ue.home.other();
+        let wish = ue.decides(500).then(|| partner.mc_system_id());
+        let late = *ue.client.state() == ConfigurationState::Busy;
+        self.call_client(number, |client, ctx| {
+            if late {
+                client.handle_answer(ctx, Err(Undeliverable));
+                client.repeat(ctx);
+            } else {
+                client.ask(ctx, partner.location(), wish, false);
+            }
+        });
     }
 
-    /// An answer to a script's question.
-    pub(super) fn script_answered(&mut self, number: usize, token: u64, answer: Answer) {
-        let Some(ue) = self.ues.get_mut(number).filter(|ue| ue.script.token == token) else {
+    /// What came of a request of the UE's configuration management client (`MIG-13`).
+    pub(super) fn client_answered(
+        &mut self,
+        number: usize,
+        question: u64,
+        outcome: Result<connection_details::Answer, Undeliverable>,
+    ) {
+        // The client has one request under way; what comes of an earlier one comes to nobody.
+        if self.ues.get(number).is_none_or(|ue| ue.asked != Some(question)) {
             return;
-        };
-        match answer {
-            Answer::Refused(Refusal::Unavailable) => return self.back_off(number),
-            Answer::Refused(Refusal::NotFound(_)) if ue.script.stage.releases() => {}
-            Answer::Refused(refusal) => {
-                return self
-                    .violate(Violation::new("a user who may migrate gets a pair", &refusal));
-            }
-            Answer::Binding(binding) => ue.take_binding(binding),
-            Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => {}
         }
-        match ue.script.stage {
-            Stage::AskHome => {
-                ue.script.stage = Stage::AskPartner;
-                self.wake_after(number, Duration::ZERO);
+        self.call_client(number, |client, ctx| client.handle_answer(ctx, outcome));
+        let now = self.queue.now();
+        let Some(ue) = self.ues.get_mut(number).filter(|ue| ue.script.automatic) else { return };
+        match ue.client.state().clone() {
+            ConfigurationState::Received(_) => {
+                ue.administrator.details_arrived(question, now);
+                self.use_details(number);
             }
-            Stage::AskPartner => {
-                ue.script.stage = Stage::Register;
-                let pair = ue.script.inbound.as_ref().map(|binding| binding.identity.clone());
-                let partner = ue.home.other();
-                match pair {
-                    Some(pair) if ue.at != partner || ue.identity != pair => {
-                        ue.move_to(partner, &pair);
-                        self.pause(number);
-                    }
-                    _ => self.wake_after(number, Duration::ZERO),
+            ConfigurationState::Failed(
+                ConfigurationFailure::NoAnswer
+                | ConfigurationFailure::Refused(
+                    connection_details::Refusal::Unavailable
+                    | connection_details::Refusal::PartnerUnreachable,
+                ),
+            ) => self.back_off(number),
+            ConfigurationState::Failed(failure) => {
+                if !ue.administrator.excuses_refusal(now) {
+                    return self
+                        .violate(Violation::new("a user who may migrate gets a pair", &failure));
                 }
+                self.back_off(number);
             }
-            Stage::ReleaseInbound | Stage::ReleaseOutbound => self.released(number),
-            Stage::Register | Stage::Leave => {}
+            ConfigurationState::Idle | ConfigurationState::Busy => {}
+        }
+    }
+
+    /// Goes on with what the UE was told: registers with it, at once or after a pause (NOTE 5).
+    fn use_details(&mut self, number: usize) {
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        ue.script.stage = Stage::Register;
+        let told = ue.details().map(|details| details.identity.clone());
+        if ue.at == ue.home.other() && told.as_ref() == Some(&ue.identity) {
+            return self.wake_after(number, Duration::ZERO);
+        }
+        self.move_to_partner(number);
+        self.pause(number);
+    }
+
+    /// Lets a UE use what it was told of its partner (`MIG-14`); whether it was told anything.
+    pub(super) fn move_to_partner(&mut self, number: usize) -> bool {
+        let now = self.queue.now();
+        let effects = self.ues.get_mut(number).and_then(|ue| ue.move_to_partner(now));
+        let told = effects.is_some();
+        self.perform_ue(number, effects.unwrap_or_default());
+        told
+    }
+
+    /// Calls a configuration management client and performs what it wants done.
+    pub(super) fn call_client(
+        &mut self,
+        number: usize,
+        call: impl FnOnce(&mut crate::ue::ConfigurationClient, &mut crate::outbox::Context<'_>),
+    ) {
+        let now = self.queue.now();
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        let effects = ue.call_client(now, call);
+        self.perform_ue(number, effects);
+    }
+
+    /// Asks that a pair or the leave to use the real one ends; again if no answer comes.
+    fn ask_release(&mut self, number: usize) {
+        let Some(ue) = self.ues.get_mut(number) else { return };
+        ue.script.releases += 1;
+        if ue.script.releases > RELEASES_MAX {
+            return self.released(number);
+        }
+        let Some((system, request)) = self.release_of(number) else {
+            return self.released(number);
+        };
+        self.wake_after(number, QUESTION);
+        let Some(token) = self.ues.get(number).map(|ue| ue.script.token) else { return };
+        self.ask(system, Inquiry::Database(request), Asker::Script { ue: number, token });
+    }
+
+    /// Which release a UE's script has reached, if there is anything to release.
+    fn release_of(&self, number: usize) -> Option<(SystemId, Request)> {
+        let ue = self.ues.get(number)?;
+        if ue.script.stage == Stage::ReleaseInbound {
+            let impi = ue.details()?.identity.impi.clone();
+            return Some((ue.home.other(), Request::ReleaseInbound(impi)));
+        }
+        Some((ue.home, self.withdrawal(ue)?))
+    }
+
+    /// Ends what a UE's home lent or granted it for its partner.
+    pub(super) fn withdrawal(&self, ue: &UeHost) -> Option<Request> {
+        if ue.hidden {
+            let pair = self.outbound_of(ue)?;
+            return Some(Request::ReleaseOutbound(pair.impi));
+        }
+        let partner = ue.home.other().database();
+        Some(Request::DeleteGrant { impi: ue.real.impi.clone(), partner })
+    }
+
+    /// An answer to a script's release.
+    pub(super) fn script_answered(&mut self, number: usize, token: u64, answer: &Answer) {
+        if self.ues.get(number).is_none_or(|ue| ue.script.token != token) {
+            return;
+        }
+        match answer {
+            Answer::Refused(Refusal::Unavailable) => self.back_off(number),
+            Answer::Refused(Refusal::NotFound(_)) | Answer::Done => self.released(number),
+            Answer::Refused(_)
+            | Answer::Binding(_)
+            | Answer::Subscriber { .. }
+            | Answer::Pool { .. } => {
+                let detail = format!("{answer:?}");
+                self.violate(Violation::new("what was lent can be given back", &detail));
+            }
         }
     }
 
@@ -208,80 +306,7 @@ impl World {
             ue.script.stage = Stage::ReleaseOutbound;
             return self.wake_after(number, Duration::ZERO);
         }
-        ue.script.stage = Stage::AskHome;
-        ue.script.outbound = None;
+        ue.script.stage = Stage::Ask;
         self.pause(number);
-    }
-}
-
-impl Stage {
-    /// Whether something is given back, which may have been given back already.
-    const fn releases(self) -> bool {
-        matches!(self, Self::ReleaseInbound | Self::ReleaseOutbound)
-    }
-}
-
-impl UeHost {
-    /// What is to be asked at this stage, and whom.
-    pub(super) fn question(&self) -> (SystemId, Request) {
-        match self.script.stage {
-            Stage::AskPartner => (self.home.other(), self.question_to_partner()),
-            Stage::ReleaseInbound => {
-                (self.home.other(), Request::ReleaseInbound(self.identity.impi.clone()))
-            }
-            Stage::ReleaseOutbound => (self.home, self.withdrawal()),
-            Stage::AskHome | Stage::Register | Stage::Leave => (self.home, self.question_to_home()),
-        }
-    }
-
-    /// B1, or a grant where the home does not hide identities.
-    pub(super) fn question_to_home(&self) -> Request {
-        let (user, partner) = (self.real.clone(), self.home.other().database());
-        if self.hidden {
-            Request::BindOutbound { user, partner, allowed: None }
-        } else {
-            Request::PutGrant { user, partner, valid_for: GRANT, allowed: None }
-        }
-    }
-
-    /// Ends what [`UeHost::question_to_home`] gave.
-    pub(super) fn withdrawal(&self) -> Request {
-        if self.hidden {
-            Request::ReleaseOutbound(self.primary_side_pair().impi)
-        } else {
-            let partner = self.home.other().database();
-            Request::DeleteGrant { impi: self.real.impi.clone(), partner }
-        }
-    }
-
-    /// D1.
-    pub(super) fn question_to_partner(&self) -> Request {
-        Request::BindInbound {
-            primary: PrimaryUser {
-                database: self.home.database(),
-                identity: self.primary_side_pair(),
-                server_name: format!("sip:migration.{}", self.home.domain()),
-            },
-            allowed: None,
-        }
-    }
-
-    /// The pair that the partner knows the user by.
-    pub(super) fn primary_side_pair(&self) -> UserIdentity {
-        let outbound = self.script.outbound.as_ref().filter(|_| self.hidden);
-        outbound.map_or_else(|| self.real.clone(), |binding| binding.identity.clone())
-    }
-
-    /// Takes the pair in that [`UeHost::question`] asked for.
-    pub(super) fn take_binding(&mut self, binding: Binding) {
-        let slot = match self.script.stage {
-            Stage::AskHome => &mut self.script.outbound,
-            Stage::AskPartner
-            | Stage::Register
-            | Stage::Leave
-            | Stage::ReleaseInbound
-            | Stage::ReleaseOutbound => &mut self.script.inbound,
-        };
-        *slot = Some(binding);
     }
 }

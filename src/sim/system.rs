@@ -7,13 +7,19 @@ use std::{
 };
 
 use crate::{
+    api::{
+        connection_details::{Location, SipCoreAddress, SipTransport},
+        migration_identity as management,
+    },
+    config_server::{self, ConfigServer, Partner},
     entropy::Entropy,
-    identity::SipDatabaseId,
+    identity::{McSystemId, SipDatabaseId},
     outbox::{Context, Effect, Outbox, RequestId, Send},
     sip_core::{self, SipCore},
     sip_database::{self, SipDatabase},
     store::{CommitSeq, Record, RecordError, Sequencer, Watermark},
     time::Timestamp,
+    token::BearerToken,
 };
 
 use super::{SeededEntropy, engine::FaultyEngine, known, link::Node};
@@ -58,6 +64,37 @@ impl SystemId {
         known(&format!("hss.{}", self.domain()))
     }
 
+    /// Its MC system ID.
+    pub fn mc_system_id(self) -> McSystemId {
+        known(&format!("sip:{}", self.domain()))
+    }
+
+    /// Anywhere in the area that the system covers.
+    pub fn location(self) -> Location {
+        let plmn = match self {
+            Self::A => "00101",
+            Self::B => "00102",
+        };
+        Location { plmn: known(plmn), tracking_area: None, cell: None }
+    }
+
+    /// The Server-Name that the system wants in vector requests for its users.
+    pub(super) fn server_name(self) -> String {
+        format!("sip:migration.{}", self.domain())
+    }
+
+    /// What its configuration server presents to the other one.
+    pub(super) fn token(self) -> BearerToken {
+        super::token(&format!("token-of-system-{}", self.domain()))
+    }
+
+    /// Where its SIP core can be reached, as UEs are told.
+    pub(super) fn sip_core(self) -> Vec<SipCoreAddress> {
+        let address = self.core_address();
+        let over = |transport| SipCoreAddress { transport, address };
+        vec![over(SipTransport::Udp), over(SipTransport::Tcp)]
+    }
+
     /// Where its SIP core listens.
     pub const fn core_address(self) -> SocketAddr {
         let last = match self {
@@ -75,8 +112,7 @@ const SQN_RANGE: u64 = 4;
 #[derive(Debug)]
 pub(super) struct System {
     pub(super) id: SystemId,
-    pub(super) core: SipCore,
-    pub(super) database: SipDatabase,
+    pub(super) roles: Roles,
     pub(super) entropy: SeededEntropy,
     outbox: Outbox,
     sequencer: Arc<Sequencer>,
@@ -93,10 +129,20 @@ pub(super) struct System {
     /// Handles of requests whose Diameter connection ended before they were answered.
     pub(super) abandoned: BTreeSet<u64>,
     next_handle: u64,
-    /// Requests of the roles to each other that have no answer yet.
+    /// Cx requests of the roles to each other that have no answer yet.
     pub(super) asked: BTreeSet<RequestId>,
+    /// Management requests of the roles to each other that have no answer yet.
+    pub(super) managed: BTreeMap<RequestId, management::Request>,
     /// The Diameter node.
     pub(super) node: Node,
+}
+
+/// The roles of a system.
+#[derive(Debug)]
+pub(super) struct Roles {
+    pub(super) core: SipCore,
+    pub(super) database: SipDatabase,
+    pub(super) config_server: ConfigServer,
 }
 
 /// Who asked from outside.
@@ -104,19 +150,18 @@ pub(super) struct System {
 pub(super) enum Parked {
     /// The other system's SIP database.
     Diameter(super::link::Received),
-    /// Whoever uses the management interface: under this number the asker knows its question.
-    Management(u64),
+    /// Whoever asks over HTTP: under this number the asker knows its question.
+    Http { question: u64, since: Timestamp },
 }
 
 impl System {
     /// Creates a system with empty storage.
     pub(super) fn new(id: SystemId, mut entropy: SeededEntropy, now: Timestamp) -> Self {
-        let (core, database) = roles(id, &mut entropy);
+        let roles = Roles::new(id, &mut entropy);
         let sequencer = Arc::new(Sequencer::default());
         Self {
             id,
-            core,
-            database,
+            roles,
             outbox: Outbox::new(Arc::clone(&sequencer)),
             sequencer,
             engine: FaultyEngine::default(),
@@ -128,6 +173,7 @@ impl System {
             abandoned: BTreeSet::new(),
             next_handle: 0,
             asked: BTreeSet::new(),
+            managed: BTreeMap::new(),
             node: Node::new(id, now, &mut entropy),
             entropy,
         }
@@ -137,11 +183,11 @@ impl System {
     pub(super) fn call(
         &mut self,
         now: Timestamp,
-        call: impl FnOnce(&SipCore, &SipDatabase, &mut Context<'_>),
+        call: impl FnOnce(&Roles, &mut Context<'_>),
     ) -> Vec<Effect> {
         self.outbox.set_storage_available(!self.engine.is_closed());
         let mut ctx = Context { now, entropy: &mut self.entropy, out: &mut self.outbox };
-        call(&self.core, &self.database, &mut ctx);
+        call(&self.roles, &mut ctx);
         self.outbox.drain().collect()
     }
 
@@ -184,20 +230,37 @@ impl System {
         leaving
     }
 
-    /// The storage failed: what waits for it never leaves.
-    pub(super) fn fail_storage(&mut self) {
+    /// The storage failed: what waits for it never leaves, and is given back.
+    pub(super) fn fail_storage(&mut self) -> Vec<Send> {
         self.engine.fail(&mut self.entropy);
-        self.waiting.clear();
+        std::mem::take(&mut self.waiting)
     }
 
-    /// Reopens the storage after a failure: the roles forget everything and load it again.
-    pub(super) fn reload(&mut self, now: Timestamp) -> Result<Vec<Effect>, LoadError> {
-        self.waiting.clear();
-        self.core.clear();
-        self.database.clear();
+    /// Reopens the storage after a failure: the roles forget everything and load it again. Gives back what
+    /// waited meanwhile.
+    pub(super) fn reload(&mut self, now: Timestamp) -> Result<(Vec<Send>, Vec<Effect>), LoadError> {
+        let lost = std::mem::take(&mut self.waiting);
+        self.roles.core.clear();
+        self.roles.database.clear();
+        self.roles.config_server.clear();
         self.load()?;
         self.watermark = Watermark::starting_at(self.sequencer.last());
-        Ok(self.start_roles(now))
+        Ok((lost, self.start_roles(now)))
+    }
+
+    /// Gives up what came over HTTP: roles that have forgotten a request never answer it. Returns by which
+    /// number the askers know it.
+    pub(super) fn abandon_http(&mut self) -> Vec<u64> {
+        let mut questions = Vec::new();
+        let abandoned = &mut self.abandoned;
+        self.parked.retain(|handle, parked| {
+            if let Parked::Http { question, .. } = parked {
+                questions.push(*question);
+                abandoned.insert(*handle);
+            }
+            matches!(parked, Parked::Diameter(_))
+        });
+        questions
     }
 
     /// The process ends without warning.
@@ -207,13 +270,14 @@ impl System {
         self.waiting.clear();
         self.parked.clear();
         self.asked.clear();
+        self.managed.clear();
         self.node.die();
         self.engine.fail(&mut self.entropy);
     }
 
     /// A new process begins on the storage of the last one.
     pub(super) fn start(&mut self, now: Timestamp) -> Result<Vec<Effect>, LoadError> {
-        (self.core, self.database) = roles(self.id, &mut self.entropy);
+        self.roles = Roles::new(self.id, &mut self.entropy);
         self.node = Node::new(self.id, now, &mut self.entropy);
         let highest = self.load()?;
         self.sequencer = Arc::new(Sequencer::starting_after(highest));
@@ -232,14 +296,16 @@ impl System {
     }
 
     fn load_record(&self, record: &Record) -> Result<(), RecordError> {
-        self.core.load(record)?;
-        self.database.load(record)
+        self.roles.core.load(record)?;
+        self.roles.database.load(record)?;
+        self.roles.config_server.load(record)
     }
 
     fn start_roles(&mut self, now: Timestamp) -> Vec<Effect> {
-        self.call(now, |core, database, ctx| {
-            core.handle_loaded(ctx);
-            database.handle_loaded(ctx);
+        self.call(now, |roles, ctx| {
+            roles.core.handle_loaded(ctx);
+            roles.database.handle_loaded(ctx);
+            roles.config_server.handle_loaded(ctx);
         })
     }
 }
@@ -253,11 +319,24 @@ pub(super) enum LoadError {
     Record(#[from] RecordError),
 }
 
-fn roles(id: SystemId, entropy: &mut dyn Entropy) -> (SipCore, SipDatabase) {
-    let core = SipCore::new(sip_core::Config::for_domain(id.domain()), entropy);
-    let config = sip_database::Config {
-        sqn_range: SQN_RANGE,
-        ..sip_database::Config::new(id.database(), id.domain())
-    };
-    (core, SipDatabase::new(config, entropy))
+impl Roles {
+    fn new(id: SystemId, entropy: &mut dyn Entropy) -> Self {
+        let core = SipCore::new(sip_core::Config::for_domain(id.domain()), entropy);
+        let config = sip_database::Config {
+            sqn_range: SQN_RANGE,
+            ..sip_database::Config::new(id.database(), id.domain())
+        };
+        let database = SipDatabase::new(config, entropy);
+        let partner = Partner {
+            id: id.other().mc_system_id(),
+            sip_database: id.other().database(),
+            accepted_token: id.other().token().digest(),
+            areas: vec![id.other().location()],
+        };
+        let config = config_server::Config {
+            partners: vec![partner],
+            ..config_server::Config::new(id.mc_system_id(), id.database(), id.server_name())
+        };
+        Self { core, database, config_server: ConfigServer::new(config, entropy) }
+    }
 }

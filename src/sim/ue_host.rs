@@ -9,17 +9,25 @@ use bytes::Bytes;
 
 use crate::{
     aka::{IND_BITS_DEFAULT, Milenage, Sqn, SqnArray},
-    api::migration_identity::{Binding, OperatorKey, Subscriber},
+    api::{
+        configuration::{Agreement, AgreementKey, User, Users},
+        connection_details::Details,
+        migration_identity::{Direction, OperatorKey, Subscriber},
+    },
     entropy::Entropy,
-    identity::UserIdentity,
+    identity::{McServiceId, UserIdentity},
     outbox::{Context, Effect, Flow, Outbox, Transport},
     secret::Secret,
     store::Sequencer,
     time::Timestamp,
-    ue::{self, Isim, UserAgent},
+    token::BearerToken,
+    ue::{self, ConfigurationClient, Isim, PrimaryRecord, Records, UserAgent},
 };
 
-use super::{SeededEntropy, SystemId, known};
+use super::{EPOCH, SeededEntropy, SystemId, administrator::Administrator, known};
+
+/// How long agreements hold.
+const AGREEMENT: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// The registration period that UEs ask for, seconds: short, so that a run sees refreshes.
 pub(super) const EXPIRES: u32 = 120;
@@ -44,6 +52,13 @@ pub(super) struct UeHost {
     pub(super) transport: Transport,
     /// Its TCP connection to a SIP core.
     pub(super) connection: Option<u64>,
+    /// The name of its user in the MC service.
+    pub(super) mc_service_id: McServiceId,
+    /// What it presents to its configuration server.
+    pub(super) token: BearerToken,
+    pub(super) client: ConfigurationClient,
+    /// The number of the client's request under way, or of the last one.
+    pub(super) asked: Option<u64>,
     /// Where its user agent registers.
     pub(super) at: SystemId,
     /// The pair that its user agent registers.
@@ -58,6 +73,7 @@ pub(super) struct UeHost {
     entropy: SeededEntropy,
     outbox: Outbox,
     pub(super) script: Script,
+    pub(super) administrator: Administrator,
 }
 
 /// What the user of a UE is about to do.
@@ -74,25 +90,21 @@ pub(super) struct Script {
     pub(super) waiting: bool,
     /// Names the one wake-up or answer waited for; others are stale.
     pub(super) token: u64,
-    pub(super) outbound: Option<Binding>,
-    pub(super) inbound: Option<Binding>,
 }
 
 /// Where a script stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Stage {
-    /// Asks its home for an outbound pair, or for leave to use the real one.
+    /// Asks its home for connection details of the partner.
     #[default]
-    AskHome,
-    /// Asks the partner for an inbound pair.
-    AskPartner,
+    Ask,
     /// Wants to be registered.
     Register,
     /// Wants to be registered no longer.
     Leave,
-    /// Gives its inbound pair back.
+    /// Has its inbound pair given back.
     ReleaseInbound,
-    /// Gives its outbound pair, or its leave to use the real one, back.
+    /// Has its outbound pair, or its leave to use the real one, given back.
     ReleaseOutbound,
 }
 
@@ -116,6 +128,13 @@ impl UeHost {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, host)), 5060);
         let isim = Isim::new(&k, &opc, SqnArray::default());
         let config = agent_config(home, &real, flow(home, address, transport, 0));
+        let mc_service_id: McServiceId = known(&format!("sip:mcuser{number}@{domain}"));
+        let primary = PrimaryRecord {
+            mc_service_id: mc_service_id.clone(),
+            mc_system_id: home.mc_system_id(),
+            identity: real.clone(),
+            sip_core: home.sip_core(),
+        };
         Self {
             number,
             home,
@@ -128,6 +147,10 @@ impl UeHost {
             address,
             transport,
             connection: None,
+            mc_service_id,
+            token: super::token(&format!("token-of-the-user-of-ue{number}")),
+            client: ConfigurationClient::new(Records::new(primary)),
+            asked: None,
             at: home,
             agent: UserAgent::new(config, isim, &mut entropy),
             generation: 0,
@@ -136,6 +159,7 @@ impl UeHost {
             entropy,
             outbox: Outbox::new(Sequencer::default().into()),
             script: Script::default(),
+            administrator: Administrator::default(),
         }
     }
 
@@ -151,12 +175,61 @@ impl UeHost {
         }
     }
 
+    /// What its home's configuration server is to know of it.
+    pub(super) fn user(&self) -> User {
+        User {
+            mc_service_id: self.mc_service_id.clone(),
+            identity: self.real.clone(),
+            class: None,
+            may_migrate: true,
+            token: self.token.digest(),
+        }
+    }
+
+    /// The agreement about it at its home, which lets it go, or at the partner, which lets it in.
+    pub(super) fn agreement(&self, at: SystemId) -> Agreement {
+        let direction = if at == self.home { Direction::Outbound } else { Direction::Inbound };
+        let users = Users::User(self.mc_service_id.clone());
+        Agreement {
+            key: AgreementKey { partner: at.other().mc_system_id(), direction, users },
+            valid_from: EPOCH,
+            valid_until: EPOCH + AGREEMENT,
+            hide_identities: at == self.home && self.hidden,
+        }
+    }
+
+    /// What it was told last of its partner.
+    pub(super) fn details(&self) -> Option<&Details> {
+        let record = self.client.records().partner(&self.home.other().mc_system_id())?;
+        Some(&record.details)
+    }
+
     /// Begins to use `identity` at `system`, with the same ISIM and a new user agent.
     pub(super) fn move_to(&mut self, system: SystemId, identity: &UserIdentity) {
         self.at = system;
         self.identity = identity.clone();
         self.connection = None;
         let config = agent_config(system, identity, self.flow());
+        self.renew_agent(config);
+    }
+
+    /// `MIG-14`: begins to use what it was told of its partner. Returns what the client wants done, or
+    /// `None` if it was told nothing.
+    pub(super) fn move_to_partner(&mut self, now: Timestamp) -> Option<Vec<Effect>> {
+        let partner = self.home.other();
+        let over = Some(self.transport);
+        let mut ctx = Context { now, entropy: &mut self.entropy, out: &mut self.outbox };
+        let told = self.client.prepare_access(&mut ctx, &partner.mc_system_id(), over).ok()?;
+        self.at = partner;
+        self.identity = told.identity.clone();
+        self.connection = None;
+        let flow = Flow { local: self.address, ..told.flow };
+        self.renew_agent(ue::Config { flow, expires: EXPIRES, ..told });
+        Some(self.outbox.drain().collect())
+    }
+
+    /// Takes a new user agent into use, with the same ISIM.
+    fn renew_agent(&mut self, config: ue::Config) {
         let isim = self.agent.isim().clone();
         self.generation += 1;
         self.agent = UserAgent::new(config, isim, &mut self.entropy);
@@ -192,6 +265,17 @@ impl UeHost {
     ) -> Vec<Effect> {
         let mut ctx = Context { now, entropy: &mut self.entropy, out: &mut self.outbox };
         call(&mut self.agent, &mut ctx);
+        self.outbox.drain().collect()
+    }
+
+    /// Calls the configuration management client and returns what it wants done.
+    pub(super) fn call_client(
+        &mut self,
+        now: Timestamp,
+        call: impl FnOnce(&mut ConfigurationClient, &mut Context<'_>),
+    ) -> Vec<Effect> {
+        let mut ctx = Context { now, entropy: &mut self.entropy, out: &mut self.outbox };
+        call(&mut self.client, &mut ctx);
         self.outbox.drain().collect()
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// A capture under way on loopback, of the demo's eight ports.
+/// A capture under way on loopback, of the demo's sixteen ports.
 pub struct Capture {
     file: PathBuf,
     base_port: u16,
@@ -21,20 +21,20 @@ pub struct Frames {
     base_port: u16,
 }
 
-/// One SIP or Diameter message.
+/// One SIP, Diameter or HTTP message.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub from: u64,
     pub to: u64,
     pub octets: u64,
-    /// REGISTER, its answers, MAR and MAA; not capabilities exchange and the like.
+    /// REGISTER, its answers, MAR, MAA, and all on CSC-4 and CSC-17; not capabilities exchange and the like.
     pub procedure: bool,
 }
 
 impl Capture {
     /// Starts a capture and waits until it runs.
     pub fn start(file: &Path, base_port: u16) -> Self {
-        let filter = format!("portrange {base_port}-{}", base_port + 7);
+        let filter = format!("portrange {base_port}-{}", base_port + 15);
         let mut process = Command::new("tshark")
             .args(["-i", "lo", "-B", "64", "-f", &filter, "-w"])
             .arg(file)
@@ -73,7 +73,7 @@ impl Frames {
         let rows = self.fields(filter, &["frame.number", "_ws.expert.message", "_ws.col.Info"]);
         let mut faults: Vec<String> = rows.into_iter().map(|row| row.join(" | ")).collect();
         // what should have been SIP or Diameter and is not
-        let (sip_a, sip_b) = (self.base_port, self.base_port + 4);
+        let (sip_a, sip_b) = (self.base_port, self.base_port + 10);
         let missed =
             format!("udp.length > 12 && (udp.port == {sip_a} || udp.port == {sip_b}) && !sip");
         faults.extend(
@@ -84,7 +84,7 @@ impl Frames {
         faults
     }
 
-    /// Every SIP and Diameter message with its ports and length.
+    /// Every SIP, Diameter, CSC-4 and CSC-17 message with its ports and length; of HTTP, of its content.
     pub fn messages(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         let sip = self
@@ -112,6 +112,12 @@ impl Frames {
                 });
             }
         }
+        let csc = [4, 5, 14, 15].map(|offset| (self.base_port + offset).to_string()).join(",");
+        let filter = format!("http && tcp.port in {{{csc}}}");
+        for row in self.fields(&filter, &["tcp.srcport", "tcp.dstport", "http.content_length"]) {
+            let [from, to, octets] = [0, 1, 2].map(|at: usize| row[at].parse().unwrap());
+            rows.push(Row { from, to, octets, procedure: true });
+        }
         rows
     }
 
@@ -125,10 +131,12 @@ impl Frames {
         let at = |offset: u16| self.base_port + offset;
         let mut command = Command::new("tshark");
         command.arg("-r").arg(&self.file).args(["-Y", filter, "-T", "fields"]);
-        for offset in [0, 4] {
+        for offset in [0, 10] {
             command.args(["-d", &format!("udp.port=={},sip", at(offset))]);
             command.args(["-d", &format!("tcp.port=={},sip", at(offset))]);
             command.args(["-d", &format!("tcp.port=={},diameter", at(offset + 1))]);
+            command.args(["-d", &format!("tcp.port=={},http", at(offset + 4))]);
+            command.args(["-d", &format!("tcp.port=={},http", at(offset + 5))]);
         }
         for name in names {
             command.args(["-e", name]);

@@ -40,12 +40,12 @@ impl Demo {
 
     /// Where B's SIP core listens.
     pub fn sip_of_partner(&self) -> String {
-        format!("127.0.0.1:{}", self.base_port + 4)
+        format!("127.0.0.1:{}", self.base_port + 10)
     }
 
     /// The value of one metric of B; 0 if it has not been counted yet.
     pub fn partner_metric(&self, name: &str) -> u64 {
-        let text = get(self.base_port + 7, "/metrics");
+        let text = get(self.base_port + 13, "/metrics");
         let line = text
             .lines()
             .find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
@@ -78,7 +78,7 @@ pub fn provision(demo: &Demo, subscribers: usize, output: &Path) {
     let status = Command::new(env!("CARGO_BIN_EXE_migcore"))
         .args(["provision", "sipp-csv", "--subscribers", &subscribers.to_string(), "--output"])
         .arg(output)
-        .args(["--home", &url(2), "--partner", &url(6)])
+        .args(["--home", &url(2), "--home-csc4", &url(4), "--partner", &url(12)])
         .stderr(Stdio::null())
         .status()
         .unwrap();
@@ -108,7 +108,7 @@ pub fn first_column(users: &Path) -> String {
     text.lines().nth(1).unwrap().split('@').next().unwrap().to_owned()
 }
 
-/// The first of eight ports that are free now, on both transports.
+/// The first of sixteen ports that are free now, on both transports.
 pub fn free_ports() -> u16 {
     let start = 20_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 16;
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);

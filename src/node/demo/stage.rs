@@ -89,7 +89,7 @@ impl Site {
     }
 
     /// Stops it and keeps what it stored.
-    pub(super) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             self.engine = Some(running.shutdown().await);
         }

@@ -165,7 +165,8 @@ impl Systems {
             impi: Impi::parse(&format!("sipp-{index:07}@{domain}"))?,
             impu: Impu::parse(&format!("sip:sipp-{index:07}@{domain}"))?,
         };
-        let mc_service_id = McServiceId::parse(identity.impu.as_str())?;
+        // Not the public identity: a partner is told this name, and not that identity.
+        let mc_service_id = McServiceId::parse(&format!("sip:officer-{index:07}@{domain}"))?;
         let (k, op, token) = {
             let mut entropy = SystemEntropy::new();
             (draw_key(&mut entropy), draw_key(&mut entropy), draw_token(&mut entropy)?)

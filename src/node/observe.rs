@@ -308,7 +308,7 @@ impl Shared {
                 tracing::warn!(system, note = name, "authentication");
             }
             Note::PeerRefused { peer, reason } => {
-                let peer = peer.as_ref().map(McSystemId::as_str);
+                let peer = peer.as_ref().map(crate::identity::McSystemId::as_str);
                 tracing::warn!(system, peer, note = name, reason, "a peer system was refused");
             }
             Note::AccessMisconfigured { partner, what } => {

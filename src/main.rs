@@ -160,7 +160,7 @@ enum Provision {
         partner: String,
         /// The SIP core of the partner, to tell UEs if the partner has no UE configuration yet.
         #[arg(long, value_name = "ADDRESS")]
-        partner_sip_core: Option<SocketAddr>,
+        partner_sip_core: Option<std::net::SocketAddr>,
     },
 }
 

@@ -4,7 +4,7 @@
 
 mod node_world;
 
-use migcore::node::RunningSystem;
+use migcore::{node::RunningSystem, ue_configuration::InitialUeConfiguration};
 use node_world::{described::check_described, metric, start};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -20,7 +20,11 @@ struct Bench {
 
 impl Bench {
     fn start(domain: &str) -> Self {
-        let system = start(domain, "");
+        Self::start_with(domain, "")
+    }
+
+    fn start_with(domain: &str, more: &str) -> Self {
+        let system = start(domain, more);
         let url = format!("http://{}", system.bound().management.expect("it is on"));
         Self { system, http: Client::new(), url }
     }
@@ -194,16 +198,27 @@ async fn what_is_no_json_or_too_long_or_elsewhere_is_a_problem_too() {
 /// description has, and its body as described.
 #[tokio::test]
 async fn every_answer_is_as_described() {
-    let bench = Bench::start("a.example");
+    let bench = Bench::start_with(
+        "a.example",
+        "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+         [[config_server.partners]]\nid = \"sip:b.example\"\nsip_database = \"sipdb.b.example\"\n\
+         url = \"http://127.0.0.1:9\"\nsend_token = \"dG9rZW4tdGhhdC1hLXByZXNlbnRz\"\n\
+         accept_token = \"dG9rZW4tdGhhdC1iLXByZXNlbnRz\"\nareas = [{ plmn = \"00101\" }]\n",
+    );
     let (_, description) = bench.ask("get", "/openapi.json", None).await;
     let mut asked = 0;
     for (template, operations) in description["paths"].as_object().unwrap() {
         for method in ["get", "put", "post", "delete", "patch"] {
+            let agreed = template.starts_with("/v1/agreements");
+            let partner = if agreed { "sip%3Ab.example" } else { "sipdb.b.example" };
             let path = template
                 .replace("{impi}", "alice@a.example")
                 .replace("{name}", "p")
                 .replace("{direction}", "outbound")
-                .replace("{partner}", "sipdb.b.example");
+                .replace("{mc_service_id}", "sip%3Aalice@a.example")
+                .replace("{mc_system_id}", "sip%3Aa.example")
+                .replace("{users}", "everybody")
+                .replace("{partner}", partner);
             let Some(operation) = operations.get(method) else {
                 // A path with a parameter may match another template's fixed path.
                 let response = bench.send(method, &path, None).await;
@@ -218,7 +233,7 @@ async fn every_answer_is_as_described() {
             }
         }
     }
-    assert!(asked > 15, "{asked}");
+    assert!(asked > 40, "{asked}");
     bench.system.shutdown().await;
 }
 
@@ -238,6 +253,26 @@ fn bodies(template: &str) -> Vec<Option<Value>> {
         "/v1/grants/{impi}/{partner}" => {
             json!({ "impu": "sip:alice@a.example", "valid_for_seconds": 60 })
         }
+        "/v1/users/{mc_service_id}" => json!({
+            "impi": "alice@a.example", "impu": "sip:alice@a.example", "class": "police",
+            "token": "dXNlci10b2tlbi1vZi1hbGljZQ",
+        }),
+        "/v1/agreements/{partner}/{direction}/{users}" => {
+            json!({ "valid_until": 4_102_444_800_u64 })
+        }
+        "/v1/system-configurations/{mc_system_id}" => {
+            let plmn = migcore::identity::Plmn::parse("00101").unwrap();
+            let document = InitialUeConfiguration::for_domain("a.example", plmn).unwrap();
+            json!({
+                "revision": 1, "document": document.render(),
+                "sip_core": [{ "transport": "udp", "address": "192.0.2.1:5060" }],
+            })
+        }
+        "/v1/mappings" => json!({
+            "database": "sipdb.c.example", "impi": "o@c.example", "impu": "sip:o@c.example",
+            "server_name": "sip:migration.c.example",
+            "inbound": { "impi": "g@a.example", "impu": "sip:g@a.example" },
+        }),
         _ => return vec![None],
     };
     vec![Some(right), Some(json!({ "wrong": 1 })), None]

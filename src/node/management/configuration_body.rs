@@ -147,7 +147,7 @@ impl AgreementBody {
             check_class(class).map_err(|what| ("users", what))?;
         }
         let outbound = key.direction == Direction::Outbound;
-        if !outbound && self.hide_identities.is_some() {
+        if !outbound && self.hide_identities == Some(true) {
             return Err(("hide_identities", "is for outbound agreements"));
         }
         let valid_from = self.valid_from.map_or(Timestamp::default(), |from| from.0);

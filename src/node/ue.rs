@@ -151,11 +151,6 @@ impl RunningUe {
         }
     }
 
-    /// The user agent, with what its ISIM has accepted so far.
-    pub const fn agent(&self) -> &UserAgent {
-        &self.agent
-    }
-
     /// Registers or refreshes, and waits for the outcome.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ impl User {
         let mut ue = self.open(&access).await?;
         self.settle(&access, &mut ue, true).await?;
         self.settle(&access, &mut ue, false).await?;
-        self.isim = ue.agent().isim().clone();
+        self.isim = ue.isim().clone();
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl User {
                 // The connection was lost with a message: a new one, as after any loss of coverage.
                 Err(error) => {
                     last = error.to_string();
-                    self.isim = ue.agent().isim().clone();
+                    self.isim = ue.isim().clone();
                     *ue = self.open(access).await?;
                 }
             }

@@ -144,12 +144,11 @@ impl RunningDemo {
         let alice = Person::new("alice", home)?;
         let ue = Device::new(&alice, alice.isim(), home, transport, &tap)?;
         let mut running = Self { stage, alice, ue, transport, lent: None, tap, ladder };
-        match demo.fault {
-            Some(fault) => running.prepare(fault).await?,
-            None => {
-                running.alice.provision(&running.stage.home, true).await?;
-                provision_systems(&running.stage, true).await?;
-            }
+        if let Some(fault) = demo.fault {
+            running.prepare(fault).await?;
+        } else {
+            running.alice.provision(&running.stage.home, true).await?;
+            provision_systems(&running.stage, true).await?;
         }
         Ok(running)
     }
@@ -338,5 +337,5 @@ fn check_steps(performed: &[String]) -> Result<(), DemoError> {
 fn draw_token() -> Result<BearerToken, InvalidToken> {
     let mut octets = zeroize::Zeroizing::new([0; 24]);
     SystemEntropy::new().fill(&mut *octets);
-    BearerToken::parse(&zeroize::Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&*octets)))
+    BearerToken::parse(&zeroize::Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*octets)))
 }

@@ -10,7 +10,10 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::{Demo, DemoError, Fault, RunningDemo, Site};
 use crate::{
-    node::ladder::{Entry, Renderer},
+    node::{
+        RunningSystem,
+        ladder::{Entry, Renderer},
+    },
     outbox::Transport,
 };
 
@@ -125,7 +128,7 @@ fn how_to_reach(running: &RunningDemo) -> String {
         String::from("\nBoth systems keep running; SIGINT (Ctrl-C) or SIGTERM ends them.\n");
     let (home, partner) = (&running.stage.home, &running.stage.partner);
     for (name, site) in [("A, the home", home), ("B, the partner", partner)] {
-        let Some(bound) = site.system().map(|system| system.bound()) else { continue };
+        let Some(bound) = site.system().map(RunningSystem::bound) else { continue };
         let shown = |address: Option<std::net::SocketAddr>| {
             address.map_or("none".to_owned(), |address| address.to_string())
         };

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::{
-    DemoError, RunningDemo,
+    DemoError, RunningDemo, Show,
     cast::{Person, agreement_with, provision_systems},
     device::Device,
     stage::HOME_PLMN,
@@ -185,7 +185,7 @@ impl RunningDemo {
     pub async fn play_fault(
         &mut self,
         fault: Fault,
-        show: &mut dyn FnMut(&dyn fmt::Display, &[Entry]) -> std::io::Result<()>,
+        show: &mut Show<'_>,
     ) -> Result<(), DemoError> {
         let ended = self.act_fault(fault).await?;
         let seen = self.take_ladder();

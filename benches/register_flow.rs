@@ -224,7 +224,7 @@ impl World {
         match id.role {
             Role::SipCore => system.core.handle_answer(&mut ctx, reply),
             Role::ConfigServer | Role::SipDatabase | Role::Ue => {
-                system.database.handle_answer(&mut ctx, reply)
+                system.database.handle_answer(&mut ctx, reply);
             }
         }
         self.spent += began.elapsed();

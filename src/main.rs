@@ -160,7 +160,7 @@ enum Provision {
         partner: String,
         /// The SIP core of the partner, to tell UEs if the partner has no UE configuration yet.
         #[arg(long, value_name = "ADDRESS")]
-        partner_sip_core: Option<std::net::SocketAddr>,
+        partner_sip_core: Option<SocketAddr>,
     },
 }
 
@@ -269,9 +269,9 @@ fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
 
 async fn demo(arguments: DemoArguments) -> Result<(), Failure> {
     let mut end = Ends::new()?;
-    arguments.run(end.wait()).await.map_err(|error| match error {
-        DemoError::Setting { .. } => Failure::wrong(error),
-        error => Failure::failed(error),
+    arguments.run(end.wait()).await.map_err(|error| {
+        let is_wrong = matches!(error, DemoError::Setting { .. });
+        if is_wrong { Failure::wrong(error) } else { Failure::failed(error) }
     })
 }
 

@@ -12,7 +12,6 @@ mod stage;
 
 use std::{fmt, io, time::Duration};
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use tokio::sync::mpsc;
 
 pub use fault::{Fault, UnknownFault};
@@ -23,18 +22,16 @@ use self::{
     device::Device,
 };
 use super::{
-    Clock, StartError, SystemEntropy,
+    Clock, StartError,
     client::ClientError,
     ladder::{Entry, Tap},
     metrics::Direction as Seen,
 };
 use crate::{
-    entropy::Entropy,
     identity::UserIdentity,
     outbox::Transport,
     procedure::migration::STEPS,
     step::Step,
-    token::{BearerToken, InvalidToken},
     ue::{ConfigurationState, State},
 };
 
@@ -74,9 +71,6 @@ pub enum DemoError {
     /// Provisioning does not work.
     #[error(transparent)]
     Provision(#[from] ClientError),
-    /// A token could not be made.
-    #[error("a drawn token {0}")]
-    Token(#[from] InvalidToken),
     /// The systems do not find each other.
     #[error("the two systems did not connect by Diameter within {:?}", stage::CONNECT_TIME_MAX)]
     NotConnected,
@@ -331,11 +325,4 @@ fn check_steps(performed: &[String]) -> Result<(), DemoError> {
         }
     }
     Ok(())
-}
-
-/// Draws a bearer token of 192 bits.
-fn draw_token() -> Result<BearerToken, InvalidToken> {
-    let mut octets = zeroize::Zeroizing::new([0; 24]);
-    SystemEntropy::new().fill(&mut *octets);
-    BearerToken::parse(&zeroize::Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*octets)))
 }

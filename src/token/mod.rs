@@ -3,10 +3,12 @@
 //! Tokens are static until an identity management server issues them: a user's on CSC-4, a peer system's
 //! on CSC-17. A server keeps only the digest of a token it accepts.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
-use crate::secret::SecretBytes;
+use crate::{entropy::Entropy, secret::SecretBytes};
 
 /// Shortest token, octets: 128 bits in base64 need 22.
 pub const TOKEN_OCTETS_MIN: usize = 22;
@@ -49,6 +51,14 @@ impl BearerToken {
         } else {
             Ok(Self(SecretBytes::new(text.as_bytes())))
         }
+    }
+
+    /// Draws a token of 192 bits.
+    pub fn draw(entropy: &mut dyn Entropy) -> Self {
+        let mut octets = Zeroizing::new([0; 24]);
+        entropy.fill(&mut *octets);
+        let text = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*octets));
+        Self(SecretBytes::new(text.as_bytes()))
     }
 
     /// The token, for the `Authorization` header. Nothing else should need it.
@@ -98,6 +108,18 @@ mod tests {
         assert!(token.digest().is_of(&token) && !token.digest().is_of(&other));
         let shown = format!("{token:?} {:?}", token.digest());
         assert!(!shown.contains("AbCd"), "{shown}");
+    }
+
+    #[test]
+    fn a_drawn_token_is_one() {
+        struct Ones;
+        impl Entropy for Ones {
+            fn fill(&mut self, octets: &mut [u8]) {
+                octets.fill(0xff);
+            }
+        }
+        let drawn = BearerToken::draw(&mut Ones);
+        assert_eq!(BearerToken::parse(drawn.expose()), Ok(drawn));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    DemoError, draw_token,
+    DemoError,
     stage::{HOME_PLMN, PARTNER_PLMN, Site, Stage},
 };
 use crate::{
@@ -48,7 +48,7 @@ impl Person {
                 impi: Impi::parse(&pair).map_err(missing)?,
                 impu: Impu::parse(&format!("sip:{pair}")).map_err(missing)?,
             },
-            token: draw_token()?,
+            token: BearerToken::draw(&mut SystemEntropy::new()),
             k: draw_key(),
             op: draw_key(),
         })

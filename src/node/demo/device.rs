@@ -77,9 +77,9 @@ impl Device {
             ConfigurationState::Received(partner) => {
                 self.client.client().records().partner(partner)
             }
-            ConfigurationState::Idle
-            | ConfigurationState::Busy
-            | ConfigurationState::Failed(_) => None,
+            ConfigurationState::Idle | ConfigurationState::Busy | ConfigurationState::Failed(_) => {
+                None
+            }
         };
         record.map(|record| record.details.identity.clone()).ok_or(state)
     }

@@ -182,11 +182,7 @@ impl RunningDemo {
     /// # Errors
     ///
     /// [`DemoError::FaultNotSeen`], or why it could not be played.
-    pub async fn play_fault(
-        &mut self,
-        fault: Fault,
-        show: &mut Show<'_>,
-    ) -> Result<(), DemoError> {
+    pub async fn play_fault(&mut self, fault: Fault, show: &mut Show<'_>) -> Result<(), DemoError> {
         let ended = self.act_fault(fault).await?;
         let seen = self.take_ladder();
         let shown: Vec<Entry> =

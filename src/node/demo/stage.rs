@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Demo, DemoError, draw_token};
+use super::{Demo, DemoError};
 use crate::{
     entropy::Entropy,
     node::{
@@ -117,7 +117,7 @@ impl Stage {
     }
 
     fn at(demo: &Demo, base_port: u16, tap: &Tap) -> Result<Self, DemoError> {
-        let tokens = [draw_token()?, draw_token()?];
+        let tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let site = |name, other| {
             let toml = system_toml((name, other), base_port, &tokens);
             let config = parse(&toml, &demo.settings)?;

@@ -27,7 +27,7 @@ use crate::{
     },
     secret::Secret,
     time::Timestamp,
-    token::{BearerToken, InvalidToken},
+    token::BearerToken,
     ue_configuration::{DocumentError, InitialUeConfiguration},
 };
 
@@ -82,9 +82,6 @@ pub enum ProvisionError {
     /// The partner's domain makes no document.
     #[error("the partner's domain makes no UE configuration: {0}; load one")]
     Document(#[from] DocumentError),
-    /// A token was not drawn well; that cannot be.
-    #[error("a token drawn {0}")]
-    Token(#[from] InvalidToken),
     /// An identity of the partner's pool is too long for SIPp.
     #[error(
         "the keyword of a user has {0} octets, SIPp reads {KEYWORD_OCTETS_MAX}: shorten the templates of the partner's inbound pool"
@@ -169,7 +166,7 @@ impl Systems {
         let mc_service_id = McServiceId::parse(&format!("sip:officer-{index:07}@{domain}"))?;
         let (k, op, token) = {
             let mut entropy = SystemEntropy::new();
-            (draw_key(&mut entropy), draw_key(&mut entropy), draw_token(&mut entropy)?)
+            (draw_key(&mut entropy), draw_key(&mut entropy), BearerToken::draw(&mut entropy))
         };
         self.home.put_subscriber(&identity, &k, &op).await?;
         let user = NewUser {
@@ -281,13 +278,6 @@ fn draw_key(entropy: &mut dyn Entropy) -> Secret<16> {
             return Secret::new(*octets);
         }
     }
-}
-
-/// Draws 256 bits.
-fn draw_token(entropy: &mut dyn Entropy) -> Result<BearerToken, InvalidToken> {
-    let mut octets = zeroize::Zeroizing::new([0; 32]);
-    entropy.fill(&mut *octets);
-    BearerToken::parse(&zeroize::Zeroizing::new(Hex(&*octets).to_string()))
 }
 
 fn is_readable_by_sipp(key: &[u8; 16]) -> bool {

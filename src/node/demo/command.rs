@@ -126,6 +126,10 @@ fn heading(running: &RunningDemo) -> io::Result<Renderer> {
 fn how_to_reach(running: &RunningDemo) -> String {
     let mut text =
         String::from("\nBoth systems keep running; SIGINT (Ctrl-C) or SIGTERM ends them.\n");
+    let ahead = running.stage.clock_ahead().as_secs() / (24 * 3_600);
+    if ahead > 0 {
+        let _ = writeln!(text, "Their clocks are {ahead} days ahead, after the pause.");
+    }
     let (home, partner) = (&running.stage.home, &running.stage.partner);
     for (name, site) in [("A, the home", home), ("B, the partner", partner)] {
         let Some(bound) = site.system().map(RunningSystem::bound) else { continue };

@@ -53,6 +53,7 @@ pub struct Stage {
     pub home: Site,
     /// The partner system, where it registers.
     pub partner: Site,
+    clock_ahead: Duration,
 }
 
 impl Site {
@@ -123,14 +124,21 @@ impl Stage {
             let config = parse(&toml, &demo.settings)?;
             Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
         };
-        Ok(Self { home: site("a", "b")?, partner: site("b", "a")? })
+        let (home, partner) = (site("a", "b")?, site("b", "a")?);
+        Ok(Self { home, partner, clock_ahead: Duration::ZERO })
     }
 
     /// Starts both systems, after a restart too, and waits until they are connected.
     pub(super) async fn start_both(&mut self, clock_ahead: Duration) -> Result<(), DemoError> {
+        self.clock_ahead = clock_ahead;
         self.home.start(clock_ahead)?;
         self.partner.start(clock_ahead)?;
         self.wait_connected().await
+    }
+
+    /// How far the clocks of both systems are ahead.
+    pub const fn clock_ahead(&self) -> Duration {
+        self.clock_ahead
     }
 
     /// Stops both systems.

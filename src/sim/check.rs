@@ -97,6 +97,8 @@ pub(super) struct Checks {
     pub(super) told_to: BTreeMap<Impi, (usize, Timestamp)>,
     /// What each UE was told last: its pair, and until when.
     pub(super) told: BTreeMap<usize, Told>,
+    /// When each UE was told anything last.
+    pub(super) told_at: BTreeMap<usize, Timestamp>,
     /// What must not appear on the wire between the systems.
     real: Vec<Vec<u8>>,
     /// The last octets towards A and towards B, where a needle may have begun.
@@ -150,6 +152,7 @@ impl Checks {
             configured: Vec::new(),
             told_to: BTreeMap::new(),
             told: BTreeMap::new(),
+            told_at: BTreeMap::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
             tail_to_a: Vec::new(),
             tail_to_b: Vec::new(),

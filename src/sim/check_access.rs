@@ -12,6 +12,7 @@ use crate::{
     identity::{McServiceId, SipDatabaseId, UserIdentity},
     outbox::ReplyTo,
     store::{RecordKind, decode, encode},
+    time::Timestamp,
 };
 
 use super::{
@@ -86,17 +87,17 @@ impl World {
             Answer::Details(details) => {
                 self.check_told(ue, details)?;
                 let (number, real, partner) = (ue.number, ue.real.impi.clone(), ue.home.other());
-                // A repeat that the partner refused meanwhile has given back what this one was lent.
-                let is_lent = self.outbound_of(ue).is_some() || self.has_grant(ue);
+                let now = self.now();
                 self.check_configured(partner, &[partner, id], &details.configuration)?;
-                if !is_lent {
-                    self.checks.told.remove(&number);
-                    return Ok(());
-                }
+                self.checks.told_at.insert(number, now);
                 self.check_same(number, real, details)
             }
             Answer::Refused(Refusal::RefusedByPartner) => {
-                let alone = ue.asked <= Some(question) && self.details_under_way(ue) <= 1;
+                // Of requests that overlap one may have been granted, and the pair told, before this one
+                // is refused.
+                let told = self.checks.told_at.get(&ue.number).copied();
+                let overlapped = self.details_under_way(ue) > 1 || told >= self.since(id, to);
+                let alone = ue.asked <= Some(question) && !overlapped;
                 if alone && (self.outbound_of(ue).is_some() || self.has_grant(ue)) {
                     let detail = format_args!("ue{}", ue.number);
                     let rule = "a definite refusal of the partner leaves nothing lent";
@@ -201,6 +202,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Since when a request over HTTP has been under way.
+    fn since(&self, id: SystemId, to: &ReplyTo) -> Option<Timestamp> {
+        let ReplyTo::World(handle) = to else { return None };
+        match self.system(id).parked.get(handle)? {
+            Parked::Http { since, .. } => Some(*since),
+            Parked::Diameter(_) => None,
+        }
     }
 
     fn ue_called(&self, name: &McServiceId) -> Result<&UeHost, Violation> {

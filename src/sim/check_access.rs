@@ -122,6 +122,14 @@ impl World {
             let rule = "a UE is told a pair that both systems have stored for it";
             return Err(Violation::new(rule, &detail));
         }
+        let still = |primary: &PrimaryUser| {
+            is_its(primary) && self.is_still_lent(ue, &primary.identity)
+                || self.checks.given_up.contains(&primary.identity.impi)
+        };
+        if !self.is_bound(partner, &details.identity, still) {
+            let rule = "a UE is told a pair whose other side its home has not taken back";
+            return Err(Violation::new(rule, &detail));
+        }
         Ok(())
     }
 
@@ -192,10 +200,7 @@ impl World {
                 .ues
                 .iter()
                 .any(|ue| ue.home == id.other() && self.is_lent_or_granted(ue, &primary.identity));
-            let lent = self.ues.iter().any(|ue| {
-                self.outbound_of(ue).as_ref() == Some(&primary.identity)
-                    || self.has_grant(ue) && ue.real == primary.identity
-            });
+            let lent = self.ues.iter().any(|ue| self.is_still_lent(ue, &primary.identity));
             if !known || !lent && !self.checks.given_back.contains(&primary.identity.impi) {
                 let detail = String::from_utf8_lossy(key);
                 return Err(Violation::new("an inbound pair has a holder", &detail));
@@ -242,6 +247,11 @@ impl World {
                 impu == pair.impu && user == ue.real && at == partner
             })
         })
+    }
+
+    /// Whether the storage of a UE's home holds that `pair` stands for it at its partner.
+    fn is_still_lent(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
+        self.outbound_of(ue).as_ref() == Some(pair) || self.has_grant(ue) && ue.real == *pair
     }
 
     /// Whether the storage of a UE's home holds a grant for its partner.

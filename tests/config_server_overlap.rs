@@ -156,11 +156,13 @@ fn a_release_without_an_answer_keeps_nobody_waiting_for_ever() {
     assert!(matches!(told, DetailsAnswer::Details(_)));
 }
 
+/// Lets one or more migrations of Alice's begin and end.
+type End = fn(&mut System);
+
 #[test]
 fn however_a_migration_ends_it_keeps_no_pair_afterwards() {
     let config = Config { pending_max: 2, ..World::ready().a.config };
-    // Each leaves one migration of Alice's waiting less than it began.
-    let ends: [(&str, fn(&mut System)); 7] = [
+    let ends: [(&str, End); 7] = [
         ("the database lends nothing", |a| {
             let (request, _) = a.asked_by("alice", ask("alice", "b")).for_database();
             let no = ManagementAnswer::Refused(ManagementRefusal::Unavailable);

@@ -2,7 +2,6 @@
 //! partner, and lets users of partners in.
 //!
 //! Source: 3GPP TR 23.781 solution 2, steps 1 to 4, 6 to 9 and 11 to 13; TS 23.280 10.1.4 and 10.17.
-
 //!
 //! **Locks.** No call holds the lock of more than one entry. Commit numbers are drawn under the lock of the
 //! entry that they change.

@@ -29,7 +29,7 @@ use migcore::{
         Answer as CxAnswer, MultimediaAuthRequest, Request as CxRequest, SCHEME_AKA_V1,
     },
     identity::UserIdentity,
-    outbox::{Message, Note, Peer, ReplyTo},
+    outbox::{Message, Note, Peer, ReplyTo, Send},
     store::{CommitSeq, Record, RecordError, RecordKind},
 };
 
@@ -179,7 +179,7 @@ fn while_visits_end_the_user_cannot_migrate_and_nobody_else_changes_it() {
     let answers = a.pass(ACCESS_TIMEOUT);
     assert!(matches!(
         answers[..],
-        [migcore::outbox::Send {
+        [Send {
             message: Message::Configuration {
                 answer: Answer::Refused(ManagementRefusal::Unavailable),
                 ..
@@ -365,6 +365,45 @@ fn an_agreement_whose_withdrawal_is_uncertain_is_not_in_force_and_can_be_changed
         world.details();
         assert!(gets_vector(&mut world.a, &outbound));
         world.a.done(deletion);
+    }
+}
+
+#[test]
+fn an_agreement_whose_withdrawal_takes_too_long_is_over_and_can_be_changed_again() {
+    let shorter = Agreement { valid_until: START + DAY, ..agreement("b", Direction::Outbound) };
+    for change in [Configure::DeleteAgreement(everybody("b")), Configure::PutAgreement(shorter)] {
+        let mut world = World::ready();
+        world.details();
+        let outbound = world.on_link.pop().unwrap().user.identity;
+        let (request, withdraw) = world.a.configure(change.clone()).for_database();
+        let late = world.a.manage(withdraw);
+        let told = world.a.pass(ACCESS_TIMEOUT);
+        assert!(matches!(
+            &told[..],
+            [Send {
+                message: Message::Configuration {
+                    answer: Answer::Refused(ManagementRefusal::Unavailable),
+                    ..
+                },
+                ..
+            }]
+        ));
+        // Users are not sent to a SIP database that lends nothing under this number.
+        assert_eq!(world.refusal(), Refusal::NoPartner);
+        let effects = world.a.database_answers(request, late);
+        assert!(effects.sends.is_empty() && effects.commits.is_empty(), "it comes too late");
+        assert!(!gets_vector(&mut world.a, &outbound));
+        // An agreement for them alone counts meanwhile, and the next change is made.
+        let alone = key("b", Direction::Outbound, Users::User(service("alice")));
+        world
+            .a
+            .put_agreement(Agreement { key: alone.clone(), ..agreement("b", Direction::Outbound) });
+        world.details();
+        world.a.done(Configure::DeleteAgreement(alone));
+        world.a.put_agreement(agreement("b", Direction::Outbound));
+        world.details();
+        assert!(gets_vector(&mut world.a, &outbound));
+        world.a.done(change);
     }
 }
 

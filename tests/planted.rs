@@ -19,6 +19,7 @@ use std::{
 use migcore::{
     planted::{self, Bug},
     sim::{Options, Violation, World},
+    ue::State,
 };
 
 /// In how many seeds a planted fault must show.
@@ -95,6 +96,24 @@ fn a_repeated_reply_before_the_commit_is_caught() {
             "a pair is told after it is stored",
         ],
     );
+}
+
+#[test]
+fn a_repeated_200_before_the_commit_of_its_registration_is_caught() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // The UE repeats its REGISTER after half a second; in this world the commit takes longer.
+    let slow = Options { commit_max: Duration::from_secs(3), ..Options::faultless() };
+    let register = |bug| {
+        let mut world = World::new(1, slow.clone());
+        world.migrate(0).unwrap().told().expect("a pair");
+        planted::arm(bug);
+        let outcome = world.register(0).map_err(|violation| violation.rule);
+        planted::arm(None);
+        outcome
+    };
+    assert!(matches!(register(None), Ok(State::Registered(_))));
+    let caught = register(Some(Bug::RepeatIgnoresCommit));
+    assert_eq!(caught, Err("a 200 tells of a stored registration"));
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //! solution 2, steps 2, 4, 6, 7 and 13).
 //!
 //! Every repeat goes through all steps again; each of them answers a repeat with what it has lent already. A
-//! definite refusal of the partner gives back what was lent here. No answer, or one that leaves open what the
-//! partner has done, keeps it, and the repeat names the same pair.
+//! definite refusal of the partner gives back what was lent here, unless others of the same user are under way
+//! (`under_way`). No answer, or one that leaves open what the partner has done, keeps it, and the repeat names
+//! the same pair.
 
 use std::time::Duration;
 
-use super::{ConfigServer, agreement::InForce, choice::Choice, pending::Pending, user::Caller};
+use super::{
+    ConfigServer, agreement::InForce, choice::Choice, pending::Pending, under_way, user::Caller,
+};
 use crate::{
     api::{
         connection_details::{
@@ -31,9 +34,9 @@ const GRANT_MAX: Duration = Duration::from_secs(31 * 24 * 3_600);
 /// A user's request on its way.
 #[derive(Debug)]
 pub(super) struct Migration {
-    pub(super) to: ReplyTo,
+    to: ReplyTo,
     /// The highest commit that it relies on.
-    pub(super) after: CommitSeq,
+    after: CommitSeq,
     caller: Caller,
     partner: McSystemId,
     /// The partner's SIP database.
@@ -44,6 +47,13 @@ pub(super) struct Migration {
     primary_side: UserIdentity,
     /// Until when the partner may ask vectors for it.
     lent_until: Timestamp,
+}
+
+impl Migration {
+    /// Who is lent something, and for which partner.
+    pub(super) fn key(&self) -> under_way::Key {
+        (self.caller.identity.impi.clone(), self.database.clone())
+    }
 }
 
 impl ConfigServer {
@@ -74,7 +84,11 @@ impl ConfigServer {
                     agreement,
                     lent_until: agreement.allowance.until.min(ctx.now + GRANT_MAX),
                 };
-                self.ask_for_outbound(ctx, migration);
+                if self.begin(&migration) {
+                    self.ask_for_outbound(ctx, migration);
+                } else {
+                    self.refuse_details(ctx, migration.to, migration.after, Refusal::Unavailable);
+                }
             }
             Err(refusal) => self.refuse_details(ctx, to, after, refusal),
         }
@@ -130,18 +144,18 @@ impl ConfigServer {
             management::Answer::Done => {}
             management::Answer::Refused(refusal) => {
                 let refusal = explain_refused_lending(ctx, &migration.partner, &refusal);
-                return self.refuse_details(ctx, migration.to, migration.after, refusal);
+                return self.refuse_migration(ctx, *migration, refusal);
             }
             management::Answer::Subscriber { .. } | management::Answer::Pool { .. } => {
-                let Migration { to, after, .. } = *migration;
-                return self.refuse_details(ctx, to, after, Refusal::Unavailable);
+                return self.refuse_migration(ctx, *migration, Refusal::Unavailable);
             }
         }
         // Whoever ended the user's visits meanwhile may have done so before this one began.
         if self.may_still_migrate(&migration.caller, &mut migration.after) {
             self.ask_partner(ctx, migration);
         } else {
-            self.release(ctx, *migration, Refusal::NotAuthorised);
+            self.stop_all(&migration);
+            self.release(ctx, migration, Refusal::NotAuthorised);
         }
     }
 
@@ -173,18 +187,25 @@ impl ConfigServer {
             Ok(csc17::Answer::Granted(access)) => self.answer_details(ctx, *migration, *access),
             Ok(csc17::Answer::Refused(refusal)) if refusal.is_definite() => {
                 let refusal = explain_refused_access(ctx, &migration.partner, refusal);
-                self.release(ctx, *migration, refusal);
+                if self.may_release(&migration) {
+                    self.release(ctx, migration, refusal);
+                } else {
+                    self.refuse_migration(ctx, *migration, refusal);
+                }
             }
             Ok(csc17::Answer::Refused(_)) | Err(_) => {
-                let Migration { to, after, .. } = *migration;
-                self.refuse_details(ctx, to, after, Refusal::PartnerUnreachable);
+                self.refuse_migration(ctx, *migration, Refusal::PartnerUnreachable);
             }
         }
     }
 
     /// Answers with what the UE needs in the partner (`MIG-13`).
     fn answer_details(&self, ctx: &mut Context<'_>, migration: Migration, access: csc17::Access) {
+        let is_lent = self.end_granted(&migration);
         let Migration { to, mut after, partner, reason, lent_until, .. } = migration;
+        if !is_lent {
+            return self.refuse_details(ctx, to, after, Refusal::Unavailable);
+        }
         let sent = access.configuration.filter(|sent| {
             let usable = is_usable(sent);
             if !usable {
@@ -214,21 +235,23 @@ impl ConfigServer {
     }
 
     /// Gives back what was lent, and answers when that is done.
-    fn release(&self, ctx: &mut Context<'_>, migration: Migration, refusal: Refusal) {
-        let Migration { to, after, caller, database, agreement, primary_side, .. } = migration;
-        let request = if agreement.hide_identities {
-            management::Request::ReleaseOutbound(primary_side.impi)
+    fn release(&self, ctx: &mut Context<'_>, migration: Box<Migration>, refusal: Refusal) {
+        let (impi, partner) = migration.key();
+        let request = if migration.agreement.hide_identities {
+            management::Request::ReleaseOutbound(migration.primary_side.impi.clone())
         } else {
-            management::Request::DeleteGrant { impi: caller.identity.impi, partner: database }
+            management::Request::DeleteGrant { impi, partner }
         };
-        self.ask_database(ctx, Pending::Releasing(to, refusal, after), after, None, request);
+        let after = migration.after;
+        self.ask_database(ctx, Pending::Releasing(migration, refusal), after, None, request);
     }
 
     /// Takes the SIP database's answer to a release. If there was none to do, somebody else did it.
     pub(super) fn handle_released(
         &self,
         ctx: &mut Context<'_>,
-        (to, refusal, after): (ReplyTo, Refusal, CommitSeq),
+        migration: Migration,
+        refusal: Refusal,
         answer: &management::Answer,
     ) {
         let released = matches!(
@@ -237,11 +260,22 @@ impl ConfigServer {
                 | management::Answer::Refused(management::Refusal::NotFound(_))
         );
         let refusal = if released { refusal } else { Refusal::Unavailable };
-        self.refuse_details(ctx, to, after, refusal);
+        self.refuse_migration(ctx, migration, refusal);
+    }
+
+    /// Ends a migration, and answers that there are no details.
+    pub(super) fn refuse_migration(
+        &self,
+        ctx: &mut Context<'_>,
+        migration: Migration,
+        refusal: Refusal,
+    ) {
+        self.end(&migration);
+        self.refuse_details(ctx, migration.to, migration.after, refusal);
     }
 
     /// Answers that there are no details.
-    pub(super) fn refuse_details(
+    fn refuse_details(
         &self,
         ctx: &mut Context<'_>,
         to: ReplyTo,

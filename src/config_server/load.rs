@@ -59,6 +59,7 @@ impl ConfigServer {
         self.agreements.clear();
         self.configurations.clear();
         self.pending.clear();
+        self.under_way.clear();
         for bound in [&self.users_bound, &self.agreements_bound, &self.pending_bound] {
             bound.reset();
         }

@@ -17,13 +17,14 @@ mod details;
 mod load;
 mod pending;
 mod system_configuration;
+mod under_way;
 mod user;
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use self::{
     agreement::HeldAgreement, pending::Pending, system_configuration::HeldConfiguration,
-    user::HeldUser,
+    under_way::UnderWay, user::HeldUser,
 };
 use crate::{
     api::{
@@ -114,6 +115,8 @@ pub struct ConfigServer {
     /// What waits for an answer, by request number.
     pending: Table<u64, Pending>,
     pending_bound: Bound,
+    /// The users' requests that wait, by whom and for which partner something is lent.
+    under_way: Table<under_way::Key, UnderWay>,
     next_request: AtomicU64,
     /// The latest commit that removed something.
     removed: Mark,
@@ -131,6 +134,7 @@ impl ConfigServer {
             configurations: new_table(entropy),
             pending: new_table(entropy),
             pending_bound: Bound::new(config.pending_max),
+            under_way: new_table(entropy),
             // Random, so that an answer to the process before this one meets no request of this one.
             next_request: AtomicU64::new(entropy.next_u64()),
             removed: Mark::default(),
@@ -182,8 +186,8 @@ impl ConfigServer {
         let ManagementReply { id, answer } = reply;
         match self.take_pending(id.number, false) {
             Some(Pending::Lending(migration)) => self.handle_lent(ctx, migration, answer),
-            Some(Pending::Releasing(to, refusal, after)) => {
-                self.handle_released(ctx, (to, refusal, after), &answer);
+            Some(Pending::Releasing(migration, refusal)) => {
+                self.handle_released(ctx, *migration, refusal, &answer);
             }
             Some(Pending::Admission(admission)) => self.handle_bound(ctx, *admission, answer),
             Some(Pending::Change(to, request)) => self.handle_ended(ctx, to, &request, answer),

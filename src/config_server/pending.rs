@@ -22,7 +22,7 @@ pub(super) enum Pending {
     /// A user's request, for the partner (`MIG-12`).
     Access(Box<Migration>),
     /// A user's request, for the release of what was lent; then this is the answer.
-    Releasing(ReplyTo, csc4::Refusal, CommitSeq),
+    Releasing(Box<Migration>, csc4::Refusal),
     /// A partner's request, for the inbound pair (`MIG-11`).
     Admission(Box<Admission>),
     /// A management request, for the end of what was lent.
@@ -80,10 +80,9 @@ impl ConfigServer {
     /// Answers that it cannot be done now.
     fn give_up(&self, ctx: &mut Context<'_>, pending: Pending, refusal: csc4::Refusal) {
         match pending {
-            Pending::Lending(migration) | Pending::Access(migration) => {
-                self.refuse_details(ctx, migration.to, migration.after, refusal);
-            }
-            Pending::Releasing(to, _, after) => self.refuse_details(ctx, to, after, refusal),
+            Pending::Lending(migration)
+            | Pending::Access(migration)
+            | Pending::Releasing(migration, _) => self.refuse_migration(ctx, *migration, refusal),
             Pending::Admission(admission) => {
                 let Admission { to, after, .. } = *admission;
                 self.refuse_access(ctx, to, after, csc17::Refusal::Unavailable);

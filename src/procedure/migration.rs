@@ -5,7 +5,7 @@
 //! MC system's identities" also where step 7 gave outbound ones: they are always the pair of step 7,
 //! and only the primary's SIP database translates outbound to real.
 
-use super::{Entity, Place, Row};
+use super::{Entity, Row};
 use crate::step::Step;
 
 use Entity::{
@@ -199,7 +199,7 @@ const fn code(
     function: &'static str,
     test: &'static str,
 ) -> Row {
-    Row { step: Step::mig(number), by, to, what, place: Place::Code { function, test } }
+    Row { step: Step::mig(number), by, to, what, function, test }
 }
 
 #[cfg(test)]

@@ -36,20 +36,8 @@ pub struct Row {
     pub to: Option<Entity>,
     /// What happens, in a few words of ours.
     pub what: &'static str,
-    /// Where it is performed and which test shows it, or why it is not.
-    pub place: Place,
-}
-
-/// Where a step lives.
-#[derive(Clone, Copy, Debug)]
-pub enum Place {
-    /// In the product.
-    Code {
-        /// Path below `src/` and function name.
-        function: &'static str,
-        /// The name of the test that asserts the step's state change or message.
-        test: &'static str,
-    },
-    /// Not in the product yet; the reason.
-    NotYet(&'static str),
+    /// Where it is performed: path below `src/` and function name.
+    pub function: &'static str,
+    /// The name of the test that asserts the step's state change or message.
+    pub test: &'static str,
 }

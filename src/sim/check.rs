@@ -91,12 +91,16 @@ pub(super) struct Checks {
     pub(super) ended: BTreeSet<(SystemId, AgreementId)>,
     /// Primary-side pairs that may have been given back, by private identity.
     pub(super) given_back: BTreeSet<Impi>,
+    /// Those of them that users, not systems, wanted to be given back.
+    pub(super) given_up: BTreeSet<Impi>,
     /// What was found stored about systems.
     pub(super) configured: Vec<(SystemId, SystemConfiguration)>,
     /// Which UE was told each pair, and until when.
     pub(super) told_to: BTreeMap<Impi, (usize, Timestamp)>,
     /// What each UE was told last: its pair, and until when.
     pub(super) told: BTreeMap<usize, Told>,
+    /// When each UE was told anything last.
+    pub(super) told_at: BTreeMap<usize, Timestamp>,
     /// What must not appear on the wire between the systems.
     real: Vec<Vec<u8>>,
     /// The last octets towards A and towards B, where a needle may have begun.
@@ -147,9 +151,11 @@ impl Checks {
             granted_again: BTreeSet::new(),
             ended: BTreeSet::new(),
             given_back: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             configured: Vec::new(),
             told_to: BTreeMap::new(),
             told: BTreeMap::new(),
+            told_at: BTreeMap::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
             tail_to_a: Vec::new(),
             tail_to_b: Vec::new(),
@@ -158,7 +164,7 @@ impl Checks {
     }
 
     /// Takes note that a pair may end from now on, so that another may be given next.
-    pub(super) fn asked(&mut self, request: &Request, now: Timestamp) {
+    fn asked(&mut self, request: &Request, now: Timestamp) {
         if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
             self.released.entry(impi.clone()).or_insert(now);
             self.held.retain(|_, (pair, _)| pair.impi != *impi);
@@ -174,6 +180,14 @@ impl Checks {
             self.granted_again.insert(user.impi.clone());
             self.withdrawn.remove(&user.impi);
         }
+    }
+
+    /// Takes note of what a user or a test asks of a SIP database.
+    pub(super) fn asked_by_user(&mut self, request: &Request, now: Timestamp) {
+        if let Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. } = request {
+            self.given_up.insert(impi.clone());
+        }
+        self.asked(request, now);
     }
 
     /// Searches what `from` sends to the other system for identities that it must hide.

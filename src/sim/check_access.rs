@@ -12,6 +12,7 @@ use crate::{
     identity::{McServiceId, SipDatabaseId, UserIdentity},
     outbox::ReplyTo,
     store::{RecordKind, decode, encode},
+    time::Timestamp,
 };
 
 use super::{
@@ -86,17 +87,17 @@ impl World {
             Answer::Details(details) => {
                 self.check_told(ue, details)?;
                 let (number, real, partner) = (ue.number, ue.real.impi.clone(), ue.home.other());
-                // A repeat that the partner refused meanwhile has given back what this one was lent.
-                let is_lent = self.outbound_of(ue).is_some() || self.has_grant(ue);
+                let now = self.now();
                 self.check_configured(partner, &[partner, id], &details.configuration)?;
-                if !is_lent {
-                    self.checks.told.remove(&number);
-                    return Ok(());
-                }
+                self.checks.told_at.insert(number, now);
                 self.check_same(number, real, details)
             }
             Answer::Refused(Refusal::RefusedByPartner) => {
-                let alone = ue.asked <= Some(question) && self.details_under_way(ue) <= 1;
+                // Of requests that overlap one may have been granted, and the pair told, before this one
+                // is refused.
+                let told = self.checks.told_at.get(&ue.number).copied();
+                let overlapped = self.details_under_way(ue) > 1 || told >= self.since(id, to);
+                let alone = ue.asked <= Some(question) && !overlapped;
                 if alone && (self.outbound_of(ue).is_some() || self.has_grant(ue)) {
                     let detail = format_args!("ue{}", ue.number);
                     let rule = "a definite refusal of the partner leaves nothing lent";
@@ -119,6 +120,14 @@ impl World {
         };
         if !self.is_bound(partner, &details.identity, is_its) {
             let rule = "a UE is told a pair that both systems have stored for it";
+            return Err(Violation::new(rule, &detail));
+        }
+        let still = |primary: &PrimaryUser| {
+            is_its(primary) && self.is_still_lent(ue, &primary.identity)
+                || self.checks.given_up.contains(&primary.identity.impi)
+        };
+        if !self.is_bound(partner, &details.identity, still) {
+            let rule = "a UE is told a pair whose other side its home has not taken back";
             return Err(Violation::new(rule, &detail));
         }
         Ok(())
@@ -191,16 +200,22 @@ impl World {
                 .ues
                 .iter()
                 .any(|ue| ue.home == id.other() && self.is_lent_or_granted(ue, &primary.identity));
-            let lent = self.ues.iter().any(|ue| {
-                self.outbound_of(ue).as_ref() == Some(&primary.identity)
-                    || self.has_grant(ue) && ue.real == primary.identity
-            });
+            let lent = self.ues.iter().any(|ue| self.is_still_lent(ue, &primary.identity));
             if !known || !lent && !self.checks.given_back.contains(&primary.identity.impi) {
                 let detail = String::from_utf8_lossy(key);
                 return Err(Violation::new("an inbound pair has a holder", &detail));
             }
         }
         Ok(())
+    }
+
+    /// Since when a request over HTTP has been under way.
+    fn since(&self, id: SystemId, to: &ReplyTo) -> Option<Timestamp> {
+        let ReplyTo::World(handle) = to else { return None };
+        match self.system(id).parked.get(handle)? {
+            Parked::Http { since, .. } => Some(*since),
+            Parked::Diameter(_) => None,
+        }
     }
 
     fn ue_called(&self, name: &McServiceId) -> Result<&UeHost, Violation> {
@@ -232,6 +247,11 @@ impl World {
                 impu == pair.impu && user == ue.real && at == partner
             })
         })
+    }
+
+    /// Whether the storage of a UE's home holds that `pair` stands for it at its partner.
+    fn is_still_lent(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
+        self.outbound_of(ue).as_ref() == Some(pair) || self.has_grant(ue) && ue.real == *pair
     }
 
     /// Whether the storage of a UE's home holds a grant for its partner.

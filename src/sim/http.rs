@@ -119,7 +119,7 @@ impl World {
         self.next_question += 1;
         let question = self.next_question;
         if let Inquiry::Database(request) = &inquiry {
-            self.checks.asked(request, self.queue.now());
+            self.checks.asked_by_user(request, self.queue.now());
         }
         let doubled = inquiry.may_arrive_twice() && self.entropy.happens(self.options.duplication);
         let name = inquiry.name();

@@ -649,7 +649,9 @@ fn an_agreement_that_ends_between_the_steps_8_and_10_is_no_fault_of_the_request(
         let mut b = World::ready().b;
         let effects = b.access(Some(&token("system-a")), access("alice", real("alice")));
         let (request, bind) = effects.for_database();
-        change.into_iter().for_each(|change| b.done(change));
+        if let Some(change) = change {
+            b.done(change);
+        }
         b.now = b.now + pause;
         let refused = b.manage(bind);
         let effects = b.database_answers(request, refused);

@@ -501,8 +501,8 @@ fn a_namespace_declared_outside_comes_along_only_where_it_is_used() {
 #[test]
 fn a_namespace_that_comes_along_counts_as_an_attribute_so_that_what_renders_can_be_read() {
     let document = |own: usize| {
-        let attributes: String = (0..own).map(|n| format!(" a{n}=\"\"")).collect();
-        extended(&format!("<u:a{attributes}/>"))
+        let attributes: Vec<_> = (0..own).map(|n| format!(" a{n}=\"\"")).collect();
+        extended(&format!("<u:a{}/>", attributes.concat()))
             .replace("<on-network", "<on-network xmlns:u=\"urn:example:used\"")
     };
     let full = parsed(&document(ATTRIBUTES_MAX - 1));

@@ -627,7 +627,7 @@ fn what_its_own_database_refuses_is_no_fault_of_the_user_or_the_partner() {
 fn the_partner_says_what_its_database_refuses() {
     for (refusal, want) in [
         (ManagementRefusal::Exhausted("inbound"), AccessRefusal::Exhausted),
-        (ManagementRefusal::Invalid("so"), AccessRefusal::Invalid("so")),
+        (ManagementRefusal::Invalid("the agreement has ended"), AccessRefusal::NotAuthorised),
         (ManagementRefusal::NotFound("inbound binding"), AccessRefusal::Unavailable),
         (ManagementRefusal::Full("inbound bindings"), AccessRefusal::Unavailable),
         (ManagementRefusal::Unavailable, AccessRefusal::Unavailable),
@@ -638,6 +638,37 @@ fn the_partner_says_what_its_database_refuses() {
         let effects = b.database_answers(request, ManagementAnswer::Refused(refusal.clone()));
         assert_eq!(effects.access_answer(), not_here(want), "{refusal:?}");
     }
+}
+
+#[test]
+fn an_agreement_that_ends_between_the_steps_8_and_10_is_no_fault_of_the_request() {
+    let withdraw = Configure::DeleteAgreement(key("a", Direction::Inbound, Users::Everybody));
+    for (what, change, pause) in
+        [("withdrawn", Some(withdraw), Duration::ZERO), ("over", None, 365 * DAY)]
+    {
+        let mut b = World::ready().b;
+        let effects = b.access(Some(&token("system-a")), access("alice", real("alice")));
+        let (request, bind) = effects.for_database();
+        if let Some(change) = change {
+            b.done(change);
+        }
+        b.now = b.now + pause;
+        let refused = b.manage(bind);
+        let effects = b.database_answers(request, refused);
+        assert_eq!(effects.access_answer(), not_here(AccessRefusal::NotAuthorised), "{what}");
+    }
+}
+
+#[test]
+fn a_request_without_server_name_is_invalid_and_asks_the_database_nothing() {
+    let mut b = World::ready().b;
+    let fits = access("alice", real("alice"));
+    let user = PrimaryUser { server_name: String::new(), ..fits.user.clone() };
+    let request = migcore::api::system_access::Request { user, ..fits };
+    let effects = b.access(Some(&token("system-a")), request);
+    let invalid = AccessRefusal::Invalid("server_name is empty");
+    assert_eq!((effects.steps.clone(), effects.notes.len()), (migs(&[12]), 0));
+    assert_eq!(effects.access_answer(), not_here(invalid));
 }
 
 #[test]

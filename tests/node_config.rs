@@ -97,6 +97,7 @@ fn a_mistake_about_a_partner_is_named_and_a_token_is_not_repeated() {
         (changed("id = \"sip:b", "id = \"sip:a"), "id", "different from config_server.id"),
         (format!("{known}{known}"), "id", "different from config_server.id"),
         (format!("{known}{second}"), "accept_token", "draw one for each partner"),
+        (format!("{known}{second}"), "sip_database", "this partner's own"),
         (changed("http://", "https://"), "url", "http://192.0.2.2:8082"),
         (changed(":8182", ":8182/?a=b"), "url", "http://192.0.2.2:8082"),
         (changed("http://", "http://user@"), "url", "http://192.0.2.2:8082"),

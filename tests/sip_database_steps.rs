@@ -604,6 +604,21 @@ fn a_registration_that_is_never_refreshed_nor_ended_does_not_hold_its_pair_for_e
 }
 
 #[test]
+fn a_repeat_between_the_end_of_a_registration_and_its_timer_brings_a_pair_that_is_good() {
+    let mut migration = Migration::prepared();
+    assert!(migration.b.assign(sar(&migration.inbound, Type::Registration)).result.is_success());
+    // The clock is past the end, the timer has not come.
+    migration.b.now = migration.b.now + LEASE;
+    assert_eq!(migration.fetch(None).result, UNKNOWN);
+    let primary = primary(&migration.outbound);
+    let again = migration.b.binding(Manage::BindInbound { primary, allowed: None });
+    assert_eq!((again.active, again.reserved_until), (false, migration.b.now + LEASE));
+    assert_eq!(again.identity, migration.inbound);
+    migration.b.pass(DAY);
+    assert_eq!(migration.fetch(None).result, ResultCode::SUCCESS);
+}
+
+#[test]
 fn scenario_63_a_partner_without_binding_or_grant_gets_no_vector_and_is_noted() {
     let mut migration = Migration::prepared();
     let inbound_at_a = {

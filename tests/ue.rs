@@ -219,6 +219,23 @@ fn step_25_is_registered_with_what_the_sip_core_granted() {
 }
 
 #[test]
+fn a_user_agent_prints_no_identity_whatever_it_is_doing() {
+    let mut bench = Bench::new(SqnArray::default());
+    let shown = |bench: &Bench| format!("{:?} {:?}", bench.ue, bench.ue.saved());
+    let mut all = shown(&bench);
+    bench.with_ue(UserAgent::register);
+    all += &shown(&bench);
+    bench.challenge(&vector(10));
+    all += &shown(&bench);
+    bench.confirm();
+    all += &shown(&bench);
+    for name in ["mig-7", "mig-8"] {
+        assert!(bench.last().contains(name), "it is on the wire");
+        assert!(!all.contains(name), "{name} in {all}");
+    }
+}
+
+#[test]
 fn a_challenge_not_from_the_home_is_answered_with_neither_response_nor_auts() {
     let mut bench = Bench::new(SqnArray::default());
     bench.with_ue(UserAgent::register);

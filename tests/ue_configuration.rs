@@ -25,7 +25,7 @@ use common::Seeded;
 use migcore::{
     identity::Plmn,
     ue_configuration::{
-        DEPTH_MAX, DOCUMENT_OCTETS_MAX, DocumentError, ELEMENTS_MAX, Extension,
+        ATTRIBUTES_MAX, DEPTH_MAX, DOCUMENT_OCTETS_MAX, DocumentError, ELEMENTS_MAX, Extension,
         InitialUeConfiguration, NAME_OCTETS_MAX, NAMES_MAX, NAMESPACE, Service, TEXT_OCTETS_MAX,
         UE_IDS_MAX, URI_OCTETS_MAX, VPLMNS_MAX,
     },
@@ -496,6 +496,20 @@ fn a_namespace_declared_outside_comes_along_only_where_it_is_used() {
         assert!(rendered.contains(&format!("      {kept}\n")), "{extension}: {rendered}");
         assert_eq!(parsed(&rendered).render(), rendered);
     }
+}
+
+#[test]
+fn a_namespace_that_comes_along_counts_as_an_attribute_so_that_what_renders_can_be_read() {
+    let document = |own: usize| {
+        let attributes: Vec<_> = (0..own).map(|n| format!(" a{n}=\"\"")).collect();
+        extended(&format!("<u:a{}/>", attributes.concat()))
+            .replace("<on-network", "<on-network xmlns:u=\"urn:example:used\"")
+    };
+    let full = parsed(&document(ATTRIBUTES_MAX - 1));
+    assert_eq!(parsed(&full.render()), full);
+    let error = refusal(&document(ATTRIBUTES_MAX));
+    assert_eq!(error.element, "on-network/anyExt/a");
+    assert!(error.what.contains("too many attributes"), "{error}");
 }
 
 /// Whether `xmllint` is there. If not: fails where peers are required, else says what is left out.

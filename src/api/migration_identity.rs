@@ -121,7 +121,8 @@ pub struct Subscriber {
     pub operator: OperatorKey,
     /// The authentication management field of its vectors.
     pub amf: [u8; 2],
-    /// The SEQ of the last vector it has seen elsewhere; vectors continue above it. 43 bits.
+    /// The SEQ of the last vector it has seen elsewhere; vectors continue above it. 48 bits less those
+    /// of IND: 43 by default.
     pub seq: u64,
 }
 

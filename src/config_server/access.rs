@@ -45,7 +45,7 @@ impl ConfigServer {
     }
 
     /// Checks that the request comes from the system that it names, about a user of that system's SIP
-    /// database: a peer may not speak for a third system.
+    /// database: a peer may not speak for a third system. And that it says how to ask for vectors.
     fn authenticate_peer(
         &self,
         ctx: &mut Context<'_>,
@@ -63,6 +63,9 @@ impl ConfigServer {
             None => self.whose(is_of),
             Some(peer) if peer.sip_database != request.user.database => {
                 (Refusal::WrongSystem, "the user's SIP database is not the peer's")
+            }
+            Some(_) if request.user.server_name.is_empty() => {
+                return Err(Refusal::Invalid("server_name is empty"));
             }
             Some(_) => return Ok(()),
         };
@@ -121,7 +124,8 @@ impl ConfigServer {
         let refusal = match answer {
             management::Answer::Binding(binding) => return self.grant(ctx, admission, binding),
             management::Answer::Refused(management::Refusal::Exhausted(_)) => Refusal::Exhausted,
-            management::Answer::Refused(management::Refusal::Invalid(why)) => Refusal::Invalid(why),
+            // The request itself is sound: since step 8 the agreement has ended, or was withdrawn.
+            management::Answer::Refused(management::Refusal::Invalid(_)) => Refusal::NotAuthorised,
             management::Answer::Refused(_)
             | management::Answer::Done
             | management::Answer::Subscriber { .. }

@@ -84,9 +84,11 @@ impl Lease {
     }
 
     /// A fresh reservation if less than half of this one is left. Half, so that repeats in a row and
-    /// frequent vector requests do not each cost a commit.
+    /// frequent vector requests do not each cost a commit. Of a registration nothing may be left: it has
+    /// ended then, and only the timer has not come yet.
     pub(super) fn renewed(self, now: Timestamp, span: Duration) -> Option<Self> {
-        let renew = !self.is_active() && self.is_short(now, span);
+        let registered = self.is_active() && self.is_live(now);
+        let renew = !registered && self.is_short(now, span);
         renew.then(|| Self::reserve(now, span))
     }
 

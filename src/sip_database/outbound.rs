@@ -144,8 +144,8 @@ impl SipDatabase {
     }
 
     /// Returns whose the outbound pair `asked` is, while its lease lives and what it was lent under
-    /// holds; the caller holds the user's visits. Use renews the lease if less than half of it is left: who stays registered at the
-    /// partner keeps the pair.
+    /// holds; the caller holds the user's visits. Use renews the lease if less than half of it is left:
+    /// who stays registered at the partner keeps the pair.
     pub(super) fn use_outbound(
         &self,
         ctx: &mut Context<'_>,

@@ -159,8 +159,7 @@ impl SipDatabase {
         Ok((self.draw_vector(ctx.entropy, make), version))
     }
 
-    /// Acts on an AUTS. TS 29.228 has no code of its own for a wrong MAC-S;
-    /// `UNABLE_TO_COMPLY` is what its
+    /// Acts on an AUTS. TS 29.228 has no code of its own for a wrong MAC-S; `UNABLE_TO_COMPLY` is what its
     /// clause 6.3.1.1 gives for a request that cannot be fulfilled for any other reason.
     fn resynchronise(
         &self,

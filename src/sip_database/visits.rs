@@ -219,7 +219,8 @@ impl SipDatabase {
 
     /// Ends all outbound bindings and grants of a subscriber who stays, all in one commit.
     ///
-    /// Returns the commit to wait for. Idempotent; also of somebody who is no subscriber, for who has gone left none behind.
+    /// Returns the commit to wait for. Idempotent; also of somebody who is no subscriber, for who has gone
+    /// left none behind.
     pub(super) fn end_visits(&self, ctx: &mut Context<'_>, impi: &Impi) -> CommitSeq {
         let pools = read(&self.pools);
         let dashmap::Entry::Occupied(visits) = self.visits.entry(impi.clone()) else {

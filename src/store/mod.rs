@@ -91,7 +91,7 @@ pub enum RecordKind {
     Grant = 6,
     /// A registration with its contacts, by IMPI (`sip_core`).
     Registration = 7,
-    /// An agreement that ended, by its number (`sip_database`).
+    /// That an agreement was withdrawn, by its number (`sip_database`).
     WithdrawnAgreement = 8,
     /// A user of this system, by MC service ID (`config_server`).
     User = 9,

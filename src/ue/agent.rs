@@ -4,6 +4,7 @@
 //! unprotected, so a refresh is a registration with the same Call-ID (TS 24.229 clause 5.1.1.4).
 
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -106,8 +107,8 @@ pub enum State {
     Failed(Failure),
 }
 
-/// What the SIP core granted.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// What the SIP core granted. Only its end and how it was granted print: the URIs name the user.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registered {
     /// When it ends, unless refreshed.
@@ -118,6 +119,13 @@ pub struct Registered {
     pub associated_uris: Vec<String>,
     /// Whether the SIP core proved that it knows RES (Authentication-Info).
     pub mutual: bool,
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expires_at, mutual, .. } = self;
+        write!(f, "Registered(until {} s, mutual: {mutual})", expires_at.as_secs())
+    }
 }
 
 /// Why an attempt failed.

@@ -1,6 +1,6 @@
 //! The client transaction of a REGISTER (RFC 3261 clause 17.1.2): retransmission and giving up.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -19,8 +19,7 @@ const T2: Duration = Duration::from_secs(4);
 /// Timer F, after which the transaction is given up: 64 * T1.
 const TIMER_F: Duration = Duration::from_secs(32);
 
-/// One REGISTER under way.
-#[derive(Debug)]
+/// One REGISTER under way. It names the user: only its numbers print.
 pub(super) struct ClientTransaction {
     /// Tells this transaction's timers from those of others.
     pub(super) number: u64,
@@ -64,6 +63,12 @@ impl ClientTransaction {
         if self.flow.transport == Transport::Udp {
             ctx.out.arm(ctx.now + self.interval, timer(TimerWhat::UeRetransmit, self.number));
         }
+    }
+}
+
+impl fmt::Debug for ClientTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientTransaction({}, CSeq {})", self.number, self.cseq)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{DocumentError, NAMESPACE, ROOT, values::is_uri_reference};
+use super::{DocumentError, NAMESPACE, ROOT, values::is_uri_reference, xml::ATTRIBUTES_MAX};
 use crate::secret::SecretText;
 
 const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
@@ -185,8 +185,9 @@ impl<'a> Place<'a> {
         is_valid.then_some(()).ok_or_else(|| self.error_at_attribute(&attribute.name, what))
     }
 
-    /// A copy that means the same below elements without prefix in the namespace of the document.
-    pub(super) fn detached(&self) -> Element {
+    /// A copy that means the same below elements without prefix in the namespace of the document. The
+    /// declarations that it takes along count as attributes, or what renders could not be read again.
+    pub(super) fn detached(&self) -> Result<Element, DocumentError> {
         let mut outside = BTreeMap::from([("", "")]);
         let mut place = self.parent;
         let mut chain = Vec::new();
@@ -214,7 +215,12 @@ impl<'a> Place<'a> {
                 copy.attributes.push(Attribute { name, value: SecretText::new(namespace) });
             }
         }
-        copy
+        if copy.attributes.len() > ATTRIBUTES_MAX {
+            let what =
+                "has too many attributes, with the declarations of the prefixes that it uses";
+            return Err(self.error(what));
+        }
+        Ok(copy)
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn any_ext(place: &Place<'_>) -> Result<Vec<Extension>, DocumentError
 }
 
 fn extension(place: &Place<'_>) -> Result<Extension, DocumentError> {
-    let Some(name) = place.own_name() else { return Ok(Extension::Other(place.detached())) };
+    let Some(name) = place.own_name() else { return place.detached().map(Extension::Other) };
     for service in Service::ALL {
         if name == service.details() {
             return service_details(place)
@@ -58,7 +58,7 @@ fn extension(place: &Place<'_>) -> Result<Extension, DocumentError> {
         "lms" => value()?.uri().map(Extension::Lms),
         "Idm-Client-Id" => value()?.text().map(Extension::IdmClientId),
         "mcServiceUELabel" => value()?.text().map(Extension::Label),
-        _ => Ok(Extension::Other(place.detached())),
+        _ => place.detached().map(Extension::Other),
     }
 }
 

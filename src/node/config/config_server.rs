@@ -119,6 +119,12 @@ fn read_partner(
         let wrong = Wrong::new("is another partner's", "draw one for each partner");
         section.report("accept_token", wrong);
     }
+    // A pair is bound to its SIP database: of two systems with one, each would be lent the other's pairs.
+    if sip_database.as_ref().is_some_and(|it| before.iter().any(|other| other.sip_database == *it))
+    {
+        let fix = "write the Diameter identity of this partner's own";
+        section.report("sip_database", Wrong::new("is another partner's", fix));
+    }
     Some(Partner {
         id: id?,
         sip_database: sip_database?,

@@ -242,6 +242,7 @@ fn an_agreement_has_to_make_sense() {
 
 #[test]
 fn an_agreement_keeps_its_number_unless_something_is_taken_away() {
+    const HIDING: &str = "with real identities hidden that were shown";
     let year = agreement("b", Direction::Outbound);
     let until = |days: u32| Agreement { valid_until: START + days * DAY, ..year.clone() };
     for (what, next, withdraws) in [
@@ -249,10 +250,14 @@ fn an_agreement_keeps_its_number_unless_something_is_taken_away() {
         ("longer", until(366), false),
         ("with real identities shown", Agreement { hide_identities: false, ..year.clone() }, false),
         ("from now on", Agreement { valid_from: START, ..year.clone() }, false),
+        (HIDING, year.clone(), true),
         ("shorter", until(364), true),
         ("from tomorrow on", Agreement { valid_from: START + DAY, ..until(366) }, true),
     ] {
         let mut world = World::ready();
+        if what == HIDING {
+            world.a.put_agreement(Agreement { hide_identities: false, ..year.clone() });
+        }
         world.details();
         let outbound = world.on_link.pop().unwrap().user.identity;
         let old = number(&mut world.a, everybody("b"));

@@ -216,7 +216,8 @@ impl Run {
         let in_force = |it: &Agreement| it.valid_from <= now && now < it.valid_until;
         match held {
             Some((old, held)) if in_force(&held) => {
-                let narrows = next.valid_until < held.valid_until || next.valid_from > now;
+                let hides = next.hide_identities && !held.hide_identities;
+                let narrows = next.valid_until < held.valid_until || next.valid_from > now || hides;
                 assert_eq!(id != old, narrows, "a number changes when something is taken away");
                 assert_eq!(self.model.withdrawn.contains(&old), narrows);
             }

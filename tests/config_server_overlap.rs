@@ -13,7 +13,7 @@ mod config_server_harness;
 use config_server_harness::*;
 use migcore::{
     api::{
-        configuration::{Agreement, Request as Configure, User},
+        configuration::{Agreement, Request as Configure, User, Users},
         connection_details::{Answer as DetailsAnswer, Refusal},
         migration_identity::{
             Answer as ManagementAnswer, Direction, Refusal as ManagementRefusal, Request as Manage,
@@ -232,4 +232,25 @@ fn whoever_loses_leave_keeps_no_pair_for_another_request_of_its_own() {
     assert_eq!(a.lent("out"), 0);
     a.done(Configure::PutUser(user("alice")));
     assert_ne!(at_partner(&mut a).1, first);
+}
+
+#[test]
+fn what_was_taken_back_while_the_partner_was_asked_is_not_told() {
+    let barred = User { may_migrate: false, ..user("alice") };
+    let only_alice =
+        Agreement { key: key("b", Direction::Outbound, Users::User(service("alice"))), ..hidden() };
+    for (what, change) in [
+        ("the user was barred", Configure::PutUser(barred)),
+        ("the agreement was withdrawn", Configure::DeleteAgreement(hidden().key)),
+        ("another agreement counts", Configure::PutAgreement(only_alice)),
+    ] {
+        for agreement in [hidden(), shown()] {
+            let mut a = World::ready().a;
+            a.put_agreement(agreement);
+            let (request, _) = at_partner(&mut a);
+            a.done(change.clone());
+            let told = comes_to(&mut a, request, Fate::Granted).details_answer();
+            assert_eq!(told, refused(Refusal::Unavailable), "{what}");
+        }
+    }
 }

@@ -170,6 +170,18 @@ fn the_answer_is_kept_beside_the_primary_record_which_never_changes() {
 }
 
 #[test]
+fn an_answer_about_another_partner_than_a_strict_wish_is_not_kept() {
+    let mut bench = Bench::new();
+    bench.ask(Some("sip:b.example"), true);
+    let other = ConfigurationState::Failed(ConfigurationFailure::OtherPartner);
+    assert_eq!(bench.answered(Ok(answer("c.example", "mig-1", 1))), other);
+    assert!(bench.client.records().partners().is_empty());
+    bench.ask(Some("sip:b.example"), true);
+    let received = ConfigurationState::Received(system("sip:b.example"));
+    assert_eq!(bench.answered(Ok(answer("b.example", "mig-1", 1))), received);
+}
+
+#[test]
 fn even_an_answer_that_names_the_primary_itself_leaves_the_primary_record_alone() {
     let mut bench = Bench::new();
     bench.ask(None, false);

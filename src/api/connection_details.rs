@@ -87,9 +87,9 @@ pub struct Details {
     pub configuration: SystemConfiguration,
 }
 
-/// What a UE is told of one MC system, with its revision.
+/// What a UE is told of one MC system, with its revision. Fields that a later release adds are passed over:
+/// partners and UEs need not be of one release.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct SystemConfiguration {
     /// Grows with each change.
@@ -105,7 +105,6 @@ pub struct SystemConfiguration {
 
 /// Where a SIP core can be reached.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct SipCoreAddress {
     /// Over what.

@@ -2,8 +2,8 @@
 //!
 //! **Numbers.** What the SIP database lends under an agreement carries the agreement's number, and is lost
 //! when the number is withdrawn. An agreement has the number of the commit that created it. A replacement
-//! keeps the number while the agreement is in force and nothing is taken away; one that ends earlier or
-//! begins later has the old number withdrawn first and gets a number of its own.
+//! keeps the number while the agreement is in force and nothing is taken away; one that ends earlier,
+//! begins later or begins to hide identities has the old number withdrawn first and gets a number of its own.
 //!
 //! **Ends.** That a number is to be withdrawn is stored before the SIP database is asked. From then on the
 //! agreement is not in force, also if the answer is lost: nobody knows then whether the number is good. The
@@ -89,7 +89,10 @@ impl HeldAgreement {
 
     /// Whether `next` takes something away that the SIP database may have lent.
     fn is_narrowed_by(&self, next: &Agreement, now: Timestamp) -> bool {
-        let takes = next.valid_until < self.record.agreement.valid_until || next.valid_from > now;
+        let Agreement { valid_until, hide_identities, .. } = &self.record.agreement;
+        // Grants of real pairs go when identities are to be hidden.
+        let hides = next.hide_identities && !hide_identities;
+        let takes = next.valid_until < *valid_until || next.valid_from > now || hides;
         self.record.ending || (self.is_in_force(now) && takes)
     }
 }

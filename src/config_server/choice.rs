@@ -10,9 +10,11 @@ use crate::{
         connection_details::{Location, Reason, Refusal, Request},
         migration_identity::Direction,
     },
+    identity::McSystemId,
     outbox::{Context, Role},
     step::Step,
     store::CommitSeq,
+    time::Timestamp,
 };
 
 /// A partner with the agreement that lets the user go there.
@@ -36,7 +38,7 @@ impl ConfigServer {
             return self.choose_by_location(ctx, caller, request, Reason::Location, after);
         };
         let wished = self.partner(wish).and_then(|partner| {
-            let agreement = self.outbound_agreement(ctx, caller, partner, after)?;
+            let agreement = self.outbound_agreement(ctx.now, caller, &partner.id, after)?;
             Some(Choice { partner, agreement, reason: Reason::Requested })
         });
         if let Some(choice) = wished {
@@ -69,18 +71,19 @@ impl ConfigServer {
         // The sort is stable: among equals the order of the configuration stays.
         covering.sort_by_key(|(detail, _)| *detail);
         let chosen = covering.into_iter().find_map(|(_, partner)| {
-            let agreement = self.outbound_agreement(ctx, caller, partner, after)?;
+            let agreement = self.outbound_agreement(ctx.now, caller, &partner.id, after)?;
             Some(Choice { partner, agreement, reason })
         });
         report(ctx, if chosen.is_some() { "a partner by location" } else { "no partner fits" });
         chosen.ok_or(Refusal::NoPartner)
     }
 
-    fn outbound_agreement(
+    /// Finds the agreement in force under which `caller` may use `partner`.
+    pub(super) fn outbound_agreement(
         &self,
-        ctx: &Context<'_>,
+        now: Timestamp,
         caller: &Caller,
-        partner: &Partner,
+        partner: &McSystemId,
         after: &mut CommitSeq,
     ) -> Option<InForce> {
         let users = [
@@ -89,7 +92,7 @@ impl ConfigServer {
             Some(Users::Everybody),
         ];
         let users = users.into_iter().flatten();
-        self.agreement_in_force(ctx.now, &partner.id, Direction::Outbound, users, after)
+        self.agreement_in_force(now, partner, Direction::Outbound, users, after)
     }
 }
 

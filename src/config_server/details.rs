@@ -141,12 +141,18 @@ impl ConfigServer {
                 migration.primary_side = identity;
                 migration.lent_until = migration.agreement.allowance.until.min(reserved_until);
             }
-            management::Answer::Done => {}
+            management::Answer::Done if !migration.agreement.hide_identities => {}
             management::Answer::Refused(refusal) => {
-                let refusal = explain_refused_lending(ctx, &migration.partner, &refusal);
+                let refusal = if self.is_still_agreed(ctx, &mut migration) {
+                    explain_refused_lending(ctx, &migration.partner, &refusal)
+                } else {
+                    Refusal::Unavailable
+                };
                 return self.refuse_migration(ctx, *migration, refusal);
             }
-            management::Answer::Subscriber { .. } | management::Answer::Pool { .. } => {
+            management::Answer::Done
+            | management::Answer::Subscriber { .. }
+            | management::Answer::Pool { .. } => {
                 return self.refuse_migration(ctx, *migration, Refusal::Unavailable);
             }
         }
@@ -199,11 +205,20 @@ impl ConfigServer {
         }
     }
 
-    /// Answers with what the UE needs in the partner (`MIG-13`).
-    fn answer_details(&self, ctx: &mut Context<'_>, migration: Migration, access: csc17::Access) {
-        let is_lent = self.end_granted(&migration);
+    /// Answers with what the UE needs in the partner (`MIG-13`), unless what it was lent has been taken back
+    /// while the partner was asked: by a release, because the user may no longer migrate, or with the
+    /// agreement. Then a repeat is told what holds now.
+    fn answer_details(
+        &self,
+        ctx: &mut Context<'_>,
+        mut migration: Migration,
+        access: csc17::Access,
+    ) {
+        let holds = self.end_granted(&migration)
+            && self.may_still_migrate(&migration.caller, &mut migration.after)
+            && self.is_still_agreed(ctx, &mut migration);
         let Migration { to, mut after, partner, reason, lent_until, .. } = migration;
-        if !is_lent {
+        if !holds {
             return self.refuse_details(ctx, to, after, Refusal::Unavailable);
         }
         let sent = access.configuration.filter(|sent| {
@@ -232,6 +247,13 @@ impl ConfigServer {
         let answer = Answer::Details(Box::new(details));
         let message = Message::ConnectionDetails { to, answer };
         self.send(ctx, after, Some(Step::mig(13)), message);
+    }
+
+    /// Whether the agreement that was found in step 3 is still the one in force.
+    fn is_still_agreed(&self, ctx: &Context<'_>, migration: &mut Migration) -> bool {
+        let Migration { caller, partner, after, agreement, .. } = migration;
+        let found = self.outbound_agreement(ctx.now, caller, partner, after);
+        found.is_some_and(|it| it.allowance.agreement == agreement.allowance.agreement)
     }
 
     /// Gives back what was lent, and answers when that is done.

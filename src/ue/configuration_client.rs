@@ -21,8 +21,8 @@ use crate::{
 /// After how long to repeat a request whose answer was lost, or that ran into trouble of the network.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// After how long to repeat a request that found no identity free.
-const RETRY_AFTER_EXHAUSTED: Duration = Duration::from_secs(60);
+/// After how long to repeat a request that found no identity free, or no configuration: somebody has to act.
+const RETRY_AFTER_MENDED: Duration = Duration::from_secs(60);
 
 /// One UE's configuration management client, with the records of the systems that the UE knows.
 #[derive(Debug)]
@@ -55,6 +55,9 @@ pub enum ConfigurationFailure {
     /// No answer came. The identities may be lent already: a repeat brings the same ones.
     #[error("the configuration management server did not answer")]
     NoAnswer,
+    /// The answer is about another partner than the one that the user insists on.
+    #[error("the configuration management server answered with another partner")]
+    OtherPartner,
     /// There is no room for the answer.
     #[error(transparent)]
     RecordsFull(#[from] RecordsFull),
@@ -67,15 +70,15 @@ impl ConfigurationFailure {
             Self::NoAnswer | Self::Refused(Refusal::PartnerUnreachable | Refusal::Unavailable) => {
                 Some(RETRY_AFTER)
             }
-            Self::Refused(Refusal::Exhausted) => Some(RETRY_AFTER_EXHAUSTED),
+            Self::Refused(Refusal::Exhausted | Refusal::NotConfigured) => Some(RETRY_AFTER_MENDED),
             Self::RecordsFull(_)
+            | Self::OtherPartner
             | Self::Refused(
                 Refusal::NotAuthenticated
                 | Refusal::NotAuthorised
                 | Refusal::PartnerNotAllowed
                 | Refusal::NoPartner
-                | Refusal::RefusedByPartner
-                | Refusal::NotConfigured,
+                | Refusal::RefusedByPartner,
             ) => None,
         }
     }
@@ -125,7 +128,14 @@ impl ConfigurationClient {
         if self.state != ConfigurationState::Busy {
             return;
         }
+        let insisted = self.asked.as_ref().filter(|asked| asked.strict);
+        let insisted = insisted.and_then(|asked| asked.partner.as_ref());
         self.state = match outcome {
+            Ok(Answer::Details(details))
+                if insisted.is_some_and(|wish| *wish != details.mc_system_id) =>
+            {
+                ConfigurationState::Failed(ConfigurationFailure::OtherPartner)
+            }
             Ok(Answer::Details(details)) => {
                 let mc_system_id = details.mc_system_id.clone();
                 let record = PartnerRecord { received: ctx.now, details: *details };

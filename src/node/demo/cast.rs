@@ -92,7 +92,7 @@ impl Person {
 
 /// What both administrators do before anybody migrates: pools, agreements, the partner's configuration.
 pub(super) async fn provision_systems(stage: &Stage, pools: bool) -> Result<(), DemoError> {
-    let Stage { home, partner } = stage;
+    let Stage { home, partner, .. } = stage;
     for (site, direction) in [(home, Direction::Outbound), (partner, Direction::Inbound)] {
         if !pools && direction == Direction::Inbound {
             continue;

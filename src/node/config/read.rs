@@ -248,7 +248,7 @@ pub(in crate::node) fn parsed<T, E: fmt::Display>(
 }
 
 /// Reads a string that `parse` makes sense of and that no error may show.
-pub(super) fn secret<T, E: fmt::Display>(
+pub(in crate::node) fn secret<T, E: fmt::Display>(
     value: &DeValue<'_>,
     parse: impl FnOnce(&str) -> Result<T, E>,
     fix: &str,

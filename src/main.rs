@@ -9,13 +9,17 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use migcore::node::{
-    Options, RunningSystem,
-    config::{Config, REFERENCE},
-    demo::{DemoError, command::DemoArguments},
-    log,
-    provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
-    ue::command::UeCommand,
+use migcore::{
+    api::connection_details::{SIP_CORE_ADDRESSES_MAX, SipCoreAddress},
+    node::{
+        Options, RunningSystem,
+        config::{Config, REFERENCE},
+        demo::{DemoError, command::DemoArguments},
+        http_client::{Endpoint, InvalidEndpoint},
+        log,
+        provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
+        ue::command::UeCommand,
+    },
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,8 +43,9 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or con
 enum Command {
     /// Run a system until SIGINT or SIGTERM.
     ///
-    /// It listens for SIP (UDP and TCP), Diameter Cx, and HTTP: metrics and health, and the
-    /// management interface of the SIP database, which `/openapi.json` there describes.
+    /// It listens for SIP (UDP and TCP), Diameter Cx, and HTTP: CSC-4 for UEs and CSC-17 for other systems,
+    /// metrics and health, and the management interface. All but metrics and health describe themselves at
+    /// `/openapi.json`.
     #[command(after_help = EXIT_CODES)]
     Serve {
         /// The configuration; `migcore check --reference` shows one with every key.
@@ -123,24 +128,24 @@ enum Provision {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// The management interface of the system.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = url)]
         system: String,
         /// Write a state file for `migcore ue` for each user; one that is there already is left as it is.
         #[arg(long, value_name = "DIR", requires = "ue_csc4", requires = "ue_sip_core")]
         ue_dir: Option<PathBuf>,
         /// The configuration management server (CSC-4), for the state files.
         #[arg(long, value_name = "URL", requires = "ue_dir")]
-        ue_csc4: Option<String>,
+        ue_csc4: Option<Endpoint>,
         /// The SIP core of the system, such as udp:127.0.0.1:5060, for the state files. May be repeated.
         #[arg(long, value_name = "TRANSPORT:ADDRESS", requires = "ue_dir")]
-        ue_sip_core: Vec<String>,
+        ue_sip_core: Vec<SipCoreAddress>,
     },
     /// Provision users for SIPp, and write its injection file.
     ///
     /// Each user is a subscriber and a user of the configuration server at home, and asks it for the
     /// connection details of the partner (steps 1 to 13), which gives it an inbound pair there. Pools,
-    /// agreements and the partner's UE configuration are made where they are missing. The file has one line a user: inbound private identity; user part of the inbound
-    /// public identity; domain; the [authentication ...] keyword with the user's keys. It holds keys:
+    /// agreements and the partner's UE configuration are made where they are missing. The file has one line a
+    /// user: inbound private identity; user part of the inbound public identity; domain; the [authentication ...] keyword with the user's keys. It holds keys:
     /// only its owner may read it. Repeated, users get new keys and keep their migration identities.
     SippCsv {
         /// How many users.
@@ -150,18 +155,23 @@ enum Provision {
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
         /// The management interface of the home system.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = url)]
         home: String,
         /// CSC-4 of the home system: where its UEs ask its configuration server.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = url)]
         home_csc4: String,
         /// The management interface of the partner system.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8180")]
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8180", value_parser = url)]
         partner: String,
         /// The SIP core of the partner, to tell UEs if the partner has no UE configuration yet.
         #[arg(long, value_name = "ADDRESS")]
         partner_sip_core: Option<SocketAddr>,
     },
+}
+
+/// Takes a text that is the URL of an HTTP server.
+fn url(text: &str) -> Result<String, InvalidEndpoint> {
+    text.parse::<Endpoint>().map(|_| text.to_owned())
 }
 
 /// Why a command did not work: its exit code and what to say.
@@ -208,6 +218,10 @@ async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Demo(arguments) => demo(arguments).await,
         Command::Provision(Provision::Load { files, system, ue_dir, ue_csc4, ue_sip_core }) => {
+            if ue_sip_core.len() > SIP_CORE_ADDRESSES_MAX {
+                let most = format!("--ue-sip-core: at most {SIP_CORE_ADDRESSES_MAX} of them");
+                return Err(Failure::wrong(most));
+            }
             let ue_files = ue_dir.zip(ue_csc4).map(|(directory, csc4)| UeFiles {
                 directory,
                 csc4,

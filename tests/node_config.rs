@@ -11,6 +11,10 @@ fn problems(toml: &str) -> Vec<Problem> {
     Config::parse(toml).expect_err(toml)
 }
 
+/// The way to the SIP database of the partner of the reference.
+const PEER: &str =
+    "[[diameter.peers]]\nhost = \"sipdb.b.example\"\nrealm = \"b.example\"\nkind = \"database\"\n";
+
 #[test]
 fn a_domain_is_all_that_a_configuration_needs() {
     let config = Config::parse(MINIMAL).unwrap();
@@ -72,7 +76,7 @@ fn partner() -> String {
 
 #[test]
 fn the_partner_of_the_reference_is_one_and_none_of_its_tokens_prints() {
-    let config = Config::parse(&format!("{MINIMAL}{}", partner())).unwrap();
+    let config = Config::parse(&format!("{MINIMAL}{PEER}{}", partner())).unwrap();
     let [partner] = &config.config_server.partners[..] else { panic!("{config:?}") };
     assert_eq!(
         (partner.id.as_str(), partner.url.to_string().as_str()),
@@ -98,6 +102,8 @@ fn a_mistake_about_a_partner_is_named_and_a_token_is_not_repeated() {
         (format!("{known}{known}"), "id", "different from config_server.id"),
         (format!("{known}{second}"), "accept_token", "draw one for each partner"),
         (format!("{known}{second}"), "sip_database", "this partner's own"),
+        (format!("{known}{second}"), "send_token", "draw one for each partner"),
+        (changed("\"sipdb.b", "\"sipdb.c"), "sip_database", "host = \"sipdb.c.example\""),
         (changed("http://", "https://"), "url", "http://192.0.2.2:8082"),
         (changed(":8182", ":8182/?a=b"), "url", "http://192.0.2.2:8082"),
         (changed("http://", "http://user@"), "url", "http://192.0.2.2:8082"),
@@ -109,7 +115,7 @@ fn a_mistake_about_a_partner_is_named_and_a_token_is_not_repeated() {
         (changed("cell = 1048833", "cell = 68719476736"), "areas.cell", "68719476735"),
         (changed("tracking_area = ", "tracking = "), "areas.tracking", "tracking_area"),
     ] {
-        let problems = problems(&format!("{MINIMAL}{partner}"));
+        let problems = problems(&format!("{MINIMAL}{PEER}{partner}"));
         let key = format!("config_server.partners.{key}");
         let found = problems.iter().find(|it| it.key == key && it.fix.contains(fix));
         let found = found.unwrap_or_else(|| panic!("{partner}: {problems:#?}"));
@@ -198,6 +204,19 @@ fn a_mistake_is_named_with_its_line_its_key_and_the_fix() {
             4,
             "diameter.peers.host",
             "different from diameter.identity",
+        ),
+        (
+            "[system]\ndomain = \"a\"\n[admin]\nlisten = \"127.0.0.1:8081\"\n[config_server]\n\
+             listen_partners = \"127.0.0.1:5060\"\n",
+            6,
+            "config_server.listen_partners",
+            "a port of its own",
+        ),
+        (
+            "[system]\ndomain = \"a\"\n[admin]\nlisten = \"127.0.0.1:8081\"\n[config_server]\n",
+            5,
+            "config_server.listen",
+            "a port of its own",
         ),
         ("[system]\ndomain = \"a\"\n[log]\nlevel = \"info,=\"\n", 4, "log.level", "\"info\""),
         ("[system]\ndomain = \"a\n", 2, "", "https://toml.io"),

@@ -36,7 +36,7 @@ use migcore::{
     token::BearerToken,
     ue_configuration::InitialUeConfiguration,
 };
-use node_world::{described::check_described, eventually, metric, start_with};
+use node_world::{described::check_described, eventually, metric, peer, start_with};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::{
@@ -64,7 +64,8 @@ fn partner(letter: &str, url: &str, tokens: (&str, &str), more: &str) -> String 
         "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n{more}\
          [[config_server.partners]]\nid = \"sip:{letter}.example\"\n\
          sip_database = \"sipdb.{letter}.example\"\nurl = \"{url}\"\n\
-         send_token = \"{send}\"\naccept_token = \"{accept}\"\nareas = [{{ plmn = \"20801\" }}]\n"
+         send_token = \"{send}\"\naccept_token = \"{accept}\"\nareas = [{{ plmn = \"20801\" }}]\n{}",
+        peer(&format!("sipdb.{letter}.example"), "database", None),
     )
 }
 

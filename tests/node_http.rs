@@ -20,7 +20,7 @@ use std::{
 };
 
 use migcore::{identity::Plmn, node::RunningSystem, ue_configuration::InitialUeConfiguration};
-use node_world::{metric, start};
+use node_world::{metric, peer, start};
 use serde_json::{Value, json};
 
 const KEY: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
@@ -41,7 +41,8 @@ impl Bench {
             "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\naccess_timeout = \"1s\"\n\
              [[config_server.partners]]\nid = \"sip:b.example\"\nsip_database = \"sipdb.b.example\"\n\
              url = \"http://127.0.0.1:9\"\nsend_token = \"{PEER_TOKEN}\"\naccept_token = \"{PEER_TOKEN}\"\n\
-             areas = [{{ plmn = \"00101\" }}]\n"
+             areas = [{{ plmn = \"00101\" }}]\n{}",
+            peer("sipdb.b.example", "database", None),
         );
         let system = start("a.example", &partner);
         let bound = system.bound().clone();

@@ -203,7 +203,8 @@ async fn every_answer_is_as_described() {
         "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
          [[config_server.partners]]\nid = \"sip:b.example\"\nsip_database = \"sipdb.b.example\"\n\
          url = \"http://127.0.0.1:9\"\nsend_token = \"dG9rZW4tdGhhdC1hLXByZXNlbnRz\"\n\
-         accept_token = \"dG9rZW4tdGhhdC1iLXByZXNlbnRz\"\nareas = [{ plmn = \"00101\" }]\n",
+         accept_token = \"dG9rZW4tdGhhdC1iLXByZXNlbnRz\"\nareas = [{ plmn = \"00101\" }]\n\
+         [[diameter.peers]]\nhost = \"sipdb.b.example\"\nrealm = \"b.example\"\nkind = \"database\"\n",
     );
     let (_, description) = bench.ask("get", "/openapi.json", None).await;
     let mut asked = 0;

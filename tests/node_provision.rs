@@ -227,6 +227,23 @@ async fn the_command_tells_by_its_exit_code_who_is_to_blame() {
     let missing = migcore(&["provision", "load", "/nonexistent.csv", "--system", &system]).await;
     assert_eq!(missing.status.code(), Some(2));
 
+    for (wrong, what) in [
+        (&["--system", "127.0.0.1:8080"][..], "no URL with scheme"),
+        (&["--ue-dir", "x", "--ue-csc4", "x", "--ue-sip-core", "udp:127.0.0.1:1"], "no URL"),
+        (&["--ue-dir", "x", "--ue-csc4", "http://x", "--ue-sip-core", "127.0.0.1:1"], "udp:"),
+    ] {
+        let told = migcore(&[&["provision", "load", paths[0]], wrong].concat()).await;
+        assert_eq!(told.status.code(), Some(2), "{wrong:?}");
+        let told = String::from_utf8(told.stderr).unwrap();
+        assert!(told.contains(what), "{told}");
+    }
+    // Another interface of the same system: nothing in the files is wrong.
+    let elsewhere = format!("http://{}", a.bound().csc4.unwrap());
+    let elsewhere = migcore(&["provision", "load", paths[0], "--system", &elsewhere]).await;
+    let told = String::from_utf8(elsewhere.stderr).unwrap();
+    assert_eq!(elsewhere.status.code(), Some(1), "{told}");
+    assert!(told.contains("nothing was changed: "), "{told}");
+
     let good = [&["provision", "load"], &paths[..], &["--system", &system]].concat();
     let good = migcore(&good).await;
     let told = String::from_utf8(good.stderr).unwrap();
@@ -240,6 +257,25 @@ async fn the_command_tells_by_its_exit_code_who_is_to_blame() {
 }
 
 #[tokio::test]
+async fn keys_go_to_the_system_and_not_to_a_proxy_of_the_environment() {
+    let (a, b) = two_systems();
+    let files = Files::new("proxy");
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_migcore"));
+    command.args(["provision", "load", "--system", &url(&a)]).args(files.of_system_a(1));
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(name, format!("http://{}", proxy.local_addr().unwrap()));
+    }
+    command.env_remove("no_proxy").env_remove("NO_PROXY");
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(proxy.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    a.shutdown().await;
+    b.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_loaded_user_migrates_with_the_state_file_written_for_its_ue() {
     let (a, b) = two_systems();
     eventually("connected", || a.is_connected()).await;
@@ -247,8 +283,8 @@ async fn a_loaded_user_migrates_with_the_state_file_written_for_its_ue() {
     load(&job(files.of_system_b(), &b)).await.unwrap();
     let ue_files = UeFiles {
         directory: files.0.join("ues"),
-        csc4: format!("http://{}", a.bound().csc4.unwrap()),
-        sip_core: vec![format!("udp:{}", a.bound().sip[0])],
+        csc4: format!("http://{}", a.bound().csc4.unwrap()).parse().unwrap(),
+        sip_core: vec![format!("udp:{}", a.bound().sip[0]).parse().unwrap()],
     };
     let job = Load { ue_files: Some(ue_files), ..job(files.of_system_a(3), &a) };
     assert_eq!(load(&job).await.unwrap().ue_files, 3);

@@ -259,14 +259,12 @@ fn migrate_asks_by_http_and_keeps_the_answer_below_what_the_user_wrote() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&seen.body).unwrap(), wanted);
 
     let entries: Vec<serde_json::Value> =
-        printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let steps: Vec<_> = entries.iter().map(|entry| (&entry["step"], &entry["direction"])).collect();
     assert_eq!(steps, [(&"MIG-1".into(), &"out".into()), (&"MIG-13".into(), &"in".into())]);
     assert_eq!(entries[0]["local"], seen.from.to_string(), "as the server saw it");
     assert_eq!(entries[0]["remote"], server.to_string());
     assert_eq!(entries[0]["octets"], seen.body.len());
-    assert!(printed.lines().last().unwrap().starts_with("migrated: sip:b.example"), "{printed}");
-
     let kept = StateFile::open(&state.0).unwrap();
     let record = &kept.state.records.partners()[0];
     assert_eq!((&record.details.identity, record.details.configuration.revision), (&inbound(), 4));
@@ -374,7 +372,10 @@ async fn one_process_registers_another_refreshes_and_a_third_deregisters() {
         assert_eq!((cseq, accepted.iter().filter(|seq| **seq > 0).count()), (2, 1));
 
         let printed = done(&["ue", "refresh", "--state", state.path(), "--json"]);
-        assert!(printed.lines().last().unwrap().starts_with("refreshed at sip:a.example"));
+        assert!(
+            printed.lines().all(|line| line.starts_with("{\"at\":")),
+            "objects alone: {printed}"
+        );
         assert_registrations(&system, 1.0);
         assert_eq!(state.added()["registration"]["agent"]["contact"], contact);
         assert_eq!(state.cseq(), 4);

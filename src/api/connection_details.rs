@@ -1,7 +1,7 @@
 //! CSC-4, UE to the configuration management server of its own system: messages A1 (`MIG-1`) and A2
 //! (`MIG-13`) of TR 23.781 solution 2.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,42 @@ pub struct SipCoreAddress {
     /// Address and port.
     #[cfg_attr(feature = "node", schema(value_type = String, example = "192.0.2.1:5060"))]
     pub address: SocketAddr,
+}
+
+/// Why a text is no [`SipCoreAddress`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidSipCoreAddress {
+    /// No transport in front.
+    #[error("begins with neither udp: nor tcp:")]
+    NoTransport,
+    /// What follows is no address with a port.
+    #[error("has no address and port after its transport")]
+    NoAddress,
+}
+
+impl FromStr for SipCoreAddress {
+    type Err = InvalidSipCoreAddress;
+
+    /// Reads `udp:` or `tcp:`, address and port.
+    fn from_str(text: &str) -> Result<Self, InvalidSipCoreAddress> {
+        let (transport, address) = match text.split_once(':') {
+            Some(("udp", address)) => (SipTransport::Udp, address),
+            Some(("tcp", address)) => (SipTransport::Tcp, address),
+            _ => return Err(InvalidSipCoreAddress::NoTransport),
+        };
+        let address = address.parse().map_err(|_| InvalidSipCoreAddress::NoAddress)?;
+        Ok(Self { transport, address })
+    }
+}
+
+impl fmt::Display for SipCoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            SipTransport::Udp => "udp",
+            SipTransport::Tcp => "tcp",
+        };
+        write!(f, "{transport}:{}", self.address)
+    }
 }
 
 /// What a SIP core is spoken to over.

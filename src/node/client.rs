@@ -15,8 +15,8 @@ use crate::{
 
 use super::management::{BindingView, SystemView, Target, escape};
 
-/// How long a system may take to answer a change: longer than it waits itself.
-const PUT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a system may take to answer: longer than it waits itself.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The management interface of one system.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub enum ClientError {
 impl ManagementClient {
     /// A client of the interface at `url`, such as `http://127.0.0.1:8080`.
     pub fn new(url: &str) -> Self {
-        Self { http: reqwest::Client::new(), url: url.trim_end_matches('/').to_owned() }
+        Self { http: direct(), url: url.trim_end_matches('/').to_owned() }
     }
 
     /// Asks who the system is.
@@ -75,7 +75,7 @@ impl ManagementClient {
             if check { ("check a change", "?check=true") } else { ("make a change", "") };
         let request = self.http.put(self.path(&target.path()) + query);
         let request = request.header("content-type", "application/json").body(body.to_vec());
-        self.send(what, request.timeout(PUT_TIMEOUT)).await.map(drop)
+        self.send(what, request).await.map(drop)
     }
 
     /// Creates a generated pool unless there is a pool of that name.
@@ -265,6 +265,14 @@ impl ManagementClient {
     fn path(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
+}
+
+/// An HTTP client for requests that hold keys and tokens: they go to the address named, not through a proxy
+/// that the environment names, nor on to where an answer leads.
+#[expect(clippy::expect_used, reason = "without TLS there is nothing to set up that may fail")]
+pub(super) fn direct() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT);
+    client.redirect(reqwest::redirect::Policy::none()).build().expect("a client without TLS")
 }
 
 /// What a server says that it refused with.

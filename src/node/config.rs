@@ -6,7 +6,11 @@
 mod config_server;
 pub(super) mod read;
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use toml::de::{DeTable, DeValue};
 
@@ -276,11 +280,13 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     // A lease has to outlive the longest registration with half of its time left.
     let lease_min = 2 * (config.sip.expires_max + config.sip.challenge_timeout);
     read_sip_database(root.section("sip_database"), &mut config.sip_database, lease_min);
-    config.config_server.read(root.section("config_server"));
     read_diameter(root.section("diameter"), &mut config);
+    let peers = config.roles.config_server.then_some(&*config.diameter.peers);
+    config.config_server.read(root.section("config_server"), peers);
     read_listen(root.section("admin"), &mut config.admin);
     read_listen(root.section("management"), &mut config.management);
     read_log(root.section("log"), &mut config.log);
+    check_listen(root, &config);
     domain.map(|_| config)
 }
 
@@ -431,6 +437,29 @@ fn read_listen(mut section: Section<'_>, listen: &mut Option<SocketAddr>) {
         *listen = section.optional("listen", address);
     }
     section.finish();
+}
+
+/// Two servers cannot have one address: better said here than when the second one starts.
+fn check_listen(root: &Section<'_>, config: &Config) {
+    let Config { roles, sip, config_server, .. } = config;
+    let sip = sip.listen.iter().filter(|_| roles.sip_core);
+    let csc = |address: SocketAddr| roles.config_server.then_some(address);
+    let servers = sip.map(|address| ("sip", "listen", Some(*address))).chain([
+        ("diameter", "listen", config.diameter.listen),
+        ("admin", "listen", config.admin),
+        ("management", "listen", config.management.filter(|_| roles.sip_database)),
+        ("config_server", "listen", csc(config_server.listen)),
+        ("config_server", "listen_partners", csc(config_server.listen_partners)),
+    ]);
+    let mut taken = BTreeMap::new();
+    for (section, key, address) in servers {
+        // Port 0 is a free one each time.
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        if let Some((other, its_key)) = taken.insert(address, (section, key)) {
+            let what = format!("is {address}, as {other}.{its_key} is");
+            root.part(section).report(key, Wrong::new(what, "give each a port of its own"));
+        }
+    }
 }
 
 fn read_log(mut section: Section<'_>, log: &mut Log) {

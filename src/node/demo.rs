@@ -102,6 +102,9 @@ pub enum DemoError {
         /// What is missing.
         part: &'static str,
     },
+    /// It was told to end before it was over.
+    #[error("ended before it was over")]
+    Interrupted,
     /// The ladder cannot be shown.
     #[error("cannot show the ladder: {0}")]
     Show(io::Error),
@@ -187,17 +190,27 @@ impl RunningDemo {
             Scene::Pause => self.pause(PAUSE).await?,
             Scene::Registration | Scene::Refresh | Scene::ComingBack => {
                 if scene == Scene::ComingBack {
-                    self.ue.deregister().await?;
+                    self.leave(scene).await?;
                 }
                 return self.register().await;
             }
             Scene::ReturnHome => {
-                self.ue.deregister().await?;
+                self.leave(scene).await?;
                 return self.ue.register_at_home().await;
             }
             Scene::Deregistration => return self.ue.deregister().await,
         }
         Ok(State::Idle)
+    }
+
+    /// De-registers before the UE registers elsewhere.
+    async fn leave(&mut self, scene: Scene) -> Result<(), DemoError> {
+        match self.ue.deregister().await? {
+            State::Idle => Ok(()),
+            state @ (State::Busy | State::Registered(_) | State::Failed(_)) => {
+                Err(DemoError::Scene { scene, state })
+            }
+        }
     }
 
     /// `MIG-14` to `MIG-25`, or a refresh.

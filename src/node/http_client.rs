@@ -181,8 +181,10 @@ impl FromStr for Endpoint {
     fn from_str(url: &str) -> Result<Self, InvalidEndpoint> {
         let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::NoUrl)?;
         let authority = uri.authority().ok_or(InvalidEndpoint::NoUrl)?;
-        if uri.scheme_str() != Some("http") {
-            return Err(InvalidEndpoint::NotHttp);
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some(_) => return Err(InvalidEndpoint::NotHttp),
+            None => return Err(InvalidEndpoint::NoUrl),
         }
         if uri.query().is_some() || authority.as_str().contains('@') {
             return Err(InvalidEndpoint::TooMuch);
@@ -234,7 +236,7 @@ mod tests {
         let v6: Endpoint = "http://[::1]:8082".parse().unwrap();
         assert_eq!((v6.host(), v6.authority().as_str()), ("::1", "[::1]:8082"));
         for (given, error) in [
-            ("127.0.0.1:8082", InvalidEndpoint::NotHttp),
+            ("127.0.0.1:8082", InvalidEndpoint::NoUrl),
             ("/path", InvalidEndpoint::NoUrl),
             ("http://", InvalidEndpoint::NoUrl),
             ("https://cms.a.example", InvalidEndpoint::NotHttp),

@@ -125,8 +125,12 @@ pub fn step_of_answer(octets: &[u8]) -> Option<Step> {
     }
 }
 
-/// Describes a SIP message in a few words, user parts left out.
+/// Describes a SIP message in a few words, user parts left out, fit for a terminal.
 pub fn describe_sip(octets: &[u8]) -> String {
+    words_of_sip(octets).replace(char::is_control, " ")
+}
+
+fn words_of_sip(octets: &[u8]) -> String {
     let head = String::from_utf8_lossy(octets.get(..octets.len().min(4_096)).unwrap_or_default());
     let mut lines = head.lines();
     let first = lines.next().unwrap_or_default();
@@ -223,7 +227,11 @@ fn without_user(uri: &str) -> String {
         Some((user, host)) => {
             format!("{}..@{host}", user.split_inclusive(':').next().unwrap_or_default())
         }
-        None => uri.to_owned(),
+        // A telephone number is all user.
+        None => match uri.split_once(':') {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("tel") => "tel:..".to_owned(),
+            Some(_) | None => uri.to_owned(),
+        },
     }
 }
 
@@ -253,6 +261,8 @@ mod tests {
             ),
             ("SIP/2.0 200 OK\r\n\r\n", "200 OK"),
             ("OPTIONS sip:eve@b.example SIP/2.0\r\n\r\n", "OPTIONS sip:..@b.example"),
+            ("MESSAGE tel:+33123456789 SIP/2.0\r\n\r\n", "MESSAGE tel:.."),
+            ("SIP/2.0 200 \x1b[2JOK\r\n\r\n", "200  [2JOK"),
             ("\r\n\r\n", " "),
         ] {
             assert_eq!(describe_sip(message.as_bytes()), description);

@@ -30,6 +30,7 @@ mod observe;
 mod park;
 pub mod partners;
 mod perform;
+mod private_file;
 pub mod provision;
 mod rfc3339;
 mod system;

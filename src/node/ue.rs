@@ -9,6 +9,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -35,6 +36,9 @@ use crate::{
     time::Timestamp,
     ue::{Config, Isim, State, UserAgent},
 };
+
+/// How long connecting to a SIP core may take.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Longest datagram, octets.
 const DATAGRAM_OCTETS_MAX: usize = 65_535;
@@ -345,7 +349,9 @@ impl Socket {
                 (Self::Udp(socket), local)
             }
             Transport::Tcp => {
-                let stream = TcpStream::connect(flow.remote).await?;
+                let connecting = TcpStream::connect(flow.remote);
+                let connected = tokio::time::timeout(CONNECT_TIME_MAX, connecting).await;
+                let stream = connected.map_err(|_| io::ErrorKind::TimedOut)??;
                 let local = stream.local_addr()?;
                 (Self::Tcp { stream, framer: StreamFramer::new() }, local)
             }

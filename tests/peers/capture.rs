@@ -152,7 +152,7 @@ impl Frames {
 /// three alignments (the inner characters, which do not depend on what stands beside it).
 pub fn spellings(text: &str) -> Vec<Vec<u8>> {
     use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-    let percent: String = text.bytes().map(|octet| format!("%{octet:02x}")).collect();
+    let percent = text.bytes().fold(String::new(), |text, octet| text + &format!("%{octet:02x}"));
     let mut all =
         vec![text.as_bytes().to_vec(), percent.to_uppercase().into_bytes(), percent.into_bytes()];
     for before in 0..3 {

@@ -1,5 +1,6 @@
 //! The demo as a process: two systems on loopback ports.
 #![allow(unreachable_pub, reason = "a part of one test binary")]
+#![allow(clippy::disallowed_types, reason = "a test looks for free ports")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,8 +11,9 @@ use std::{
 
 use serde_json::Value;
 
-/// Ports that the demo takes from its base port on: A's SIP, Diameter, management, admin; then B's; CSC-4 and CSC-17 of A, then of B.
-const PORTS: u16 = 12;
+/// Ports that the demo takes from its base port on: A's SIP, Diameter, management, admin, CSC-4 and CSC-17; B's
+/// in the same order from the eleventh on.
+const PORTS: u16 = 16;
 
 /// A demo that was left running.
 pub struct Demo {
@@ -110,11 +112,11 @@ pub fn first_column(users: &Path) -> String {
 
 /// The first of sixteen ports that are free now, on both transports.
 pub fn free_ports() -> u16 {
-    let start = 20_000 + u16::try_from(std::process::id() % 2_000).unwrap() * 16;
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let start = 20_000 + u16::try_from(std::process::id() % 750).unwrap() * PORTS;
     loop {
         let offset = NEXT.fetch_add(PORTS, std::sync::atomic::Ordering::SeqCst);
-        let base = 20_000 + (start - 20_000 + offset) % 12_000;
+        let base = 20_000 + (start - 20_000).wrapping_add(offset) % 12_000;
         let free = |port: u16| {
             TcpListener::bind(("127.0.0.1", port)).is_ok()
                 && UdpSocket::bind(("127.0.0.1", port)).is_ok()

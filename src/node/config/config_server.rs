@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use toml::de::DeValue;
 
 use super::{
-    address,
+    DiameterPeer, PeerKind, address,
     read::{Section, Wrong, duration, flag, number, parsed, secret},
     set,
 };
@@ -67,7 +67,8 @@ impl ConfigServer {
         })
     }
 
-    pub(super) fn read(&mut self, mut section: Section<'_>) {
+    /// Reads the section. `peers` are the Diameter peers, if the role is run here and needs them.
+    pub(super) fn read(&mut self, mut section: Section<'_>, peers: Option<&[DiameterPeer]>) {
         set(&mut self.id, section.optional("id", system_id));
         set(&mut self.listen, section.optional("listen", address));
         set(&mut self.listen_partners, section.optional("listen_partners", address));
@@ -80,6 +81,9 @@ impl ConfigServer {
         let mut ids = BTreeSet::from([self.id.clone()]);
         for mut section in section.sections("partners") {
             let partner = read_partner(&mut section, &mut ids, &self.partners);
+            if let (Some(partner), Some(peers)) = (&partner, peers) {
+                check_peer(&section, partner, peers);
+            }
             section.finish();
             self.partners.extend(partner);
         }
@@ -113,11 +117,14 @@ fn read_partner(
         let fix = "each partner has one section and its own ID, different from config_server.id";
         section.report("id", Wrong::new("is used before", fix));
     }
-    // One token for two systems would let each speak for the other.
-    if accept_token.as_ref().is_some_and(|token| before.iter().any(|it| it.accept_token == *token))
-    {
-        let wrong = Wrong::new("is another partner's", "draw one for each partner");
-        section.report("accept_token", wrong);
+    // Who knows a token of two systems could speak for one of them to the other.
+    for (key, token) in [("send_token", &send_token), ("accept_token", &accept_token)] {
+        let has_it =
+            |it: &Partner| [&it.send_token, &it.accept_token].map(Some).contains(&token.as_ref());
+        if before.iter().any(has_it) {
+            let fix = "draw one for each partner and direction";
+            section.report(key, Wrong::new("is a token of another partner too", fix));
+        }
     }
     // A pair is bound to its SIP database: of two systems with one, each would be lent the other's pairs.
     if sip_database.as_ref().is_some_and(|it| before.iter().any(|other| other.sip_database == *it))
@@ -133,6 +140,17 @@ fn read_partner(
         accept_token: accept_token?,
         areas,
     })
+}
+
+/// Without a way to its SIP database a partner can be agreed with, and no vector comes.
+fn check_peer(section: &Section<'_>, partner: &Partner, peers: &[DiameterPeer]) {
+    let database = &partner.sip_database;
+    let is_it = |peer: &DiameterPeer| peer.kind == PeerKind::Database && peer.host == *database;
+    if !peers.iter().any(is_it) {
+        let fix =
+            format!("write [[diameter.peers]] with host = \"{database}\" and kind = \"database\"");
+        section.report("sip_database", Wrong::new("is no Diameter peer of kind \"database\"", fix));
+    }
 }
 
 fn read_area(area: &mut Section<'_>) -> Option<Location> {

@@ -151,6 +151,11 @@ impl<'a> Section<'a> {
     /// Reads a table under `key`; one that is absent reads as empty.
     pub(in crate::node) fn section(&mut self, key: &'static str) -> Self {
         self.known.push(key);
+        self.part(key)
+    }
+
+    /// The table under `key`, for somebody who has more to say about what is in it.
+    pub(in crate::node) fn part(&self, key: &str) -> Self {
         let found = self.find(key);
         let line = found.map_or(self.line, |(name, _)| self.document.line_of(&name.span()));
         let table = found.and_then(|(_, value)| {
@@ -248,7 +253,7 @@ pub(in crate::node) fn parsed<T, E: fmt::Display>(
 }
 
 /// Reads a string that `parse` makes sense of and that no error may show.
-pub(super) fn secret<T, E: fmt::Display>(
+pub(in crate::node) fn secret<T, E: fmt::Display>(
     value: &DeValue<'_>,
     parse: impl FnOnce(&str) -> Result<T, E>,
     fix: &str,

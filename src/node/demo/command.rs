@@ -4,6 +4,7 @@ use std::{
     fmt::{self, Write as _},
     future::Future,
     io::{self, IsTerminal, Write},
+    pin::pin,
 };
 
 use clap::{Args, builder::PossibleValuesParser};
@@ -41,7 +42,7 @@ pub struct DemoArguments {
 }
 
 impl DemoArguments {
-    /// Plays the demonstration; with `--keep` the systems run until `end`.
+    /// Plays the demonstration, until `end` at most; with `--keep` the systems run until then.
     ///
     /// # Errors
     ///
@@ -50,8 +51,15 @@ impl DemoArguments {
         let fault = self.fault.as_deref().and_then(|name| name.parse().ok());
         let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
         let demo = Demo { transport, base_port: self.base_port, settings: self.settings, fault };
-        let mut running = RunningDemo::start(&demo).await?;
-        let outcome = play(&mut running, fault, self.json).await;
+        let mut end = pin!(end);
+        let mut running = tokio::select! {
+            running = RunningDemo::start(&demo) => running?,
+            () = &mut end => return Err(DemoError::Interrupted),
+        };
+        let outcome = tokio::select! {
+            outcome = play(&mut running, fault, self.json) => outcome,
+            () = &mut end => Err(DemoError::Interrupted),
+        };
         running.close_ladder();
         if self.keep && outcome.is_ok() {
             let said = io::stderr().write_all(how_to_reach(&running).as_bytes());

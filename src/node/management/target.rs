@@ -2,7 +2,10 @@
 //! whether it is well-formed.
 
 use super::{configuration, database};
-use crate::node::http::{Problem, parse};
+use crate::{
+    identity::{Impi, McServiceId, McSystemId},
+    node::http::{Problem, parse},
+};
 
 /// What a PUT is about. In the order in which a system is filled.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -20,6 +23,26 @@ pub(in crate::node) enum Target {
 }
 
 impl Target {
+    /// The same with identities in canonical form, so that two are equal if the system takes them for one.
+    pub(in crate::node) fn canonical(&self) -> Self {
+        let user = |id: &str| McServiceId::parse(id).map_or(id.to_owned(), |id| id.as_str().into());
+        let system =
+            |id: &str| McSystemId::parse(id).map_or(id.to_owned(), |id| id.as_str().into());
+        match self {
+            Self::Pool(name) => Self::Pool(name.clone()),
+            Self::Subscriber(id) => {
+                Self::Subscriber(Impi::parse(id).map_or(id.clone(), |id| id.as_str().into()))
+            }
+            Self::User(id) => Self::User(user(id)),
+            Self::SystemConfiguration(id) => Self::SystemConfiguration(system(id)),
+            Self::Agreement(partner, direction, users) => {
+                let one = users.strip_prefix("user:").map(|id| format!("user:{}", user(id)));
+                let users = one.unwrap_or_else(|| users.clone());
+                Self::Agreement(system(partner), direction.clone(), users)
+            }
+        }
+    }
+
     /// The path of the request.
     pub(in crate::node) fn path(&self) -> String {
         match self {

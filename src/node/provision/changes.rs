@@ -89,7 +89,7 @@ impl Changes {
         bodies: &[Value],
         columns: fn(&str) -> &str,
     ) {
-        match self.seen.entry(target.clone()) {
+        match self.seen.entry(target.canonical()) {
             Entry::Occupied(earlier) => {
                 let what = format!("is there twice, first in {}", earlier.get());
                 return self.findings.add(origin, &what);

@@ -1,6 +1,6 @@
 //! Fills one running system with what files say: all of it, or nothing if any of it is wrong.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use tokio::task::JoinSet;
 
@@ -56,13 +56,15 @@ pub enum LoadError {
     NotChecked(ClientError),
     /// It stopped half way.
     #[error(
-        "{done} of {all} changes were made, then: {error}; run it again, what was made is made again without harm"
+        "{done} of {all} changes were made, then at {at}: {error}; run it again, what was made is made again without harm"
     )]
     Stopped {
         /// Changes made.
         done: usize,
         /// Changes to make.
         all: usize,
+        /// File and line of the first that was not made.
+        at: String,
         /// What happened.
         error: ClientError,
     },
@@ -104,11 +106,12 @@ pub async fn load(job: &Load) -> Result<Loaded, LoadError> {
     list.sort_by(|one, other| one.target.cmp(&other.target));
     let client = ManagementClient::new(&job.system);
     let list = Arc::new(list);
+    let system = client.system().await.map_err(LoadError::NotChecked)?;
     check(&client, &list).await?;
     apply(&client, &list).await?;
     let changes = list.len();
     let (ue_files, ue_files_kept) = match &job.ue_files {
-        Some(files) => ue_files::write(files, &client, &ues).await?,
+        Some(files) => ue_files::write(files, system.mc_system_id, &ues)?,
         None => (0, 0),
     };
     Ok(Loaded { changes, ue_files, ue_files_kept })
@@ -117,19 +120,26 @@ pub async fn load(job: &Load) -> Result<Loaded, LoadError> {
 /// Asks the system about every change before the first is made.
 async fn check(client: &ManagementClient, list: &Arc<Vec<Change>>) -> Result<(), LoadError> {
     let progress = progress_bar(list.len(), "checked");
-    let mut findings = Findings::default();
+    let mut refused = BTreeMap::new();
     let mut requests = Requests::new(client, list, true);
-    while let Some((change, outcome)) = requests.next().await {
+    while let Some((number, _, outcome)) = requests.next().await {
         match outcome {
             Ok(()) => {}
-            Err(ClientError::Refused { problem, .. }) => findings.add(&change.origin, &problem),
-            Err(error @ ClientError::Unreachable { .. }) => {
-                return Err(LoadError::NotChecked(error));
+            // What the system cannot do now is not for the files to mend.
+            Err(ClientError::Refused { status: ..500, problem, .. }) => {
+                refused.insert(number, problem);
             }
+            Err(error) => return Err(LoadError::NotChecked(error)),
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
+    let mut findings = Findings::default();
+    for (number, problem) in refused {
+        if let Some(change) = list.get(number) {
+            findings.add(&change.origin, &problem);
+        }
+    }
     if findings.is_empty() { Ok(()) } else { Err(LoadError::WouldRefuse(findings)) }
 }
 
@@ -139,18 +149,18 @@ async fn apply(client: &ManagementClient, list: &Arc<Vec<Change>>) -> Result<(),
     let progress = progress_bar(all, "changes");
     let (mut done, mut failed) = (0, None);
     let mut requests = Requests::new(client, list, false);
-    while let Some((_, outcome)) = requests.next().await {
+    while let Some((_, change, outcome)) = requests.next().await {
         match outcome {
             Ok(()) => done += 1,
             Err(error) => {
                 requests.stop();
-                failed.get_or_insert(error);
+                failed.get_or_insert_with(|| (change.origin.to_string(), error));
             }
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    failed.map_or(Ok(()), |error| Err(LoadError::Stopped { done, all, error }))
+    failed.map_or(Ok(()), |(at, error)| Err(LoadError::Stopped { done, all, at, error }))
 }
 
 /// Requests in order, [`CONCURRENT`] at a time, but none of a kind before those of the last are answered.
@@ -172,8 +182,8 @@ impl<'a> Requests<'a> {
         self.next = self.list.len();
     }
 
-    /// The next answer.
-    async fn next(&mut self) -> Option<(&'a Change, Result<(), ClientError>)> {
+    /// The next answer, and to which change.
+    async fn next(&mut self) -> Option<(usize, &'a Change, Result<(), ClientError>)> {
         while self.running.len() < CONCURRENT && self.may_send() {
             let (client, list) = (self.client.clone(), Arc::clone(self.list));
             let (number, check) = (self.next, self.check);
@@ -188,7 +198,7 @@ impl<'a> Requests<'a> {
         }
         // A request does not panic; if one did, its answer is missing and the rest goes on.
         let (number, outcome) = self.running.join_next().await?.ok()?;
-        Some((self.list.get(number)?, outcome))
+        Some((number, self.list.get(number)?, outcome))
     }
 
     fn may_send(&self) -> bool {

@@ -24,6 +24,7 @@ use crate::{
         client::{self, ClientError, Hex, ManagementClient, NewUser},
         csc4,
         management::SystemView,
+        private_file,
     },
     secret::Secret,
     time::Timestamp,
@@ -102,17 +103,27 @@ pub enum ProvisionError {
 /// [`ProvisionError`]; what was provisioned stays, the file is not written.
 pub async fn write_sipp_csv(job: &SippCsv) -> Result<(), ProvisionError> {
     let systems = Arc::new(Systems::connect(job).await?);
+    let partial = private_file::partial_path(&job.output);
+    let outcome = fill(job, &systems, &partial).await;
+    if outcome.is_err() {
+        // It holds keys. The first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    outcome
+}
+
+/// Provisions all subscribers into the file `partial`, which becomes the injection file at the end.
+async fn fill(job: &SippCsv, systems: &Arc<Systems>, partial: &Path) -> Result<(), ProvisionError> {
     let progress = progress_bar(job.subscribers, "subscribers");
-    let partial = partial_path(&job.output);
-    let failed = |error| ProvisionError::Output { path: partial.clone(), error };
-    let mut file = io::BufWriter::new(create_private(&partial).map_err(failed)?);
+    let failed = |error| ProvisionError::Output { path: partial.to_owned(), error };
+    let mut file = io::BufWriter::new(private_file::create(partial).map_err(failed)?);
     file.write_all(b"SEQUENTIAL\n").map_err(failed)?;
 
     let mut running = JoinSet::new();
     let mut next = 0;
     loop {
         while next < job.subscribers && running.len() < CONCURRENT {
-            let systems = Arc::clone(&systems);
+            let systems = Arc::clone(systems);
             running.spawn(async move { systems.provision(next).await });
             next += 1;
         }
@@ -121,7 +132,7 @@ pub async fn write_sipp_csv(job: &SippCsv) -> Result<(), ProvisionError> {
         progress.inc(1);
     }
     file.flush().map_err(failed)?;
-    std::fs::rename(&partial, &job.output)
+    private_file::replace(file.get_ref(), partial, &job.output)
         .map_err(|error| ProvisionError::Output { path: job.output.clone(), error })?;
     progress.finish();
     Ok(())
@@ -147,10 +158,8 @@ impl Systems {
         home.ensure_agreement(&agree(&partner_system, Direction::Outbound)).await?;
         partner.ensure_agreement(&agree(&home_system, Direction::Inbound)).await?;
         ensure_configuration(&partner, &partner_system, job.partner_sip_core).await?;
-        let csc4 = Csc4 {
-            http: reqwest::Client::new(),
-            url: job.home_csc4.trim_end_matches('/').to_owned(),
-        };
+        let csc4 =
+            Csc4 { http: client::direct(), url: job.home_csc4.trim_end_matches('/').to_owned() };
         Ok(Self { home, home_system, partner_system, csc4 })
     }
 
@@ -283,21 +292,6 @@ fn draw_key(entropy: &mut dyn Entropy) -> Secret<16> {
 fn is_readable_by_sipp(key: &[u8; 16]) -> bool {
     let forbidden = key.iter().any(|octet| [0x00, 0x0a, 0x5b].contains(octet));
     !forbidden && !key.windows(2).any(|pair| pair == [0x5c, 0x78])
-}
-
-fn partial_path(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    output.with_file_name(name)
-}
-
-/// Creates a file that nobody else may read: it holds keys.
-pub(super) fn create_private(path: &Path) -> io::Result<std::fs::File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 #[cfg(test)]

@@ -288,7 +288,7 @@ mod tests {
              f@a.example,sip:f@a.example,{K},{K},,,{TOKEN}\n\
              g@a.example,sip:g@a.example,{K},{K}\n\
              h@a.example,sip:h@a.example,{K},{K},,,\n\
-             h@a.example,sip:h@a.example,{K},{K},,,\n"
+             h@A.Example,sip:h@a.example,{K},{K},,,\n"
         );
         let changes = read_text("bad.csv", &text);
         let told = changes.findings.to_string();

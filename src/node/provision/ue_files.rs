@@ -4,7 +4,6 @@ use std::{
     fmt::Write as _,
     fs, io,
     io::Write as _,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -12,8 +11,9 @@ use zeroize::Zeroizing;
 
 use super::load::LoadError;
 use crate::{
+    api::connection_details::SipCoreAddress,
     identity::McSystemId,
-    node::{client::ManagementClient, management::escape},
+    node::{http_client::Endpoint, management::escape, private_file},
 };
 
 /// Where to write state files, and what all UEs of one system have in common.
@@ -22,9 +22,9 @@ pub struct UeFiles {
     /// The directory; it is created.
     pub directory: PathBuf,
     /// The configuration management server, as the UEs reach it (CSC-4).
-    pub csc4: String,
-    /// The SIP core, as the UEs reach it: `udp:` or `tcp:`, address and port.
-    pub sip_core: Vec<String>,
+    pub csc4: Endpoint,
+    /// The SIP core, as the UEs reach it: 1 to 16 addresses.
+    pub sip_core: Vec<SipCoreAddress>,
 }
 
 /// What a UE needs. All of it has been found well-formed.
@@ -40,13 +40,12 @@ pub(super) struct Ue {
 
 /// Writes the files that are not there yet: those that are hold sequence numbers. Returns how many were
 /// written, and how many were there.
-pub(super) async fn write(
+pub(super) fn write(
     files: &UeFiles,
-    client: &ManagementClient,
+    mc_system_id: McSystemId,
     ues: &[Ue],
 ) -> Result<(usize, usize), LoadError> {
-    let system = client.system().await.map_err(LoadError::NotChecked)?;
-    let home = Home { files, mc_system_id: system.mc_system_id };
+    let home = Home { files, mc_system_id };
     let failed = |path: &Path, error| LoadError::UeFile { path: path.to_owned(), error };
     fs::create_dir_all(&files.directory).map_err(|error| failed(&files.directory, error))?;
     let (mut written, mut kept) = (0, 0);
@@ -66,10 +65,20 @@ fn file_name(mc_service_id: &str) -> String {
     format!("{}.toml", escape(mc_service_id.strip_prefix("sip:").unwrap_or(mc_service_id)))
 }
 
-/// Creates a file that nobody else may read: it holds keys.
+/// Creates a file, whole or not at all.
 fn create(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(path)?.write_all(octets)
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let partial = private_file::partial_path(path);
+    let mut file = private_file::create(&partial)?;
+    let created =
+        file.write_all(octets).and_then(|()| private_file::publish(&file, &partial, path));
+    if created.is_err() {
+        // It holds keys. The first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+    }
+    created
 }
 
 struct Home<'a> {
@@ -80,7 +89,8 @@ struct Home<'a> {
 impl Home<'_> {
     fn text(&self, ue: &Ue) -> Zeroizing<String> {
         let quoted = |text: &str| toml::Value::from(text).to_string();
-        let cores: Vec<String> = self.files.sip_core.iter().map(|core| quoted(core)).collect();
+        let cores: Vec<String> =
+            self.files.sip_core.iter().map(|core| quoted(&core.to_string())).collect();
         let (operator, digits) = &ue.operator;
         let mut text = Zeroizing::new(String::new());
         // A String takes everything.
@@ -92,7 +102,7 @@ impl Home<'_> {
             quoted(&ue.mc_service_id),
             quoted(&ue.token),
             quoted(self.mc_system_id.as_str()),
-            quoted(&self.files.csc4),
+            quoted(&self.files.csc4.to_string()),
             quoted(&ue.impi),
             quoted(&ue.impu),
             cores.join(", "),

@@ -98,7 +98,7 @@ pub struct Common {
     /// The state file; `migcore ue template` prints one to fill in.
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
-    /// Print one JSON object a message instead of a drawing.
+    /// Print one JSON object a message instead of a drawing; how it ended goes to standard error then.
     #[arg(long)]
     json: bool,
 }
@@ -267,7 +267,7 @@ impl Session {
                 let record = client.client().records().partner(&partner);
                 let valid = record.map(|it| it.details.valid_until).unwrap_or_default();
                 let left = status::span(valid.since(Clock::start().now()));
-                say(&format!(
+                self.say(&format!(
                     "migrated: {partner} keeps identities for {left}; next: migcore ue register"
                 ))
             }
@@ -320,7 +320,7 @@ impl Session {
         let mut ue = self.open_ue(&at, config, Contact::Removed).await?;
         let outcome = ue.deregister_kept(&mut self.file).await.cloned();
         match self.outcome(&at, outcome)? {
-            State::Idle => say(&format!("no longer registered at {at}")),
+            State::Idle => self.say(&format!("no longer registered at {at}")),
             state @ (State::Registered(_) | State::Busy | State::Failed(_)) => {
                 Err(not_done("de-registration", &at, &state))
             }
@@ -391,12 +391,21 @@ impl Session {
         match self.outcome(at, outcome)? {
             State::Registered(registered) => {
                 let left = registered.expires_at.since(Clock::start().now());
-                say(&format!("{done} at {at}: for {}", status::span(left)))
+                self.say(&format!("{done} at {at}: for {}", status::span(left)))
             }
             state @ (State::Idle | State::Busy | State::Failed(_)) => {
                 Err(not_done("registration", at, &state))
             }
         }
+    }
+
+    /// Tells how it ended. Objects are alone on standard output.
+    fn say(&self, text: &str) -> Result<(), UeError> {
+        if self.shown.drawing.is_some() {
+            return say(text);
+        }
+        note(&text);
+        Ok(())
     }
 
     fn client(&self) -> RunningConfigurationClient {

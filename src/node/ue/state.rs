@@ -7,9 +7,9 @@
 mod by_hand;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +27,7 @@ use crate::{
             read::{Document, Wrong},
         },
         http_client::Endpoint,
+        private_file,
     },
     token::BearerToken,
     ue::{Isim, PartnerRecord, Records, Saved, UserAgent},
@@ -298,23 +299,11 @@ fn read(file: &File) -> io::Result<Zeroizing<String>> {
 /// Replaces a file so that after a crash the old or the new one is there, locked and private from its
 /// first octet on.
 fn replace(path: &Path, octets: &[u8]) -> io::Result<File> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let partial = path.with_file_name(name);
-    if let Err(error) = fs::remove_file(&partial)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file =
-        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&partial)?;
+    let partial = private_file::partial_path(path);
+    let mut file = private_file::create(&partial)?;
     file.try_lock().map_err(io::Error::from)?;
     file.write_all(octets)?;
-    file.sync_all()?;
-    fs::rename(&partial, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
+    private_file::replace(&file, &partial, path)?;
     Ok(file)
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    api::connection_details::{Reason, SipCoreAddress, SipTransport},
+    api::connection_details::{Reason, SipCoreAddress},
     node::{Clock, ue::state::UeState},
     time::Timestamp,
     ue::{PartnerRecord, PrimaryRecord},
@@ -68,10 +68,7 @@ fn registration(state: &UeState, now: Timestamp) -> String {
 }
 
 fn addresses(sip_core: &[SipCoreAddress]) -> String {
-    let shown = sip_core.iter().map(|core| match core.transport {
-        SipTransport::Udp => format!("udp:{}", core.address),
-        SipTransport::Tcp => format!("tcp:{}", core.address),
-    });
+    let shown = sip_core.iter().map(SipCoreAddress::to_string);
     shown.collect::<Vec<_>>().join(", ")
 }
 

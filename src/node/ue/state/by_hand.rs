@@ -1,14 +1,13 @@
 //! The part of a state file that its user writes.
 
 use toml::de::{DeTable, DeValue};
-use zeroize::Zeroizing;
 
 use crate::{
     aka::{IND_BITS_DEFAULT, IND_BITS_MAX, opc_from_op},
-    api::connection_details::{SIP_CORE_ADDRESSES_MAX, SipCoreAddress, SipTransport},
+    api::connection_details::{SIP_CORE_ADDRESSES_MAX, SipCoreAddress},
     identity::{Impi, Impu, McServiceId, McSystemId, UserIdentity},
     node::{
-        config::read::{Document, Section, Wrong, list, number, parsed, text},
+        config::read::{Document, Section, Wrong, list, number, parsed, secret},
         http_client::Endpoint,
         management::body::parse_hex,
     },
@@ -56,14 +55,15 @@ fn read_home(
 ) -> Option<(McSystemId, Endpoint, UserIdentity, Vec<SipCoreAddress>)> {
     let system = |value: &DeValue<'_>| parsed(value, McSystemId::parse, "sip:a.example");
     let mc_system_id = section.required("mc_system_id", "\"sip:a.example\"", system);
-    let url = |value: &DeValue<'_>| parsed(value, str::parse, "http://127.0.0.1:8082");
-    let csc4 = section.required("csc4", "\"http://127.0.0.1:8082\"", url);
+    let url = |value: &DeValue<'_>| parsed(value, str::parse, "http://127.0.0.1:8081");
+    let csc4 = section.required("csc4", "\"http://127.0.0.1:8081\"", url);
     let private = |value: &DeValue<'_>| parsed(value, Impi::parse, "alice@a.example");
     let impi = section.required("impi", "\"alice@a.example\"", private);
     let public = |value: &DeValue<'_>| parsed(value, Impu::parse, "sip:alice@a.example");
     let impu = section.required("impu", "\"sip:alice@a.example\"", public);
     let sip_core = section.required("sip_core", "[\"udp:127.0.0.1:5060\"]", |value| {
-        let addresses = list(value, |value| parsed(value, sip_core, "udp:127.0.0.1:5060"))?;
+        let one = |value: &DeValue<'_>| parsed(value, str::parse, "udp:127.0.0.1:5060");
+        let addresses = list(value, one)?;
         match addresses.len() {
             1..=SIP_CORE_ADDRESSES_MAX => Ok(addresses),
             0 => Err(Wrong::new(
@@ -97,29 +97,7 @@ fn read_isim(mut section: Section<'_>) -> Option<(Secret<16>, Secret<16>, u8)> {
     Some((k, opc, ind_bits))
 }
 
-/// Reads a string that no error may show.
-fn secret<T, E: std::fmt::Display>(
-    value: &DeValue<'_>,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-    fix: &str,
-) -> Result<T, Wrong> {
-    let given = Zeroizing::new(text(value)?);
-    parse(&given).map_err(|error| Wrong::new(error.to_string(), fix))
-}
-
 fn key(value: &DeValue<'_>) -> Result<Secret<16>, Wrong> {
     let digits = |text: &str| parse_hex(text).ok_or("is not 16 octets in hexadecimal digits");
     secret(value, digits, "write 32 hexadecimal digits")
-}
-
-/// Reads `udp:` or `tcp:`, address and port.
-fn sip_core(text: &str) -> Result<SipCoreAddress, &'static str> {
-    let no_transport = "begins with neither udp: nor tcp:";
-    let (transport, address) = match text.split_once(':').ok_or(no_transport)? {
-        ("udp", address) => (SipTransport::Udp, address),
-        ("tcp", address) => (SipTransport::Tcp, address),
-        _ => return Err(no_transport),
-    };
-    let address = address.parse().map_err(|_| "has no address and port after its transport")?;
-    Ok(SipCoreAddress { transport, address })
 }

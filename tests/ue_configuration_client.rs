@@ -242,7 +242,7 @@ fn a_refusal_says_whether_to_try_again_and_leaves_the_records_as_they_were() {
         (Refusal::PartnerNotAllowed, None),
         (Refusal::NoPartner, None),
         (Refusal::RefusedByPartner, None),
-        (Refusal::NotConfigured, Some(60)),
+        (Refusal::NotConfigured, seconds(60)),
         (Refusal::Exhausted, seconds(60)),
         (Refusal::PartnerUnreachable, seconds(5)),
         (Refusal::Unavailable, seconds(5)),

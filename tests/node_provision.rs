@@ -299,6 +299,7 @@ async fn a_loaded_user_migrates_with_the_state_file_written_for_its_ue() {
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(get(&b, "/v1/pools/visits").await.1["lent"], json!(1));
     let state = std::fs::read_to_string(path).unwrap();
+    assert!(state.contains("ind_bits = 5\n"), "the home's");
     // What is there already is left alone: it holds sequence numbers by now.
     let again = load(&job).await.unwrap();
     assert_eq!((again.ue_files, again.ue_files_kept), (0, 3));

@@ -206,3 +206,31 @@ pub enum Refusal {
     #[error("this system cannot do it now")]
     Unavailable,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Plmn;
+
+    #[test]
+    fn what_a_later_release_adds_to_an_answer_is_passed_over() {
+        let plmn = Plmn::parse("20801").unwrap();
+        let document = InitialUeConfiguration::for_domain("b.example", plmn).unwrap();
+        let answer = serde_json::json!({
+            "mc_system_id": "sip:b.example",
+            "reason": "location",
+            "identity": { "impi": "mig-1@b.example", "impu": "sip:mig-2@b.example" },
+            "valid_until": 1_800_000_000,
+            "new": 1,
+            "configuration": {
+                "revision": 1,
+                "new": {},
+                "sip_core": [{ "transport": "udp", "address": "192.0.2.1:5060", "new": [] }],
+                "document": document.render(),
+            },
+        });
+        let details: Details = serde_json::from_value(answer).unwrap();
+        assert_eq!(details.configuration.sip_core.len(), 1);
+        assert_eq!(*details.configuration.document, document);
+    }
+}

@@ -158,6 +158,7 @@ async fn get_system(State(shared): State<Arc<Shared>>) -> Json<SystemView> {
         mc_system_id: shared.config.config_server.id.clone(),
         database: shared.config.diameter.identity.clone(),
         server_name: shared.config.sip_database.migration_server_name.clone(),
+        ind_bits: shared.config.sip_database.ind_bits,
     })
 }
 

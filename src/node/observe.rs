@@ -160,7 +160,7 @@ impl Shared {
         id: RequestId,
         request: &management::Request,
     ) {
-        if step.is_some() && self.is_observed() {
+        if self.is_observed() {
             let summary = describe_management_request(request).to_owned();
             let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));
             self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
@@ -174,7 +174,7 @@ impl Shared {
         id: RequestId,
         answer: &management::Answer,
     ) {
-        if step.is_some() && self.is_observed() {
+        if self.is_observed() {
             let summary = describe_management_answer(answer).to_owned();
             let (from, to) = (self.names.of(Role::SipDatabase), self.names.of(id.role));
             self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);

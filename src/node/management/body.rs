@@ -429,6 +429,9 @@ pub struct SystemView {
     /// The Server-Name for vector requests for migrated users of this system.
     #[schema(example = "sip:migration.a.example")]
     pub server_name: String,
+    /// Bits of SQN that are IND: UEs read SQN as the SIP database writes it.
+    #[schema(minimum = 3, maximum = 8)]
+    pub ind_bits: u8,
 }
 
 /// A secret of `N` octets, written as hexadecimal digits.

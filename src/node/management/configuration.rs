@@ -9,7 +9,8 @@ use super::{
     answer::{CheckQuery, ask_configuration, invalid_field},
     body::DirectionName,
     configuration_body::{
-        AgreementBody, AgreementView, SystemConfigurationView, UserBody, UserView,
+        AgreementBody, AgreementView, SystemConfigurationBody, SystemConfigurationView, UserBody,
+        UserView,
     },
 };
 use crate::{
@@ -131,7 +132,7 @@ pub(super) async fn delete_agreement(
 
 /// Says what UEs are told of a system: this one, or a partner that does not tell it itself (NOTE 3).
 #[utoipa::path(
-    put, path = "/v1/system-configurations/{mc_system_id}", request_body = SystemConfiguration,
+    put, path = "/v1/system-configurations/{mc_system_id}", request_body = SystemConfigurationBody,
     params(
         ("mc_system_id" = String, Path, description = "The MC system ID.", example = "sip:b.example"),
         CheckQuery,
@@ -142,7 +143,7 @@ pub(super) async fn put_system_configuration(
     State(shared): State<Arc<Shared>>,
     Segments(id): Segments<String>,
     Query(query): Query<CheckQuery>,
-    Body(body): Body<SystemConfiguration>,
+    Body(body): Body<SystemConfigurationBody>,
 ) -> Response {
     let request = async { checked(query?.check, system_configuration_request(&id?, body?)) };
     ask_configuration(&shared, "put_system_configuration", request.await, false).await
@@ -206,9 +207,10 @@ pub(super) fn agreement_request(key: KeySegments, body: AgreementBody) -> Result
 
 pub(super) fn system_configuration_request(
     id: &str,
-    configuration: SystemConfiguration,
+    body: SystemConfigurationBody,
 ) -> Result<Request, Problem> {
     let system = system_id("mc_system_id", id)?;
+    let configuration = SystemConfiguration::from(body);
     if configuration.sip_core.len() > SIP_CORE_ADDRESSES_MAX {
         return Err(invalid_field("sip_core", "has more than 16 addresses"));
     }

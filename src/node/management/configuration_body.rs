@@ -1,6 +1,6 @@
 //! The JSON bodies about the configuration server, and how they become values of the role.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use super::body::{DirectionName, help, json_bodies};
 use crate::{
     api::{
         configuration::{Agreement, AgreementKey, CLASS_OCTETS_MAX, User, Users},
-        connection_details::{SipCoreAddress, SystemConfiguration},
+        connection_details::{SipCoreAddress, SipTransport, SystemConfiguration},
         migration_identity::{AgreementId, Direction},
     },
     identity::{Impi, Impu, McServiceId, McSystemId, UserIdentity},
@@ -241,7 +241,41 @@ const SYSTEM_CONFIGURATION_OCTETS_MAX: usize = 6 * DOCUMENT_OCTETS_MAX + 16_384;
 json_bodies! {
     UserBody: 16_384,
     AgreementBody: 16_384,
-    SystemConfiguration: SYSTEM_CONFIGURATION_OCTETS_MAX,
+    SystemConfigurationBody: SYSTEM_CONFIGURATION_OCTETS_MAX,
+}
+
+/// What UEs are told of a system. Unlike a UE or a partner, this interface knows every field there is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SystemConfigurationBody {
+    /// Grows with each change.
+    revision: u64,
+    /// Where the SIP core is, in order of preference.
+    #[schema(min_items = 1, max_items = 16)]
+    sip_core: Vec<SipCoreAddressBody>,
+    /// The initial MC service UE configuration document.
+    #[schema(value_type = String)]
+    document: Arc<InitialUeConfiguration>,
+}
+
+/// Where a SIP core can be reached.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SipCoreAddressBody {
+    /// Over what.
+    transport: SipTransport,
+    /// Address and port.
+    #[schema(value_type = String, example = "192.0.2.1:5060")]
+    address: SocketAddr,
+}
+
+impl From<SystemConfigurationBody> for SystemConfiguration {
+    fn from(body: SystemConfigurationBody) -> Self {
+        let SystemConfigurationBody { revision, sip_core, document } = body;
+        let address =
+            |SipCoreAddressBody { transport, address }| SipCoreAddress { transport, address };
+        Self { revision, sip_core: sip_core.into_iter().map(address).collect(), document }
+    }
 }
 
 /// What UEs are told of a system.

@@ -111,7 +111,7 @@ pub async fn load(job: &Load) -> Result<Loaded, LoadError> {
     apply(&client, &list).await?;
     let changes = list.len();
     let (ue_files, ue_files_kept) = match &job.ue_files {
-        Some(files) => ue_files::write(files, system.mc_system_id, &ues)?,
+        Some(files) => ue_files::write(files, system, &ues)?,
         None => (0, 0),
     };
     Ok(Loaded { changes, ue_files, ue_files_kept })

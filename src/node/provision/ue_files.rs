@@ -12,8 +12,11 @@ use zeroize::Zeroizing;
 use super::load::LoadError;
 use crate::{
     api::connection_details::SipCoreAddress,
-    identity::McSystemId,
-    node::{http_client::Endpoint, management::escape, private_file},
+    node::{
+        http_client::Endpoint,
+        management::{SystemView, escape},
+        private_file,
+    },
 };
 
 /// Where to write state files, and what all UEs of one system have in common.
@@ -42,10 +45,10 @@ pub(super) struct Ue {
 /// written, and how many were there.
 pub(super) fn write(
     files: &UeFiles,
-    mc_system_id: McSystemId,
+    system: SystemView,
     ues: &[Ue],
 ) -> Result<(usize, usize), LoadError> {
-    let home = Home { files, mc_system_id };
+    let home = Home { files, system };
     let failed = |path: &Path, error| LoadError::UeFile { path: path.to_owned(), error };
     fs::create_dir_all(&files.directory).map_err(|error| failed(&files.directory, error))?;
     let (mut written, mut kept) = (0, 0);
@@ -83,7 +86,7 @@ fn create(path: &Path, octets: &[u8]) -> io::Result<()> {
 
 struct Home<'a> {
     files: &'a UeFiles,
-    mc_system_id: McSystemId,
+    system: SystemView,
 }
 
 impl Home<'_> {
@@ -98,16 +101,17 @@ impl Home<'_> {
             text,
             "[user]\nmc_service_id = {}\ntoken = {}\n\n\
              [home]\nmc_system_id = {}\ncsc4 = {}\nimpi = {}\nimpu = {}\nsip_core = [{}]\n\n\
-             [isim]\nk = {}\n{operator} = {}\n",
+             [isim]\nk = {}\n{operator} = {}\nind_bits = {}\n",
             quoted(&ue.mc_service_id),
             quoted(&ue.token),
-            quoted(self.mc_system_id.as_str()),
+            quoted(self.system.mc_system_id.as_str()),
             quoted(&self.files.csc4.to_string()),
             quoted(&ue.impi),
             quoted(&ue.impu),
             cores.join(", "),
             quoted(&ue.k),
             quoted(digits),
+            self.system.ind_bits,
         );
         text
     }

@@ -27,8 +27,8 @@ use migcore::{
             SipCoreAddress, SipTransport, SystemConfiguration,
         },
         migration_identity::{
-            Answer as ManagementAnswer, Direction, OperatorKey, Pool, PoolSource, PrimaryUser,
-            Refusal as ManagementRefusal, Request as Manage, Subscriber,
+            Allowance, Answer as ManagementAnswer, Binding, Direction, OperatorKey, Pool,
+            PoolSource, PrimaryUser, Refusal as ManagementRefusal, Request as Manage, Subscriber,
         },
         system_access::{Answer as AccessAnswer, Refusal as AccessRefusal, Request as Access},
     },
@@ -634,4 +634,42 @@ impl World {
         assert!(self.a.pass(span).is_empty());
         assert!(self.b.pass(span).is_empty());
     }
+}
+
+pub fn migs(numbers: &[u8]) -> Vec<Step> {
+    numbers.iter().map(|number| Step::mig(*number)).collect()
+}
+
+pub fn refused(refusal: Refusal) -> DetailsAnswer {
+    DetailsAnswer::Refused(refusal)
+}
+
+pub fn not_here(refusal: AccessRefusal) -> AccessAnswer {
+    AccessAnswer::Refused(refusal)
+}
+
+/// The number of the agreement that A has with B for everybody, as an allowance.
+pub fn allowance(system: &mut System, letter: &str, direction: Direction) -> Allowance {
+    let key = key(letter, direction, Users::Everybody);
+    match system.configured(Configure::GetAgreement(key)) {
+        migcore::api::configuration::Answer::Agreement { id, agreement } => {
+            Allowance { agreement: id, until: agreement.valid_until }
+        }
+        other => panic!("no agreement: {other:?}"),
+    }
+}
+
+pub fn outbound_for(users: Users, letter: &str) -> Agreement {
+    Agreement {
+        key: key(letter, Direction::Outbound, users),
+        ..agreement(letter, Direction::Outbound)
+    }
+}
+
+pub fn shown(letter: &str) -> Agreement {
+    Agreement { hide_identities: false, ..agreement(letter, Direction::Outbound) }
+}
+
+pub fn any_binding() -> Binding {
+    Binding { identity: real("outbound"), reserved_until: START + DAY, active: false }
 }

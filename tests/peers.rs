@@ -46,6 +46,11 @@ fn scratch(name: &str) -> PathBuf {
     folder
 }
 
+/// SIPp 3.6.1 ends about one process in 150 at its first `[authentication]`, whatever keys and challenge are,
+/// with this word about its own scenario. A process that did is started again, so often at most.
+const FALSE_START: &str = "Syntax error or invalid [keyword]";
+const FALSE_STARTS_MAX: usize = 4;
+
 /// Runs one SIPp scenario to its end.
 fn sipp(
     demo: &Demo,
@@ -54,7 +59,28 @@ fn sipp(
     (calls, rate): (usize, usize),
     transport: &str,
 ) -> Outcome {
+    let mut false_starts = 0;
+    loop {
+        let (outcome, errors) = start_sipp(demo, file, users, (calls, rate), transport);
+        let nothing_done = outcome.successful + outcome.failed == 0;
+        if !(nothing_done && errors.contains(FALSE_START)) || false_starts == FALSE_STARTS_MAX {
+            return Outcome { false_starts, ..outcome };
+        }
+        false_starts += 1;
+    }
+}
+
+/// Runs SIPp once; also returns what it wrote about errors.
+fn start_sipp(
+    demo: &Demo,
+    file: &str,
+    users: &Path,
+    (calls, rate): (usize, usize),
+    transport: &str,
+) -> (Outcome, String) {
     let folder = users.parent().unwrap();
+    let errors = folder.join(format!("{file}-{transport}.errors"));
+    let _ = std::fs::remove_file(&errors); // an earlier run's, if there is one
     let output = Command::new("sipp")
         .current_dir(folder)
         .arg("-sf")
@@ -65,10 +91,13 @@ fn sipp(
         .args(["-t", transport, "-nostdin", "-timeout", "120s", "-timeout_error"])
         .args(["-trace_stat", "-fd", "1", "-stf"])
         .arg(folder.join(format!("{file}-{transport}.csv")))
+        .args(["-trace_err", "-error_file"])
+        .arg(&errors)
         .args(["-i", "127.0.0.1", &demo.sip_of_partner()])
         .output()
         .unwrap();
-    Outcome::of(&output)
+    let errors = std::fs::read_to_string(&errors).unwrap_or_default();
+    (Outcome::of(&output, &errors), errors)
 }
 
 /// What SIPp's last screen says.
@@ -78,12 +107,15 @@ struct Outcome {
     failed: usize,
     retransmissions: usize,
     code: Option<i32>,
+    /// The last screen, and what SIPp wrote about errors.
     screen: String,
+    /// Processes that ended before they did anything.
+    false_starts: usize,
 }
 
 impl Outcome {
-    fn of(output: &Output) -> Self {
-        let screen = String::from_utf8_lossy(&output.stdout).into_owned();
+    fn of(output: &Output, errors: &str) -> Self {
+        let screen = String::from_utf8_lossy(&output.stdout).into_owned() + errors;
         let last = |name: &str| -> usize {
             let line = screen.lines().rev().find(|line| line.trim_start().starts_with(name));
             let number = line.and_then(|line| line.rsplit('|').next()?.trim().parse().ok());
@@ -103,6 +135,7 @@ impl Outcome {
             retransmissions,
             code: output.status.code(),
             screen,
+            false_starts: 0,
         }
     }
 }
@@ -124,7 +157,12 @@ fn sipp_registers_2000_users_of_a_in_b_at_200_a_second() {
         "{}",
         outcome.screen
     );
-    assert_eq!(fetched() - before, 2_000, "one vector a registration, fetched from A over Cx");
+    // Each false start may have asked for a vector too.
+    let vectors = 2_000..=2_000 + u64::try_from(outcome.false_starts).unwrap();
+    assert!(
+        vectors.contains(&(fetched() - before)),
+        "one vector a registration, fetched from A over Cx"
+    );
     assert_eq!(demo.partner_metric("migcore_registrations"), 2_000, "the demo's own UE has left");
 }
 

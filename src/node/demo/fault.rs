@@ -86,7 +86,8 @@ impl Fault {
         }
     }
 
-    /// What must be seen on the wire, in this order: protocol, step if it is one, a part of the summary.
+    /// What must be seen, in this order: over what, and a part of the summary. The branch itself is always on
+    /// the wire; what follows from it within a system may be a value.
     const fn evidence(self) -> &'static [(Wire, &'static str)] {
         match self {
             // The UE finds the challenge not authentic and answers without response: TS 24.229 5.1.1.5.3.
@@ -109,6 +110,7 @@ impl Fault {
             Self::NotAuthorised => &[(Wire::Http, "403 Forbidden not-authorised")],
             Self::RefusedByPartner => &[
                 (Wire::Http, "403 Forbidden not-authorised"),
+                (Wire::Value, "take back what was lent"),
                 (Wire::Http, "403 Forbidden refused-by-partner"),
             ],
             Self::HomeUnreachable => &[(Wire::Sip, "504"), (Wire::Sip, "200 OK")],
@@ -137,6 +139,8 @@ impl FromStr for Fault {
 /// What evidence is looked for on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Wire {
+    /// Between roles of one system.
+    Value,
     Sip,
     Diameter,
     Http,
@@ -146,7 +150,8 @@ impl Wire {
     const fn carries(self, protocol: Protocol) -> bool {
         matches!(
             (self, protocol),
-            (Self::Sip, Protocol::SipUdp | Protocol::SipTcp)
+            (Self::Value, Protocol::Value)
+                | (Self::Sip, Protocol::SipUdp | Protocol::SipTcp)
                 | (Self::Diameter, Protocol::Diameter)
                 | (Self::Http, Protocol::Http)
         )

@@ -158,8 +158,8 @@ enum Provision {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = url)]
         home: String,
         /// CSC-4 of the home system: where its UEs ask its configuration server.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = url)]
-        home_csc4: String,
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+        home_csc4: Endpoint,
         /// The management interface of the partner system.
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8180", value_parser = url)]
         partner: String,

@@ -316,7 +316,7 @@ async fn users_for_sipp_go_through_steps_1_to_13_and_keep_their_pairs() {
         subscribers: 40,
         output: files.0.join("sipp.csv"),
         home: url(&a),
-        home_csc4: format!("http://{}", a.bound().csc4.unwrap()),
+        home_csc4: format!("http://{}", a.bound().csc4.unwrap()).parse().unwrap(),
         partner: url(&b),
         partner_sip_core: Some(b.bound().sip[0]),
     };

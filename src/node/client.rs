@@ -276,11 +276,7 @@ pub(super) fn direct() -> reqwest::Client {
 }
 
 /// What a server says that it refused with.
-pub(super) async fn refused(
-    url: &str,
-    what: &'static str,
-    response: reqwest::Response,
-) -> ClientError {
+async fn refused(url: &str, what: &'static str, response: reqwest::Response) -> ClientError {
     let status = response.status().as_u16();
     let problem: serde_json::Value = response.json().await.unwrap_or_default();
     let part = |name: &str| problem.get(name).and_then(|part| part.as_str()).unwrap_or_default();

@@ -14,21 +14,22 @@ use super::{CONCURRENT, progress_bar};
 use crate::{
     api::{
         configuration::{Agreement, AgreementKey, Users},
-        connection_details::{self, Location, SipCoreAddress, SipTransport, SystemConfiguration},
+        connection_details::{Location, SipCoreAddress, SipTransport, SystemConfiguration},
         migration_identity::Direction,
     },
     entropy::Entropy,
     identity::{IdentityError, Impi, Impu, McServiceId, McSystemId, Plmn, UserIdentity},
     node::{
-        Clock, SystemEntropy,
-        client::{self, ClientError, Hex, ManagementClient, NewUser},
-        csc4,
+        Clock, RunningConfigurationClient, SystemEntropy,
+        client::{ClientError, Hex, ManagementClient, NewUser},
+        http_client::Endpoint,
         management::SystemView,
         private_file,
     },
     secret::Secret,
     time::Timestamp,
     token::BearerToken,
+    ue::{ConfigurationClient, PrimaryRecord, Records},
     ue_configuration::{DocumentError, InitialUeConfiguration},
 };
 
@@ -51,7 +52,7 @@ pub struct SippCsv {
     /// The management interface of the home system.
     pub home: String,
     /// CSC-4 of the home system.
-    pub home_csc4: String,
+    pub home_csc4: Endpoint,
     /// The management interface of the partner system.
     pub partner: String,
     /// What UEs are told of the partner's SIP core if nothing is known there.
@@ -64,6 +65,14 @@ pub enum ProvisionError {
     /// A system refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A user was told no connection details.
+    #[error("the configuration management server at {server} {why}")]
+    Migration {
+        /// The server.
+        server: Endpoint,
+        /// What it said, or that it said nothing.
+        why: String,
+    },
     /// The file cannot be written.
     #[error("cannot write {path}: {error}")]
     Output {
@@ -143,7 +152,7 @@ struct Systems {
     home: ManagementClient,
     home_system: SystemView,
     partner_system: SystemView,
-    csc4: Csc4,
+    csc4: Endpoint,
 }
 
 impl Systems {
@@ -158,9 +167,7 @@ impl Systems {
         home.ensure_agreement(&agree(&partner_system, Direction::Outbound)).await?;
         partner.ensure_agreement(&agree(&home_system, Direction::Inbound)).await?;
         ensure_configuration(&partner, &partner_system, job.partner_sip_core).await?;
-        let csc4 =
-            Csc4 { http: client::direct(), url: job.home_csc4.trim_end_matches('/').to_owned() };
-        Ok(Self { home, home_system, partner_system, csc4 })
+        Ok(Self { home, home_system, partner_system, csc4: job.home_csc4.clone() })
     }
 
     /// Provisions the `index`-th subscriber, asks for its connection details (`MIG-1` to `MIG-13`), and
@@ -186,14 +193,36 @@ impl Systems {
             token: &token,
         };
         self.home.put_user(&user).await?;
-        let request = connection_details::Request {
+        let primary = PrimaryRecord {
             mc_service_id,
-            location: Location { plmn: Plmn::parse(TEST_PLMN)?, tracking_area: None, cell: None },
-            partner: Some(self.partner_system.mc_system_id.clone()),
-            strict: true,
+            mc_system_id: self.home_system.mc_system_id.clone(),
+            identity,
+            sip_core: Vec::new(),
         };
-        let inbound = self.csc4.ask(&token, &request).await?.identity;
+        let inbound = self.migrate(primary, token).await?;
         line(&inbound.impi, &inbound.impu, &k, &op)
+    }
+
+    /// `MIG-1` to `MIG-13`, as a UE does it.
+    async fn migrate(
+        &self,
+        primary: PrimaryRecord,
+        token: BearerToken,
+    ) -> Result<UserIdentity, ProvisionError> {
+        let client = ConfigurationClient::new(Records::new(primary));
+        let mut client =
+            RunningConfigurationClient::new(client, self.csc4.clone(), token, None, "CMS");
+        let location = Location { plmn: Plmn::parse(TEST_PLMN)?, tracking_area: None, cell: None };
+        let partner = &self.partner_system.mc_system_id;
+        client.ask(location, Some(partner.clone()), true).await;
+        let told = client.client().records().partner(partner);
+        told.map(|record| record.details.identity.clone()).ok_or_else(|| {
+            let why = match client.trouble() {
+                Some(trouble) => trouble.to_string(),
+                None => format!("{:?}", client.client().state()),
+            };
+            ProvisionError::Migration { server: self.csc4.clone(), why }
+        })
     }
 }
 
@@ -227,32 +256,6 @@ async fn ensure_configuration(
         document: Arc::new(document?),
     };
     Ok(partner.put_system_configuration(&system.mc_system_id, &configuration).await?)
-}
-
-/// CSC-4 of the home system, as UEs use it.
-struct Csc4 {
-    http: reqwest::Client,
-    url: String,
-}
-
-impl Csc4 {
-    async fn ask(
-        &self,
-        token: &BearerToken,
-        request: &connection_details::Request,
-    ) -> Result<connection_details::Details, ClientError> {
-        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
-            url: self.url.clone(),
-            error: error.without_url(),
-        };
-        let path = format!("{}{}", self.url, csc4::DETAILS_PATH);
-        let sent = self.http.post(path).bearer_auth(token.expose()).json(request).send();
-        let response = sent.await.map_err(unreachable)?;
-        if !response.status().is_success() {
-            return Err(client::refused(&self.url, "tell connection details", response).await);
-        }
-        response.json().await.map_err(unreachable)
-    }
 }
 
 /// One line: inbound IMPI, user part of the inbound IMPU, domain, the authentication keyword.

@@ -614,21 +614,18 @@ fn storage_that_fails_while_something_ends_leaves_everything_as_it_was() {
 fn a_damaged_record_is_not_taken_for_none() {
     let System { role, .. } = System::new("a", &["b"]);
     for kind in [RecordKind::User, RecordKind::Agreement, RecordKind::SystemConfiguration] {
-        let record = |value: &[u8]| Record {
-            kind,
-            key: b"sip:b.example".as_slice().into(),
-            version: CommitSeq::from_u64(1),
-            value: value.to_vec(),
+        let load = |value: &[u8]| {
+            let version = CommitSeq::from_u64(1);
+            role.load(&Record { kind, key: b"sip:b.example", version, value })
         };
-        assert_eq!(role.load(&record(&[1, 255, 255])), Err(RecordError::Damaged), "{kind:?}");
-        let newer = Err(RecordError::NewerFormat { version: 200 });
-        assert_eq!(role.load(&record(&[200])), newer, "{kind:?}");
+        assert_eq!(load(&[1, 255, 255]), Err(RecordError::Damaged), "{kind:?}");
+        assert_eq!(load(&[200]), Err(RecordError::NewerFormat { version: 200 }), "{kind:?}");
     }
     let other = Record {
         kind: RecordKind::Subscriber,
-        key: b"x".as_slice().into(),
+        key: b"x",
         version: CommitSeq::from_u64(1),
-        value: Vec::new(),
+        value: &[],
     };
     assert_eq!(role.load(&other), Ok(()), "another role's");
 }

@@ -31,7 +31,7 @@ use migcore::{
         ladder::{Entry, Protocol, Tap},
     },
     secret::Secret,
-    store::{Commit, CommitSeq, Engine, EngineError, MemoryEngine, Record},
+    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
     time::Timestamp,
     token::BearerToken,
     ue_configuration::InitialUeConfiguration,
@@ -538,11 +538,23 @@ impl Engine for Flaky {
         self.engine.commit(commits)
     }
 
-    fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError> {
+    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
         if self.fails.load(Ordering::SeqCst) {
-            return Err(EngineError::Medium("no space left".to_owned()));
+            return Err(EngineError::Medium("no space left".to_owned()).into());
         }
         self.engine.replay(each)
+    }
+
+    fn approximate_len(&self) -> u64 {
+        self.engine.approximate_len()
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Option<Arc<dyn Reader>> {
+        None
     }
 }
 

@@ -31,7 +31,7 @@ use migcore::{
         metrics::Direction,
     },
     outbox::Transport,
-    store::{Commit, CommitSeq, Engine, EngineError, MemoryEngine, Record},
+    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
     time::Timestamp,
     ue::{Failure, State},
 };
@@ -233,9 +233,21 @@ impl Engine for Flaky {
         self.engine.commit(commits)
     }
 
-    fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError> {
+    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
         self.check()?;
         self.engine.replay(each)
+    }
+
+    fn approximate_len(&self) -> u64 {
+        self.engine.approximate_len()
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Option<Arc<dyn Reader>> {
+        None
     }
 }
 
@@ -272,8 +284,20 @@ impl Engine for Broken {
         panic!("a fault, for this test")
     }
 
-    fn replay(&mut self, _: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError> {
+    fn replay(&mut self, _: &Each<'_>) -> Result<CommitSeq, ReplayError> {
         Ok(CommitSeq::NOTHING)
+    }
+
+    fn approximate_len(&self) -> u64 {
+        0
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Option<Arc<dyn Reader>> {
+        None
     }
 }
 

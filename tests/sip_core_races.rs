@@ -368,17 +368,22 @@ fn play(
 }
 
 fn durable_contacts(engine: &Mutex<MemoryEngine>) -> impl Fn(&str) -> Contacts + use<> {
-    let mut records = std::collections::BTreeMap::new();
+    let records = Mutex::new(std::collections::BTreeMap::new());
     engine
         .lock()
         .unwrap()
-        .replay(&mut |record| {
-            let registration: Registration = decode(&record.value).unwrap();
+        .replay(&|record| {
+            let registration: Registration = decode(record.value)?;
             let at = |uri: &str| CONTACTS.iter().position(|known| *known == uri).unwrap();
             let contacts: Contacts =
                 registration.contacts.iter().map(|contact| at(&contact.uri)).collect();
-            records.insert(String::from_utf8(record.key.to_vec()).unwrap(), contacts);
+            records
+                .lock()
+                .unwrap()
+                .insert(String::from_utf8(record.key.to_vec()).unwrap(), contacts);
+            Ok(())
         })
         .unwrap();
+    let records = records.into_inner().unwrap();
     move |impi| records.get(impi).cloned().unwrap_or_default()
 }

@@ -142,7 +142,7 @@ fn no_sqn_leaves_twice_over_crashes_at_any_time() {
 }
 
 fn highest_of(engine: &MemoryEngine) -> migcore::store::CommitSeq {
-    engine.clone().replay(&mut |_| {}).unwrap()
+    engine.clone().replay(&|_| Ok(())).unwrap()
 }
 
 #[test]

@@ -258,7 +258,7 @@ fn scenario_60_millions_of_draws_with_releases_and_crashes_lend_no_identity_twic
     let config = Config::new(database("hss.b.example"), "b.example");
     let mut b = System::with(config.clone());
     b.done(Manage::PutPool(keyed_pool(5)));
-    engine.replay(&mut |_| {}).unwrap();
+    engine.replay(&|_| Ok(())).unwrap();
     std::mem::swap(&mut engine, &mut b.engine);
 
     let next_user = AtomicU64::new(0);
@@ -266,7 +266,7 @@ fn scenario_60_millions_of_draws_with_releases_and_crashes_lend_no_identity_twic
     let mut seen = [Disclosed::new(), Disclosed::new()];
     for number in 0..lives {
         let role = SipDatabase::new(config.clone(), &mut entropy);
-        let highest = engine.replay(&mut |record| role.load(&record).unwrap()).unwrap();
+        let highest = engine.replay(&|record| role.load(&record)).unwrap();
         let sequencer = Arc::new(Sequencer::starting_after(highest));
         let life = Mutex::new(Life::default());
         let mut out = Outbox::new(Arc::clone(&sequencer));

@@ -20,23 +20,23 @@ impl ConfigServer {
     /// # Errors
     ///
     /// [`RecordError`] when a record cannot be read: the storage is not this build's or is damaged.
-    pub fn load(&self, record: &Record) -> Result<(), RecordError> {
+    pub fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let version = record.version;
         match record.kind {
             RecordKind::User => {
-                let user: User = decode(&record.value)?;
+                let user: User = decode(record.value)?;
                 let name = user.mc_service_id.clone();
                 self.users.insert(name, HeldUser { user, version, ending: false });
                 self.users_bound.take_loaded();
             }
             RecordKind::Agreement => {
-                let stored: AgreementRecord = decode(&record.value)?;
+                let stored: AgreementRecord = decode(record.value)?;
                 let key = stored.agreement.key.clone();
                 self.agreements.insert(key, HeldAgreement::stored(stored, version));
                 self.agreements_bound.take_loaded();
             }
             RecordKind::SystemConfiguration => {
-                let configuration: SystemConfiguration = decode(&record.value)?;
+                let configuration: SystemConfiguration = decode(record.value)?;
                 let held = HeldConfiguration { configuration, version };
                 self.configurations.insert(system_of(record)?, held);
             }
@@ -67,7 +67,7 @@ impl ConfigServer {
     }
 }
 
-fn system_of(record: &Record) -> Result<McSystemId, RecordError> {
-    let text = str::from_utf8(&record.key).map_err(|_| RecordError::Damaged)?;
+fn system_of(record: &Record<'_>) -> Result<McSystemId, RecordError> {
+    let text = str::from_utf8(record.key).map_err(|_| RecordError::Damaged)?;
     McSystemId::from_str(text).map_err(|_| RecordError::Damaged)
 }

@@ -6,14 +6,14 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use crate::{
     outbox::Send,
-    store::{Commit, CommitSeq, Engine, EngineError, Record, Watermark},
+    store::{Commit, CommitSeq, Each, Engine, EngineError, Reader, ReplayError, Watermark},
 };
 
 /// Most messages that wait for a commit at a time; further ones are dropped, as if lost on the wire.
@@ -57,11 +57,11 @@ impl Committer {
     ///
     /// # Errors
     ///
-    /// [`EngineError`] when the engine cannot be read.
+    /// [`ReplayError`] when what is stored cannot be read or used.
     pub(super) fn open(
         mut engine: Box<dyn Engine>,
-        each: &mut dyn FnMut(Record),
-    ) -> Result<(Self, CommitSeq), EngineError> {
+        each: &Each<'_>,
+    ) -> Result<(Self, CommitSeq), ReplayError> {
         let highest = engine.replay(each)?;
         let inner = Inner {
             engine,
@@ -127,8 +127,8 @@ impl Committer {
     ///
     /// # Errors
     ///
-    /// [`EngineError`] when it does not open yet.
-    pub(super) fn replay(&self, each: &mut dyn FnMut(Record)) -> Result<(), EngineError> {
+    /// [`ReplayError`] when it does not open yet.
+    pub(super) fn replay(&self, each: &Each<'_>) -> Result<(), ReplayError> {
         self.lock().engine.replay(each).map(drop)
     }
 
@@ -176,8 +176,20 @@ impl Engine for Gone {
         Err(EngineError::Closed)
     }
 
-    fn replay(&mut self, _: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError> {
-        Err(EngineError::Closed)
+    fn replay(&mut self, _: &Each<'_>) -> Result<CommitSeq, ReplayError> {
+        Err(EngineError::Closed.into())
+    }
+
+    fn approximate_len(&self) -> u64 {
+        0
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Option<Arc<dyn Reader>> {
+        None
     }
 }
 
@@ -202,9 +214,21 @@ mod tests {
             self.engine.commit(commits)
         }
 
-        fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError> {
+        fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
             self.commits_left = usize::MAX;
             self.engine.replay(each)
+        }
+
+        fn approximate_len(&self) -> u64 {
+            self.engine.approximate_len()
+        }
+
+        fn waits(&self) -> bool {
+            false
+        }
+
+        fn reader(&self) -> Option<Arc<dyn Reader>> {
+            None
         }
     }
 
@@ -222,7 +246,7 @@ mod tests {
 
     fn committer(commits_left: usize) -> Committer {
         let failing = Failing { engine: MemoryEngine::default(), commits_left };
-        let (committer, _) = Committer::open(Box::new(failing), &mut |_| ()).unwrap();
+        let (committer, _) = Committer::open(Box::new(failing), &|_| Ok(())).unwrap();
         // Opening replays, which mends; the failure is to come after it.
         committer.lock().engine =
             Box::new(Failing { engine: MemoryEngine::default(), commits_left });
@@ -254,7 +278,7 @@ mod tests {
         assert!(matches!(committer.admit(send(2)), Admission::Dropped(_)));
         assert!(matches!(committer.admit(send(1)), Admission::Leave(_)));
 
-        committer.replay(&mut |_| ()).unwrap();
+        committer.replay(&|_| Ok(())).unwrap();
         committer.resume(CommitSeq::from_u64(3));
         assert!(committer.is_available());
         assert!(matches!(committer.admit(send(4)), Admission::Kept));

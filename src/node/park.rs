@@ -115,7 +115,7 @@ impl Shared {
         self: &Arc<Self>,
         request: configuration::Request,
     ) -> Result<configuration::Answer, NoAnswer> {
-        if self.config_server.is_none() {
+        if self.roles.config_server.is_none() {
             return Err(NoAnswer::NoRole);
         }
         let call = |to| Call::Configuration { to, request };

@@ -40,7 +40,7 @@ use crate::{
     sip_core::SipCore,
     sip_database::SipDatabase,
     step::Step,
-    store::{Commit, RecordError, Sequencer},
+    store::{Commit, Record, RecordError, ReplayError, Sequencer},
     table::Table,
     time::Timestamp,
     token::BearerToken,
@@ -53,9 +53,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) tap: Option<Tap>,
-    pub(super) core: Option<SipCore>,
-    pub(super) database: Option<SipDatabase>,
-    pub(super) config_server: Option<ConfigServer>,
+    pub(super) roles: Roles,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) committer: Committer,
     /// Held for reading during a call into a role and its commits, for writing during a reload.
@@ -72,6 +70,41 @@ pub(super) struct Shared {
     /// A call into a role panicked.
     pub(super) failed: AtomicBool,
     pub(super) note_limit: NoteLimit,
+}
+
+/// The roles that this process runs.
+pub(super) struct Roles {
+    pub(super) core: Option<SipCore>,
+    pub(super) database: Option<SipDatabase>,
+    pub(super) config_server: Option<ConfigServer>,
+}
+
+impl Roles {
+    /// Gives a stored record to the role that it belongs to.
+    pub(super) fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
+        if let Some(core) = &self.core {
+            core.load(record)?;
+        }
+        if let Some(database) = &self.database {
+            database.load(record)?;
+        }
+        if let Some(config_server) = &self.config_server {
+            config_server.load(record)?;
+        }
+        Ok(())
+    }
+
+    fn clear(&self) {
+        if let Some(core) = &self.core {
+            core.clear();
+        }
+        if let Some(database) = &self.database {
+            database.clear();
+        }
+        if let Some(config_server) = &self.config_server {
+            config_server.clear();
+        }
+    }
 }
 
 /// How many notes are logged: so many in each second, the rest only counted.
@@ -231,8 +264,9 @@ impl Caller {
         let Self { shared, entropy, outbox, .. } = self;
         outbox.set_storage_available(shared.committer.is_available());
         let mut ctx = Context { now: shared.clock.now(), entropy, out: outbox };
-        let (core, database) = (shared.core.as_ref(), shared.database.as_ref());
-        let config_server = shared.config_server.as_ref();
+        let Roles { core, database, config_server } = &shared.roles;
+        let (core, database, config_server) =
+            (core.as_ref(), database.as_ref(), config_server.as_ref());
         match call {
             Call::Sip { flow, octets } => {
                 if let Some(core) = core {
@@ -386,7 +420,7 @@ impl Caller {
         id: RequestId,
         request: cx::Request,
     ) {
-        if *to == CxDestination::OwnDatabase && self.shared.database.is_some() {
+        if *to == CxDestination::OwnDatabase && self.shared.roles.database.is_some() {
             self.shared.observe_value_request(step, id, &request);
             let to = ReplyTo::Role(id);
             return self.calls.push_back(Call::CxRequest { from: Peer::OwnCore, to, request });
@@ -458,13 +492,11 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// Why it does not work yet; what is in the roles stays, and they go on refusing changes.
-    pub(super) fn reload(self: &Arc<Self>) -> Result<(), ReloadError> {
+    /// Why it does not work yet; the roles hold a part of it, and go on refusing everything.
+    pub(super) fn reload(self: &Arc<Self>) -> Result<(), ReplayError> {
         let _outside = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let mut records = Vec::new();
-        self.committer.replay(&mut |record| records.push(record))?;
         self.clear_roles();
-        self.load_all(&records)?;
+        self.committer.replay(&|record| self.roles.load(&record))?;
         self.committer.resume(self.sequencer.last());
         self.metrics.storage_available.set(1);
         if let Some(worker) = self.workers.first() {
@@ -484,38 +516,14 @@ impl Shared {
             self.unpark_unanswered(number);
         }
         self.connections.cut_all();
-        if let Some(core) = &self.core {
-            core.clear();
-        }
-        if let Some(database) = &self.database {
-            database.clear();
-        }
-        if let Some(config_server) = &self.config_server {
-            config_server.clear();
-        }
-    }
-
-    /// Gives every record to the roles.
-    pub(super) fn load_all(&self, records: &[crate::store::Record]) -> Result<(), RecordError> {
-        for record in records {
-            if let Some(core) = &self.core {
-                core.load(record)?;
-            }
-            if let Some(database) = &self.database {
-                database.load(record)?;
-            }
-            if let Some(config_server) = &self.config_server {
-                config_server.load(record)?;
-            }
-        }
-        Ok(())
+        self.roles.clear();
     }
 
     /// What the system needs to do its work, and has or has not.
     pub(super) fn readiness(&self) -> Readiness {
         Readiness {
             storage: self.committer.is_available(),
-            own_database: self.database.is_some() || self.peers.own_database_is_open(),
+            own_database: self.roles.database.is_some() || self.peers.own_database_is_open(),
             unconnected_peers: self.peers.unconnected(),
             stopping: *self.stop.borrow(),
         }
@@ -528,13 +536,4 @@ impl Shared {
         self.metrics.waiting.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
         self.metrics.encode()
     }
-}
-
-/// Why a reload did not work.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum ReloadError {
-    #[error(transparent)]
-    Engine(#[from] crate::store::EngineError),
-    #[error(transparent)]
-    Record(#[from] RecordError),
 }

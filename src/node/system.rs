@@ -29,7 +29,7 @@ use super::{
     management,
     metrics::Metrics,
     partners::Partners,
-    perform::{Caller, Names, NoteLimit, Shared},
+    perform::{Caller, Names, NoteLimit, Roles, Shared},
     tcp::{self, Connections},
     udp,
     worker::{self, Datagram, Worker},
@@ -38,7 +38,7 @@ use crate::{
     config_server::{self, ConfigServer},
     sip_core::{self, SipCore},
     sip_database::{self, SipDatabase},
-    store::{CommitSeq, Engine, EngineError, MemoryEngine, RecordError, Sequencer},
+    store::{CommitSeq, Engine, MemoryEngine, ReplayError, Sequencer},
     table::new_table,
 };
 
@@ -98,12 +98,9 @@ pub enum StartError {
     /// A name in the configuration is no FQDN.
     #[error("a Diameter host or realm {0}; write a domain name")]
     Name(#[from] crate::diameter::local::InvalidDiameterIdentity),
-    /// The storage cannot be read.
-    #[error("cannot read the storage: {0}")]
-    Storage(#[from] EngineError),
-    /// A record cannot be read.
+    /// What is stored cannot be read or used.
     #[error("cannot load the stored state: {0}")]
-    Record(#[from] RecordError),
+    Storage(#[from] ReplayError),
     /// A thread or its runtime cannot be created.
     #[error("cannot start a worker thread: {0}")]
     Thread(io::Error),
@@ -215,8 +212,8 @@ fn create_shared(
         .config_server
         .then(|| ConfigServer::new(config_server_config(&config), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
-    let mut records = Vec::new();
-    let (committer, highest) = Committer::open(engine, &mut |record| records.push(record))?;
+    let roles = Roles { core, database, config_server };
+    let (committer, highest) = Committer::open(engine, &|record| roles.load(&record))?;
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
     let peers = Peers::new(&config.diameter, clock.now(), &mut entropy)?;
     let shared = Shared {
@@ -224,9 +221,7 @@ fn create_shared(
         clock,
         metrics: Metrics::new(),
         tap: options.tap,
-        core,
-        database,
-        config_server,
+        roles,
         sequencer: Arc::new(Sequencer::starting_after(highest.max(CommitSeq::NOTHING))),
         committer,
         gate: RwLock::new(()),
@@ -243,7 +238,6 @@ fn create_shared(
         config,
     };
     shared.metrics.storage_available.set(1);
-    shared.load_all(&records)?;
     Ok(shared)
 }
 

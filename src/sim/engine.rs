@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::{Commit, CommitSeq, Engine, EngineError, MemoryEngine, Record, RecordKind};
+use crate::store::{
+    Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, RecordKind, ReplayError,
+};
 
 use super::SeededEntropy;
 
@@ -66,11 +68,9 @@ impl FaultyEngine {
     }
 
     /// Reads everything back, after a failure or a crash, and takes commits again.
-    pub(super) fn reopen(&mut self) -> Result<(Vec<Record>, CommitSeq), EngineError> {
+    pub(super) fn reopen(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
         self.closed = false;
-        let mut records = Vec::new();
-        let highest = self.medium.replay(&mut |record| records.push(record))?;
-        Ok((records, highest))
+        self.medium.replay(each)
     }
 
     /// What was ever durable.
@@ -131,8 +131,10 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
-    use crate::store::Mutation;
+    use crate::store::{Mutation, Record};
 
     fn commit(seq: u64) -> Commit {
         let record = Mutation::put(RecordKind::Grant, &format!("key{seq}"), &seq);
@@ -153,11 +155,16 @@ mod tests {
             engine.begin(vec![commit(2), commit(3)]);
             engine.fail(&mut SeededEntropy::new(seed));
             assert!(engine.is_closed());
-            let (records, highest) = engine.reopen().unwrap();
+            let records = AtomicU64::new(0);
+            let each = |_: Record<'_>| {
+                records.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            let highest = engine.reopen(&each).unwrap();
             let survived = (durable(&engine, 1), durable(&engine, 2), durable(&engine, 3));
             assert!(survived.0, "an acknowledged commit is missing");
             assert!(survived.1 || !survived.2, "a later commit of one outbox without the earlier");
-            assert_eq!(highest.as_u64(), records.len() as u64);
+            assert_eq!(highest.as_u64(), records.into_inner());
             prefixes.insert(survived);
         }
         assert_eq!(prefixes.len(), 3, "every prefix occurs");

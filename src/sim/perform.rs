@@ -9,7 +9,7 @@ use crate::{
         Context, CxDestination, CxReply, Effect, ManagementReply, Message, Peer, ReplyTo,
         RequestId, Role, Send, TimerKey,
     },
-    store::Commit,
+    store::{Commit, ReplayError},
 };
 
 use super::{
@@ -123,11 +123,7 @@ impl World {
         }
     }
 
-    pub(super) fn loaded(
-        &mut self,
-        id: SystemId,
-        effects: Result<Vec<Effect>, super::system::LoadError>,
-    ) {
+    pub(super) fn loaded(&mut self, id: SystemId, effects: Result<Vec<Effect>, ReplayError>) {
         match effects {
             Ok(effects) => self.perform(id, effects),
             Err(error) => self.violate(Violation::new("what was stored can be loaded", &error)),

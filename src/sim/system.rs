@@ -17,7 +17,7 @@ use crate::{
     outbox::{Context, Effect, Outbox, RequestId, Send},
     sip_core::{self, SipCore},
     sip_database::{self, SipDatabase},
-    store::{CommitSeq, Record, RecordError, Sequencer, Watermark},
+    store::{CommitSeq, ReplayError, Sequencer, Watermark},
     time::Timestamp,
     token::BearerToken,
 };
@@ -238,7 +238,10 @@ impl System {
 
     /// Reopens the storage after a failure: the roles forget everything and load it again. Gives back what
     /// waited meanwhile.
-    pub(super) fn reload(&mut self, now: Timestamp) -> Result<(Vec<Send>, Vec<Effect>), LoadError> {
+    pub(super) fn reload(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<(Vec<Send>, Vec<Effect>), ReplayError> {
         let lost = std::mem::take(&mut self.waiting);
         self.roles.core.clear();
         self.roles.database.clear();
@@ -276,7 +279,7 @@ impl System {
     }
 
     /// A new process begins on the storage of the last one.
-    pub(super) fn start(&mut self, now: Timestamp) -> Result<Vec<Effect>, LoadError> {
+    pub(super) fn start(&mut self, now: Timestamp) -> Result<Vec<Effect>, ReplayError> {
         self.roles = Roles::new(self.id, &mut self.entropy);
         self.node = Node::new(self.id, now, &mut self.entropy);
         let highest = self.load()?;
@@ -287,18 +290,13 @@ impl System {
         Ok(self.start_roles(now))
     }
 
-    fn load(&mut self) -> Result<CommitSeq, LoadError> {
-        let (records, highest) = self.engine.reopen()?;
-        for record in &records {
-            self.load_record(record)?;
-        }
-        Ok(highest)
-    }
-
-    fn load_record(&self, record: &Record) -> Result<(), RecordError> {
-        self.roles.core.load(record)?;
-        self.roles.database.load(record)?;
-        self.roles.config_server.load(record)
+    fn load(&mut self) -> Result<CommitSeq, ReplayError> {
+        let Self { engine, roles, .. } = self;
+        engine.reopen(&|record| {
+            roles.core.load(&record)?;
+            roles.database.load(&record)?;
+            roles.config_server.load(&record)
+        })
     }
 
     fn start_roles(&mut self, now: Timestamp) -> Vec<Effect> {
@@ -308,15 +306,6 @@ impl System {
             roles.config_server.handle_loaded(ctx);
         })
     }
-}
-
-/// Why a system could not start: a fault of the product, for the medium itself can always be read.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum LoadError {
-    #[error(transparent)]
-    Engine(#[from] crate::store::EngineError),
-    #[error(transparent)]
-    Record(#[from] RecordError),
 }
 
 impl Roles {

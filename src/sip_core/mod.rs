@@ -102,13 +102,13 @@ impl SipCore {
     /// # Errors
     ///
     /// [`RecordError`] when the record cannot be read by this build.
-    pub fn load(&self, record: &Record) -> Result<(), RecordError> {
+    pub fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
         if record.kind != RecordKind::Registration {
             return Ok(());
         }
-        let key = std::str::from_utf8(&record.key).map_err(|_| RecordError::Damaged)?;
+        let key = std::str::from_utf8(record.key).map_err(|_| RecordError::Damaged)?;
         let impi = Impi::parse(key).map_err(|_| RecordError::Damaged)?;
-        let registration: Registration = decode(&record.value)?;
+        let registration: Registration = decode(record.value)?;
         let expiry = registration.next_expiry();
         let user =
             User { registration: Some(registration), changed: record.version, ..User::default() };

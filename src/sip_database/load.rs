@@ -43,7 +43,7 @@ impl SipDatabase {
     /// # Errors
     ///
     /// [`RecordError`] when a record cannot be read: the storage is not this build's or is damaged.
-    pub fn load(&self, record: &Record) -> Result<(), RecordError> {
+    pub fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
         match record.kind {
             RecordKind::Subscriber => self.load_subscriber(record),
             RecordKind::Pool => self.load_pool(record),
@@ -112,9 +112,9 @@ impl SipDatabase {
         *lock(&self.loading) = Loading::default();
     }
 
-    fn load_subscriber(&self, record: &Record) -> Result<(), RecordError> {
+    fn load_subscriber(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
-        let stored: SubscriberRecord = decode(&record.value)?;
+        let stored: SubscriberRecord = decode(record.value)?;
         for impu in &stored.impus {
             self.public.insert(impu.clone(), impi.clone());
         }
@@ -123,9 +123,9 @@ impl SipDatabase {
         Ok(())
     }
 
-    fn load_pool(&self, record: &Record) -> Result<(), RecordError> {
+    fn load_pool(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let name: Arc<str> = text_of(record)?.into();
-        let PoolRecord { direction, source } = decode(&record.value)?;
+        let PoolRecord { direction, source } = decode(record.value)?;
         let source = match source {
             SourceRecord::Generated { impi_template, impu_template, key, reserved } => {
                 let templates = (impi_template, impu_template);
@@ -141,17 +141,17 @@ impl SipDatabase {
         Ok(())
     }
 
-    fn load_entry(&self, record: &Record) -> Result<(), RecordError> {
+    fn load_entry(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let (pool, _) = text_of(record)?.split_once(' ').ok_or(RecordError::Damaged)?;
-        let entry: Entry = decode(&record.value)?;
+        let entry: Entry = decode(record.value)?;
         let pool = self.loading_pool(pool, |loading| loading.entries.push(entry.clone()));
         self.load_listed(pool, &entry.identity.impi, &entry.identity.impu, entry.place);
         Ok(())
     }
 
-    fn load_inbound(&self, record: &Record) -> Result<(), RecordError> {
+    fn load_inbound(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
-        let mut stored: InboundRecord = decode(&record.value)?;
+        let mut stored: InboundRecord = decode(record.value)?;
         self.load_origin(&mut stored.origin, &impi, &stored.impu);
         let binding = InboundBinding { record: stored, version: record.version };
         self.expiries.load(Lent::Inbound(impi.clone()), binding.record.lease);
@@ -169,9 +169,9 @@ impl SipDatabase {
         Ok(())
     }
 
-    fn load_outbound(&self, record: &Record) -> Result<(), RecordError> {
+    fn load_outbound(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
-        let mut stored: OutboundRecord = decode(&record.value)?;
+        let mut stored: OutboundRecord = decode(record.value)?;
         self.load_origin(&mut stored.origin, &impi, &stored.impu);
         let binding = OutboundBinding { record: stored, version: record.version };
         self.expiries.load(Lent::Outbound(impi.clone()), binding.record.lease);
@@ -188,17 +188,17 @@ impl SipDatabase {
         Ok(())
     }
 
-    fn load_grant(&self, record: &Record) -> Result<(), RecordError> {
-        let stored: GrantRecord = decode(&record.value)?;
+    fn load_grant(&self, record: &Record<'_>) -> Result<(), RecordError> {
+        let stored: GrantRecord = decode(record.value)?;
         let mut visits = self.visits.entry(stored.user.impi.clone()).or_default();
         let visit = visits.0.entry(stored.partner.clone()).or_default();
         visit.grant = Some(Grant { record: stored, version: record.version });
         Ok(())
     }
 
-    fn load_withdrawn(&self, record: &Record) -> Result<(), RecordError> {
+    fn load_withdrawn(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let number = text_of(record)?.parse().map_err(|_| RecordError::Damaged)?;
-        let WithdrawnRecord = decode(&record.value)?;
+        let WithdrawnRecord = decode(record.value)?;
         write(&self.withdrawn).load(AgreementId(number), record.version);
         Ok(())
     }
@@ -234,10 +234,10 @@ impl SipDatabase {
     }
 }
 
-fn text_of(record: &Record) -> Result<&str, RecordError> {
-    str::from_utf8(&record.key).map_err(|_| RecordError::Damaged)
+fn text_of<'a>(record: &Record<'a>) -> Result<&'a str, RecordError> {
+    str::from_utf8(record.key).map_err(|_| RecordError::Damaged)
 }
 
-fn impi_of(record: &Record) -> Result<Impi, RecordError> {
+fn impi_of(record: &Record<'_>) -> Result<Impi, RecordError> {
     Impi::parse(text_of(record)?).map_err(|_| RecordError::Damaged)
 }

@@ -13,7 +13,10 @@ mod memory;
 mod record;
 mod watermark;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 pub use mark::Mark;
 pub use memory::MemoryEngine;
@@ -102,9 +105,35 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Subscriber,
+        Self::Pool,
+        Self::PoolEntry,
+        Self::InboundBinding,
+        Self::OutboundBinding,
+        Self::Grant,
+        Self::Registration,
+        Self::WithdrawnAgreement,
+        Self::User,
+        Self::Agreement,
+        Self::SystemConfiguration,
+    ];
+
     /// The octet that names the kind in an engine's key.
     pub const fn as_u8(self) -> u8 {
         self as u8
+    }
+
+    /// The kind that an octet names.
+    pub fn from_u8(octet: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_u8() == octet)
+    }
+
+    /// Whether records of this kind hold keys or credentials: K and `OPc`, a pool's key, passwords of the
+    /// UE configuration. An engine on a medium seals those.
+    pub const fn holds_secrets(self) -> bool {
+        matches!(self, Self::Subscriber | Self::Pool | Self::SystemConfiguration)
     }
 }
 
@@ -144,8 +173,71 @@ pub struct Commit {
 }
 
 /// A record as an engine gives it back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Record<'a> {
+    /// The kind of record.
+    pub kind: RecordKind,
+    /// The key within the kind.
+    pub key: &'a [u8],
+    /// The number of the commit that wrote it.
+    pub version: CommitSeq,
+    /// The encoded record ([`decode`]).
+    pub value: &'a [u8],
+}
+
+/// What takes a record in on replay. An engine may call it from several threads at a time.
+pub type Each<'a> = dyn Fn(Record<'_>) -> Result<(), RecordError> + Sync + 'a;
+
+/// Keeps records across restarts.
+///
+/// A commit is all or nothing. After an error the engine refuses everything until it is replayed; a
+/// commit that failed may still turn out durable, one that succeeded may not be missing.
+pub trait Engine: Send {
+    /// Makes `commits` durable, all of them or none: in any order between keys, by version within a key.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]: none of `commits` may be relied upon.
+    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError>;
+
+    /// Opens what a failure closed, gives every live record to `each`, in no particular order and
+    /// from any number of threads, and returns the highest version ever committed, deletions included.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError`] when the records cannot be read, or `each` cannot use one; the engine is as
+    /// closed as before then.
+    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError>;
+
+    /// About how many records there are, for a progress bar.
+    fn approximate_len(&self) -> u64;
+
+    /// Whether a commit waits for a medium: then it is worth a thread of its own, and takes what many
+    /// wait for at a time.
+    fn waits(&self) -> bool;
+
+    /// What reads single records beside the commits, for whoever lists them; `None` if there is none.
+    fn reader(&self) -> Option<Arc<dyn Reader>>;
+}
+
+/// Reads what is durable, beside the commits.
+pub trait Reader: Send + Sync {
+    /// Returns up to `limit` records of `kind` whose keys come after `after`, in the order of their keys.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] when the medium cannot be read.
+    fn page(
+        &self,
+        kind: RecordKind,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<OwnedRecord>, EngineError>;
+}
+
+/// A [`Record`] that is kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Record {
+pub struct OwnedRecord {
     /// The kind of record.
     pub kind: RecordKind,
     /// The key within the kind.
@@ -153,28 +245,14 @@ pub struct Record {
     /// The number of the commit that wrote it.
     pub version: CommitSeq,
     /// The encoded record ([`decode`]).
-    pub value: Vec<u8>,
+    pub value: Box<[u8]>,
 }
 
-/// Keeps records across restarts.
-///
-/// A commit is all or nothing. After an error the engine refuses everything until it is reopened; a
-/// commit that failed may still turn out durable, one that succeeded may not be missing.
-pub trait Engine: Send {
-    /// Makes `commits` durable, in any order between keys, by version within a key.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError`]: none of `commits` may be relied upon.
-    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError>;
-
-    /// Gives every live record to `each`, in no particular order, and returns the highest version
-    /// ever committed, deletions included. Also the way back after a failed commit.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError`] when the records cannot be read.
-    fn replay(&mut self, each: &mut dyn FnMut(Record)) -> Result<CommitSeq, EngineError>;
+impl OwnedRecord {
+    /// The record, to be read.
+    pub fn as_record(&self) -> Record<'_> {
+        Record { kind: self.kind, key: &self.key, version: self.version, value: &self.value }
+    }
 }
 
 /// Why an engine could not do its work. Ours to mend, never the peer's fault.
@@ -186,4 +264,31 @@ pub enum EngineError {
     /// An earlier commit failed and the engine has not been reopened.
     #[error("the storage engine is closed after a failure")]
     Closed,
+}
+
+/// Why what is stored could not be taken in.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ReplayError {
+    /// The engine could not read it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A record cannot be used.
+    #[error("a stored record of kind {kind:?}: {error}")]
+    Record {
+        /// Its kind.
+        kind: RecordKind,
+        /// What is wrong.
+        error: RecordError,
+    },
+}
+
+impl Record<'_> {
+    /// Gives the record to `each` and says which kind it was if that fails.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError::Record`].
+    pub fn give(self, each: &Each<'_>) -> Result<(), ReplayError> {
+        each(self).map_err(|error| ReplayError::Record { kind: self.kind, error })
+    }
 }

@@ -259,9 +259,9 @@ impl System {
         let (role, database) = (&self.role, &self.database);
         let highest = self
             .engine
-            .replay(&mut |record| {
-                role.load(&record).unwrap();
-                database.load(&record).unwrap();
+            .replay(&|record| {
+                role.load(&record)?;
+                database.load(&record)
             })
             .unwrap();
         self.sequencer = Arc::new(Sequencer::starting_after(highest));

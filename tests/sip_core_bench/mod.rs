@@ -352,7 +352,7 @@ impl Bench {
     pub fn restart(&mut self) {
         let mut fresh = Self::new();
         let core = &fresh.core;
-        self.engine.replay(&mut |record| core.load(&record).unwrap()).unwrap();
+        self.engine.replay(&|record| core.load(&record)).unwrap();
         fresh.now = self.now;
         fresh.engine = self.engine.clone();
         fresh.seq = self.seq;

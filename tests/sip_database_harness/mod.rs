@@ -181,7 +181,7 @@ impl System {
 
     fn load(&mut self) -> Effects {
         let role = &self.role;
-        let highest = self.engine.replay(&mut |record| role.load(&record).unwrap()).unwrap();
+        let highest = self.engine.replay(&|record| role.load(&record)).unwrap();
         self.sequencer = Arc::new(Sequencer::starting_after(highest));
         self.call(|role, ctx| role.handle_loaded(ctx))
     }

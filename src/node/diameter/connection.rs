@@ -264,7 +264,7 @@ impl Wire {
                 outbox::Peer::Database(peer.config.host.clone())
             }
         };
-        if self.caller.shared.database.is_none() {
+        if self.caller.shared.roles.database.is_none() {
             return self.reject(context, code::COMMAND_UNSUPPORTED, "no SIP database here");
         }
         let waiting = WireRequest { context, mailbox: self.sender.clone() };

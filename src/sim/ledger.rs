@@ -26,9 +26,9 @@ pub struct Ledger {
     last_ticket: u64,
     /// Changes asked for, not answered.
     open: BTreeMap<u64, Asked>,
-    /// By user and contact URI.
-    contacts: BTreeMap<(Impi, String), Vec<(Span, Contact)>>,
-    lent: BTreeMap<(Direction, Holder), Vec<(Span, Option<Lending>)>>,
+    contacts: Contacts,
+    /// What each holder was lent; `None` where no answer came.
+    lent: BTreeMap<(Direction, Holder), Changes<Option<Lending>>>,
     released: BTreeMap<(Direction, Impi), Vec<Span>>,
     /// Whose each identity, private or public, was last.
     held: BTreeMap<(Direction, String), Held>,
@@ -115,6 +115,12 @@ struct Asked {
     at: Timestamp,
     change: Change,
 }
+
+/// The changes of one key, each with its span, that no acknowledged one came after.
+type Changes<T> = Vec<(Span, T)>;
+
+/// The changes of contacts, by user and contact URI.
+type Contacts = BTreeMap<(Impi, String), Changes<Contact>>;
 
 /// What a change makes of a contact; no registration if `None`.
 type Contact = Option<Registered>;
@@ -339,7 +345,7 @@ impl Ledger {
     }
 
     fn check_contacts(&self, now: Timestamp, stored: &Tables) -> Result<(), Violation> {
-        let mut open: BTreeMap<(Impi, String), Vec<(Span, Contact)>> = BTreeMap::new();
+        let mut open = Contacts::new();
         for Asked { at, change } in self.open.values() {
             let span = Span { begun: *at, ended: None, done: false };
             if let Change::Register { impi, contact, call_id, cseq, until } = change.clone() {
@@ -457,7 +463,7 @@ impl Asked {
 }
 
 /// Adds a change to those of one key. What an acknowledged one came after says nothing any more.
-fn add<T>(changes: &mut Vec<(Span, T)>, span: Span, what: T) {
+fn add<T>(changes: &mut Changes<T>, span: Span, what: T) {
     if span.done {
         changes.retain(|(earlier, _)| !earlier.is_before(&span));
     }

@@ -1,0 +1,3 @@
+//! Records outside of a running system.
+
+pub mod json;

@@ -37,6 +37,7 @@ mod rfc3339;
 mod role_config;
 mod run;
 mod sockets;
+pub mod storage;
 mod system;
 mod tcp;
 mod timers;

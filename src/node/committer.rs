@@ -7,7 +7,7 @@
 //!
 //! **What can stop it.** The thread waits for the commits of calls that are under way, and a call waits for
 //! nothing: not for a commit, nor for room in the queue, since a full queue is told to *new* requests only.
-//! A call that panics leaves a gap that nobody fills: then [`Committer::close`] drops all that waits, and the
+//! A call that panics leaves a gap that nobody fills: then [`Committer::abandon`] drops all that waits, and the
 //! system stops.
 
 mod queue;
@@ -189,12 +189,24 @@ impl Committer {
     }
 
     /// Refuses changes from here on. What waits goes back to its workers as lost.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         let mut state = self.lock();
         self.available.store(false, Ordering::Release);
         state.queue = Queue::starting_after(state.mark.reached());
         state.waiting.give_back(EVERYTHING, Waited::Lost);
         self.conclude(state);
+    }
+
+    /// Refuses changes for good, because something is missing that would have become durable, or the thread is
+    /// gone.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let mut state = self.lock();
+        state.ended = true;
+        state.committing = false;
+        drop(state);
+        self.work.notify_one();
+        self.settled.notify_waiters();
     }
 
     /// Opens the engine, after a failure too, and replays it; changes are still refused. Takes as long as

@@ -517,8 +517,7 @@ impl Shared {
     /// Stops the system after a fault of its own. What waits for a commit learns that it is lost.
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Release);
-        self.committer.close();
-        self.committer.end();
+        self.committer.abandon();
         self.stop.send_replace(true);
     }
 

@@ -174,8 +174,14 @@ impl RunningSystem {
             let _ = (&mut committer.ended).await;
         }
         self.end_threads();
+        let shared = Arc::clone(&self.shared);
+        // A reload under way has it until it is over.
+        let taken = tokio::task::spawn_blocking(move || shared.committer.take_engine()).await;
         tracing::info!(system = %self.shared.config.system.name, "system is down");
-        self.shared.committer.take_engine()
+        match taken {
+            Ok(engine) => engine,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     fn bring_up(

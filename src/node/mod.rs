@@ -33,7 +33,6 @@ pub mod partners;
 mod perform;
 mod private_file;
 pub mod provision;
-mod rfc3339;
 mod role_config;
 mod run;
 mod sockets;

@@ -97,8 +97,8 @@ impl State {
         let coming = self.armed.filter(|at| *at > ctx.now);
         if coming.is_none_or(|at| *end < at) {
             let what = match lent {
-                Lent::Inbound(impi) => TimerWhat::InboundLeaseEnd(impi.clone()),
-                Lent::Outbound(impi) => TimerWhat::OutboundLeaseEnd(impi.clone()),
+                Lent::Inbound(_) => TimerWhat::InboundLeasesEnd,
+                Lent::Outbound(_) => TimerWhat::OutboundLeasesEnd,
             };
             // No version: what has ended is decided by the leases when the timer comes.
             ctx.out.arm(*end, TimerKey { role: Role::SipDatabase, what, version: 0 });

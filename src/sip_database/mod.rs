@@ -267,11 +267,12 @@ impl SipDatabase {
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
             TimerWhat::RequestTimeout(number) => self.handle_forward_timeout(ctx, *number),
-            TimerWhat::InboundLeaseEnd(_) | TimerWhat::OutboundLeaseEnd(_) => self.end_leases(ctx),
+            TimerWhat::InboundLeasesEnd | TimerWhat::OutboundLeasesEnd => self.end_leases(ctx),
             TimerWhat::TransactionEnd(_)
             | TimerWhat::TransactionTrying(_)
             | TimerWhat::ChallengeExpiry(_)
-            | TimerWhat::RegistrationExpiry(_)
+            | TimerWhat::ContactsEnd
+            | TimerWhat::RegistrationGone(_)
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp

@@ -18,12 +18,7 @@
     reason = "a benchmark"
 )]
 
-use std::{
-    fs,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt, fs, sync::Arc, thread, time::Duration};
 
 use migcore::{
     api::migration_identity::{AgreementId, Allowance, PrimaryUser},
@@ -42,13 +37,13 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// Records that are encoded ahead of the clock at a time.
 const BATCH: u64 = 1_000;
 
-/// The shape of the stored records, as `[type]::Serialize` writes it.
+/// The shapes of stored records.
 type Inbound = (Impu, PrimaryUser, Lease, Origin, Option<Allowance>);
 type Outbound = (Impu, UserIdentity, SipDatabaseId, Lease, Origin, Option<Allowance>);
 type Grant = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
 type Visited = (SipDatabaseId, u8);
 type Subscriber =
-    (Vec<Impu>, [u8; 16], [u8; 16], [u8; 2], u64, u32, Vec<Visited>, Option<String>, bool);
+    (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32, Vec<Visited>, Option<String>, bool);
 
 #[derive(serde::Serialize)]
 enum Lease {
@@ -66,22 +61,22 @@ fn main() {
     let mut entropy = Seeded(42);
     let (a, b) = (System::new("a.example", &mut entropy), System::new("b.example", &mut entropy));
     println!("{count} of each, {THREADS} threads, octets of resident memory for each one:");
-    let bindings = a_measured(&b, count, &inbound_of);
-    let registrations = a_measured(&b, count, &registration_of);
-    let timers = b.finish(&mut entropy);
-    println!("  B: inbound binding                {bindings}");
-    println!("  B: registration                   {registrations}");
-    println!("  B: both, with expiry              {}", bindings.with(&registrations));
-    println!("     timers armed for them          {}", timers.len());
-    let subscribers = a_measured(&a, count, &subscriber_of);
-    let outbound = a_measured(&a, count, &outbound_of);
-    let grants = a_measured(&a, count / 4, &grant_of);
-    let timers = a.finish(&mut entropy);
-    println!("  A: subscriber                     {subscribers}");
-    println!("  A: outbound binding               {outbound}");
-    println!("  A: both, with expiry              {}", subscribers.with(&outbound));
-    println!("  A: grant of a user with a binding {grants}");
-    println!("     timers armed for them          {}", timers.len());
+    let inbound = Load::of(&b, count, &inbound_of);
+    println!("B: inbound binding                 {inbound}");
+    let registrations = Load::of(&b, count, &registration_of);
+    println!("B: registration                    {registrations}");
+    let timers = Finish::of(&b, count, &mut entropy);
+    println!("B: expiry bookkeeping of both      {timers}");
+    println!("B: all                             {}", inbound.with(&registrations).and(&timers));
+    let subscribers = Load::of(&a, count, &subscriber_of);
+    println!("A: subscriber                      {subscribers}");
+    let outbound = Load::of(&a, count, &outbound_of);
+    println!("A: outbound binding                {outbound}");
+    let timers = Finish::of(&a, count, &mut entropy);
+    println!("A: expiry bookkeeping              {timers}");
+    println!("A: all                             {}", subscribers.with(&outbound).and(&timers));
+    let grants = Load::of(&a, count / 4, &grant_of);
+    println!("A: grant of who has a binding too  {grants}");
 }
 
 struct System {
@@ -117,18 +112,46 @@ impl System {
     }
 }
 
-/// What taking records of one kind in has cost.
-struct Measured {
+type Make<'a> = dyn Fn(u64) -> (RecordKind, String, Vec<u8>) + Sync + 'a;
+
+/// What taking records in has cost.
+struct Load {
     /// Octets of resident memory.
     memory: i64,
-    /// The time that the slower thread spent in the roles.
+    /// The time that the busier thread was on a processor, in the roles.
     time: Duration,
-    /// Octets of the encoded records.
+    /// Octets of the encoded records with their keys.
     stored: u64,
     count: u64,
 }
 
-impl Measured {
+impl Load {
+    fn of(system: &System, count: u64, make: &Make<'_>) -> Self {
+        let before = resident();
+        let load = |first: u64| {
+            let (mut spent, mut stored) = (Duration::ZERO, 0);
+            for batch in (first * BATCH..count).step_by(to_usize(BATCH * THREADS)) {
+                let records: Vec<_> = (batch..(batch + BATCH).min(count)).map(make).collect();
+                stored +=
+                    records.iter().map(|(_, key, value)| key.len() + value.len()).sum::<usize>();
+                let began = on_processor();
+                for (number, (kind, key, value)) in (batch..).zip(&records) {
+                    let version = CommitSeq::from_u64(number + 1);
+                    system.load(&Record { kind: *kind, key: key.as_bytes(), version, value });
+                }
+                spent += on_processor().saturating_sub(began);
+            }
+            (spent, stored)
+        };
+        let (time, stored) = thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..THREADS).map(|first| scope.spawn(move || load(first))).collect();
+            let loaded = threads.into_iter().map(|thread| thread.join().expect("loaded"));
+            loaded.fold((Duration::ZERO, 0), |sum, one| (sum.0.max(one.0), sum.1 + one.1))
+        });
+        Self { memory: resident() - before, time, stored: stored as u64, count }
+    }
+
     fn with(&self, other: &Self) -> Self {
         Self {
             memory: self.memory + other.memory,
@@ -137,48 +160,54 @@ impl Measured {
             count: self.count,
         }
     }
-}
 
-impl std::fmt::Display for Measured {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:>7.1}   loaded in {:>5.2} s   from {:>4} octets of record",
-            self.memory as f64 / self.count as f64,
-            self.time.as_secs_f64(),
-            self.stored / self.count
-        )
+    fn and(&self, finish: &Finish) -> Self {
+        let (memory, time) = (self.memory + finish.memory, self.time + finish.time);
+        Self { memory, time, ..*self }
     }
 }
 
-type Make<'a> = dyn Fn(u64) -> (RecordKind, String, Vec<u8>) + Sync + 'a;
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (memory, time) = (each(self.memory, self.count), self.time.as_secs_f64());
+        let stored = self.stored / self.count;
+        write!(f, "{memory:>7.1}   {time:>5.2} s of each thread   records of {stored} octets")
+    }
+}
 
-fn a_measured(system: &System, count: u64, make: &Make<'_>) -> Measured {
-    let before = resident();
-    let (time, stored) = thread::scope(|scope| {
-        let load = |first: u64| {
-            let (mut spent, mut stored) = (Duration::ZERO, 0);
-            for batch in (first * BATCH..count).step_by(to_usize(BATCH * THREADS)) {
-                let records: Vec<_> = (batch..(batch + BATCH).min(count)).map(make).collect();
-                let began = Instant::now();
-                for (number, (kind, key, value)) in (batch..).zip(&records) {
-                    let version = CommitSeq::from_u64(number + 1);
-                    system.load(&Record { kind: *kind, key: key.as_bytes(), version, value });
-                }
-                spent += began.elapsed();
-                stored +=
-                    records.iter().map(|(_, key, value)| key.len() + value.len()).sum::<usize>()
-                        as u64;
-            }
-            (spent, stored)
-        };
-        let threads: Vec<_> = (0..THREADS).map(|first| scope.spawn(move || load(first))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("loaded"))
-            .fold((Duration::ZERO, 0), |sum, one| (sum.0.max(one.0), sum.1 + one.1))
-    });
-    Measured { memory: resident() - before, time, stored, count }
+/// What the end of the loading has cost.
+struct Finish {
+    memory: i64,
+    time: Duration,
+    timers: usize,
+    count: u64,
+}
+
+impl Finish {
+    fn of(system: &System, count: u64, entropy: &mut Seeded) -> Self {
+        let (before, began) = (resident(), on_processor());
+        let timers = system.finish(entropy);
+        let time = on_processor().saturating_sub(began);
+        Self { memory: resident() - before, time, timers: timers.len(), count }
+    }
+}
+
+impl fmt::Display for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (memory, time) = (each(self.memory, self.count), self.time.as_secs_f64());
+        write!(f, "{memory:>7.1}   {time:>5.2} s of one thread    {} timers", self.timers)
+    }
+}
+
+fn each(octets: i64, count: u64) -> f64 {
+    octets as f64 / count as f64
+}
+
+/// How long this thread was on a processor so far: other work on the machine counts for nothing.
+fn on_processor() -> Duration {
+    let status = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanos = status.split_whitespace().next().and_then(|it| it.parse().ok());
+    Duration::from_nanos(nanos.expect("nanoseconds"))
 }
 
 fn to_usize(count: u64) -> usize {
@@ -240,8 +269,17 @@ fn subscriber_of(n: u64) -> (RecordKind, String, Vec<u8>) {
     let real = real_of(n);
     let visited = vec![(SipDatabaseId::parse("sipdb.b.example").expect("a host"), 4)];
     let serving = Some("sip:scscf.a.example".to_owned());
-    let record: Subscriber =
-        (vec![real.impu], [1; 16], [2; 16], [0x80, 0], n % 10_000, 0, visited, serving, true);
+    let record: Subscriber = (
+        vec![real.impu],
+        vec![1; 16],
+        vec![2; 16],
+        [0x80, 0],
+        n % 10_000,
+        0,
+        visited,
+        serving,
+        true,
+    );
     (RecordKind::Subscriber, real.impi.as_str().to_owned(), encode(&record))
 }
 

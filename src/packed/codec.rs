@@ -52,13 +52,11 @@ impl Writer<'_> {
 
     /// Writes a text that may be in other records too.
     pub fn word(&mut self, text: &str) {
-        match self.words.number_of(text) {
-            Some(number) => self.number(number as u64 * 2 + 1),
-            None => {
-                self.number(text.len() as u64 * 2);
-                self.octets.extend_from_slice(text.as_bytes());
-            }
+        if let Some(number) = self.words.number_of(text) {
+            return self.number(number as u64 * 2 + 1);
         }
+        self.number(text.len() as u64 * 2);
+        self.octets.extend_from_slice(text.as_bytes());
     }
 
     /// Writes a private identity: its user part, then its realm.

@@ -52,7 +52,7 @@ impl<T: Default> Shards<T> {
 
     #[expect(clippy::indexing_slicing, reason = "shares and shards are as many as their numbers")]
     fn shard(&self, fingerprint: Fingerprint) -> &RwLock<T> {
-        let share = u64::from(fingerprint.0) * SHARES >> 32;
+        let share = (u64::from(fingerprint.0) * SHARES) >> 32;
         let shard = self.shares[usize::try_from(share).unwrap_or(0)];
         &self.shards[usize::from(shard)]
     }

@@ -98,17 +98,13 @@ impl<V: Packed> PackedTable<V> {
         let octets = packed(&self.words, key, pack);
         let fingerprint = self.fingerprint(key);
         let mut shard = self.shards.write(fingerprint);
-        match shard.find(&self.words, fingerprint, key) {
-            Some(old) => {
-                shard.replace((fingerprint, old), &octets);
-                true
-            }
-            None => {
-                let handle = shard.slab.put(&octets);
-                shard.slots.insert(fingerprint, handle);
-                false
-            }
+        if let Some(old) = shard.find(&self.words, fingerprint, key) {
+            shard.replace((fingerprint, old), &octets);
+            return true;
         }
+        let handle = shard.slab.put(&octets);
+        shard.slots.insert(fingerprint, handle);
+        false
     }
 
     /// Removes the record of `key`; returns whether there was one.

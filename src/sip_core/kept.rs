@@ -56,9 +56,13 @@ impl ContactBinding {
         // Apart, for some are those of every device and others only of this one.
         let pieces = || parameters.split_inclusive(';');
         to.number(pieces().count() as u64);
-        pieces().for_each(|piece| to.word(piece));
+        for piece in pieces() {
+            to.word(piece);
+        }
         to.number(paths.len() as u64);
-        paths.iter().for_each(|path| to.word(path));
+        for path in paths {
+            to.word(path);
+        }
         to.text(call_id);
         to.number((*cseq).into());
         to.time(*expires_at);

@@ -111,7 +111,9 @@ impl Lease {
             Self::Mapped { active: true } => (3, None),
         };
         to.number(kind);
-        until.into_iter().for_each(|until| to.time(until));
+        if let Some(until) = until {
+            to.time(until);
+        }
     }
 
     pub(super) fn unpack(from: &mut Reader<'_>) -> Option<Self> {
@@ -133,6 +135,7 @@ pub(super) fn pack_allowed(allowed: Option<Allowance>, to: &mut Writer<'_>) {
 }
 
 /// Reads what [`pack_allowed`] wrote.
+#[expect(clippy::option_option, reason = "the outer one is that there is nothing to read")]
 pub(super) fn unpack_allowed(from: &mut Reader<'_>) -> Option<Option<Allowance>> {
     if from.number()? == 0 {
         return Some(None);

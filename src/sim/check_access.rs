@@ -9,7 +9,7 @@ use crate::{
         migration_identity::PrimaryUser,
         system_access::{Access, Request},
     },
-    identity::{McServiceId, SipDatabaseId, UserIdentity},
+    identity::{McServiceId, UserIdentity},
     outbox::ReplyTo,
     store::{RecordKind, decode, encode},
     time::Timestamp,
@@ -159,7 +159,7 @@ impl World {
         Ok(())
     }
 
-    /// What must hold when all is quiet: nobody waits for an answer, and nothing is lent to nobody.
+    /// What must hold when all is quiet: nobody waits for an answer, and what is stored fits together.
     pub(super) fn check_leftovers(&self) -> Result<(), Violation> {
         let now = self.now();
         for system in [&self.a, &self.b] {
@@ -170,44 +170,8 @@ impl World {
                     return Err(Violation::new("every request is answered", question));
                 }
             }
-            self.check_outbound(system.id)?;
-            self.check_inbound(system.id)?;
         }
-        Ok(())
-    }
-
-    /// Each outbound pair is one subscriber's, and no subscriber has two for one partner.
-    fn check_outbound(&self, id: SystemId) -> Result<(), Violation> {
-        let history = self.system(id).engine.history();
-        let mut holders: Vec<(UserIdentity, SipDatabaseId)> = Vec::new();
-        for (key, value) in history.all_current(RecordKind::OutboundBinding) {
-            let (_, user, partner, ..) = read::<OutboundRecord>(value)?;
-            let known = self.ues.iter().any(|ue| ue.home == id && ue.real == user);
-            if !known || holders.contains(&(user.clone(), partner.clone())) {
-                let detail = String::from_utf8_lossy(key);
-                return Err(Violation::new("an outbound pair has one holder", &detail));
-            }
-            holders.push((user, partner));
-        }
-        Ok(())
-    }
-
-    /// Each inbound pair is lent to a pair that the partner has not given back.
-    fn check_inbound(&self, id: SystemId) -> Result<(), Violation> {
-        let history = self.system(id).engine.history();
-        for (key, value) in history.all_current(RecordKind::InboundBinding) {
-            let (_, primary, ..) = read::<InboundRecord>(value)?;
-            let known = self
-                .ues
-                .iter()
-                .any(|ue| ue.home == id.other() && self.is_lent_or_granted(ue, &primary.identity));
-            let lent = self.ues.iter().any(|ue| self.is_still_lent(ue, &primary.identity));
-            if !known || !lent && !self.checks.given_back.contains(&primary.identity.impi) {
-                let detail = String::from_utf8_lossy(key);
-                return Err(Violation::new("an inbound pair has a holder", &detail));
-            }
-        }
-        Ok(())
+        self.check_quiet()
     }
 
     /// Since when a request over HTTP has been under way.
@@ -302,8 +266,4 @@ impl World {
 
 fn grant_key(ue: &UeHost) -> String {
     format!("{} {}", ue.real.impi.as_str(), ue.home.other().database())
-}
-
-fn read<'a, T: serde::Deserialize<'a>>(value: &'a [u8]) -> Result<T, Violation> {
-    decode(value).map_err(|error| Violation::new("what was stored can be read", &error))
 }

@@ -66,7 +66,10 @@ impl World {
         self.end_storm();
         self.settle_scripts();
         let end = self.now() + RECOVERY;
-        let all = |world: &Self| (0..world.ues.len()).all(|ue| world.is_registered(ue));
+        let all = |world: &Self| {
+            let serve = [&world.a, &world.b].into_iter().all(System::serves);
+            serve && (0..world.ues.len()).all(|ue| world.is_registered(ue))
+        };
         if self.run_until(end, all)? {
             self.check_leftovers()?;
             return self.check_memory();

@@ -24,7 +24,7 @@ pub(super) type InboundRecord = (Impu, PrimaryUser, LeaseRecord, OriginRecord, O
 pub(super) type GrantRecord = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
 
 /// The first six fields of a subscriber as stored: all but who has which IND, and who serves it.
-type SubscriberRecord = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32);
+pub(super) type SubscriberRecord = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32);
 
 /// A listed pair at rest as stored: the pair, the end of its rest, its place among those of that instant.
 type EntryRecord = (UserIdentity, (Timestamp, u64));

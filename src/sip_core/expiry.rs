@@ -9,6 +9,8 @@ use crate::{
     store::CommitSeq,
 };
 
+#[cfg(feature = "planted-bugs")]
+use super::Registration;
 use super::{SipCore, user::Attempt};
 
 /// How long the number of a deletion is kept, so that an answer that tells of it waits for it.
@@ -42,6 +44,10 @@ impl SipCore {
     /// removes a newer registration.
     pub(super) fn expire_registration(&self, ctx: &mut Context<'_>, impi: &Impi, version: u64) {
         let Some(mut user) = self.users.get_mut(impi) else { return };
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_armed(crate::planted::Bug::ExpiryRemovesNewer) {
+            return Self::store(ctx, (impi, &mut user), Registration::default());
+        }
         if user.changed.as_u64() != version {
             return;
         }

@@ -256,8 +256,7 @@ impl SipDatabase {
         let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::InboundBinding, impi.as_str());
-        let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
-        self.removed.raise(seq);
+        let seq = self.commit_removal(ctx, returning.mutation().chain([deletion]).collect());
         self.expiries.change(ctx, Lent::Inbound(impi.clone()), Some(*lease), None);
         binding.remove();
         if let dashmap::Entry::Occupied(holder) = holder

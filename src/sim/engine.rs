@@ -43,6 +43,11 @@ impl FaultyEngine {
         self.committing = committing;
     }
 
+    /// How commits become durable.
+    pub(super) const fn committing(&self) -> Committing {
+        self.committing
+    }
+
     /// Takes the commits of one call of a role in and returns the number under which they finish; `None`
     /// if they wait for what is under way.
     pub(super) fn begin(&mut self, commits: Vec<Commit>) -> Option<u64> {

@@ -23,6 +23,7 @@ use crate::{
 use super::{
     SystemId, Violation, World,
     ledger::{Change, Holder, Ledger, Outcome, Side, Tables, Ticket, check_agreement},
+    options::Committing,
     system::Parked,
     tables::{InboundRecord, LeaseRecord, OutboundRecord},
     ue_host::UeHost,
@@ -129,24 +130,21 @@ impl World {
 
     fn changes_of(&self, id: SystemId, request: &Request) -> Vec<Change> {
         let release = |direction, impi: &Impi| Change::Release { direction, impi: impi.clone() };
-        let lend = |direction, holder| vec![Change::Lend { direction, holder }];
         if let Some((direction, holder)) = holder_of(request) {
-            return lend(direction, holder);
-        }
-        match request {
-            Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. } => {
-                vec![release(Direction::Outbound, impi)]
-            }
-            Request::ReleaseInbound(impi) => vec![release(Direction::Inbound, impi)],
-            Request::EndVisits(user) | Request::DeleteSubscriber(user) => {
-                let stored = self.system(id).engine.history().tables().unwrap_or_default();
-                let lent = stored.bindings.iter().filter(|((direction, _), binding)| {
-                    *direction == Direction::Outbound && binding.holder.user.impi == *user
-                });
-                let lent = lent.map(|((_, impi), _)| impi).chain([user]);
-                lent.map(|impi| release(Direction::Outbound, impi)).collect()
-            }
-            _ => Vec::new(),
+            vec![Change::Lend { direction, holder }]
+        } else if let Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. } = request {
+            vec![release(Direction::Outbound, impi)]
+        } else if let Request::ReleaseInbound(impi) = request {
+            vec![release(Direction::Inbound, impi)]
+        } else if let Request::EndVisits(user) | Request::DeleteSubscriber(user) = request {
+            let stored = self.system(id).engine.history().tables().unwrap_or_default();
+            let lent = stored.bindings.iter().filter(|((direction, _), binding)| {
+                *direction == Direction::Outbound && binding.holder.user.impi == *user
+            });
+            let lent = lent.map(|((_, impi), _)| impi).chain([user]);
+            lent.map(|impi| release(Direction::Outbound, impi)).collect()
+        } else {
+            Vec::new()
         }
     }
 
@@ -202,7 +200,10 @@ impl World {
     /// A system's storage holds what was acknowledged, and nothing that was acknowledged to have ended.
     pub(super) fn check_ledger(&self, id: SystemId) -> Result<(), Violation> {
         let stored = self.tables(id)?;
-        stored.check()?;
+        match self.system(id).engine.committing() {
+            Committing::Together => stored.check()?,
+            Committing::Apart => stored.check_identities()?,
+        }
         self.checks.facts.ledger(id).check(self.now(), &stored)
     }
 
@@ -249,9 +250,8 @@ impl World {
     /// What a timer makes a role commit removes only what has ended: never anything newer than what the timer
     /// is about.
     pub(super) fn check_expiry(&self, id: SystemId, effects: &[Effect]) -> Result<(), Violation> {
-        let commits = effects.iter().filter_map(|effect| match effect {
-            Effect::Commit(commit) => Some(commit),
-            _ => None,
+        let commits = effects.iter().filter_map(|effect| {
+            if let Effect::Commit(commit) = effect { Some(commit) } else { None }
         });
         for mutation in commits.flat_map(|commit| &commit.mutations) {
             let known = self.system(id).engine.handed_over(mutation.kind, &mutation.key);

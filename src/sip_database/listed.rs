@@ -217,6 +217,6 @@ impl Entry {
     }
 }
 
-fn entry_key(pool: &str, impi: &Impi) -> String {
+pub(super) fn entry_key(pool: &str, impi: &Impi) -> String {
     format!("{pool} {}", impi.as_str())
 }

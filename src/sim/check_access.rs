@@ -202,21 +202,22 @@ impl World {
     /// Whether the storage of a UE's home ever held that `pair` stands for it at its partner.
     fn is_lent_or_granted(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
         let history = self.system(ue.home).engine.history();
-        let partner = ue.home.other().database();
         if *pair == ue.real {
             let key = grant_key(ue);
             return history.values(RecordKind::Grant, &key).next().is_some();
         }
-        history.values(RecordKind::OutboundBinding, pair.impi.as_str()).any(|value| {
-            decode::<OutboundRecord>(value).is_ok_and(|(impu, user, at, ..)| {
-                impu == pair.impu && user == ue.real && at == partner
-            })
-        })
+        let mut lent = history.values(RecordKind::OutboundBinding, pair.impi.as_str());
+        lent.any(|value| is_lent(value, ue, pair))
     }
 
     /// Whether the storage of a UE's home holds that `pair` stands for it at its partner.
     fn is_still_lent(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
-        self.outbound_of(ue).as_ref() == Some(pair) || self.has_grant(ue) && ue.real == *pair
+        if *pair == ue.real {
+            return self.has_grant(ue);
+        }
+        let history = self.system(ue.home).engine.history();
+        let stored = history.current(RecordKind::OutboundBinding, pair.impi.as_str());
+        stored.is_some_and(|value| is_lent(value, ue, pair))
     }
 
     /// Whether the storage of a UE's home holds a grant for its partner.
@@ -262,6 +263,13 @@ impl World {
         self.checks.configured.push((system, told.clone()));
         Ok(())
     }
+}
+
+/// Whether `value` is the binding of `pair` to a UE's user for its partner.
+fn is_lent(value: &[u8], ue: &UeHost, pair: &UserIdentity) -> bool {
+    decode::<OutboundRecord>(value).is_ok_and(|(impu, user, at, ..)| {
+        impu == pair.impu && user == ue.real && at == ue.home.other().database()
+    })
 }
 
 fn grant_key(ue: &UeHost) -> String {

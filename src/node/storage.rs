@@ -8,6 +8,7 @@ mod database;
 mod directory;
 mod error;
 mod journal;
+pub mod json;
 mod keys;
 mod layout;
 mod meta;

@@ -22,3 +22,8 @@ mod log;
 mod self_test;
 #[path = "disk/shim.rs"]
 mod shim;
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is no number: {value}")))
+}

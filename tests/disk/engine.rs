@@ -127,7 +127,7 @@ fn start(disk: &mut Disk, next: u64) -> Child {
     command.args(["--exact", "engine::child", "--ignored", "--nocapture", "--test-threads=1"]);
     command.env(DIRECTORY, &disk.directory).env(NEXT, next.to_string());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    disk.attach(&mut command).spawn().unwrap()
+    command.envs(disk.attach()).spawn().unwrap()
 }
 
 /// Reads what the child says until it ends: whether it has opened the store, and the last commit that it

@@ -32,7 +32,7 @@ impl Script {
         static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
         let mut command = Command::new(SCRIPT.get_or_init(|| compile("script.c", "script", &[])));
         command.current_dir(&disk.directory).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = disk.attach(&mut command).spawn().unwrap();
+        let mut child = command.envs(disk.attach()).spawn().unwrap();
         let lines = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines, answers }

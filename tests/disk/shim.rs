@@ -1,6 +1,7 @@
 //! Builds the shim (`shim.c`), and sets it between a process and its directory.
 
 use std::{
+    ffi::OsString,
     fs,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
@@ -82,10 +83,15 @@ impl Disk {
         let place = format!("disk-{name}-{}", std::process::id());
         let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(place);
         let _ = fs::remove_dir_all(&place);
-        let directory = place.join("disk");
-        fs::create_dir_all(&directory).unwrap();
-        fs::create_dir_all(place.join("before")).unwrap();
+        Self::over(&place.join("disk"))
+    }
+
+    /// Makes an empty disk of `directory`, which is the only one in its parent directory.
+    pub fn over(directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
         let directory = directory.canonicalize().unwrap();
+        let place = directory.parent().unwrap().join("shim");
+        fs::create_dir(&place).unwrap();
         fs::write(place.join("control"), [0; CONTROL_OCTETS]).unwrap();
         fs::write(place.join("log"), []).unwrap();
         let mut options = fs::OpenOptions::new();
@@ -93,21 +99,23 @@ impl Disk {
         Self { directory, place, control, image: None }
     }
 
-    /// Puts `command`, which has not run yet, on the disk. What an earlier process changed is what the
-    /// disk holds, synced or not, as after `kill -9`; [`Disk::cut`] is different.
-    pub fn attach<'a>(&mut self, command: &'a mut Command) -> &'a mut Command {
-        let image = Image::of(&self.directory, &self.place.join("before"));
-        self.image.get_or_insert(image);
-        self.set(Word::KillAt, 0);
-        self.set(Word::Attached, 0);
-        command
-            .env("LD_PRELOAD", shim())
-            .env("SHIM_DIRECTORY", &self.directory)
-            .env("SHIM_CONTROL", self.place.join("control"))
-            .env("SHIM_LOG", self.place.join("log"))
+    /// What puts a process on the disk: environment variables. No other process uses it. What an earlier
+    /// one changed is what the disk holds, synced or not, as after `kill -9`; [`Disk::cut`] is different.
+    pub fn attach(&mut self) -> Vec<(&'static str, OsString)> {
+        let before = self.place.join("before");
+        self.image.get_or_insert_with(|| {
+            copy(&self.directory, &before);
+            Image::of(&self.directory, &before)
+        });
+        vec![
+            ("LD_PRELOAD", shim().into()),
+            ("SHIM_DIRECTORY", self.directory.clone().into()),
+            ("SHIM_CONTROL", self.place.join("control").into()),
+            ("SHIM_LOG", self.place.join("log").into()),
+        ]
     }
 
-    /// What the process did so far.
+    /// What was done since the disk was made or the power failed.
     pub fn log(&self) -> Vec<Record> {
         log::parse(&fs::read(self.place.join("log")).unwrap())
     }
@@ -119,14 +127,13 @@ impl Disk {
         for record in self.log() {
             image.apply(&record.event);
         }
-        let before = self.place.join("before");
         let after = self.place.join("after");
         image.write(&after, unsynced, seeded);
-        fs::remove_dir_all(&before).unwrap();
+        fs::remove_dir_all(self.place.join("before")).unwrap();
         fs::remove_dir_all(&self.directory).unwrap();
-        fs::rename(&after, &before).unwrap();
-        copy(&before, &self.directory);
+        fs::rename(&after, &self.directory).unwrap();
         fs::write(self.place.join("log"), []).unwrap();
+        self.set(Word::KillAt, 0);
     }
 
     /// Makes `call` fail as `fault` says after `skip` more calls, `count` times.
@@ -172,7 +179,7 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // What a failed test leaves is what explains it.
         if !std::thread::panicking() {
-            let _ = fs::remove_dir_all(&self.place);
+            let _ = fs::remove_dir_all(self.place.parent().unwrap());
         }
     }
 }

@@ -18,6 +18,7 @@ use migcore::{
         http_client::{Endpoint, InvalidEndpoint},
         log,
         provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
+        storage::command::StoreCommand,
         ue::command::UeCommand,
     },
 };
@@ -75,6 +76,9 @@ enum Command {
     /// Be one UE: migrate, register, refresh, come home. Its state is in a file between the commands.
     #[command(subcommand, after_help = EXIT_CODES)]
     Ue(UeCommand),
+    /// Look after a store while no system has it open.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Store(StoreCommand),
 }
 
 /// What `provision load` reads.
@@ -240,6 +244,9 @@ async fn run(command: Command) -> Result<(), Failure> {
             let job = SippCsv { subscribers, output, home, home_csc4, partner, partner_sip_core };
             write_sipp_csv(&job).await.map_err(Failure::failed)
         }
+        Command::Store(command) => command.run().map_err(|error| {
+            if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
+        }),
         Command::Ue(command) => command.run().await.map_err(|error| {
             if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
         }),

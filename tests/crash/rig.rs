@@ -1,0 +1,349 @@
+//! Who is killed when, and what comes out.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use migcore::ue_configuration::InitialUeConfiguration;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    common::Seeded,
+    history::{History, Violation},
+    load::{Addresses, Load, Situation},
+    server::{self, Server},
+    user::{HOME, PARTNER},
+};
+
+/// How long a system may take to serve again, with all that else runs on the machine.
+const READY_MAX: Duration = Duration::from_secs(120);
+
+/// Both run and are loaded for so long before the next kill, milliseconds.
+const LOADED: std::ops::Range<u64> = 200..1_400;
+
+/// A killed system stays away for so long at most, milliseconds.
+const AWAY: u64 = 200;
+
+/// Of so many kills one comes while the system is still starting, within so many milliseconds.
+const EARLY: u64 = 10;
+const EARLY_WITHIN: u64 = 150;
+
+/// The end of the agreements, seconds since the Unix epoch: far off.
+const AGREED_UNTIL: u64 = 4_000_000_000;
+
+/// What to do.
+pub struct Plan {
+    pub seed: u64,
+    pub kills: u64,
+    pub users: u64,
+    /// A fault that the systems are to have.
+    pub planted: Option<&'static str>,
+}
+
+/// What came out.
+pub struct Report {
+    pub history: Arc<History>,
+    seed: u64,
+    /// Kills of A, of B, of both.
+    kills: [u64; 3],
+    early: u64,
+    users: u64,
+    /// How long both were up and loaded, and what was completed in that time.
+    loaded: Duration,
+    registered: u64,
+    changed: u64,
+    restarts: Vec<Duration>,
+    whole: Duration,
+}
+
+/// Two systems under load.
+pub struct Rig {
+    systems: [Server; 2],
+    directory: PathBuf,
+    http: reqwest::Client,
+    entropy: Seeded,
+    history: Arc<History>,
+}
+
+impl Rig {
+    /// Runs `plan` to its end, or to the first violation.
+    pub fn run(plan: &Plan) -> Report {
+        println!("MIGCORE_SEED={} MIGCORE_KILLS={}", plan.seed, plan.kills);
+        let directory = std::env::temp_dir().join(format!(
+            "migcore-crash-{}-{}",
+            std::process::id(),
+            plan.seed
+        ));
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut entropy = Seeded(plan.seed);
+        let mut rig = Self {
+            systems: server::pair(&directory, &mut entropy, plan.planted),
+            directory,
+            http: reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap(),
+            entropy,
+            history: Arc::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(rig.perform(plan))
+    }
+
+    async fn perform(&mut self, plan: &Plan) -> Report {
+        let begun = Instant::now();
+        for system in &mut self.systems {
+            system.spawn();
+        }
+        self.until_ready().await;
+        self.provision().await;
+        let (situation, watched) = watch::channel(Situation::default());
+        let addresses = self.addresses();
+        let load = Load::start(plan.users, plan.seed, &addresses, &self.history, &watched);
+        let mut report = Report {
+            history: Arc::clone(&self.history),
+            seed: plan.seed,
+            kills: [0; 3],
+            early: 0,
+            users: plan.users,
+            loaded: Duration::ZERO,
+            registered: 0,
+            changed: 0,
+            restarts: Vec::new(),
+            whole: Duration::ZERO,
+        };
+        self.until_loaded(&load, plan.users).await;
+        while report.kills.iter().sum::<u64>() < plan.kills && !self.is_wrong() {
+            self.kill_once(&situation, &mut report).await;
+            assert!(!load.has_failed(), "a client panicked");
+            let done = report.kills.iter().sum::<u64>();
+            if done.is_multiple_of(20) {
+                println!("{done} kills, {} registrations", self.history.registered());
+            }
+        }
+        if plan.kills == 0 {
+            let (since, registered) = (Instant::now(), self.history.registered());
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            report.loaded += since.elapsed();
+            report.registered += self.history.registered() - registered;
+        }
+        situation.send_modify(|situation| situation.over = true);
+        while !load.has_failed() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        load.join();
+        for system in &mut self.systems {
+            system.end();
+        }
+        report.whole = begun.elapsed();
+        report
+    }
+
+    /// Lets the load run for a while, kills one of the systems or both, and starts again.
+    async fn kill_once(&mut self, situation: &watch::Sender<Situation>, report: &mut Report) {
+        situation.send_modify(|situation| situation.up = true);
+        let span = LOADED.start + self.entropy.below(LOADED.end - LOADED.start);
+        let (since, registered, changed) =
+            (Instant::now(), self.history.registered(), self.changed());
+        tokio::time::sleep(Duration::from_millis(span)).await;
+        for system in &mut self.systems {
+            system.assert_running();
+        }
+        let who = usize::try_from(self.entropy.below(3)).unwrap();
+        let victims = match who {
+            0 => 0..1,
+            1 => 1..2,
+            _ => 0..2,
+        };
+        for victim in victims.clone() {
+            self.systems[victim].kill();
+        }
+        report.loaded += since.elapsed();
+        report.registered += self.history.registered() - registered;
+        report.changed += self.changed() - changed;
+        report.kills[who] += 1;
+        situation.send_modify(|situation| situation.up = false);
+        let away = self.entropy.below(AWAY);
+        tokio::time::sleep(Duration::from_millis(away)).await;
+        let started = Instant::now();
+        for victim in victims.clone() {
+            self.systems[victim].spawn();
+        }
+        if self.entropy.below(EARLY) == 0 {
+            let within = self.entropy.below(EARLY_WITHIN);
+            tokio::time::sleep(Duration::from_millis(within)).await;
+            for victim in victims {
+                self.systems[victim].kill();
+                self.systems[victim].spawn();
+            }
+            report.kills[who] += 1;
+            report.early += 1;
+        }
+        self.until_ready().await;
+        report.restarts.push(started.elapsed());
+        situation.send_modify(|situation| situation.restarts += 1);
+    }
+
+    /// Allocations and releases so far.
+    fn changed(&self) -> u64 {
+        self.history.allocations.get() + self.history.releases.get()
+    }
+
+    fn is_wrong(&self) -> bool {
+        !self.history.violations().is_empty()
+    }
+
+    async fn until_ready(&mut self) {
+        let deadline = Instant::now() + READY_MAX;
+        loop {
+            let mut ready = true;
+            for system in &mut self.systems {
+                system.assert_running();
+                ready &= system.is_ready(&self.http, true).await;
+            }
+            if ready {
+                return;
+            }
+            if Instant::now() > deadline {
+                let logs = self.systems.each_ref().map(Server::log_tail);
+                panic!("not ready for long\n{}", logs.join("\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Until every user holds its pairs, and has registered about once.
+    async fn until_loaded(&self, load: &Load, users: u64) {
+        while self.history.registered() < users {
+            assert!(!load.has_failed(), "a client panicked");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn addresses(&self) -> Addresses {
+        let [a, b] = &self.systems;
+        Addresses {
+            sip: b.sip(),
+            management: [a.management(), b.management()],
+            csc4: format!("http://127.0.0.1:{}", a.ports.csc4),
+        }
+    }
+
+    async fn provision(&self) {
+        let pool = |direction, prefix: &str, domain: &str| {
+            json!({
+                "direction": direction,
+                "generated": {
+                    "impi_template": format!("{prefix}-{{id}}@{domain}"),
+                    "impu_template": format!("sip:{prefix}-{{id}}@{domain}"),
+                },
+            })
+        };
+        self.put(0, "/v1/pools/outbound", pool("outbound", "out", HOME)).await;
+        self.put(1, "/v1/pools/inbound", pool("inbound", "mig", PARTNER)).await;
+        let agreement = || json!({ "valid_until": AGREED_UNTIL });
+        let (out, inn) = (
+            "/v1/agreements/sip:b.example/outbound/everybody",
+            "/v1/agreements/sip:a.example/inbound/everybody",
+        );
+        self.put(0, out, agreement()).await;
+        self.put(1, inn, agreement()).await;
+        let document = InitialUeConfiguration::for_domain(PARTNER, "00101".parse().unwrap());
+        let configuration = json!({
+            "revision": 1,
+            "sip_core": [{ "transport": "udp", "address": self.systems[1].sip() }],
+            "document": document.unwrap(),
+        });
+        self.put(1, "/v1/system-configurations/sip:b.example", configuration).await;
+    }
+
+    async fn put(&self, system: usize, path: &str, body: Value) {
+        let url = format!("{}{path}", self.systems[system].management());
+        let response = self.http.put(url).json(&body).send().await.unwrap();
+        let status = response.status();
+        assert!(status.is_success(), "{path}: {status} {}", response.text().await.unwrap());
+    }
+}
+
+impl Drop for Rig {
+    /// Shows the logs if something went wrong, and keeps the directory then.
+    fn drop(&mut self) {
+        for system in &mut self.systems {
+            system.kill();
+        }
+        if std::thread::panicking() || self.is_wrong() {
+            for system in &self.systems {
+                println!("{}", system.log_tail());
+            }
+            println!("kept: {}", self.directory.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let history = &self.history;
+        let seconds = self.loaded.as_secs_f64();
+        let [a, b, both] = self.kills;
+        let mut restarts: Vec<_> = self.restarts.iter().map(Duration::as_millis).collect();
+        restarts.sort_unstable();
+        let at = |share: usize| restarts.get(restarts.len() * share / 100).copied().unwrap_or(0);
+        writeln!(
+            f,
+            "kills: {} (A {a}, B {b}, both {both}; {} of them while starting), users {}, {:.0} s",
+            a + b + both,
+            self.early,
+            self.users,
+            self.whole.as_secs_f64(),
+        )?;
+        writeln!(
+            f,
+            "rate: {:.0} registrations/s and {:.0} allocations and releases/s while both were up, {seconds:.1} s",
+            self.registered as f64 / seconds,
+            self.changed as f64 / seconds,
+        )?;
+        writeln!(
+            f,
+            "restart to both ready and connected: median {} ms, 95 % {} ms, longest {} ms",
+            at(50),
+            at(95),
+            restarts.last().copied().unwrap_or(0)
+        )?;
+        writeln!(
+            f,
+            "acknowledged: {} registrations, {} refreshes, {} de-registrations, {} fetches, {} vectors",
+            history.registrations,
+            history.refreshes,
+            history.deregistrations,
+            history.fetches,
+            history.vectors
+        )?;
+        writeln!(
+            f,
+            "acknowledged: {} allocations, {} repeats, {} connection details, {} releases",
+            history.allocations, history.repeats, history.details, history.releases
+        )?;
+        writeln!(
+            f,
+            "without a definite answer: {}, unavailable: {}, compared: {}",
+            history.in_doubt, history.unavailable, history.compared
+        )?;
+        writeln!(
+            f,
+            "lost {} doubled {} resurrected {} refused {}",
+            history.count(Violation::Lost),
+            history.count(Violation::Doubled),
+            history.count(Violation::Resurrected),
+            history.count(Violation::Refused),
+        )?;
+        write!(
+            f,
+            "MIGCORE_SEED={} MIGCORE_KILLS={} cargo test --release --test crash -- --nocapture",
+            self.seed,
+            a + b + both
+        )
+    }
+}

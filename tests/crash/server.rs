@@ -1,6 +1,7 @@
 //! One system as a process: its configuration, its ports, its end by SIGKILL, its log.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
@@ -44,6 +45,8 @@ pub struct Server {
     child: Option<Child>,
     /// What the environment variable `MIGCORE_PLANTED` says to it.
     planted: Option<&'static str>,
+    /// Further environment variables of the process.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Ports {
@@ -84,7 +87,8 @@ pub fn pair(directory: &Path, entropy: &mut Seeded, planted: Option<&'static str
         let config =
             config(domain, &directory, ports[own], (partner, ports[other]), (send, accept));
         write_private(&directory.join("migcore.toml"), &config);
-        Server { domain, ports: ports[own], directory, child: None, planted }
+        let environment = Vec::new();
+        Server { domain, ports: ports[own], directory, child: None, planted, environment }
     };
     let mut system = system;
     [system((0, 1), a, b), system((1, 0), b, a)]
@@ -168,6 +172,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.env_remove("MIGCORE_PLANTED");
         command.envs(self.planted.map(|planted| ("MIGCORE_PLANTED", planted)));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.spawn().unwrap());
     }
 
@@ -200,6 +205,11 @@ impl Server {
         }
         let _ = child.kill();
         panic!("{} did not end\n{}", self.domain, self.log_tail());
+    }
+
+    /// Whether the process was started and has ended without being told to by this.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
     }
 
     /// Panics if the process has ended of itself.
@@ -242,7 +252,12 @@ impl Server {
             });
             octets.sum()
         }
-        below(&self.directory.join("data"))
+        below(&self.data_directory())
+    }
+
+    /// Where its store is.
+    pub fn data_directory(&self) -> PathBuf {
+        self.directory.join("data")
     }
 
     fn log_path(&self) -> PathBuf {

@@ -89,7 +89,8 @@ fn keys() -> Keys {
 
 /// Everything in the store, and its highest version.
 fn stored(directory: &Path) -> (u64, State) {
-    let mut engine = EmbeddedEngine::open(directory, keys()).unwrap_or_else(|error| panic!("{error}"));
+    let mut engine =
+        EmbeddedEngine::open(directory, keys()).unwrap_or_else(|error| panic!("{error}"));
     let state = Mutex::new(State::new());
     let highest = engine
         .replay(&|record| {
@@ -189,7 +190,10 @@ fn whole_commits_in_order_survive_power_failures_at_any_instant() {
         let unsynced = [Unsynced::Lost, Unsynced::Torn, Unsynced::Scattered][(cut % 3) as usize];
         disk.cut(unsynced, &mut seeded);
         let (highest, state) = stored(&disk.directory);
-        assert!(highest >= durable.max(reached), "cut {cut}: {durable} is lost, {highest} is there");
+        assert!(
+            highest >= durable.max(reached),
+            "cut {cut}: {durable} is lost, {highest} is there"
+        );
         for seq in reached + 1..=highest {
             apply(&mut expected, commit(seq));
         }

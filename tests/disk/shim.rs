@@ -160,6 +160,11 @@ impl Disk {
         self.set(Word::KillAt, self.get(Word::Operations) + changes);
     }
 
+    /// Takes back what [`Disk::kill_after`] said.
+    pub fn never_kill(&self) {
+        self.set(Word::KillAt, 0);
+    }
+
     pub fn set(&self, word: Word, value: u64) {
         self.put(word as u64, value);
     }

@@ -13,13 +13,7 @@ use migcore::{
     store::{Commit, CommitSeq, Engine, Mutation, RecordKind},
 };
 
-use crate::{
-    common::Seeded,
-    image::Unsynced,
-    log::Event,
-    number,
-    shim::{Disk, Word},
-};
+use crate::{common::Seeded, image::Unsynced, log::Event, number, shim::Disk};
 
 /// Cuts by default. `MIGCORE_FULL=1` makes it 200, `MIGCORE_CUTS=n` n.
 const CUTS: u64 = 12;
@@ -34,6 +28,11 @@ const GROUP_MAX: u64 = 8;
 /// change too.
 const LARGE_EVERY: u64 = 16;
 const LARGE_OCTETS: u64 = 1_000_000;
+
+/// A cut comes before one of so many changes of files: writes, begins and ends of syncs, names; or of so
+/// many while the store opens.
+const CHANGES: u64 = 800;
+const OPENING_CHANGES: u64 = 40;
 
 /// Where the child process finds its directory and the number to start with.
 const DIRECTORY: &str = "MIGCORE_TEST_DIRECTORY";
@@ -159,18 +158,13 @@ fn whole_commits_in_order_survive_power_failures_at_any_instant() {
     let (mut expected, mut reached) = (State::new(), 0);
     let (mut syncs, mut renames, mut removals, mut while_opening) = (0, 0, 0, 0);
     for cut in 0..cuts {
-        let mut child = start(&mut disk, reached + 1);
-        // Most cuts come in the middle of commits, some while the store opens.
-        let early = cut % 4 == 0;
-        if early {
-            disk.kill_after(1 + seeded.below(60));
+        // Most cuts come in the middle of commits, some while the store opens, if it does not open first.
+        let changes = 1 + seeded.below(CHANGES);
+        if cut.is_multiple_of(4) {
+            disk.kill_after(1 + seeded.below(OPENING_CHANGES));
         }
-        let changes = 1 + seeded.below(1_200);
-        let (open, durable) = listen(&mut child, || {
-            if !early || disk.get(Word::KillAt) < disk.get(Word::Operations) {
-                disk.kill_after(changes);
-            }
-        });
+        let mut child = start(&mut disk, reached + 1);
+        let (open, durable) = listen(&mut child, || disk.kill_after(changes));
         while_opening += u64::from(!open);
         let log = disk.log();
         let last = log.last().map(|record| record.event.clone());

@@ -15,22 +15,30 @@
 #![allow(clippy::disallowed_methods, reason = "a test of processes measures time")]
 #![allow(unreachable_pub, reason = "modules of a test")]
 
+#[path = "crash/administration.rs"]
+mod administration;
 mod common;
 #[path = "crash/history.rs"]
 mod history;
 #[path = "crash/load.rs"]
 mod load;
+#[path = "crash/register.rs"]
+mod register;
 #[path = "crash/rig.rs"]
 mod rig;
 #[path = "crash/server.rs"]
 mod server;
+#[path = "crash/stores.rs"]
+mod stores;
 #[path = "crash/user.rs"]
 mod user;
 #[path = "crash/wire.rs"]
 mod wire;
 
 use history::Violation;
+use migcore::{api::migration_identity::Direction, sim::ledger::Tables};
 use rig::{Plan, Rig};
+use user::User;
 
 const KILLS: u64 = 10;
 const USERS: u64 = 1_500;
@@ -51,6 +59,59 @@ fn nothing_acknowledged_is_lost_by_kills_under_load() {
     let counts = &report.history;
     assert!(counts.registered() > 0 && counts.allocations.get() > plan.users * 2);
     assert!(counts.releases.get() > 0 && counts.details.get() > 0);
+}
+
+/// What the checks of [`stores::check`] must find, each in tables that were right.
+#[test]
+fn a_falsified_store_is_noticed() {
+    let seed = number("MIGCORE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let report = Rig::run(&Plan { seed, kills: 1, users: 100, planted: None });
+    let history = &report.history;
+    assert_eq!(history.violations(), [""; 0]);
+    let notices = |rule: &str, falsify: &dyn Fn(&mut [Tables; 2])| {
+        let mut tables = report.tables.clone();
+        falsify(&mut tables);
+        let violations = stores::check(history, &tables);
+        assert!(violations.iter().any(|it| it.rule == rule), "{rule}: {violations:?}");
+    };
+    let is_bound = |user: &&User| user.contacts[0].is_bound();
+    let user = report.users.iter().find(is_bound).unwrap();
+    let (real, inbound) = (user.real(), user.inbound().unwrap().clone());
+    let lent = (Direction::Inbound, inbound.impi.clone());
+    notices("an acknowledged registration is stored", &|[_, b]| {
+        b.registrations.remove(&inbound.impi).unwrap();
+    });
+    notices("a stored registration is the latest that was acknowledged", &|[_, b]| {
+        let contacts = &mut b.registrations.get_mut(&inbound.impi).unwrap().contacts;
+        contacts.iter_mut().for_each(|contact| contact.cseq -= 1);
+    });
+    notices("an acknowledged binding is stored", &|[_, b]| {
+        b.bindings.remove(&lent).unwrap();
+    });
+    notices("an inbound pair stands for one that its primary lent", &|[a, _]| a.bindings.clear());
+    let released = report.users.iter().find_map(|user| user.released.back()).unwrap();
+    notices("what was given back is not resurrected", &|[_, b]| {
+        let binding = b.bindings[&lent].clone();
+        b.bindings.insert((Direction::Inbound, released.impi.clone()), binding);
+    });
+    notices("an SQN leaves after it is reserved in storage", &|[a, _]| {
+        a.subscribers.get_mut(&real.impi).unwrap().reserved_seq = 0;
+    });
+    let mut ledger = history.ledger(0);
+    let twice = ledger.vector_left(&real.impi, 0, user.last_sqn.unwrap(), &[0; 16]);
+    assert_eq!(twice.unwrap_err().rule, "no SQN leaves twice");
+}
+
+/// Replies that leave before what they rely on is durable: the rig sees that they were not true.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn replies_before_their_commit_are_noticed() {
+    let seed = number("MIGCORE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let planted = Some("reply-before-commit");
+    let report = Rig::run(&Plan { seed, kills: 100, users: USERS, planted });
+    println!("{report}");
+    assert!(!report.history.violations().is_empty(), "nothing was noticed");
+    println!("{:#?}", report.history.violations());
 }
 
 fn number(variable: &str) -> Option<u64> {

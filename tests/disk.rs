@@ -16,6 +16,8 @@
 #![allow(dead_code, reason = "of the crash rig and the shim, this uses a part")]
 #![allow(unreachable_pub, reason = "modules of a test")]
 
+#[path = "crash/administration.rs"]
+mod administration;
 mod common;
 #[path = "disk/engine.rs"]
 mod engine;
@@ -33,12 +35,16 @@ mod message;
 mod power;
 #[path = "disk/refusal.rs"]
 mod refusal;
+#[path = "crash/register.rs"]
+mod register;
 #[path = "disk/self_test.rs"]
 mod self_test;
 #[path = "crash/server.rs"]
 mod server;
 #[path = "disk/shim.rs"]
 mod shim;
+#[path = "crash/stores.rs"]
+mod stores;
 #[path = "disk/trace.rs"]
 mod trace;
 #[path = "crash/user.rs"]

@@ -110,7 +110,7 @@ async fn run(
 async fn act(numbers: Vec<u64>, mut entropy: Seeded, mut at: Surroundings) -> Vec<User> {
     let mut users = Vec::new();
     for number in numbers {
-        let user = User::new(number, &mut entropy);
+        let user = User::new(number, at.link.local, &mut entropy);
         user.provision(&at).await;
         users.push(user);
     }

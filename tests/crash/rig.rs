@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use migcore::ue_configuration::InitialUeConfiguration;
+use migcore::{sim::ledger::Tables, ue_configuration::InitialUeConfiguration};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -16,7 +16,8 @@ use crate::{
     history::{History, Violation},
     load::{Addresses, Load, Situation},
     server::{self, Server},
-    user::{HOME, PARTNER},
+    stores,
+    user::{HOME, PARTNER, User},
 };
 
 /// How long a system may take to serve again, with all that else runs on the machine.
@@ -31,6 +32,9 @@ const AWAY: u64 = 200;
 /// Of so many kills one comes while the system is still starting, within so many milliseconds.
 const EARLY: u64 = 10;
 const EARLY_WITHIN: u64 = 150;
+
+/// How long the load lasts if nobody is to be killed.
+const UNDISTURBED: Duration = Duration::from_secs(10);
 
 /// The end of the agreements, seconds since the Unix epoch: far off.
 const AGREED_UNTIL: u64 = 4_000_000_000;
@@ -51,7 +55,10 @@ pub struct Report {
     /// Kills of A, of B, of both.
     kills: [u64; 3],
     early: u64,
-    users: u64,
+    /// The users, after the end.
+    pub users: Vec<User>,
+    /// What A and B had stored at the end.
+    pub tables: [Tables; 2],
     /// How long both were up and loaded, and what was completed in that time.
     loaded: Duration,
     registered: u64,
@@ -106,7 +113,8 @@ impl Rig {
             seed: plan.seed,
             kills: [0; 3],
             early: 0,
-            users: plan.users,
+            users: Vec::new(),
+            tables: Default::default(),
             loaded: Duration::ZERO,
             registered: 0,
             changed: 0,
@@ -123,19 +131,21 @@ impl Rig {
             }
         }
         if plan.kills == 0 {
-            let (since, registered) = (Instant::now(), self.history.registered());
-            tokio::time::sleep(Duration::from_secs(10)).await;
-            report.loaded += since.elapsed();
-            report.registered += self.history.registered() - registered;
+            self.load_for(UNDISTURBED, &mut report).await;
         }
         situation.send_modify(|situation| situation.over = true);
         while !load.has_failed() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        load.join();
+        report.users = load.join();
         for system in &mut self.systems {
             system.end();
         }
+        report.tables = self.systems.each_ref().map(stores::read);
+        for violation in stores::check(&self.history, &report.tables) {
+            self.history.broken(&violation);
+        }
+        stores::check_contacts(&self.history, &mut report.users, &report.tables[1]);
         report.whole = begun.elapsed();
         report
     }
@@ -144,9 +154,7 @@ impl Rig {
     async fn kill_once(&mut self, situation: &watch::Sender<Situation>, report: &mut Report) {
         situation.send_modify(|situation| situation.up = true);
         let span = LOADED.start + self.entropy.below(LOADED.end - LOADED.start);
-        let (since, registered, changed) =
-            (Instant::now(), self.history.registered(), self.changed());
-        tokio::time::sleep(Duration::from_millis(span)).await;
+        self.load_for(Duration::from_millis(span), report).await;
         for system in &mut self.systems {
             system.assert_running();
         }
@@ -159,9 +167,6 @@ impl Rig {
         for victim in victims.clone() {
             self.systems[victim].kill();
         }
-        report.loaded += since.elapsed();
-        report.registered += self.history.registered() - registered;
-        report.changed += self.changed() - changed;
         report.kills[who] += 1;
         situation.send_modify(|situation| situation.up = false);
         let away = self.entropy.below(AWAY);
@@ -183,6 +188,16 @@ impl Rig {
         self.until_ready().await;
         report.restarts.push(started.elapsed());
         situation.send_modify(|situation| situation.restarts += 1);
+    }
+
+    /// Lets both run under load.
+    async fn load_for(&self, span: Duration, report: &mut Report) {
+        let before = (self.history.registered(), self.changed());
+        let since = Instant::now();
+        tokio::time::sleep(span).await;
+        report.loaded += since.elapsed();
+        report.registered += self.history.registered() - before.0;
+        report.changed += self.changed() - before.1;
     }
 
     /// Allocations and releases so far.
@@ -296,7 +311,7 @@ impl fmt::Display for Report {
             "kills: {} (A {a}, B {b}, both {both}; {} of them while starting), users {}, {:.0} s",
             a + b + both,
             self.early,
-            self.users,
+            self.users.len(),
             self.whole.as_secs_f64(),
         )?;
         writeln!(
@@ -328,8 +343,13 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "without a definite answer: {}, unavailable: {}, compared: {}",
-            history.in_doubt, history.unavailable, history.compared
+            "without a definite answer: {}, unavailable: {}, compared: {}, stored at the end: {} and {} bindings, {} registrations",
+            history.in_doubt,
+            history.unavailable,
+            history.compared,
+            self.tables[0].bindings.len(),
+            self.tables[1].bindings.len(),
+            self.tables[1].registrations.len(),
         )?;
         writeln!(
             f,

@@ -138,10 +138,10 @@ listen = "127.0.0.1:{admin}"
 [management]
 listen = "127.0.0.1:{management}"
 
-#[storage]
-#engine = "embedded"
-#directory = "{directory}/data"
-#key_file = "{directory}/key"
+[storage]
+engine = "embedded"
+directory = "{directory}/data"
+key_file = "{directory}/key"
 
 [log]
 level = "info"
@@ -241,23 +241,14 @@ impl Server {
         self.directory.join("migcore.toml")
     }
 
-    /// The octets that the store has on disk.
-    pub fn stored_octets(&self) -> u64 {
-        fn below(path: &Path) -> u64 {
-            let entries = fs::read_dir(path).into_iter().flatten().flatten();
-            let octets = entries.map(|entry| match entry.metadata() {
-                Ok(data) if data.is_dir() => below(&entry.path()),
-                Ok(data) => data.len(),
-                Err(_) => 0, // removed meanwhile
-            });
-            octets.sum()
-        }
-        below(&self.data_directory())
+    /// Where it stores.
+    pub fn data_path(&self) -> PathBuf {
+        self.directory.join("data")
     }
 
-    /// Where its store is.
-    pub fn data_directory(&self) -> PathBuf {
-        self.directory.join("data")
+    /// The file of its storage key.
+    pub fn key_path(&self) -> PathBuf {
+        self.directory.join("key")
     }
 
     fn log_path(&self) -> PathBuf {

@@ -82,7 +82,7 @@ async fn traced_run(seed: u64) -> [Vec<Record>; 2] {
     };
     let mut seeded = Seeded(seed);
     for number in 0..USERS {
-        let mut user = User::new(number, &mut seeded);
+        let mut user = User::new(number, link.local, &mut seeded);
         user.provision(&at).await;
         for _ in 0..ACTS {
             user.act(&mut at, &mut seeded).await;

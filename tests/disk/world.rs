@@ -18,6 +18,7 @@ use crate::{
     load::{Addresses, Load, Situation},
     server::{self, Server},
     shim::Disk,
+    stores,
     user::{HOME, PARTNER},
 };
 
@@ -60,7 +61,7 @@ impl World {
             config.push_str(more);
             std::fs::write(systems[which].config_path(), config).unwrap();
             // A directory beside it holds the shim's files.
-            Disk::over(&systems[which].data_directory())
+            Disk::over(&systems[which].data_path())
         });
         let mut disks = disks;
         for (system, disk) in systems.iter_mut().zip(&mut disks) {
@@ -181,7 +182,8 @@ impl World {
         self.systems[which].spawn();
     }
 
-    /// Ends the load: every user compares what it was told with what the systems say.
+    /// Ends the load: every user compares what it was told with what the systems say. Then ends the
+    /// systems, and compares with what they stored.
     pub async fn rest(&mut self) {
         self.situation.send_modify(|situation| situation.over = true);
         let load = self.load.take().expect("the load was started");
@@ -189,8 +191,16 @@ impl World {
             self.assert_running();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let users = load.join().len() as u64;
-        assert_eq!(users, self.users, "every user has compared");
+        let mut users = load.join();
+        assert_eq!(users.len() as u64, self.users, "every user has compared");
+        for system in &mut self.systems {
+            system.end();
+        }
+        let tables = self.systems.each_ref().map(stores::read);
+        for violation in stores::check(&self.history, &tables) {
+            self.history.broken(&violation);
+        }
+        stores::check_contacts(&self.history, &mut users, &tables[B]);
     }
 
     /// Panics if anything contradicts what was acknowledged.

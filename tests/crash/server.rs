@@ -6,7 +6,7 @@ use std::{
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -207,14 +207,14 @@ impl Server {
         panic!("{} did not end\n{}", self.domain, self.log_tail());
     }
 
-    /// Whether the process was started and has ended without being told to by this.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
+    /// How the process ended, if it did so without being told to by this.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().unwrap())
     }
 
     /// Panics if the process has ended of itself.
     pub fn assert_running(&mut self) {
-        if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+        if let Some(status) = self.ended() {
             panic!("{} ended by itself with {status}\n{}", self.domain, self.log_tail());
         }
     }

@@ -150,7 +150,7 @@ impl World {
     pub async fn until_dead(&mut self, which: usize, or_ready: bool) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if self.systems[which].has_ended() {
+            if self.systems[which].ended().is_some() {
                 return true;
             }
             if or_ready && self.systems[which].is_ready(&self.http, false).await {

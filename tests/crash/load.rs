@@ -18,7 +18,7 @@ const THREADS: u64 = 2;
 const TASKS: u64 = 48;
 
 /// How many of the last users to have acted are compared after a restart, for each task.
-const COMPARED: usize = 2;
+const COMPARED: usize = 1;
 
 /// Longer than a configuration server may take to answer: no request is given up that is still under way.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(15);

@@ -23,8 +23,9 @@ use crate::{
 /// How long a system may take to serve again, with all that else runs on the machine.
 const READY_MAX: Duration = Duration::from_secs(120);
 
-/// Both run and are loaded for so long before the next kill, milliseconds.
-const LOADED: std::ops::Range<u64> = 200..1_400;
+/// Both run and are loaded for so long before the next kill, milliseconds. A kill comes while the load still
+/// grows, or later.
+const LOADED: std::ops::Range<u64> = 300..2_500;
 
 /// A killed system stays away for so long at most, milliseconds.
 const AWAY: u64 = 200;
@@ -32,6 +33,9 @@ const AWAY: u64 = 200;
 /// Of so many kills one comes while the system is still starting, within so many milliseconds.
 const EARLY: u64 = 10;
 const EARLY_WITHIN: u64 = 150;
+
+/// The rate just before a kill is taken over this time.
+const LAST: Duration = Duration::from_millis(500);
 
 /// How long the load lasts if nobody is to be killed.
 const UNDISTURBED: Duration = Duration::from_secs(10);
@@ -61,8 +65,9 @@ pub struct Report {
     pub tables: [Tables; 2],
     /// How long both were up and loaded, and what was completed in that time.
     loaded: Duration,
-    registered: u64,
-    changed: u64,
+    done: [u64; 3],
+    /// Registrations a second, just before each kill.
+    at_the_end: Vec<f64>,
     restarts: Vec<Duration>,
     whole: Duration,
 }
@@ -116,8 +121,8 @@ impl Rig {
             users: Vec::new(),
             tables: Default::default(),
             loaded: Duration::ZERO,
-            registered: 0,
-            changed: 0,
+            done: [0; 3],
+            at_the_end: Vec::new(),
             restarts: Vec::new(),
             whole: Duration::ZERO,
         };
@@ -192,17 +197,24 @@ impl Rig {
 
     /// Lets both run under load.
     async fn load_for(&self, span: Duration, report: &mut Report) {
-        let before = (self.history.registered(), self.changed());
+        let before = self.done();
         let since = Instant::now();
-        tokio::time::sleep(span).await;
+        tokio::time::sleep(span.saturating_sub(LAST)).await;
+        let (last, of_last) = (self.done(), Instant::now());
+        tokio::time::sleep(span.min(LAST)).await;
+        let done = self.done();
         report.loaded += since.elapsed();
-        report.registered += self.history.registered() - before.0;
-        report.changed += self.changed() - before.1;
+        for (total, (after, before)) in report.done.iter_mut().zip(done.iter().zip(before)) {
+            *total += after - before;
+        }
+        report.at_the_end.push((done[0] - last[0]) as f64 / of_last.elapsed().as_secs_f64());
     }
 
-    /// Allocations and releases so far.
-    fn changed(&self) -> u64 {
-        self.history.allocations.get() + self.history.releases.get()
+    /// Registrations, fetches, and allocations and releases so far.
+    fn done(&self) -> [u64; 3] {
+        let history = &self.history;
+        let changed = history.allocations.get() + history.releases.get();
+        [history.registered(), history.fetches.get(), changed]
     }
 
     fn is_wrong(&self) -> bool {
@@ -316,9 +328,20 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "rate: {:.0} registrations/s and {:.0} allocations and releases/s while both were up, {seconds:.1} s",
-            self.registered as f64 / seconds,
-            self.changed as f64 / seconds,
+            "rate while both were up ({seconds:.0} s): {:.0} registrations/s, {:.0} fetches/s, {:.0} allocations and releases/s",
+            self.done[0] as f64 / seconds,
+            self.done[1] as f64 / seconds,
+            self.done[2] as f64 / seconds,
+        )?;
+        let mut rates = self.at_the_end.clone();
+        rates.sort_by(f64::total_cmp);
+        let rate = |share: usize| rates.get(rates.len() * share / 100).copied().unwrap_or(0.0);
+        writeln!(
+            f,
+            "rate in the last half second before a kill: median {:.0} registrations/s, 5 % {:.0}, 95 % {:.0}",
+            rate(50),
+            rate(5),
+            rate(95)
         )?;
         writeln!(
             f,

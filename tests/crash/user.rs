@@ -226,6 +226,10 @@ impl User {
             }
         }
         self.release(at, Direction::Inbound).await;
+        if self.inbound != Held::Nothing {
+            // Without an answer. The outbound pair stays: the inbound one may stand for it still.
+            return self.settle_bindings(at).await;
+        }
         if revoked {
             self.expect_refusal(at).await;
         }
@@ -236,9 +240,6 @@ impl User {
     /// Registers with the pair that was released just now.
     async fn expect_refusal(&mut self, at: &mut Surroundings) {
         let Some(pair) = self.released.back().cloned() else { return };
-        if self.inbound != Held::Nothing {
-            return; // the release had no answer
-        }
         self.inbound = Held::Pair(pair);
         let answered = self.register(at, Wish::Bind { slot: 0, expires: 3_600 }).await;
         if answered == Answered::Done {

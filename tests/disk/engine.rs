@@ -208,3 +208,28 @@ fn whole_commits_in_order_survive_power_failures_at_any_instant() {
     );
     assert!(reached > 0);
 }
+
+/// What is in the way of a store that is being made: nothing, at any instant.
+#[test]
+fn a_store_that_power_failures_hit_while_it_is_made_is_made_anew_or_whole() {
+    let seed = number("MIGCORE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("MIGCORE_SEED={seed}");
+    let mut seeded = Seeded(seed);
+    let mut instants = 0;
+    for changes in 1.. {
+        let mut disk = Disk::new("creation");
+        disk.kill_after(changes);
+        let mut child = start(&mut disk, 1);
+        let (open, durable) = listen(&mut child, || disk.kill_after(1));
+        let unsynced = [Unsynced::Lost, Unsynced::Torn][(changes % 2) as usize];
+        disk.cut(unsynced, &mut seeded);
+        let (highest, _) = stored(&disk.directory);
+        assert!(highest >= durable, "{durable} is lost after change {changes}");
+        if open {
+            break;
+        }
+        instants = changes;
+    }
+    println!("{instants} instants");
+    assert!(instants > 0, "making a store changes files");
+}

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Demo, DemoError, place::Place};
+use super::{Demo, DemoError, Fault, place::Place};
 use crate::{
     entropy::Entropy,
     node::{
@@ -132,7 +132,11 @@ impl Stage {
         let tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let site = |name, other| {
             let toml = system_toml((name, other), base_port, &tokens);
-            let config = parse(&toml, place.section(name), &demo.settings)?;
+            let mut config = parse(&toml, place.section(name), &demo.settings)?;
+            if demo.fault == Some(Fault::PoolExhausted) {
+                // So that it is seen within seconds how a pair is lent again.
+                config.sip_database.inbound_quarantine_min = Duration::ZERO;
+            }
             Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
         };
         let (home, partner) = (site("a", "b")?, site("b", "a")?);

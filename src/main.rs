@@ -113,7 +113,7 @@ A TOML file has pools, and what UEs are told of systems; the document is in a fi
   [pools.guests]
   direction = "inbound"
   [pools.guests.listed]
-  quarantine_seconds = 600000
+  quarantine_seconds = 604800
   identities = [{ impi = "guest-1@b.example", impu = "sip:guest-1@b.example" }]
 
   [system-configurations."sip:b.example"]

@@ -233,6 +233,12 @@ pub enum Refusal {
     /// The request contradicts itself or what is stored.
     #[error("invalid: {0}")]
     Invalid(&'static str),
+    /// A listed pool would lend a pair again while its last holder may still use it.
+    #[error("quarantine_seconds is too short: write {least_seconds} or more")]
+    QuarantineTooShort {
+        /// The least one, seconds.
+        least_seconds: u64,
+    },
     /// A named maximum is reached.
     #[error("full: {0}")]
     Full(&'static str),

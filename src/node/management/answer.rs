@@ -117,7 +117,7 @@ fn refused(refusal: &management::Refusal) -> Problem {
         Refusal::Exhausted(_) => {
             (StatusCode::CONFLICT, "exhausted", "add identities to the pool, or release bindings")
         }
-        Refusal::Invalid(_) => {
+        Refusal::Invalid(_) | Refusal::QuarantineTooShort { .. } => {
             (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "correct the request")
         }
         Refusal::Full(_) => {

@@ -35,7 +35,7 @@ const HELP: [(&str, &str); 33] = [
     ),
     (
         "listed",
-        "write {\"identities\": [{\"impi\": .., \"impu\": ..}], \"quarantine_seconds\": 600000}",
+        "write {\"identities\": [{\"impi\": .., \"impu\": ..}], \"quarantine_seconds\": 604800}",
     ),
     (
         "key",

@@ -299,6 +299,7 @@ impl World {
             | Message::CxAnswer { .. }
             | Message::Management { .. }
             | Message::Configuration { .. }
+            | Message::Registration { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => Ok(()),
         }

@@ -298,6 +298,7 @@ impl World {
             }
             // These are repeated by whoever waits.
             Message::Configuration { .. }
+            | Message::Registration { .. }
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Sip { .. }

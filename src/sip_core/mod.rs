@@ -15,6 +15,8 @@
 //!                                                                 MIG-24, MIG-25
 //! ```
 //!
+//! The operator's de-registration ends all of a user's states at once.
+//!
 //! **Locks.** A user's entry is locked first, then entries of the transaction and request tables, one
 //! at a time; nothing that holds a transaction or a request ever waits for a user.
 
@@ -22,6 +24,7 @@ mod answer;
 mod challenge;
 mod config;
 mod expiry;
+mod management;
 mod registered;
 mod registration;
 mod transaction;
@@ -210,7 +213,7 @@ impl SipCore {
         }
     }
 
-    /// Returns how many contacts `impi` has registered, for tests and the management interface.
+    /// Returns how many contacts `impi` has registered, for tests.
     pub fn contacts_of(&self, impi: &Impi) -> usize {
         let user = self.users.get(impi);
         user.and_then(|user| user.registration.as_ref().map(|it| it.contacts.len())).unwrap_or(0)

@@ -1,6 +1,11 @@
 //! The operator at a SIP core: what is shown of a registration, and its end.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
-#![allow(dead_code, clippy::wildcard_enum_match_arm, reason = "the bench serves several tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "test code"
+)]
 
 mod common;
 mod sip_core_bench;

@@ -213,6 +213,7 @@ fn create_shared(
         .then(|| ConfigServer::new(config_server_config(&config), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
     let roles = Roles { core, database, config_server };
+    let reader = engine.reader();
     let (committer, highest) = Committer::open(engine, &|record| roles.load(&record))?;
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
     let peers = Peers::new(&config.diameter, clock.now(), &mut entropy)?;
@@ -224,6 +225,7 @@ fn create_shared(
         roles,
         sequencer: Arc::new(Sequencer::starting_after(highest.max(CommitSeq::NOTHING))),
         committer,
+        reader,
         gate: RwLock::new(()),
         storage_failed: Notify::new(),
         parked: new_table(&mut entropy),
@@ -377,10 +379,7 @@ impl HttpSockets {
         let csc = |address: SocketAddr| config.roles.config_server.then_some(address);
         Ok(Self {
             admin: bind(config.admin, "admin")?,
-            management: bind(
-                config.management.filter(|_| config.roles.sip_database),
-                "management",
-            )?,
+            management: bind(config.management, "management")?,
             csc4: bind(csc(config.config_server.listen), "CSC-4")?,
             csc17: bind(csc(config.config_server.listen_partners), "CSC-17")?,
         })

@@ -1,5 +1,5 @@
 //! A SIP core with a scripted SIP database around it, and a UE written by hand.
-#![allow(unreachable_pub, reason = "a part of one test binary")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use std::{sync::Arc, time::Duration};
 

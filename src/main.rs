@@ -19,6 +19,7 @@ use migcore::{
         log,
         operator::{AdminCommand, EXAMPLES},
         provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
+        storage::command::StoreCommand,
         ue::command::UeCommand,
     },
 };
@@ -81,6 +82,9 @@ enum Command {
     /// Be one UE: migrate, register, refresh, come home. Its state is in a file between the commands.
     #[command(subcommand, after_help = EXIT_CODES)]
     Ue(UeCommand),
+    /// Look after a store while no system has it open.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Store(StoreCommand),
 }
 
 /// What `provision load` reads.
@@ -247,6 +251,9 @@ async fn run(command: Command) -> Result<(), Failure> {
             write_sipp_csv(&job).await.map_err(Failure::failed)
         }
         Command::Admin(command) => command.run().await.map_err(|error| {
+            if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
+        }),
+        Command::Store(command) => command.run().map_err(|error| {
             if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
         }),
         Command::Ue(command) => command.run().await.map_err(|error| {

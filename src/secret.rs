@@ -3,7 +3,7 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A secret of exactly `N` octets: zeroized on drop, compared in constant time, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -13,6 +13,30 @@ impl<const N: usize> Secret<N> {
     /// Takes the octets in.
     pub const fn new(octets: [u8; N]) -> Self {
         Self(octets)
+    }
+
+    /// Reads exactly `2 * N` hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 2 * N || !text.is_ascii() {
+            return None;
+        }
+        let mut octets = Zeroizing::new([0; N]);
+        for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let mut digits = pair.iter().map(|digit| char::from(*digit).to_digit(16));
+            let (high, low) = (digits.next()??, digits.next()??);
+            *octet = u8::try_from(high * 16 + low).ok()?;
+        }
+        Some(Self::new(*octets))
+    }
+
+    /// Writes `2 * N` hexadecimal digits in lower case.
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        // Never grown, so that no copy is left behind.
+        let mut text = Zeroizing::new(String::with_capacity(2 * N));
+        for nibble in self.0.iter().flat_map(|octet| [octet >> 4, octet & 15]) {
+            text.extend(char::from_digit(nibble.into(), 16));
+        }
+        text
     }
 
     /// Gives the octets to an algorithm or to the wire. Nothing else should need them.
@@ -100,6 +124,16 @@ impl fmt::Debug for SecretText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_read_exactly() {
+        let read = |text| Secret::<2>::from_hex(text).map(|amf| *amf.expose());
+        assert_eq!(read("80fF"), Some([0x80, 0xff]));
+        for wrong in ["", "80f", "80ff0", "80fg", "+0ff", "8\u{e4}f"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(*Secret::new([0x80, 0xff, 0x0a]).to_hex(), "80ff0a");
+    }
 
     #[test]
     fn a_secret_never_prints_and_compares_by_value() {

@@ -43,6 +43,7 @@ fn the_reference_shows_every_key_with_its_default() {
         "diameter",
         "admin",
         "management",
+        "storage",
         "log",
     ] {
         let unknown = match section {
@@ -217,6 +218,18 @@ fn a_mistake_is_named_with_its_line_its_key_and_the_fix() {
             5,
             "config_server.listen",
             "a port of its own",
+        ),
+        (
+            "[system]\ndomain = \"a\"\n[storage]\nengine = \"embeded\"\n",
+            4,
+            "storage.engine",
+            "did you mean \"embedded\"?",
+        ),
+        (
+            "[system]\ndomain = \"a\"\n[storage]\ndirectory = \"\"\n",
+            4,
+            "storage.directory",
+            "write a path",
         ),
         ("[system]\ndomain = \"a\"\n[log]\nlevel = \"info,=\"\n", 4, "log.level", "\"info\""),
         ("[system]\ndomain = \"a\n", 2, "", "https://toml.io"),

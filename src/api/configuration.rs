@@ -74,6 +74,7 @@ pub struct AgreementKey {
 
 /// The users of an agreement. Of several agreements that are in force, the most specific counts.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Users {
     /// All users.
     Everybody,

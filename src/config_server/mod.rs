@@ -16,11 +16,14 @@ mod configuration;
 mod details;
 mod load;
 mod pending;
+mod stored;
 mod system_configuration;
 mod under_way;
 mod user;
 
 use std::{sync::atomic::AtomicU64, time::Duration};
+
+pub use stored::StoredRecord;
 
 use self::{
     agreement::HeldAgreement, pending::Pending, system_configuration::HeldConfiguration,

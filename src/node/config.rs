@@ -5,6 +5,7 @@
 
 mod config_server;
 pub(super) mod read;
+mod storage;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +25,7 @@ use crate::{
 pub use self::{
     config_server::{ACCESS_TIMEOUT_MAX, ConfigServer, Partner},
     read::Problem,
+    storage::{Storage, StorageEngine},
 };
 
 /// A complete configuration file: every key, its default, its meaning.
@@ -60,6 +62,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Where the management interface of all roles is served.
     pub management: Option<SocketAddr>,
+    /// Where durable state is kept.
+    pub storage: Storage,
     /// Logging.
     pub log: Log,
 }
@@ -205,6 +209,7 @@ impl Config {
             },
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
             management: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            storage: Storage::new(),
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
         })
     }
@@ -284,6 +289,7 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     config.config_server.read(root.section("config_server"), peers);
     read_listen(root.section("admin"), &mut config.admin);
     read_listen(root.section("management"), &mut config.management);
+    config.storage.read(root.section("storage"));
     read_log(root.section("log"), &mut config.log);
     check_listen(root, &config);
     domain.map(|_| config)

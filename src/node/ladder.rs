@@ -20,6 +20,7 @@ pub const ENTRIES_MAX: usize = 65_536;
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Entry {
     /// When, microseconds since the Unix epoch.
+    #[serde(with = "crate::time::micros")]
     pub at: Timestamp,
     /// Which step of the procedure it is, such as `MIG-15`.
     pub step: Option<String>,

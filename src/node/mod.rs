@@ -33,7 +33,7 @@ pub mod partners;
 mod perform;
 mod private_file;
 pub mod provision;
-mod rfc3339;
+pub mod storage;
 mod system;
 mod tcp;
 mod timers;

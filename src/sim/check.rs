@@ -12,7 +12,7 @@ use crate::{
     aka::{AuthVector, IND_BITS_DEFAULT, Sqn},
     api::{
         connection_details::SystemConfiguration,
-        migration_identity::{AgreementId, Allowance, Answer, Binding, PrimaryUser, Request},
+        migration_identity::{AgreementId, Allowance, Answer, Binding, Request},
         system_access,
     },
     diameter::cx,
@@ -25,7 +25,12 @@ use crate::{
 };
 
 use super::{
-    QUARANTINE, SystemId, World, engine::History, http::Inquiry, system::Parked, ue_host::UeHost,
+    QUARANTINE, SystemId, World,
+    engine::History,
+    http::Inquiry,
+    system::Parked,
+    tables::{GrantRecord, OutboundRecord},
+    ue_host::UeHost,
 };
 
 /// Something that must never be, and was.
@@ -42,31 +47,6 @@ impl Violation {
     pub(super) fn new(rule: &'static str, detail: &dyn fmt::Display) -> Self {
         Self { rule, detail: detail.to_string() }
     }
-}
-
-/// An outbound binding as stored: read as a program would that knows the format only.
-pub(super) type OutboundRecord =
-    (Impu, UserIdentity, SipDatabaseId, LeaseRecord, OriginRecord, Option<Allowance>);
-
-/// An inbound binding as stored.
-pub(super) type InboundRecord = (Impu, PrimaryUser, LeaseRecord, OriginRecord, Option<Allowance>);
-
-/// A grant as stored.
-pub(super) type GrantRecord = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
-
-/// A lease within a record.
-#[derive(Debug, serde::Deserialize)]
-pub(super) enum LeaseRecord {
-    Reserved(#[expect(dead_code, reason = "read past")] Timestamp),
-    Active(#[expect(dead_code, reason = "read past")] Timestamp),
-}
-
-/// Where a pair came from, within a record.
-#[derive(Debug, serde::Deserialize)]
-#[expect(dead_code, reason = "read past")]
-pub(super) enum OriginRecord {
-    Generated { pool: Box<str>, n: u64 },
-    Listed { pool: Box<str> },
 }
 
 /// How the identities of provisioned pairs begin.

@@ -17,9 +17,10 @@ use crate::{
 
 use super::{
     SystemId, Violation, World,
-    check::{GrantRecord, InboundRecord, OutboundRecord, Told},
+    check::Told,
     http::Inquiry,
     system::Parked,
+    tables::{GrantRecord, InboundRecord, OutboundRecord},
     ue_host::UeHost,
 };
 

@@ -16,6 +16,7 @@ mod engine;
 mod entropy;
 mod faults;
 mod http;
+pub mod ledger;
 mod link;
 mod network;
 mod operate;
@@ -25,6 +26,7 @@ mod provision;
 mod queue;
 mod script;
 mod system;
+mod tables;
 mod trace;
 mod ue_host;
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::{
-    identity::Impu,
+    identity::{Impi, Impu},
     sip::{
         name_addr::{Contact, Contacts},
         register::RegisterRequest,
         uri::{Uri, equivalent},
     },
+    store::WrongField,
     time::Timestamp,
 };
 
@@ -151,6 +152,19 @@ impl RegistrationUpdate {
 }
 
 impl Registration {
+    /// Checks that the record is one that the role may have written under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongField`]: the first field that is not.
+    pub fn check(&self, key: &str) -> Result<(), WrongField> {
+        let fits = Impi::parse(key).is_ok_and(|impi| impi.as_str() == key);
+        WrongField::unless(fits, "key", "is not a private identity with its realm in lower case")?;
+        WrongField::unless(!self.impus.is_empty(), "impus", "has none")?;
+        let bounded = (1..=CONTACTS_MAX).contains(&self.contacts.len());
+        WrongField::unless(bounded, "contacts", "has none, or more than 10")
+    }
+
     /// When the first contact ends.
     pub fn next_expiry(&self) -> Timestamp {
         self.contacts.iter().map(|contact| contact.expires_at).min().unwrap_or_default()

@@ -25,7 +25,7 @@ const FULL: Refusal = Refusal::Full("withdrawn agreements");
 pub(super) struct Withdrawn(BTreeMap<AgreementId, CommitSeq>);
 
 /// A withdrawn agreement as stored, by its number in decimal. That it is there says all.
-#[derive(serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct WithdrawnRecord;
 
 impl Withdrawn {

@@ -17,6 +17,7 @@ use crate::{api::migration_identity::Allowance, time::Timestamp};
 
 /// The lease of a binding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Lease {
     /// Lent, not registered: ends at the time given.
     Reserved(Timestamp),

@@ -211,6 +211,6 @@ impl Entry {
     }
 }
 
-fn entry_key(pool: &str, impi: &Impi) -> String {
+pub(super) fn entry_key(pool: &str, impi: &Impi) -> String {
     format!("{pool} {}", impi.as_str())
 }

@@ -33,6 +33,8 @@ mod permutation;
 mod pool;
 mod provision;
 mod provision_pool;
+mod references;
+mod stored;
 mod stored_secret;
 mod subscriber;
 mod template;
@@ -48,6 +50,8 @@ use std::{
 };
 
 pub use permutation::Permutation;
+pub use references::{Contradiction, References};
+pub use stored::StoredRecord;
 
 use self::{
     agreement::Withdrawn,

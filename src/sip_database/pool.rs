@@ -59,6 +59,7 @@ pub(super) struct PoolRecord {
 }
 
 #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum SourceRecord {
     Generated {
         impi_template: String,
@@ -75,6 +76,7 @@ pub(super) enum SourceRecord {
 
 /// An identity that is not in its pool now, stored with its binding: how it comes back.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Origin {
     /// The `n`-th of a generated pool. It does not come back.
     Generated { pool: Arc<str>, n: u64 },

@@ -160,7 +160,7 @@ impl SipDatabase {
     }
 }
 
-fn check_impus(impus: &[Impu]) -> Result<(), Refusal> {
+pub(super) fn check_impus(impus: &[Impu]) -> Result<(), Refusal> {
     if impus.is_empty() {
         return Err(Refusal::Invalid("a subscriber has at least one public identity"));
     }

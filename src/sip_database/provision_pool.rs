@@ -220,7 +220,7 @@ fn check_pool(pools: &Pools, name: &str, direction: Direction) -> Result<(), Ref
     }
 }
 
-fn check_name(name: &str) -> Result<(), Refusal> {
+pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
     let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
     if name.is_empty() || name.len() > POOL_NAME_OCTETS_MAX || !name.bytes().all(fits) {
         return Err(Refusal::Invalid("a pool name is 1 to 64 of letters, digits and ._-"));

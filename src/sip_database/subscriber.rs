@@ -44,13 +44,14 @@ pub(super) struct SubscriberRecord {
     #[serde(with = "stored_secret")]
     pub(super) opc: Secret<16>,
     /// The AMF of the subscriber's vectors.
+    #[serde(with = "stored_amf")]
     pub(super) amf: Amf,
     /// The highest SEQ that may have left. After a restart vectors go on above it.
     pub(super) reserved_seq: u64,
     /// How often SEQ was moved back: within one epoch no SQN leaves twice.
     pub(super) epoch: u32,
     /// Who has which IND, least recently used first.
-    visited: Vec<VisitedInd>,
+    pub(super) visited: Vec<VisitedInd>,
     /// The SIP core that serves the subscriber (Server-Name), if any.
     pub(super) server_name: Option<String>,
     /// Whether the subscriber is registered there.
@@ -58,9 +59,32 @@ pub(super) struct SubscriberRecord {
 }
 
 #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
-struct VisitedInd {
-    database: SipDatabaseId,
-    ind: u8,
+pub(super) struct VisitedInd {
+    pub(super) database: SipDatabaseId,
+    pub(super) ind: u8,
+}
+
+/// An AMF in a record: its octets, and for people hexadecimal digits.
+mod stored_amf {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::{aka::Amf, secret::Secret};
+
+    pub(super) fn serialize<S: Serializer>(amf: &Amf, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&Secret::new(*amf).to_hex())
+        } else {
+            amf.serialize(serializer)
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amf, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Amf::deserialize(deserializer);
+        }
+        let amf = Secret::from_hex(&String::deserialize(deserializer)?);
+        amf.map(|amf| *amf.expose()).ok_or_else(|| D::Error::custom("is not 4 hexadecimal digits"))
+    }
 }
 
 /// Who gets a vector.

@@ -47,7 +47,7 @@ pub(super) struct GrantRecord {
 }
 
 /// The key of a grant's record. No identity holds a space.
-fn grant_key(impi: &Impi, partner: &SipDatabaseId) -> String {
+pub(super) fn grant_key(impi: &Impi, partner: &SipDatabaseId) -> String {
     format!("{} {partner}", impi.as_str())
 }
 

@@ -20,7 +20,7 @@ use std::sync::{
 
 pub use mark::Mark;
 pub use memory::MemoryEngine;
-pub use record::{RecordError, decode, encode};
+pub use record::{RecordError, WrongField, decode, encode};
 pub use watermark::Watermark;
 
 /// The number of a commit: its place in the total order of commits, and the version of every record
@@ -119,6 +119,28 @@ impl RecordKind {
         Self::Agreement,
         Self::SystemConfiguration,
     ];
+
+    /// The kind as people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subscriber => "subscriber",
+            Self::Pool => "pool",
+            Self::PoolEntry => "pool-entry",
+            Self::InboundBinding => "inbound-binding",
+            Self::OutboundBinding => "outbound-binding",
+            Self::Grant => "grant",
+            Self::Registration => "registration",
+            Self::WithdrawnAgreement => "withdrawn-agreement",
+            Self::User => "user",
+            Self::Agreement => "agreement",
+            Self::SystemConfiguration => "system-configuration",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 
     /// The octet that names the kind in an engine's key.
     pub const fn as_u8(self) -> u8 {

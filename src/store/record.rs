@@ -44,6 +44,28 @@ pub enum RecordError {
     Damaged,
 }
 
+/// What is wrong with a record that can be read and yet is none that a role wrote. `what` continues a
+/// sentence that begins with the field.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{field} {what}")]
+pub struct WrongField {
+    /// The field, or `key`.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl WrongField {
+    /// Fails with `field` and `what` unless `holds`.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongField`].
+    pub const fn unless(holds: bool, field: &'static str, what: &'static str) -> Result<(), Self> {
+        if holds { Ok(()) } else { Err(Self { field, what }) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,15 @@
 //! on CSC-17. A server keeps only the digest of a token it accepts.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::{entropy::Entropy, secret::SecretBytes};
+use crate::{
+    entropy::Entropy,
+    secret::{Secret, SecretBytes},
+};
 
 /// Shortest token, octets: 128 bits in base64 need 22.
 pub const TOKEN_OCTETS_MIN: usize = 22;
@@ -73,7 +77,7 @@ impl BearerToken {
 }
 
 /// The SHA-256 of a bearer token, 32 octets: enough to recognize it, useless to present.
-#[derive(Clone, Copy, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy)]
 pub struct TokenDigest([u8; 32]);
 
 impl PartialEq for TokenDigest {
@@ -84,6 +88,30 @@ impl PartialEq for TokenDigest {
 }
 
 impl Eq for TokenDigest {}
+
+impl Serialize for TokenDigest {
+    /// Its octets; for people hexadecimal digits.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&Secret::new(self.0).to_hex())
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Deserialize::deserialize(deserializer).map(Self);
+        }
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        let octets = Secret::<32>::from_hex(&text);
+        octets
+            .map(|octets| Self(*octets.expose()))
+            .ok_or_else(|| D::Error::custom("is not 64 hexadecimal digits"))
+    }
+}
 
 impl std::fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -112,6 +112,7 @@ pub enum State {
 #[serde(deny_unknown_fields)]
 pub struct Registered {
     /// When it ends, unless refreshed.
+    #[serde(with = "crate::time::micros")]
     pub expires_at: Timestamp,
     /// The URIs that later requests go through.
     pub service_route: Vec<String>,

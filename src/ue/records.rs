@@ -36,6 +36,7 @@ pub struct PrimaryRecord {
 #[serde(deny_unknown_fields)]
 pub struct PartnerRecord {
     /// When the answer came.
+    #[serde(with = "crate::time::micros")]
     pub received: Timestamp,
     /// The answer: inbound pair, configuration, until when.
     pub details: Details,

@@ -108,31 +108,49 @@ fn no_json(error: &serde_json::Error) -> Problem {
 }
 
 fn wrong_field<T: JsonBody>(path: &str, error: &serde_json::Error) -> Problem {
-    let (line, column) = (error.line(), error.column());
-    let said = error.to_string();
-    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
-    // What is expected comes last, and is our own text: before it there may be a value of the request.
-    let expected = said.rsplit_once(", expected ").map(|(_, expected)| expected);
-    let (field, what, fix) = if let Some(rest) = said.strip_prefix("missing field `") {
-        let missing = rest.trim_end_matches('`');
-        let field = if path == "." { missing.to_owned() } else { format!("{path}.{missing}") };
-        (field, "is missing".to_owned(), None)
-    } else if said.starts_with("unknown field ") {
-        let known = expected.map_or(String::new(), |known| format!(", expected {known}"));
-        let fix = Some("remove it, or correct its name");
-        let field = without_foreign_name(path);
-        let is = if field == path { "is no known field" } else { "has an unknown field" };
-        (field, format!("{is}{known}"), fix)
-    } else if let Some(expected) = expected {
-        (path.to_owned(), format!("is wrong, expected {expected}"), None)
-    } else {
-        // Written by the types themselves, which know what they may say.
-        (path.to_owned(), said.to_owned(), None)
-    };
+    let WrongValue { field, what, fix } = WrongValue::told_by(path, error);
     let fix = fix.or_else(|| T::help(last_name(&field))).unwrap_or("see /openapi.json");
     let place = if field == "." { "the body" } else { &field };
-    let what = format!("{place} {what} (line {line}, column {column})");
+    let what = format!("{place} {what} (line {}, column {})", error.line(), error.column());
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", what, fix).in_field(field)
+}
+
+/// A value that does not fit its field.
+pub(in crate::node) struct WrongValue {
+    /// The path of the field; `.` is all.
+    pub(in crate::node) field: String,
+    /// What is wrong: continues a sentence that begins with the field.
+    pub(in crate::node) what: String,
+    /// What to do, where that is known.
+    pub(in crate::node) fix: Option<&'static str>,
+}
+
+impl WrongValue {
+    /// Takes out of `error`, found at `path`, what tells nothing of the value.
+    pub(in crate::node) fn told_by(path: &str, error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let said = error.to_string();
+        let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+        // What is expected comes last, and is our own text: before it there may be a value of the request.
+        let expected = said.rsplit_once(", expected ").map(|(_, expected)| expected);
+        let (field, what, fix) = if let Some(rest) = said.strip_prefix("missing field `") {
+            let missing = rest.trim_end_matches('`');
+            let field = if path == "." { missing.to_owned() } else { format!("{path}.{missing}") };
+            (field, "is missing".to_owned(), None)
+        } else if said.starts_with("unknown field ") {
+            let known = expected.map_or(String::new(), |known| format!(", expected {known}"));
+            let fix = Some("remove it, or correct its name");
+            let field = without_foreign_name(path);
+            let is = if field == path { "is no known field" } else { "has an unknown field" };
+            (field, format!("{is}{known}"), fix)
+        } else if let Some(expected) = expected {
+            (path.to_owned(), format!("is wrong, expected {expected}"), None)
+        } else {
+            // Written by the types themselves, which know what they may say.
+            (path.to_owned(), said.to_owned(), None)
+        };
+        Self { field, what, fix }
+    }
 }
 
 /// The path without an unknown last name that may be anything, such as a key in the wrong place.

@@ -465,30 +465,13 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 
 /// Reads exactly `2 * N` hexadecimal digits.
 pub(in crate::node) fn parse_hex<const N: usize>(text: &str) -> Option<Secret<N>> {
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    let mut octets = zeroize::Zeroizing::new([0; N]);
-    for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let mut digits = pair.iter().map(|digit| char::from(*digit).to_digit(16));
-        let (high, low) = (digits.next()??, digits.next()??);
-        *octet = u8::try_from(high * 16 + low).ok()?;
-    }
-    Some(Secret::new(*octets))
+    Secret::from_hex(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::node::http::parse;
-
-    #[test]
-    fn hexadecimal_digits_are_read_exactly() {
-        assert_eq!(parse_hex::<2>("80fF").map(|amf| *amf.expose()), Some([0x80, 0xff]));
-        for wrong in ["", "80f", "80ff0", "80fg", "+0ff", "8\u{e4}f"] {
-            assert!(parse_hex::<2>(wrong).is_none(), "{wrong}");
-        }
-    }
 
     /// Every property of a body in the interface description.
     #[test]

@@ -13,7 +13,7 @@ use crate::{
         migration_identity::{AgreementId, Direction},
     },
     identity::{Impi, Impu, McServiceId, McSystemId, UserIdentity},
-    node::{http::JsonBody, rfc3339},
+    node::http::JsonBody,
     time::Timestamp,
     token::{BearerToken, TokenDigest},
     ue_configuration::{DOCUMENT_OCTETS_MAX, InitialUeConfiguration},
@@ -183,7 +183,9 @@ impl<'de> Deserialize<'de> for Moment {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
                 let unexpected = de::Unexpected::Str(text);
-                let moment = rfc3339::parse(text).map(Moment);
+                // A fraction of a second is cut off.
+                let moment = Timestamp::parse_rfc3339(text);
+                let moment = moment.map(|at| Moment(Timestamp::from_secs(at.as_secs())));
                 moment.ok_or_else(|| E::invalid_value(unexpected, &self))
             }
         }

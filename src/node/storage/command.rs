@@ -1,0 +1,173 @@
+//! `migcore store`: a store from the command line, while no system has it open.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+
+use super::{EmbeddedEngine, Key, Keys, OpenError};
+use crate::node::{
+    SystemEntropy,
+    config::{Config, Problem, StorageEngine},
+    private_file::{create, partial_path, publish},
+};
+
+/// What can be done with a store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Draw a key that seals secrets in a store, as a line for a key file.
+    ///
+    /// To rotate keys: put the new one above the others in the key file, restart, run `store reseal`, and
+    /// remove the old ones.
+    NewKey {
+        /// Write it to a new file that only its owner may read, instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Which store.
+#[derive(Args, Debug)]
+pub struct Place {
+    /// The configuration of the system whose store it is.
+    #[arg(long, value_name = "FILE", required_unless_present = "directory")]
+    config: Option<PathBuf>,
+    /// The directory of the store, instead of a configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    directory: Option<PathBuf>,
+    /// The file of its keys; without it they are in the environment variable MIGCORE_STORAGE_KEY.
+    #[arg(long, value_name = "FILE", requires = "directory")]
+    key_file: Option<PathBuf>,
+}
+
+/// Why a command did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The configuration cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The configuration is wrong.
+    #[error("{} is no valid configuration: {first}", path.display())]
+    Configuration {
+        /// Which file.
+        path: PathBuf,
+        /// The first thing that is wrong in it.
+        first: Problem,
+    },
+    /// There is no store to work on.
+    #[error("{} has storage.engine = \"memory\": there is no store", path.display())]
+    NoStore {
+        /// Which configuration.
+        path: PathBuf,
+    },
+    /// The key file cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    KeyFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// Standard output is gone.
+    #[error("cannot write the result: {0}")]
+    Output(io::Error),
+}
+
+impl StoreError {
+    /// Whether the user's arguments or files are at fault, not the world.
+    pub const fn is_wrong_input(&self) -> bool {
+        match self {
+            Self::Read { .. } | Self::Configuration { .. } | Self::NoStore { .. } => true,
+            Self::Open(error) => matches!(
+                error,
+                OpenError::NoKey
+                    | OpenError::KeyFile { .. }
+                    | OpenError::KeyFileExposed { .. }
+                    | OpenError::KeyLine { .. }
+            ),
+            Self::KeyFile { .. } | Self::Output(_) => false,
+        }
+    }
+}
+
+impl StoreCommand {
+    /// Does it, and prints how it ended.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn run(self) -> Result<(), StoreError> {
+        match self {
+            Self::NewKey { output } => new_key(output.as_deref()),
+        }
+    }
+}
+
+impl Place {
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn open(&self) -> Result<EmbeddedEngine, StoreError> {
+        let (directory, key_file) = match (&self.config, &self.directory) {
+            (Some(path), _) => read_config(path)?,
+            (None, directory) => (directory.clone().unwrap_or_default(), self.key_file.clone()),
+        };
+        let keys = Keys::find(key_file.as_deref())?;
+        Ok(EmbeddedEngine::open(&directory, keys)?)
+    }
+}
+
+/// The directory and the key file that a configuration names.
+fn read_config(path: &Path) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| StoreError::Read { path: path.to_owned(), error })?;
+    let config = Config::parse(&text).map_err(|problems| {
+        let unknown = || Problem {
+            line: 1,
+            key: String::new(),
+            what: "is wrong".to_owned(),
+            fix: "run `migcore check`".to_owned(),
+        };
+        let first = problems.into_iter().next().unwrap_or_else(unknown);
+        StoreError::Configuration { path: path.to_owned(), first }
+    })?;
+    match config.storage.engine {
+        StorageEngine::Memory => Err(StoreError::NoStore { path: path.to_owned() }),
+        StorageEngine::Embedded => Ok((config.storage.directory, config.storage.key_file)),
+    }
+}
+
+fn new_key(output: Option<&Path>) -> Result<(), StoreError> {
+    let key = Key::draw(&mut SystemEntropy::new());
+    let mut line = key.to_line();
+    line.push('\n');
+    let Some(path) = output else {
+        return io::stdout().write_all(line.as_bytes()).map_err(StoreError::Output);
+    };
+    let partial = partial_path(path);
+    let write = || {
+        let mut file = create(&partial)?;
+        file.write_all(line.as_bytes())?;
+        let published = publish(&file, &partial, path);
+        if published.is_err() {
+            // Nothing must be left of a key that nobody has.
+            let _ = std::fs::remove_file(&partial);
+        }
+        published
+    };
+    write().map_err(|error| StoreError::KeyFile { path: path.to_owned(), error })?;
+    let text = format!("key {} is in {}\n", key.id(), path.display());
+    io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
+}

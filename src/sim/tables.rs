@@ -1,0 +1,224 @@
+//! What one system's storage holds, decoded as a program would that knows the format only: the roles'
+//! own types have no part in it.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    api::migration_identity::{Allowance, Direction, PrimaryUser},
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    sip_core::Registration,
+    store::{Record, RecordError, RecordKind, decode},
+    time::Timestamp,
+};
+
+use super::Violation;
+
+/// An outbound binding as stored.
+pub(super) type OutboundRecord =
+    (Impu, UserIdentity, SipDatabaseId, LeaseRecord, OriginRecord, Option<Allowance>);
+
+/// An inbound binding as stored.
+pub(super) type InboundRecord = (Impu, PrimaryUser, LeaseRecord, OriginRecord, Option<Allowance>);
+
+/// A grant as stored.
+pub(super) type GrantRecord = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
+
+/// The first six fields of a subscriber as stored: all but who has which IND, and who serves it.
+type SubscriberRecord = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32);
+
+/// A listed pair at rest as stored: the pair, the end of its rest, its place among those of that instant.
+type EntryRecord = (UserIdentity, (Timestamp, u64));
+
+/// A lease within a record.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub(super) enum LeaseRecord {
+    Reserved(Timestamp),
+    Active(Timestamp),
+    Mapped {
+        #[expect(dead_code, reason = "read past")]
+        active: bool,
+    },
+}
+
+/// Where a pair came from, within a record.
+#[derive(Debug, serde::Deserialize)]
+#[expect(dead_code, reason = "read past")]
+pub(super) enum OriginRecord {
+    Generated { pool: Box<str>, n: u64 },
+    Listed { pool: Box<str> },
+}
+
+/// Tables of one system, as far as invariants are about them.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Subscribers by private identity.
+    pub subscribers: BTreeMap<Impi, StoredSubscriber>,
+    /// Lent pairs by direction and private identity.
+    pub bindings: BTreeMap<(Direction, Impi), StoredBinding>,
+    /// Until when real pairs may be used, by private identity and partner.
+    pub grants: BTreeMap<(Impi, SipDatabaseId), (UserIdentity, Timestamp)>,
+    /// Listed pairs in their pools by private identity: from when on each may be lent.
+    pub resting: BTreeMap<Impi, Timestamp>,
+    /// Registrations by private identity.
+    pub registrations: BTreeMap<Impi, Registration>,
+}
+
+/// What is stored of a subscriber's SQN.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StoredSubscriber {
+    /// The highest SEQ that may have left in this epoch.
+    pub reserved_seq: u64,
+    /// How often SEQ was moved back.
+    pub epoch: u32,
+}
+
+/// A lent pair.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredBinding {
+    /// The public half of the pair.
+    pub impu: Impu,
+    /// Who holds it.
+    pub holder: Holder,
+    /// The end of its lease; `None` for a mapping, which has none.
+    pub until: Option<Timestamp>,
+}
+
+/// Who holds a lent pair.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Holder {
+    /// Of an outbound pair the subscriber, of an inbound one the pair by which the primary knows the user.
+    pub user: UserIdentity,
+    /// The other system: of an outbound pair the partner, of an inbound one the primary.
+    pub other: SipDatabaseId,
+}
+
+impl Tables {
+    /// Takes one stored record in, as an engine's replay gives it; kinds that no invariant is about are
+    /// ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] when it cannot be read.
+    pub fn take(&mut self, record: &Record<'_>) -> Result<(), RecordError> {
+        match record.kind {
+            RecordKind::Subscriber => {
+                let (_, _, _, _, reserved_seq, epoch) = decode::<SubscriberRecord>(record.value)?;
+                let stored = StoredSubscriber { reserved_seq, epoch };
+                self.subscribers.insert(impi_of(record)?, stored);
+            }
+            RecordKind::OutboundBinding => {
+                let (impu, user, other, lease, ..) = decode::<OutboundRecord>(record.value)?;
+                self.bind(Direction::Outbound, record, impu, Holder { user, other }, lease)?;
+            }
+            RecordKind::InboundBinding => {
+                let (impu, primary, lease, ..) = decode::<InboundRecord>(record.value)?;
+                let holder = Holder { user: primary.identity, other: primary.database };
+                self.bind(Direction::Inbound, record, impu, holder, lease)?;
+            }
+            RecordKind::Grant => {
+                let (user, partner, until, _) = decode::<GrantRecord>(record.value)?;
+                self.grants.insert((user.impi.clone(), partner), (user, until));
+            }
+            RecordKind::PoolEntry => {
+                let (pair, (available, _)) = decode::<EntryRecord>(record.value)?;
+                self.resting.insert(pair.impi, available);
+            }
+            RecordKind::Registration => {
+                self.registrations.insert(impi_of(record)?, decode(record.value)?);
+            }
+            RecordKind::Pool
+            | RecordKind::WithdrawnAgreement
+            | RecordKind::User
+            | RecordKind::Agreement
+            | RecordKind::SystemConfiguration => {}
+        }
+        Ok(())
+    }
+
+    fn bind(
+        &mut self,
+        direction: Direction,
+        record: &Record<'_>,
+        impu: Impu,
+        holder: Holder,
+        lease: LeaseRecord,
+    ) -> Result<(), RecordError> {
+        let until = match lease {
+            LeaseRecord::Reserved(until) | LeaseRecord::Active(until) => Some(until),
+            LeaseRecord::Mapped { .. } => None,
+        };
+        let binding = StoredBinding { impu, holder, until };
+        self.bindings.insert((direction, impi_of(record)?), binding);
+        Ok(())
+    }
+
+    /// Checks what holds within one system's tables at any time.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`]: of no two pairs of one holder, no pair both lent and in its pool, no pair or grant of
+    /// somebody who is no subscriber, no identity twice.
+    pub fn check(&self) -> Result<(), Violation> {
+        let (mut holders, mut impus) = (BTreeMap::new(), BTreeMap::new());
+        for ((direction, impi), binding) in &self.bindings {
+            let name = impi.as_str();
+            if holders.insert((direction, &binding.holder), impi).is_some() {
+                return Err(Violation::new("a holder has one pair of a direction", &name));
+            }
+            if impus.insert(&binding.impu, impi).is_some() {
+                return Err(Violation::new("an identity has at most one holder", &name));
+            }
+            if self.resting.contains_key(impi) {
+                return Err(Violation::new("a pair is lent or in its pool, not both", &name));
+            }
+            let outbound = *direction == Direction::Outbound;
+            if outbound && !self.subscribers.contains_key(&binding.holder.user.impi) {
+                return Err(Violation::new("an outbound pair is a subscriber's", &name));
+            }
+        }
+        match self.grants.keys().find(|(impi, _)| !self.subscribers.contains_key(impi)) {
+            Some((impi, _)) => Err(Violation::new("a grant is a subscriber's", &impi.as_str())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this system stands behind `pair` at `partner`: by an outbound binding or a grant.
+    pub fn stands_for(&self, pair: &UserIdentity, partner: &SipDatabaseId) -> bool {
+        self.user_of(pair, partner).is_some()
+    }
+
+    /// Whose `pair` is that `partner` knows: the subscriber's real pair.
+    pub fn user_of(&self, pair: &UserIdentity, partner: &SipDatabaseId) -> Option<&UserIdentity> {
+        let key = (Direction::Outbound, pair.impi.clone());
+        if let Some(lent) = self.bindings.get(&key) {
+            let is_its = lent.impu == pair.impu && lent.holder.other == *partner;
+            return is_its.then_some(&lent.holder.user);
+        }
+        let (user, _) = self.grants.get(&(pair.impi.clone(), partner.clone()))?;
+        (user == pair).then_some(user)
+    }
+
+    /// The tables of the partner `database` as users of `primary` see them: each inbound pair is held by the
+    /// subscriber himself, and those that the primary does not stand behind, of no use to anybody, are left
+    /// out.
+    #[must_use]
+    pub fn as_users_see(&self, database: &SipDatabaseId, primary: &Self) -> Self {
+        let mut seen = self.clone();
+        seen.bindings.retain(|(direction, _), binding| {
+            if *direction == Direction::Outbound {
+                return true;
+            }
+            let user = primary.user_of(&binding.holder.user, database);
+            user.is_some_and(|user| {
+                binding.holder.user = user.clone();
+                true
+            })
+        });
+        seen
+    }
+}
+
+fn impi_of(record: &Record<'_>) -> Result<Impi, RecordError> {
+    let text = std::str::from_utf8(record.key).map_err(|_| RecordError::Damaged)?;
+    Impi::parse(text).map_err(|_| RecordError::Damaged)
+}

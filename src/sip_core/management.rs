@@ -15,6 +15,7 @@ use crate::{
 use super::{
     SipCore,
     answer::{CHALLENGE_STEP, CONFIRM_STEP, RegisterError},
+    kept::Registered,
     registration::Registration,
     user::{Attempt, AttemptState},
 };
@@ -37,9 +38,16 @@ impl SipCore {
         ctx.out.send_after(after, None, Message::Registration { to, answer });
     }
 
-    fn show_registration(&self, ctx: &Context<'_>, impi: &Impi) -> (Answer, CommitSeq) {
-        let Some(user) = self.users.get(impi) else { return (NOT_REGISTERED, CommitSeq::NOTHING) };
-        let registration = user.registration.clone().map(|mut registration| {
+    fn show_registration(&self, ctx: &mut Context<'_>, impi: &Impi) -> (Answer, CommitSeq) {
+        // Locked, so that what is there and since when belong together. Without room nobody new is there.
+        let Ok(user) = self.user_entry(ctx, impi) else {
+            return (NOT_REGISTERED, CommitSeq::NOTHING);
+        };
+        let known = self.registrations.get(impi);
+        let changed = known.as_ref().map_or(user.gone, |known| known.changed);
+        drop(user);
+        self.forget_if_idle(impi);
+        let registration = known.map(|Registered { mut registration, .. }| {
             registration.expire(ctx.now); // the timer of what has ended may come later
             registration
         });
@@ -56,38 +64,39 @@ impl SipCore {
             }
             Some(_) | None => NOT_REGISTERED,
         };
-        (answer, user.changed)
+        (answer, changed)
     }
 
     /// Ends the registration of `impi` and every attempt under way, whatever it waits for: a vector or a
     /// challenge from before must not register the user afterwards. Whoever waits is told to try again,
     /// and so asks the SIP database for a vector anew.
     fn remove_registration(&self, ctx: &mut Context<'_>, impi: &Impi) -> (Answer, CommitSeq) {
-        let Some(mut user) = self.users.get_mut(impi) else {
+        let Ok(mut user) = self.user_entry(ctx, impi) else {
             return (NOT_REGISTERED, CommitSeq::NOTHING);
         };
         let attempts = std::mem::take(&mut user.attempts);
-        let registered = user.registration.as_ref();
-        let found = registered.is_some() || !attempts.is_empty();
+        let registration = self.registrations.get(impi).map(|known| known.registration);
+        let found = registration.is_some() || !attempts.is_empty();
         // The SIP database may have been told of a registration that is only on its way.
-        let impu = registered.and_then(|registration| registration.impus.first().cloned());
+        let impu = registration.as_ref().and_then(|it| it.impus.first().cloned());
         let impu = impu.or_else(|| attempts.iter().find_map(Attempt::assigned).cloned());
-        if registered.is_some() {
+        if let Some(registration) = registration {
             ctx.out.note(Note::Registered(false));
-            Self::store(ctx, (impi, &mut user), Registration::default());
+            let ending = Some(registration.next_expiry());
+            self.store(ctx, (impi, &mut user), ending, Registration::default());
         }
-        let changed = user.changed;
+        let gone = user.gone;
         for attempt in attempts {
-            self.abandon(ctx, attempt, changed);
+            self.abandon(ctx, attempt, gone);
         }
         drop(user);
+        self.forget_if_idle(impi);
         if let Some(impu) = impu {
             let identity = UserIdentity { impi: impi.clone(), impu };
             let ended = ServerAssignmentType::AdministrativeDeregistration;
-            self.notify_database(ctx, changed, identity, ended);
+            self.notify_database(ctx, gone, identity, ended);
         }
-        self.forget_if_idle(impi);
-        (if found { Answer::Done } else { NOT_REGISTERED }, changed)
+        (if found { Answer::Done } else { NOT_REGISTERED }, gone)
     }
 
     /// Tells those who wait for the outcome of `attempt` to try again. A UE that was challenged finds its

@@ -60,8 +60,7 @@ pub struct Config {
     pub diameter: Diameter,
     /// Where metrics and health are served; `None` serves them nowhere.
     pub admin: Option<SocketAddr>,
-    /// Where the management interface of the SIP database and the configuration management server is
-    /// served.
+    /// Where the management interface of all roles is served.
     pub management: Option<SocketAddr>,
     /// Where durable state is kept.
     pub storage: Storage,
@@ -476,7 +475,7 @@ fn check_listen(root: &Section<'_>, config: &Config) {
     let servers = sip.map(|address| ("sip", "listen", Some(*address))).chain([
         ("diameter", "listen", config.diameter.listen),
         ("admin", "listen", config.admin),
-        ("management", "listen", config.management.filter(|_| roles.sip_database)),
+        ("management", "listen", config.management),
         ("config_server", "listen", csc(config_server.listen)),
         ("config_server", "listen_partners", csc(config_server.listen_partners)),
     ]);

@@ -315,7 +315,9 @@ async fn a_removed_registration_comes_back_while_the_agreement_holds_and_no_long
 /// The two systems of the demonstration with the UE.
 async fn demo() -> RunningDemo {
     let (transport, settings) = (Transport::Udp, vec!["workers=2".to_owned()]);
-    RunningDemo::start(&Demo { transport, base_port: 0, settings, fault: None }).await.unwrap()
+    RunningDemo::start(&Demo { transport, base_port: 0, settings, fault: None, data_dir: None })
+        .await
+        .unwrap()
 }
 
 /// Vectors that the home has given to the partner.

@@ -27,6 +27,18 @@ pub enum Bug {
 
 static ARMED: AtomicU8 = AtomicU8::new(0);
 
+impl Bug {
+    /// The fault of this name, as the environment variable `MIGCORE_PLANTED` gives it to a process.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "reply-before-commit" => Some(Self::ReplyBeforeCommit),
+            "repeat-ignores-commit" => Some(Self::RepeatIgnoresCommit),
+            "check-then-insert" => Some(Self::CheckThenInsert),
+            _ => None,
+        }
+    }
+}
+
 /// Arms one fault, or with `None` disarms.
 pub fn arm(bug: Option<Bug>) {
     ARMED.store(bug.map_or(0, |bug| bug as u8), Ordering::SeqCst);

@@ -8,6 +8,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -90,8 +91,10 @@ impl Directory {
         let filled = fill(&database);
         database.close();
         filled?;
+        // The library does not sync the directory that it makes the one of a keyspace in.
+        sync_directories(&new)?;
         fs::rename(&new, &store)?;
-        sync_directory(&self.path)?;
+        journal::trust(&self.path)?;
         // The directory itself may be new too.
         self.path
             .parent()
@@ -115,4 +118,15 @@ impl Directory {
     pub(super) fn distrust(&self) {
         journal::distrust(&self.path);
     }
+}
+
+/// Makes all names in a directory durable, and those in the directories in it.
+fn sync_directories(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    sync_directory(directory)
 }

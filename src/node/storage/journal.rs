@@ -47,7 +47,16 @@ pub(super) fn renew_distrusted(directory: &Path, store: &Path) -> io::Result<()>
         tracing::warn!("an earlier sync of the store failed: writing its newest journal anew");
         replace_by_first_octets(&path, end)?;
     }
-    File::create(&intact)?.sync_all()?;
+    trust(directory)
+}
+
+/// Notes that no sync has failed since all in the store was synced.
+///
+/// # Errors
+///
+/// Why that cannot be noted.
+pub(super) fn trust(directory: &Path) -> io::Result<()> {
+    File::create(directory.join(INTACT))?.sync_all()?;
     sync_directory(directory)
 }
 

@@ -1,11 +1,12 @@
 //! One system as a process: its configuration, its ports, its end by SIGKILL, its log.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -44,6 +45,8 @@ pub struct Server {
     child: Option<Child>,
     /// What the environment variable `MIGCORE_PLANTED` says to it.
     planted: Option<&'static str>,
+    /// Further environment variables of the process.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Ports {
@@ -84,7 +87,8 @@ pub fn pair(directory: &Path, entropy: &mut Seeded, planted: Option<&'static str
         let config =
             config(domain, &directory, ports[own], (partner, ports[other]), (send, accept));
         write_private(&directory.join("migcore.toml"), &config);
-        Server { domain, ports: ports[own], directory, child: None, planted }
+        let environment = Vec::new();
+        Server { domain, ports: ports[own], directory, child: None, planted, environment }
     };
     let mut system = system;
     [system((0, 1), a, b), system((1, 0), b, a)]
@@ -168,6 +172,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.env_remove("MIGCORE_PLANTED");
         command.envs(self.planted.map(|planted| ("MIGCORE_PLANTED", planted)));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.spawn().unwrap());
     }
 
@@ -202,9 +207,14 @@ impl Server {
         panic!("{} did not end\n{}", self.domain, self.log_tail());
     }
 
+    /// How the process ended, if it did so without being told to by this.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().unwrap())
+    }
+
     /// Panics if the process has ended of itself.
     pub fn assert_running(&mut self) {
-        if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+        if let Some(status) = self.ended() {
             panic!("{} ended by itself with {status}\n{}", self.domain, self.log_tail());
         }
     }
@@ -227,7 +237,7 @@ impl Server {
         (Ipv4Addr::LOCALHOST, self.ports.sip).into()
     }
 
-    fn config_path(&self) -> PathBuf {
+    pub fn config_path(&self) -> PathBuf {
         self.directory.join("migcore.toml")
     }
 

@@ -8,6 +8,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -25,6 +26,11 @@ const NEW_STORE: &str = "store.new";
 /// What may be in a directory that is to become a store: our own beginnings, and what file systems have
 /// at their root.
 const EMPTY_ENOUGH: [&str; 3] = [LOCK, NEW_STORE, "lost+found"];
+
+/// Whether there is a store in a directory.
+pub fn has_store(directory: &Path) -> bool {
+    directory.join(STORE).exists()
+}
 
 /// A directory that nobody else has. Dropped, it is free again.
 pub(super) struct Directory {
@@ -85,8 +91,10 @@ impl Directory {
         let filled = fill(&database);
         database.close();
         filled?;
+        // The library does not sync the directory that it makes the one of a keyspace in.
+        sync_directories(&new)?;
         fs::rename(&new, &store)?;
-        sync_directory(&self.path)?;
+        journal::trust(&self.path)?;
         // The directory itself may be new too.
         self.path
             .parent()
@@ -110,4 +118,15 @@ impl Directory {
     pub(super) fn distrust(&self) {
         journal::distrust(&self.path);
     }
+}
+
+/// Makes all names in a directory durable, and those in the directories in it.
+fn sync_directories(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    sync_directory(directory)
 }

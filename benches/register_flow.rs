@@ -196,7 +196,8 @@ impl World {
             | Message::ConnectionDetails { .. }
             | Message::SystemAccessRequest { .. }
             | Message::SystemAccess { .. }
-            | Message::Configuration { .. } => {}
+            | Message::Configuration { .. }
+            | Message::Registration { .. } => {}
         }
     }
 

@@ -30,6 +30,7 @@ use self::{
     seal::Label,
 };
 pub use self::{
+    directory::has_store,
     error::{KeyLineError, OpenError},
     keys::{KEY_VARIABLE, KEYS_MAX, Key, KeyId, Keys},
     reseal::{RESEAL_BATCH_MAX, Resealed},

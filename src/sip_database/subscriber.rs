@@ -70,6 +70,7 @@ mod stored_amf {
 
     use crate::{aka::Amf, secret::Secret};
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(amf: &Amf, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.serialize_str(&Secret::new(*amf).to_hex())
@@ -216,7 +217,12 @@ impl Subscriber {
             Resynchronisation::Keep => {}
             Resynchronisation::Ahead { next_seq } => self.jump(next_seq),
             Resynchronisation::Back { next_seq } => {
-                self.record.epoch = self.record.epoch.saturating_add(1);
+                let epoch = self.record.epoch;
+                self.record.epoch = epoch.saturating_add(1);
+                #[cfg(feature = "planted-bugs")]
+                if crate::planted::is_armed(crate::planted::Bug::SqnMovedBackInEpoch) {
+                    self.record.epoch = epoch;
+                }
                 self.jump(next_seq);
             }
         }

@@ -1,17 +1,22 @@
 //! `migcore store`: a store from the command line, while no system has it open.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 
-use super::{EmbeddedEngine, Key, Keys, OpenError};
-use crate::node::{
-    SystemEntropy,
-    config::{Config, Problem, StorageEngine},
-    private_file::{create, partial_path, publish},
+use super::{EmbeddedEngine, Key, KeyId, Keys, OpenError, Resealed, has_store};
+use crate::{
+    node::{
+        SystemEntropy,
+        config::{Config, Problem, StorageEngine},
+        private_file::{create, partial_path, publish},
+    },
+    store::{Engine, ReplayError},
 };
 
 /// What can be done with a store.
@@ -26,6 +31,10 @@ pub enum StoreCommand {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Seal all secrets in a store with the first key, so that the other ones can go.
+    ///
+    /// It may be interrupted and run again.
+    Reseal(Place),
 }
 
 /// Which store.
@@ -65,11 +74,20 @@ pub enum StoreError {
         first: Problem,
     },
     /// There is no store to work on.
+    #[error("there is no store in {}", directory.display())]
+    NothingThere {
+        /// In which directory.
+        directory: PathBuf,
+    },
+    /// The configuration names no store.
     #[error("{} has storage.engine = \"memory\": there is no store", path.display())]
     NoStore {
         /// Which configuration.
         path: PathBuf,
     },
+    /// The store broke down at work.
+    #[error("{0}; what was done so far stays done: run it again")]
+    Broken(ReplayError),
     /// The key file cannot be written.
     #[error("cannot write {}: {error}", path.display())]
     KeyFile {
@@ -87,7 +105,10 @@ impl StoreError {
     /// Whether the user's arguments or files are at fault, not the world.
     pub const fn is_wrong_input(&self) -> bool {
         match self {
-            Self::Read { .. } | Self::Configuration { .. } | Self::NoStore { .. } => true,
+            Self::Read { .. }
+            | Self::Configuration { .. }
+            | Self::NothingThere { .. }
+            | Self::NoStore { .. } => true,
             Self::Open(error) => matches!(
                 error,
                 OpenError::NoKey
@@ -95,7 +116,7 @@ impl StoreError {
                     | OpenError::KeyFileExposed { .. }
                     | OpenError::KeyLine { .. }
             ),
-            Self::KeyFile { .. } | Self::Output(_) => false,
+            Self::Broken(_) | Self::KeyFile { .. } | Self::Output(_) => false,
         }
     }
 }
@@ -109,23 +130,43 @@ impl StoreCommand {
     pub fn run(self) -> Result<(), StoreError> {
         match self {
             Self::NewKey { output } => new_key(output.as_deref()),
+            Self::Reseal(place) => reseal(place.open_existing()?),
         }
     }
 }
 
 impl Place {
-    /// Opens the store.
+    /// Opens the store; makes one if there is none.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub fn open(&self) -> Result<EmbeddedEngine, StoreError> {
-        let (directory, key_file) = match (&self.config, &self.directory) {
-            (Some(path), _) => read_config(path)?,
-            (None, directory) => (directory.clone().unwrap_or_default(), self.key_file.clone()),
-        };
+        let (directory, key_file) = self.find()?;
         let keys = Keys::find(key_file.as_deref())?;
         Ok(EmbeddedEngine::open(&directory, keys)?)
+    }
+
+    /// Opens the store that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn open_existing(&self) -> Result<EmbeddedEngine, StoreError> {
+        let (directory, key_file) = self.find()?;
+        if !has_store(&directory) {
+            return Err(StoreError::NothingThere { directory });
+        }
+        let keys = Keys::find(key_file.as_deref())?;
+        Ok(EmbeddedEngine::open(&directory, keys)?)
+    }
+
+    /// The directory of the store and the file of its keys.
+    fn find(&self) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
+        match (&self.config, &self.directory) {
+            (Some(path), _) => read_config(path),
+            (None, directory) => Ok((directory.clone().unwrap_or_default(), self.key_file.clone())),
+        }
     }
 }
 
@@ -149,13 +190,35 @@ fn read_config(path: &Path) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
     }
 }
 
+fn reseal(mut engine: EmbeddedEngine) -> Result<(), StoreError> {
+    // It draws nothing where standard error is no terminal.
+    let bar = ProgressBar::new(engine.approximate_len());
+    let outcome = engine.reseal(&|looked_at| bar.set_position(looked_at));
+    bar.finish_and_clear();
+    let Resealed { records, retired } = outcome.map_err(StoreError::Broken)?;
+    let mut text = format!("{records} records were sealed anew");
+    for id in retired {
+        let _ = write!(text, "; key {id} can go");
+    }
+    text.push('\n');
+    io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
+}
+
 fn new_key(output: Option<&Path>) -> Result<(), StoreError> {
+    let Some(path) = output else {
+        let mut line = Key::draw(&mut SystemEntropy::new()).to_line();
+        line.push('\n');
+        return io::stdout().write_all(line.as_bytes()).map_err(StoreError::Output);
+    };
+    let text = format!("key {} is in {}\n", write_new_key(path)?, path.display());
+    io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
+}
+
+/// Draws a key and writes it to a new file that only its owner may read. Returns its name.
+pub(in crate::node) fn write_new_key(path: &Path) -> Result<KeyId, StoreError> {
     let key = Key::draw(&mut SystemEntropy::new());
     let mut line = key.to_line();
     line.push('\n');
-    let Some(path) = output else {
-        return io::stdout().write_all(line.as_bytes()).map_err(StoreError::Output);
-    };
     let partial = partial_path(path);
     let write = || {
         let mut file = create(&partial)?;
@@ -168,6 +231,5 @@ fn new_key(output: Option<&Path>) -> Result<(), StoreError> {
         published
     };
     write().map_err(|error| StoreError::KeyFile { path: path.to_owned(), error })?;
-    let text = format!("key {} is in {}\n", key.id(), path.display());
-    io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
+    Ok(key.id())
 }

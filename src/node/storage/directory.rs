@@ -27,6 +27,11 @@ const NEW_STORE: &str = "store.new";
 /// at their root.
 const EMPTY_ENOUGH: [&str; 3] = [LOCK, NEW_STORE, "lost+found"];
 
+/// Whether there is a store in a directory.
+pub fn has_store(directory: &Path) -> bool {
+    directory.join(STORE).exists()
+}
+
 /// A directory that nobody else has. Dropped, it is free again.
 pub(super) struct Directory {
     path: PathBuf,

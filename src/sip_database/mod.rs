@@ -23,6 +23,7 @@ mod expiry;
 mod forward;
 mod inbound;
 mod lease;
+mod lease_counts;
 mod lending;
 mod listed;
 mod load;
@@ -49,6 +50,7 @@ use std::{
     time::Duration,
 };
 
+pub use lease_counts::Leases;
 pub use permutation::Permutation;
 pub use references::{Contradiction, References};
 pub use stored::StoredRecord;
@@ -58,6 +60,7 @@ use self::{
     bound::{Bound, Mark},
     forward::Forward,
     inbound::InboundBinding,
+    lease_counts::LeaseCounts,
     listed::Place,
     load::Loading,
     outbound::OutboundBinding,
@@ -184,12 +187,14 @@ pub struct SipDatabase {
     outbound: PackedTable<OutboundBinding>,
     outbound_bound: Bound,
     outbound_ends: Deadlines,
+    outbound_leases: LeaseCounts,
     /// The inbound binding of each user of another system ([`inbound::InboundUser`]).
     inbound_users: Index,
     /// Inbound bindings by inbound private identity.
     inbound: PackedTable<InboundBinding>,
     inbound_bound: Bound,
     inbound_ends: Deadlines,
+    inbound_leases: LeaseCounts,
     /// All listed pairs, lent or not.
     listed: Table<Impi, ListedPair>,
     listed_bound: Bound,
@@ -227,10 +232,12 @@ impl SipDatabase {
             outbound: PackedTable::new(entropy),
             outbound_bound: Bound::new(config.bindings_max),
             outbound_ends: Deadlines::default(),
+            outbound_leases: LeaseCounts::default(),
             inbound_users: Index::new(entropy),
             inbound: PackedTable::new(entropy),
             inbound_bound: Bound::new(config.bindings_max),
             inbound_ends: Deadlines::default(),
+            inbound_leases: LeaseCounts::default(),
             listed: new_table(entropy),
             listed_bound: Bound::new(config.listed_identities_max),
             pools: RwLock::default(),

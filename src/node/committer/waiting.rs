@@ -36,13 +36,13 @@ impl Waiting {
 
     /// Keeps `send` of `worker` until `after` is durable: what it relies on, or later. Gives it back if there
     /// is no room.
-    pub(super) fn keep(&mut self, worker: usize, after: CommitSeq, send: Send) -> Result<(), Send> {
+    pub(super) fn keep(&mut self, worker: usize, after: CommitSeq, send: Send) -> Option<Send> {
         if self.is_full() {
-            return Err(send);
+            return Some(send);
         }
         self.count += 1;
         self.messages.entry(after).or_default().push((worker, send));
-        Ok(())
+        None
     }
 
     /// Takes out what waits for commits up to `reached`, whoever sent it.

@@ -20,7 +20,7 @@ pub use ue_files::UeFiles;
 const CONCURRENT: usize = 32;
 
 /// A progress bar on standard error, if that is a terminal. `what` continues "so many of so many".
-fn progress_bar(length: usize, what: &str) -> ProgressBar {
+pub(super) fn progress_bar(length: usize, what: &str) -> ProgressBar {
     let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {

@@ -1,9 +1,14 @@
 //! The embedded store: durable state in a directory of this host.
 
+pub mod check;
 pub mod command;
 mod error;
+pub mod export;
+pub mod import;
 pub mod json;
 mod keys;
+pub mod transfer;
+pub mod validate;
 
 use std::{path::Path, sync::Arc};
 

@@ -1,24 +1,53 @@
 //! The embedded store: durable state in a directory of this host.
+//!
+//! What was committed is in a journal, synced once for all that wait, and later in sorted files. Records
+//! that hold keys or credentials are sealed.
 
 pub mod check;
 pub mod command;
+mod database;
+mod directory;
 mod error;
 pub mod export;
 pub mod import;
+mod journal;
 pub mod json;
 mod keys;
+mod layout;
+mod meta;
+mod reseal;
+mod scan;
+mod seal;
 pub mod transfer;
 pub mod validate;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
+use self::{
+    database::{Database, DatabaseError},
+    directory::Directory,
+    layout::StoredKey,
+    meta::Meta,
+    seal::Label,
+};
 pub use self::{
     error::{KeyLineError, OpenError},
     keys::{KEY_VARIABLE, KEYS_MAX, Key, KeyId, Keys},
+    reseal::{RESEAL_BATCH_MAX, Resealed},
 };
 use crate::{
-    node::config::{Storage, StorageEngine},
-    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
+    node::{
+        SystemEntropy,
+        config::{Storage, StorageEngine},
+    },
+    store::{
+        Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Mutation, OwnedRecord, Reader,
+        RecordKind, ReplayError,
+    },
 };
 
 /// Opens what a configuration names; what is not there yet is created.
@@ -36,9 +65,28 @@ pub fn open(storage: &Storage) -> Result<Box<dyn Engine>, OpenError> {
     }
 }
 
-/// Keeps records in a directory of this host.
+/// Keeps records in a directory of this host, which no other process may use meanwhile.
+///
+/// Commits come in the order of their numbers: one at or below the highest number is refused. After a
+/// failure everything is refused until [`Engine::replay`] has opened the store again.
 pub struct EmbeddedEngine {
-    keys: Arc<Keys>,
+    directory: Directory,
+    shared: Arc<Shared>,
+    entropy: SystemEntropy,
+    /// As of the last commit that succeeded.
+    meta: Meta,
+}
+
+/// What readers need too.
+struct Shared {
+    keys: Keys,
+    state: RwLock<State>,
+}
+
+enum State {
+    Open(Database),
+    /// Closed after a failure. The database is let go of when it is opened again.
+    Closed(Option<Database>),
 }
 
 impl EmbeddedEngine {
@@ -48,23 +96,116 @@ impl EmbeddedEngine {
     ///
     /// [`OpenError`], with what to do.
     pub fn open(directory: &Path, keys: Keys) -> Result<Self, OpenError> {
-        let _ = Self { keys: Arc::new(keys) };
-        let why = "this build cannot open it".to_owned();
-        Err(OpenError::Medium { directory: directory.to_owned(), why })
+        let directory = Directory::take(directory)?;
+        let mut entropy = SystemEntropy::new();
+        directory
+            .create_store(|database| meta::fill(database, &keys, &mut entropy))
+            .map_err(|error| error.at(directory.path()))?;
+        let (database, meta) = open_database(&directory, &keys, &mut entropy)?;
+        let shared = Shared { keys, state: RwLock::new(State::Open(database)) };
+        Ok(Self { directory, shared: Arc::new(shared), entropy, meta })
+    }
+
+    /// Opens the store again after a failure. It must be the same one, with all that was acknowledged.
+    fn reopen(&mut self) -> Result<(), EngineError> {
+        if let State::Closed(Some(database)) =
+            std::mem::replace(&mut *self.shared.write(), State::Closed(None))
+        {
+            database.close();
+        }
+        let medium = |error: OpenError| EngineError::Medium(error.to_string());
+        let opened = open_database(&self.directory, &self.shared.keys, &mut self.entropy);
+        let (database, meta) = opened.map_err(medium)?;
+        if meta.identity != self.meta.identity || meta.highest < self.meta.highest {
+            database.close();
+            let what = "another store, or an older copy of it, is in its directory";
+            return Err(EngineError::Medium(what.to_owned()));
+        }
+        self.meta = meta;
+        *self.shared.write() = State::Open(database);
+        Ok(())
+    }
+
+    /// Refuses everything from now on.
+    fn close(&self) {
+        let state = &mut *self.shared.write();
+        if let State::Open(database) = std::mem::replace(state, State::Closed(None)) {
+            *state = State::Closed(Some(database));
+        }
+    }
+
+    fn write(&mut self, commits: &[Commit]) -> Result<CommitSeq, EngineError> {
+        let state = self.shared.read();
+        let State::Open(database) = &*state else { return Err(EngineError::Closed) };
+        let mut highest = self.meta.highest;
+        let mut newest = BTreeMap::new();
+        for commit in commits {
+            if commit.seq <= highest {
+                let (late, after) = (commit.seq.as_u64(), highest.as_u64());
+                return Err(EngineError::Medium(format!("commit {late} came after {after}")));
+            }
+            highest = commit.seq;
+            for mutation in &commit.mutations {
+                // A later commit takes the place of an earlier one: the database wants no key twice.
+                newest.insert((mutation.kind, &mutation.key), (commit.seq, mutation));
+            }
+        }
+        let mut batch = database.batch();
+        for (version, mutation) in newest.into_values() {
+            let key = StoredKey::new(mutation.kind, &mutation.key)
+                .ok_or_else(|| scan::too_long(mutation.key.len()))?;
+            match value_of(mutation, version, &self.shared.keys, &mut self.entropy) {
+                Some(value) => batch.put(key.as_slice(), value),
+                None => batch.delete(key.as_slice()),
+            }
+        }
+        batch.put(layout::HIGHEST_KEY, meta::highest_value(highest));
+        match batch.commit() {
+            Ok(()) => Ok(highest),
+            Err(error) => {
+                self.directory.distrust();
+                Err(EngineError::Medium(error.into_text()))
+            }
+        }
     }
 }
 
 impl Engine for EmbeddedEngine {
-    fn commit(&mut self, _commits: &[Commit]) -> Result<(), EngineError> {
-        Err(EngineError::Closed)
+    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        match self.write(commits) {
+            Ok(highest) => {
+                self.meta.highest = highest;
+                Ok(())
+            }
+            Err(error) => {
+                self.close();
+                Err(error)
+            }
+        }
     }
 
-    fn replay(&mut self, _each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
-        Err(EngineError::Closed.into())
+    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
+        if matches!(&*self.shared.read(), State::Closed(_)) {
+            self.reopen()?;
+        }
+        let outcome = match &*self.shared.read() {
+            State::Open(database) => scan::scan_all(database, &self.shared.keys, each),
+            State::Closed(_) => Err(EngineError::Closed.into()),
+        };
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome.map(|()| self.meta.highest)
     }
 
     fn approximate_len(&self) -> u64 {
-        self.keys.ids().len() as u64
+        match &*self.shared.read() {
+            State::Open(database) => database.approximate_len(),
+            State::Closed(_) => 0,
+        }
     }
 
     fn waits(&self) -> bool {
@@ -72,6 +213,91 @@ impl Engine for EmbeddedEngine {
     }
 
     fn reader(&self) -> Option<Arc<dyn Reader>> {
-        None
+        Some(Arc::clone(&self.shared) as Arc<dyn Reader>)
+    }
+}
+
+impl Drop for EmbeddedEngine {
+    fn drop(&mut self) {
+        // Readers may live longer, but must not keep files open that the lock is given up for.
+        match std::mem::replace(&mut *self.shared.write(), State::Closed(None)) {
+            State::Open(database) | State::Closed(Some(database)) => database.close(),
+            State::Closed(None) => {}
+        }
+    }
+}
+
+impl Shared {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader for Shared {
+    fn page(
+        &self,
+        kind: RecordKind,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<OwnedRecord>, EngineError> {
+        match &*self.read() {
+            State::Open(database) => scan::page(database, &self.keys, kind, after, limit),
+            State::Closed(_) => Err(EngineError::Closed),
+        }
+    }
+}
+
+/// Opens the store that is in a directory and finds out whether it may be used.
+fn open_database(
+    directory: &Directory,
+    keys: &Keys,
+    entropy: &mut SystemEntropy,
+) -> Result<(Database, Meta), OpenError> {
+    let path = directory.path();
+    let database = directory.open_store().map_err(|error| error.at(path))?;
+    let checked = meta::read(&database, path).and_then(|meta| {
+        meta::check_keys(&database, keys, entropy, path)?;
+        Ok(meta)
+    });
+    match checked {
+        Ok(meta) => Ok((database, meta)),
+        Err(error) => {
+            database.close();
+            Err(error)
+        }
+    }
+}
+
+/// The value of a mutation as it is stored, sealed where it holds secrets; `None` deletes.
+fn value_of(
+    mutation: &Mutation,
+    version: CommitSeq,
+    keys: &Keys,
+    entropy: &mut SystemEntropy,
+) -> Option<Vec<u8>> {
+    let record = mutation.value.as_deref()?;
+    let is_sealed = mutation.kind.holds_secrets();
+    let mut value = layout::begin_value(version, is_sealed, record.len());
+    if is_sealed {
+        let label = Label { kind: mutation.kind.as_u8(), key: &mutation.key, version };
+        seal::seal(keys, entropy, label, record, &mut value);
+    } else {
+        value.extend_from_slice(record);
+    }
+    Some(value)
+}
+
+impl DatabaseError {
+    /// What it means for the store in `directory`.
+    fn at(self, directory: &Path) -> OpenError {
+        let directory = directory.to_owned();
+        match self {
+            Self::Medium(why) => OpenError::Medium { directory, why },
+            Self::Damaged(why) => OpenError::Damaged { directory, why },
+        }
     }
 }

@@ -109,13 +109,14 @@ impl fmt::Debug for Key {
 
 /// The keys of a store: the first one seals, all of them open. At least one.
 pub struct Keys {
-    ciphers: Vec<(KeyId, LessSafeKey)>,
+    first: (KeyId, LessSafeKey),
+    others: Vec<(KeyId, LessSafeKey)>,
 }
 
 impl Keys {
     /// Takes `first`, which seals.
     pub fn new(first: &Key) -> Self {
-        Self { ciphers: vec![(first.id(), first.cipher())] }
+        Self { first: (first.id(), first.cipher()), others: Vec::new() }
     }
 
     /// Adds a key that only opens: one that sealed before.
@@ -127,10 +128,10 @@ impl Keys {
         if self.cipher(key.id()).is_some() {
             return Err(KeyLineError::Repeated);
         }
-        if self.ciphers.len() == KEYS_MAX {
+        if self.others.len() + 1 == KEYS_MAX {
             return Err(KeyLineError::TooMany);
         }
-        self.ciphers.push((key.id(), key.cipher()));
+        self.others.push((key.id(), key.cipher()));
         Ok(self)
     }
 
@@ -183,12 +184,21 @@ impl Keys {
 
     /// The names of the keys, the one that seals first.
     pub fn ids(&self) -> Vec<KeyId> {
-        self.ciphers.iter().map(|(id, _)| *id).collect()
+        self.all().map(|(id, _)| *id).collect()
+    }
+
+    /// The key that seals.
+    pub(super) const fn sealing(&self) -> (KeyId, &LessSafeKey) {
+        (self.first.0, &self.first.1)
     }
 
     /// The key of that name.
     pub(super) fn cipher(&self, id: KeyId) -> Option<&LessSafeKey> {
-        self.ciphers.iter().find(|(known, _)| *known == id).map(|(_, cipher)| cipher)
+        self.all().find(|(known, _)| *known == id).map(|(_, cipher)| cipher)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(KeyId, LessSafeKey)> {
+        std::iter::once(&self.first).chain(&self.others)
     }
 }
 

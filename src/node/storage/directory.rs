@@ -1,0 +1,113 @@
+//! The directory of a store: who has it, what is in it, how a store comes to be there.
+//!
+//! ```text
+//! lock      held as long as an engine has the store, also while it is closed after a failure
+//! intact    missing after a failed sync
+//! store/    the database; made as store.new and renamed when it is whole
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    OpenError,
+    database::{Database, DatabaseError, remove_directory, sync_directory},
+    journal,
+};
+
+const LOCK: &str = "lock";
+const STORE: &str = "store";
+const NEW_STORE: &str = "store.new";
+
+/// What may be in a directory that is to become a store: our own beginnings, and what file systems have
+/// at their root.
+const EMPTY_ENOUGH: [&str; 3] = [LOCK, NEW_STORE, "lost+found"];
+
+/// A directory that nobody else has. Dropped, it is free again.
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes the directory for this engine alone; makes it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotWritable`], [`OpenError::NotAStore`], [`OpenError::InUse`].
+    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+        let not_writable = |error| OpenError::NotWritable { directory: path.to_owned(), error };
+        // What is in it is for nobody else: identities are not sealed.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_writable)?;
+        if !path.join(STORE).try_exists().map_err(not_writable)? {
+            for entry in fs::read_dir(path).map_err(not_writable)? {
+                let name = entry.map_err(not_writable)?.file_name();
+                if !EMPTY_ENOUGH.iter().any(|known| name == *known) {
+                    let found = name.to_string_lossy().into_owned();
+                    return Err(OpenError::NotAStore { directory: path.to_owned(), found });
+                }
+            }
+        }
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(path.join(LOCK)).map_err(not_writable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: path.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(not_writable(error)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a store if there is none; `fill` puts what every store has into it. A crash at any moment
+    /// leaves no store or a whole one.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be made.
+    pub(super) fn create_store(
+        &self,
+        fill: impl FnOnce(&Database) -> Result<(), DatabaseError>,
+    ) -> Result<(), DatabaseError> {
+        let (store, new) = (self.path.join(STORE), self.path.join(NEW_STORE));
+        if store.try_exists()? {
+            return Ok(());
+        }
+        tracing::info!("making a new store in {}", self.path.display());
+        remove_directory(&new)?;
+        let database = Database::create(&new)?;
+        let filled = fill(&database);
+        database.close();
+        filled?;
+        fs::rename(&new, &store)?;
+        sync_directory(&self.path)?;
+        // The directory itself may be new too.
+        self.path
+            .parent()
+            .filter(|it| !it.as_os_str().is_empty())
+            .map_or(Ok(()), sync_directory)?;
+        Ok(())
+    }
+
+    /// Opens the store that is there.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be opened.
+    pub(super) fn open_store(&self) -> Result<Database, DatabaseError> {
+        let store = self.path.join(STORE);
+        journal::renew_distrusted(&self.path, &store)?;
+        Database::recover(&store)
+    }
+
+    /// Notes that a sync failed.
+    pub(super) fn distrust(&self) {
+        journal::distrust(&self.path);
+    }
+}

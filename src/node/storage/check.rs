@@ -1,86 +1,68 @@
 //! `store check`: whether all records can be read, and fit together.
 
 use super::{
+    EmbeddedEngine, Inspected,
     json::StoredRecord,
     validate::{Counts, Findings, Validator},
 };
-use crate::store::{EngineError, Reader, RecordKind};
-
-/// Records read at a time.
-const PAGE: usize = 1_000;
+use crate::store::{EngineError, RecordKind};
 
 /// What a check found.
 #[derive(Debug)]
 pub struct Checked {
     /// How many records there are of each kind.
     pub counts: Counts,
-    /// What is wrong; the place of a record is its number in the order of kinds and keys.
+    /// What is wrong; the place of a record is its number in the order in which it was found.
     pub findings: Findings,
     /// The kind and the key of the records that are told of, by their numbers.
     pub keys: Vec<(u64, RecordKind, Box<[u8]>)>,
 }
 
 /// Checks all records. `step` is told how many were read.
-pub fn check(reader: &dyn Reader, step: &mut dyn FnMut(u64)) -> Checked {
-    let mut checking = Checking {
-        validator: Validator::default(),
-        counts: Counts::new(),
-        findings: Findings::new("record"),
-        keys: Vec::new(),
-        number: 0,
-    };
-    for kind in RecordKind::ALL {
-        if let Err(error) = checking.check_kind(reader, kind, step) {
-            // What comes after it in this kind is not found any more.
-            let what = format!("{} and what comes after it cannot be read: {error}", kind.name());
-            checking.findings.add(checking.number + 1, what);
-        }
-    }
-    let Checking { counts, findings, keys, .. } = checking;
-    Checked { counts, findings, keys }
+///
+/// # Errors
+///
+/// [`EngineError`] when the medium cannot be read.
+pub fn check(engine: &EmbeddedEngine, step: &mut dyn FnMut(u64)) -> Result<Checked, EngineError> {
+    let mut checked =
+        Checked { counts: Counts::new(), findings: Findings::new("record"), keys: Vec::new() };
+    let (mut validator, mut number) = (Validator::default(), 0);
+    engine.inspect(&mut |found| {
+        number += 1;
+        step(number);
+        checked.take(&mut validator, number, found);
+    })?;
+    Ok(checked)
 }
 
-struct Checking {
-    validator: Validator,
-    counts: Counts,
-    findings: Findings,
-    keys: Vec<(u64, RecordKind, Box<[u8]>)>,
-    number: u64,
-}
-
-impl Checking {
-    fn check_kind(
-        &mut self,
-        reader: &dyn Reader,
-        kind: RecordKind,
-        step: &mut dyn FnMut(u64),
-    ) -> Result<(), EngineError> {
-        let mut after = None;
-        loop {
-            let page = reader.page(kind, after.as_deref(), PAGE)?;
-            for record in &page {
-                self.number += 1;
-                *self.counts.entry(kind).or_default() += 1;
-                let before = self.findings.told();
-                match StoredRecord::open(&record.as_record()) {
+impl Checked {
+    fn take(&mut self, validator: &mut Validator, number: u64, found: Inspected<'_>) {
+        let told = self.findings.told();
+        let (kind, key) = match found {
+            Inspected::Record(record) => {
+                match StoredRecord::open(&record) {
                     Ok(stored) => {
-                        if let Err(misfit) = self.validator.add(self.number, &stored) {
-                            self.findings.add_misfit(self.number, &misfit);
+                        if let Err(misfit) = validator.add(number, &stored) {
+                            self.findings.add_misfit(number, record.kind, &misfit);
                         }
                     }
-                    Err(error) => {
-                        self.findings.add(self.number, format!("{}: {error}", kind.name()))
-                    }
+                    Err(error) => self.unreadable(number, record.kind, &error.to_string()),
                 }
-                if self.findings.told() > before {
-                    self.keys.push((self.number, kind, record.key.clone()));
-                }
+                (record.kind, record.key)
             }
-            step(self.number);
-            match page.into_iter().next_back() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(()),
+            Inspected::Unreadable { kind, key, why } => {
+                self.unreadable(number, kind, why);
+                (kind, key)
             }
+            Inspected::Unknown { why } => return self.findings.add(number, why),
+        };
+        *self.counts.entry(kind).or_default() += 1;
+        if self.findings.told() > told {
+            self.keys.push((number, kind, key.into()));
         }
+    }
+
+    fn unreadable(&mut self, number: u64, kind: RecordKind, why: &str) {
+        self.findings.add(number, format!("{} cannot be read: {why}", kind.name()));
     }
 }

@@ -7,7 +7,11 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{EmbeddedEngine, Key, Keys, OpenError};
+use super::{
+    EmbeddedEngine, Key, Keys, OpenError,
+    json::Secrets,
+    transfer::{TransferError, check_store, export_store, import_store, verify_export},
+};
 use crate::node::{
     SystemEntropy,
     config::{Config, Problem, StorageEngine},
@@ -25,6 +29,43 @@ pub enum StoreCommand {
         /// Write it to a new file that only its owner may read, instead of printing it.
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Read every record, and say whether all of them can be used and fit together.
+    ///
+    /// It changes nothing. It ends with 0 if nothing is wrong, and with 1 if something is.
+    Check {
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+        /// Tell the keys of records that are wrong; they are identities.
+        #[arg(long)]
+        verbose: bool,
+    },
+    /// Write all records as JSON lines, to be read by people or imported elsewhere.
+    ///
+    /// The file is for its owner alone: also without keys it tells who migrated where.
+    Export {
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+        /// Where to; - for standard output.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// With keys and credentials. Only such an export can be imported.
+        #[arg(long)]
+        secrets: bool,
+    },
+    /// Make a store of an export, in an empty directory.
+    ///
+    /// The whole file is read and checked first: if anything is wrong in it, all of it is told with its lines,
+    /// and nothing is written. Secrets are sealed with the key given, whichever the exported store had.
+    Import {
+        /// The export, with its secrets.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -78,6 +119,9 @@ pub enum StoreError {
         /// Why not.
         error: io::Error,
     },
+    /// Records are wrong, or cannot be brought from one place to the other.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// Standard output is gone.
     #[error("cannot write the result: {0}")]
     Output(io::Error),
@@ -91,10 +135,12 @@ impl StoreError {
             Self::Open(error) => matches!(
                 error,
                 OpenError::NoKey
+                    | OpenError::NoStore { .. }
                     | OpenError::KeyFile { .. }
                     | OpenError::KeyFileExposed { .. }
                     | OpenError::KeyLine { .. }
             ),
+            Self::Transfer(error) => error.is_wrong_input(),
             Self::KeyFile { .. } | Self::Output(_) => false,
         }
     }
@@ -109,6 +155,16 @@ impl StoreCommand {
     pub fn run(self) -> Result<(), StoreError> {
         match self {
             Self::NewKey { output } => new_key(output.as_deref()),
+            Self::Check { place, verbose } => print(&check_store(&place.open()?, verbose)?),
+            Self::Export { place, output, secrets } => {
+                let secrets = if secrets { Secrets::Shown } else { Secrets::Hidden };
+                print(&export_store(&mut place.open()?, &output, secrets)?)
+            }
+            Self::Import { file, place } => {
+                let (directory, keys) = place.find()?;
+                let verified = verify_export(&file)?;
+                print(&import_store(&directory, &keys, &file, verified)?)
+            }
         }
     }
 }
@@ -120,12 +176,18 @@ impl Place {
     ///
     /// [`StoreError`].
     pub fn open(&self) -> Result<EmbeddedEngine, StoreError> {
+        let (directory, keys) = self.find()?;
+        Ok(EmbeddedEngine::open_existing(&directory, keys)?)
+    }
+
+    /// Where the store is or is to be, and its keys.
+    fn find(&self) -> Result<(PathBuf, Keys), StoreError> {
         let (directory, key_file) = match (&self.config, &self.directory) {
             (Some(path), _) => read_config(path)?,
             (None, directory) => (directory.clone().unwrap_or_default(), self.key_file.clone()),
         };
         let keys = Keys::find(key_file.as_deref())?;
-        Ok(EmbeddedEngine::open(&directory, keys)?)
+        Ok((directory, keys))
     }
 }
 
@@ -147,6 +209,10 @@ fn read_config(path: &Path) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
         StorageEngine::Memory => Err(StoreError::NoStore { path: path.to_owned() }),
         StorageEngine::Embedded => Ok((config.storage.directory, config.storage.key_file)),
     }
+}
+
+fn print(text: &str) -> Result<(), StoreError> {
+    io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
 }
 
 fn new_key(output: Option<&Path>) -> Result<(), StoreError> {

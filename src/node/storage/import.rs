@@ -14,7 +14,7 @@ use super::{
     json::StoredRecord,
     validate::{Counts, Findings, Validator},
 };
-use crate::store::{Commit, CommitSeq, Engine, EngineError, RecordKind};
+use crate::store::{CommitSeq, EngineError, Mutation, RecordKind};
 
 /// Longest line, octets: a registration of ten contacts, each with the longest values that a SIP message
 /// brings, and all of it escaped.
@@ -50,10 +50,10 @@ pub enum ImportFileError {
     #[error("nothing was imported, for this is wrong:{0}")]
     Wrong(Findings),
     /// The file is another one than it was when it was checked.
-    #[error("the file changed while it was read: remove the store, and import again")]
+    #[error("the file changed while it was read; nothing was imported: import it again")]
     Changed,
     /// The store cannot be written.
-    #[error("the import stopped: {0}; remove the store, and import again")]
+    #[error("nothing was imported: {0}")]
     Store(#[from] EngineError),
 }
 
@@ -83,7 +83,7 @@ impl Verified {
                     }
                     Ok(Line::Record(stored)) => {
                         if let Err(misfit) = validator.add(line, &stored) {
-                            findings.add_misfit(line, &misfit);
+                            findings.add_misfit(line, stored.kind, &misfit);
                         }
                     }
                     Ok(Line::End(trailer)) => end = Some((line, trailer)),
@@ -113,39 +113,36 @@ impl Verified {
         &self.counts
     }
 
-    /// Reads the export again and writes its records into `engine`, which is empty. Versions stay, and
-    /// numbers go on after the highest. `step` is told how many octets are read.
+    /// Reads the export again and gives its records to `put`, each with its version. Returns the highest
+    /// number of a commit: what was deleted last had a higher one than all that is left. `step` is told how
+    /// many octets are read.
     ///
     /// # Errors
     ///
-    /// [`ImportFileError`]; the store has a part of the records then.
-    pub fn write(
+    /// [`ImportFileError`]; what was put is of no use then.
+    pub fn give(
         &self,
         file: &mut (impl Read + Seek),
-        engine: &mut dyn Engine,
+        put: &mut dyn FnMut(Vec<(CommitSeq, Mutation)>) -> Result<(), EngineError>,
         step: &mut dyn FnMut(u64),
-    ) -> Result<(), ImportFileError> {
+    ) -> Result<CommitSeq, ImportFileError> {
         let mut lines = Lines::start(file)?;
         read_header(&mut lines)?;
         while let Some(batch) = lines.batch()? {
-            let mut commits = Vec::with_capacity(batch.lines.len());
+            let mut records = Vec::with_capacity(batch.lines.len());
             for parsed in parse_all(&batch.lines) {
                 match parsed.map_err(|_| ImportFileError::Changed)? {
-                    Line::Record(stored) => {
-                        let mutations = vec![stored.mutation()];
-                        commits.push(Commit { seq: stored.version, mutations });
-                    }
+                    Line::Record(stored) => records.push((stored.version, stored.mutation())),
                     Line::End(_) => {}
                 }
             }
-            engine.commit(&commits)?;
+            put(records)?;
             step(lines.octets);
         }
         if lines.digest() != self.digest {
             return Err(ImportFileError::Changed);
         }
-        // What was deleted last had a higher number than all that is left.
-        Ok(engine.commit(&[Commit { seq: self.highest, mutations: Vec::new() }])?)
+        Ok(self.highest)
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    EmbeddedEngine, FillError, Keys, OpenError,
     check::{Checked, check},
     export::{ExportError, export},
     import::{ImportFileError, Verified},
@@ -47,9 +48,9 @@ pub enum TransferError {
         /// Why not.
         error: ImportFileError,
     },
-    /// The store has records, or had some.
-    #[error("the store is not empty: import into an empty directory")]
-    NotEmpty,
+    /// No store can be made.
+    #[error(transparent)]
+    Open(OpenError),
 }
 
 impl TransferError {
@@ -59,7 +60,9 @@ impl TransferError {
             Self::Import { error, .. } => {
                 !matches!(error, ImportFileError::Store(_) | ImportFileError::Changed)
             }
-            Self::NotEmpty => true,
+            Self::Open(error) => {
+                matches!(error, OpenError::Occupied { .. } | OpenError::NotAStore { .. })
+            }
             Self::Unsound(_) | Self::Export(_) | Self::Write { .. } => false,
         }
     }
@@ -70,12 +73,12 @@ impl TransferError {
 /// # Errors
 ///
 /// [`TransferError::Unsound`] says what is wrong, with `verbose` also of which record.
-pub fn check_store(engine: &dyn Engine, verbose: bool) -> Result<String, TransferError> {
-    let reader = engine.reader().ok_or(ExportError::NoReader)?;
+pub fn check_store(engine: &EmbeddedEngine, verbose: bool) -> Result<String, TransferError> {
     let bar = progress_bar(0, "records checked");
     bar.set_length(engine.approximate_len());
-    let Checked { counts, findings, keys } = check(&*reader, &mut |done| bar.set_position(done));
+    let checked = check(engine, &mut |done| bar.set_position(done));
     bar.finish_and_clear();
+    let Checked { counts, findings, keys } = checked.map_err(ExportError::from)?;
     if findings.is_empty() {
         return Ok(format!("{}All of them can be read and fit together.\n", listed(&counts)));
     }
@@ -157,36 +160,28 @@ pub fn verify_export(path: &Path) -> Result<(File, Verified), TransferError> {
     Ok((file, verified.map_err(failed)?))
 }
 
-/// Checks that nothing was ever stored in `engine`.
+/// Makes a store in `directory`, which has none, of what [`verify_export`] found right in `path`.
 ///
 /// # Errors
 ///
-/// [`TransferError::NotEmpty`], or why it cannot be read.
-pub fn check_empty(engine: &mut dyn Engine) -> Result<(), TransferError> {
-    let any = std::sync::atomic::AtomicBool::new(false);
-    let highest = engine.replay(&|_| {
-        any.store(true, std::sync::atomic::Ordering::Relaxed);
-        Ok(())
-    });
-    let highest = highest.map_err(ExportError::Store)?;
-    if any.into_inner() || highest.as_u64() > 0 { Err(TransferError::NotEmpty) } else { Ok(()) }
-}
-
-/// Writes what [`verify_export`] found right into `engine`, which is empty.
-///
-/// # Errors
-///
-/// [`TransferError::Import`]; the store has a part of the records then.
+/// [`TransferError::Open`] or [`TransferError::Import`]; there is no store then.
 pub fn import_store(
-    engine: &mut dyn Engine,
+    directory: &Path,
+    keys: &Keys,
     path: &Path,
     (mut file, verified): (File, Verified),
 ) -> Result<String, TransferError> {
     let bar = progress_bar(0, "octets imported");
     bar.set_length(file.metadata().map_or(0, |metadata| metadata.len()));
-    let written = verified.write(&mut file, engine, &mut |octets| bar.set_position(octets));
+    let created = EmbeddedEngine::create(directory, keys, |filling| {
+        let mut put = |records| filling.put(records);
+        verified.give(&mut file, &mut put, &mut |octets| bar.set_position(octets))
+    });
     bar.finish_and_clear();
-    written.map_err(|error| TransferError::Import { path: path.to_owned(), error })?;
+    created.map_err(|error| match error {
+        FillError::Open(error) => TransferError::Open(error),
+        FillError::Source(error) => TransferError::Import { path: path.to_owned(), error },
+    })?;
     Ok(format!("{}They are imported.\n", listed(verified.counts())))
 }
 

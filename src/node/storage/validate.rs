@@ -123,10 +123,10 @@ impl Findings {
     }
 
     /// Adds what [`Validator::add`] found.
-    pub fn add_misfit(&mut self, place: u64, misfit: &Misfit) {
-        let Misfit { field, what, other } = misfit;
+    pub fn add_misfit(&mut self, place: u64, kind: RecordKind, misfit: &Misfit) {
+        let (Misfit { field, what, other }, kind) = (misfit, kind.name());
         let other = other.map_or_else(String::new, |other| format!(" ({} {other})", self.place));
-        self.add(place, format!("{field} {what}{other}"));
+        self.add(place, format!("{kind}: {field} {what}{other}"));
     }
 
     /// Whether nothing is wrong.

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
+    thread,
 };
 
 use clap::{Parser, Subcommand};
@@ -18,11 +19,14 @@ use migcore::{
         http_client::{Endpoint, InvalidEndpoint},
         log,
         provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
-        storage::command::StoreCommand,
+        storage::{self, command::StoreCommand},
         ue::command::UeCommand,
     },
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 
 /// The migration core of a mission critical (MC) system.
 ///
@@ -269,13 +273,27 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
     let config = read_config(&path)?;
     log::init(&config.log).map_err(Failure::wrong)?;
     let mut end = Ends::new()?;
-    let system = RunningSystem::start(config, Options::default()).map_err(Failure::failed)?;
+    let (done, started) = oneshot::channel();
+    // In a thread, so that a signal ends it however much there is to load.
+    let start = move || drop(done.send(start_system(config)));
+    thread::Builder::new().name("start".to_owned()).spawn(start).map_err(Failure::failed)?;
+    let system = tokio::select! {
+        () = end.wait() => return Ok(()),
+        started = started => started.map_err(Failure::failed)??,
+    };
     let outcome = tokio::select! {
         () = end.wait() => Ok(()),
         () = system.failed() => Err(Failure::failed("stopped after a fault of its own; see the log")),
     };
     system.shutdown().await;
     outcome
+}
+
+/// Opens the storage, loads it and starts everything.
+fn start_system(config: Config) -> Result<RunningSystem, Failure> {
+    let engine = storage::open(&config.storage).map_err(Failure::failed)?;
+    let options = Options { engine: Some(engine), shows_progress: true, ..Options::default() };
+    RunningSystem::start(config, options).map_err(Failure::failed)
 }
 
 fn read_config(path: &std::path::Path) -> Result<Config, Failure> {

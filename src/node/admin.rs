@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use super::{http, perform::Shared};
+use super::{http, loading::Progress, perform::Shared};
 
 /// The format of `/metrics`.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,7 +38,10 @@ async fn live() -> StatusCode {
 /// Whether the system can do its work now, and if not, what is in the way.
 async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Readiness>) {
     let readiness = shared.readiness();
-    let ready = readiness.storage && readiness.own_database && !readiness.stopping;
+    let ready = readiness.storage
+        && readiness.own_database
+        && !readiness.stopping
+        && readiness.loading.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))
 }
@@ -55,4 +58,7 @@ pub(super) struct Readiness {
     pub(super) unconnected_peers: Vec<String>,
     /// The process is about to end.
     pub(super) stopping: bool,
+    /// How far the stored records are loaded, while they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loading: Option<Progress>,
 }

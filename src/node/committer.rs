@@ -1,80 +1,104 @@
 //! Makes commits durable and holds back the messages that rely on them.
 //!
-//! The engine runs inline: for one in memory a thread hop would cost more than the commit. One that
-//! syncs to a disk takes the queued commits of all workers at a time behind the same interface.
+//! An engine in memory runs inline: a thread hop would cost more than the commit. One that waits for a medium
+//! has a thread of its own ([`Committer::run`]): while it syncs what it took, the queue gathers what comes, and
+//! is then taken as a whole. So nobody waits for a timer, an idle engine is asked at once, and many share a
+//! sync when there are many. A message that waited goes back to the worker that sent it.
+//!
+//! **What can stop it.** The thread waits for the commits of calls that are under way, and a call waits for
+//! nothing: not for a commit, nor for room in the queue, since a full queue is told to *new* requests only.
+//! A call that panics leaves a gap that nobody fills: then [`Committer::abandon`] drops all that waits, and the
+//! system stops.
+
+mod queue;
+mod waiting;
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
+pub(super) use waiting::Waited;
+
+use self::{queue::Queue, waiting::Waiting};
 use crate::{
     outbox::Send,
     store::{Commit, CommitSeq, Each, Engine, EngineError, Reader, ReplayError, Watermark},
 };
 
-/// Most messages that wait for a commit at a time; further ones are dropped, as if lost on the wire.
-pub(super) const WAITING_MESSAGES_MAX: usize = 65_536;
+/// Reaches every commit.
+const EVERYTHING: CommitSeq = CommitSeq::from_u64(u64::MAX);
 
 /// The one owner of a system's storage engine.
 pub(super) struct Committer {
-    inner: Mutex<Inner>,
+    /// Locked for as long as the engine works. The lock of `state` is the inner one.
+    engine: Mutex<Box<dyn Engine>>,
+    /// Whether the engine has a thread.
+    waits: bool,
+    state: Mutex<State>,
+    /// Wakes the thread.
+    work: Condvar,
+    /// Wakes workers to take back what they sent.
+    returned: Vec<Notify>,
+    /// Wakes whoever waits until nothing is under way.
+    settled: Notify,
     /// A copy of the watermark, to be read without the lock.
     reached: AtomicU64,
     available: AtomicBool,
+    full: AtomicBool,
 }
 
-struct Inner {
-    engine: Box<dyn Engine>,
+struct State {
     mark: Watermark,
-    waiting: BTreeMap<CommitSeq, Vec<Send>>,
-    waiting_messages: usize,
+    queue: Queue,
+    waiting: Waiting,
+    /// The thread has commits in hand.
+    committing: bool,
+    /// The thread is to end, and the engine is not opened again.
+    ended: bool,
 }
 
-/// What became of a message that was to leave after a commit.
-#[derive(Debug)]
-pub(super) enum Admission {
-    /// Everything it relies on is durable.
-    Leave(Send),
-    /// It is kept until it may leave.
-    Kept,
-    /// It relies on a commit that failed, or too many messages wait.
-    Dropped(Send),
-}
-
-/// Commits that are not durable, and the messages that will never leave because of it.
-#[derive(Debug)]
-pub(super) struct CommitFailed {
-    pub(super) error: EngineError,
-    pub(super) dropped: Vec<Send>,
+/// What is to be done at once with messages that had to pass the committer.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Everything they rely on is durable.
+    pub(super) leaving: Vec<Send>,
+    /// They rely on a commit that failed, or too many messages wait.
+    pub(super) lost: Vec<Send>,
 }
 
 impl Committer {
-    /// Takes the engine over and replays it.
-    ///
-    /// # Errors
-    ///
-    /// [`ReplayError`] when what is stored cannot be read or used.
-    pub(super) fn open(
-        mut engine: Box<dyn Engine>,
-        each: &Each<'_>,
-    ) -> Result<(Self, CommitSeq), ReplayError> {
-        let highest = engine.replay(each)?;
-        let inner = Inner {
-            engine,
-            mark: Watermark::starting_at(highest),
-            waiting: BTreeMap::new(),
-            waiting_messages: 0,
+    /// Takes an engine over for so many workers. Changes are refused until [`Committer::replay`] and
+    /// [`Committer::resume`].
+    pub(super) fn new(engine: Box<dyn Engine>, workers: usize) -> Self {
+        let state = State {
+            mark: Watermark::default(),
+            queue: Queue::starting_after(CommitSeq::NOTHING),
+            waiting: Waiting::new(workers),
+            committing: false,
+            ended: false,
         };
-        let committer = Self {
-            inner: Mutex::new(inner),
-            reached: AtomicU64::new(highest.as_u64()),
-            available: AtomicBool::new(true),
-        };
-        Ok((committer, highest))
+        Self {
+            waits: engine.waits(),
+            engine: Mutex::new(engine),
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            returned: (0..workers).map(|_| Notify::new()).collect(),
+            settled: Notify::new(),
+            reached: AtomicU64::new(0),
+            available: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the engine needs a thread that calls [`Committer::run`].
+    pub(super) const fn waits(&self) -> bool {
+        self.waits
     }
 
     /// Whether the engine takes changes.
@@ -82,89 +106,272 @@ impl Committer {
         self.available.load(Ordering::Acquire)
     }
 
-    /// Makes `commits` durable and returns the messages that may leave now because of it.
+    /// Whether there is room for what a new request may change.
+    pub(super) fn has_room(&self) -> bool {
+        !self.full.load(Ordering::Relaxed)
+    }
+
+    /// How many commits wait for the engine.
+    pub(super) fn queued(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Takes over what a call of `worker` did, leaving both vectors empty: its commits become durable
+    /// together, and its messages leave after what they rely on, those that wait in their order.
     ///
     /// # Errors
     ///
-    /// [`CommitFailed`] with every message that waited: the engine takes no changes until
-    /// [`Committer::resume`].
-    pub(super) fn commit(&self, commits: &[Commit]) -> Result<Vec<Send>, CommitFailed> {
-        let mut inner = self.lock();
-        if !self.is_available() {
-            return Err(CommitFailed { error: EngineError::Closed, dropped: Vec::new() });
-        }
-        if let Err(error) = inner.engine.commit(commits) {
-            self.available.store(false, Ordering::Release);
-            inner.waiting_messages = 0;
-            let waiting = std::mem::take(&mut inner.waiting);
-            return Err(CommitFailed { error, dropped: waiting.into_values().flatten().collect() });
-        }
-        for commit in commits {
-            inner.mark.mark(commit.seq);
-        }
-        self.reached.store(inner.mark.reached().as_u64(), Ordering::Release);
-        Ok(inner.release())
+    /// The commits are not durable, and the engine takes none until [`Committer::resume`].
+    pub(super) fn submit(
+        &self,
+        worker: usize,
+        commits: &mut Vec<Commit>,
+        sends: &mut Vec<Send>,
+        settled: &mut Settled,
+    ) -> Result<(), EngineError> {
+        let committed = match (commits.is_empty(), self.waits) {
+            (true, _) => Ok(()),
+            (false, true) => self.enqueue(commits),
+            (false, false) => self.commit(commits, settled),
+        };
+        commits.clear();
+        self.admit(worker, sends, settled);
+        committed
     }
 
-    /// Lets `send` leave, or keeps it until it may.
-    pub(super) fn admit(&self, send: Send) -> Admission {
-        if send.after.as_u64() <= self.reached.load(Ordering::Acquire) {
-            return Admission::Leave(send);
-        }
-        let mut inner = self.lock();
-        if send.after <= inner.mark.reached() {
-            return Admission::Leave(send);
-        }
-        if !self.is_available() || inner.waiting_messages >= WAITING_MESSAGES_MAX {
-            return Admission::Dropped(send);
-        }
-        inner.waiting_messages += 1;
-        inner.waiting.entry(send.after).or_default().push(send);
-        Admission::Kept
+    /// Exchanges what `worker` gets back for the empty `into`; [`Committer::done_with`] follows.
+    pub(super) fn take_returned(&self, worker: usize, into: &mut Vec<Waited>) {
+        self.lock().waiting.take_returned(worker, into);
     }
 
-    /// Opens the engine again after a failure and replays it; changes are still refused.
+    /// So many messages that were taken back have been dealt with, and what followed from them was submitted.
+    pub(super) fn done_with(&self, messages: usize) {
+        let mut state = self.lock();
+        state.waiting.forget(messages);
+        self.note_load(&state);
+        drop(state);
+        self.settled.notify_waiters();
+    }
+
+    /// Returns when there is something that `worker` gets back.
+    pub(super) async fn returned(&self, worker: usize) {
+        match self.returned.get(worker) {
+            Some(returned) => returned.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns when all commits are done, and all that waited has been dealt with.
+    pub(super) async fn settle(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.lock().is_settled() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Makes commits durable as they come, until [`Committer::end`]. `done` is told of each batch how many
+    /// commits it had, how long it took, and how it went.
+    pub(super) fn run(&self, mut done: impl FnMut(usize, Duration, Result<(), EngineError>)) {
+        while let Some(batch) = self.next_batch() {
+            let began = Instant::now();
+            let outcome = self.lock_engine().commit(&batch);
+            let took = began.elapsed();
+            match (&outcome, batch.last()) {
+                (Ok(()), Some(last)) => self.reach(last.seq),
+                (Ok(()), None) => {}
+                (Err(_), _) => self.close(),
+            }
+            done(batch.len(), took, outcome);
+        }
+    }
+
+    /// Refuses changes from here on. What waits goes back to its workers as lost.
+    fn close(&self) {
+        let mut state = self.lock();
+        self.available.store(false, Ordering::Release);
+        state.queue = Queue::starting_after(state.mark.reached());
+        state.waiting.give_back(EVERYTHING, Waited::Lost);
+        self.conclude(state);
+    }
+
+    /// Refuses changes for good, because something is missing that would have become durable, or the thread is
+    /// gone.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let mut state = self.lock();
+        state.ended = true;
+        state.committing = false;
+        drop(state);
+        self.work.notify_one();
+        self.settled.notify_waiters();
+    }
+
+    /// Opens the engine, after a failure too, and replays it; changes are still refused. Takes as long as
+    /// reading everything does.
     ///
     /// # Errors
     ///
     /// [`ReplayError`] when it does not open yet.
-    pub(super) fn replay(&self, each: &Each<'_>) -> Result<(), ReplayError> {
-        self.lock().engine.replay(each).map(drop)
+    pub(super) fn replay(&self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
+        self.lock_engine().replay(each)
     }
 
-    /// Takes changes again, from roles that hold what [`Committer::replay`] gave. No role may be in a
-    /// call, and none of their commits outstanding: everything up to `last` has failed or is replayed.
+    /// About how many records a replay gives.
+    pub(super) fn approximate_len(&self) -> u64 {
+        self.lock_engine().approximate_len()
+    }
+
+    /// Takes changes, from roles that hold what [`Committer::replay`] gave. No role may be in a call:
+    /// everything up to `last` has failed or is replayed.
     pub(super) fn resume(&self, last: CommitSeq) {
-        let mut inner = self.lock();
-        inner.mark = Watermark::starting_at(last);
+        let mut state = self.lock();
+        state.mark = Watermark::starting_at(last);
+        state.queue = Queue::starting_after(last);
         self.reached.store(last.as_u64(), Ordering::Release);
-        self.available.store(true, Ordering::Release);
+        self.available.store(!state.ended, Ordering::Release);
+    }
+
+    /// Lets the thread end after what is queued now. The engine does not go to work again.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.work.notify_one();
     }
 
     /// Gives the engine back, to be used by whoever comes next. Changes are refused from here on.
     pub(super) fn take_engine(&self) -> Box<dyn Engine> {
-        let mut inner = self.lock();
+        self.end();
+        let mut engine = self.lock_engine();
         self.available.store(false, Ordering::Release);
-        std::mem::replace(&mut inner.engine, Box::new(Gone))
+        std::mem::replace(&mut *engine, Box::new(Gone))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Queues the commits of one call for the thread.
+    fn enqueue(&self, commits: &mut Vec<Commit>) -> Result<(), EngineError> {
+        let mut state = self.lock();
+        if !self.is_available() {
+            return Err(EngineError::Closed);
+        }
+        state.queue.push(commits);
+        self.note_load(&state);
+        let idle = !state.committing;
+        drop(state);
+        if idle {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Makes the commits of one call durable here and now.
+    fn commit(&self, commits: &[Commit], settled: &mut Settled) -> Result<(), EngineError> {
+        let mut engine = self.lock_engine();
+        if !self.is_available() {
+            return Err(EngineError::Closed);
+        }
+        let outcome = engine.commit(commits);
+        let mut state = self.lock();
+        if outcome.is_ok() {
+            for commit in commits {
+                state.mark.mark(commit.seq);
+            }
+            let reached = state.mark.reached();
+            self.reached.store(reached.as_u64(), Ordering::Release);
+            state.waiting.release(reached, &mut settled.leaving);
+        } else {
+            self.available.store(false, Ordering::Release);
+            state.waiting.release(EVERYTHING, &mut settled.lost);
+        }
+        self.note_load(&state);
+        outcome
+    }
+
+    /// Lets messages leave, or keeps them until they may.
+    fn admit(&self, worker: usize, sends: &mut Vec<Send>, settled: &mut Settled) {
+        let reached = self.reached.load(Ordering::Acquire);
+        if sends.iter().all(|send| send.after.as_u64() <= reached) {
+            return settled.leaving.append(sends);
+        }
+        let mut state = self.lock();
+        let reached = state.mark.reached();
+        // A message does not leave before an earlier one of the same call that waits longer.
+        let mut after = CommitSeq::NOTHING;
+        for send in sends.drain(..) {
+            if send.after <= reached {
+                settled.leaving.push(send);
+                continue;
+            }
+            after = after.max(send.after);
+            if !self.is_available() {
+                settled.lost.push(send);
+            } else if let Err(send) = state.waiting.keep(worker, after, send) {
+                settled.lost.push(send);
+            }
+        }
+        self.note_load(&state);
+    }
+
+    /// Waits for commits that may be made durable together; `None` after [`Committer::end`].
+    fn next_batch(&self) -> Option<Vec<Commit>> {
+        let mut state = self.lock();
+        loop {
+            let batch = state.queue.take();
+            state.committing = !batch.is_empty();
+            self.note_load(&state);
+            if state.committing {
+                return Some(batch);
+            }
+            if state.is_settled() {
+                self.settled.notify_waiters();
+            }
+            if state.ended {
+                return None;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Everything up to `last` is durable.
+    fn reach(&self, last: CommitSeq) {
+        let mut state = self.lock();
+        // If it was closed meanwhile, what waited was given up.
+        if self.is_available() {
+            state.mark = Watermark::starting_at(last);
+            self.reached.store(last.as_u64(), Ordering::Release);
+            state.waiting.give_back(last, Waited::Leaves);
+        }
+        self.conclude(state);
+    }
+
+    /// Wakes workers that have something to take back.
+    fn conclude(&self, state: MutexGuard<'_, State>) {
+        self.note_load(&state);
+        let workers: Vec<usize> = state.waiting.workers_to_wake().collect();
+        drop(state);
+        for returned in workers.into_iter().filter_map(|worker| self.returned.get(worker)) {
+            returned.notify_one();
+        }
+        self.settled.notify_waiters();
+    }
+
+    fn note_load(&self, state: &State) {
+        let full = state.queue.is_full() || state.waiting.is_full();
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_engine(&self) -> MutexGuard<'_, Box<dyn Engine>> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
-    /// Takes out the messages that the watermark has reached.
-    fn release(&mut self) -> Vec<Send> {
-        let mut released = Vec::new();
-        while let Some(entry) = self.waiting.first_entry() {
-            if *entry.key() > self.mark.reached() {
-                break;
-            }
-            released.append(&mut entry.remove());
-        }
-        self.waiting_messages -= released.len();
-        released
+impl State {
+    fn is_settled(&self) -> bool {
+        !self.committing && self.queue.is_empty() && self.waiting.is_empty()
     }
 }
 
@@ -205,6 +412,7 @@ mod tests {
     struct Failing {
         engine: MemoryEngine,
         commits_left: usize,
+        waits: bool,
     }
 
     impl Engine for Failing {
@@ -215,7 +423,6 @@ mod tests {
         }
 
         fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
-            self.commits_left = usize::MAX;
             self.engine.replay(each)
         }
 
@@ -224,16 +431,12 @@ mod tests {
         }
 
         fn waits(&self) -> bool {
-            false
+            self.waits
         }
 
         fn reader(&self) -> Option<Arc<dyn Reader>> {
             None
         }
-    }
-
-    fn commit(seq: u64) -> Commit {
-        Commit { seq: CommitSeq::from_u64(seq), mutations: Vec::new() }
     }
 
     fn send(after: u64) -> Send {
@@ -244,45 +447,114 @@ mod tests {
         Send { after: CommitSeq::from_u64(after), step: None, message }
     }
 
-    fn committer(commits_left: usize) -> Committer {
-        let failing = Failing { engine: MemoryEngine::default(), commits_left };
-        let (committer, _) = Committer::open(Box::new(failing), &|_| Ok(())).unwrap();
-        // Opening replays, which mends; the failure is to come after it.
-        committer.lock().engine =
-            Box::new(Failing { engine: MemoryEngine::default(), commits_left });
+    /// For two workers.
+    fn committer(commits_left: usize, waits: bool) -> Committer {
+        let engine = MemoryEngine::default();
+        let committer = Committer::new(Box::new(Failing { engine, commits_left, waits }), 2);
+        let highest = committer.replay(&|_| Ok(())).unwrap();
+        committer.resume(highest);
         committer
+    }
+
+    /// Submits as the worker 0; what leaves at once, what is lost, and how the commit went.
+    fn submit(
+        committer: &Committer,
+        commits: &[u64],
+        sends: &[u64],
+    ) -> (Vec<u64>, Vec<u64>, Result<(), EngineError>) {
+        let commit = |seq: &u64| Commit { seq: CommitSeq::from_u64(*seq), mutations: Vec::new() };
+        let mut settled = Settled::default();
+        let outcome = committer.submit(
+            0,
+            &mut commits.iter().map(commit).collect(),
+            &mut sends.iter().copied().map(send).collect(),
+            &mut settled,
+        );
+        let numbers = |sends: &[Send]| sends.iter().map(|send| send.after.as_u64()).collect();
+        (numbers(&settled.leaving), numbers(&settled.lost), outcome)
+    }
+
+    /// What the worker 0 gets back: what leaves, and what is lost.
+    fn returned(committer: &Committer) -> (Vec<u64>, Vec<u64>) {
+        let mut returned = Vec::new();
+        committer.take_returned(0, &mut returned);
+        committer.done_with(returned.len());
+        let (mut leaves, mut lost) = (Vec::new(), Vec::new());
+        for waited in returned {
+            match waited {
+                Waited::Leaves(send) => leaves.push(send.after.as_u64()),
+                Waited::Lost(send) => lost.push(send.after.as_u64()),
+            }
+        }
+        (leaves, lost)
+    }
+
+    /// Runs what is queued, as the thread would; how it went.
+    fn run_once(committer: &Committer) -> Vec<(usize, Result<(), EngineError>)> {
+        let mut done = Vec::new();
+        committer.end();
+        committer.run(|commits, _, outcome| done.push((commits, outcome)));
+        committer.lock().ended = false;
+        done
     }
 
     #[test]
     fn a_message_waits_until_every_commit_before_it_is_durable() {
-        let committer = committer(usize::MAX);
-        assert!(matches!(committer.admit(send(0)), Admission::Leave(_)));
-        assert!(matches!(committer.admit(send(2)), Admission::Kept));
-        assert!(committer.commit(&[commit(2)]).unwrap().is_empty());
-        assert!(matches!(committer.admit(send(2)), Admission::Kept));
-        assert_eq!(committer.commit(&[commit(1)]).unwrap().len(), 2);
-        assert!(matches!(committer.admit(send(2)), Admission::Leave(_)));
+        let committer = committer(usize::MAX, false);
+        assert_eq!(submit(&committer, &[], &[0, 2]), (vec![0], vec![], Ok(())));
+        assert_eq!(submit(&committer, &[2], &[2]), (vec![], vec![], Ok(())));
+        assert_eq!(submit(&committer, &[1], &[]), (vec![2, 2], vec![], Ok(())));
+        assert_eq!(submit(&committer, &[], &[2]), (vec![2], vec![], Ok(())));
     }
 
     #[test]
     fn after_a_failed_commit_nothing_leaves_that_relies_on_it_until_a_reload() {
-        let committer = committer(1);
-        committer.commit(&[commit(1)]).unwrap();
-        assert!(matches!(committer.admit(send(2)), Admission::Kept));
-        let failed = committer.commit(&[commit(2)]).unwrap_err();
-        assert!(matches!(failed.error, EngineError::Medium(_)));
-        assert_eq!(failed.dropped.len(), 1, "whoever waits for it is to be told");
+        let committer = committer(1, false);
+        submit(&committer, &[1], &[]).2.unwrap();
+        assert_eq!(submit(&committer, &[], &[2]), (vec![], vec![], Ok(())));
+        let (leaving, lost, outcome) = submit(&committer, &[2], &[1, 2]);
+        assert!(matches!(outcome, Err(EngineError::Medium(_))));
+        assert_eq!((leaving, lost), (vec![1], vec![2, 2]), "whoever waits for it is to be told");
         assert!(!committer.is_available());
-        let failed = committer.commit(&[commit(3)]).unwrap_err();
-        assert_eq!((failed.error, failed.dropped.len()), (EngineError::Closed, 0));
-        assert!(matches!(committer.admit(send(2)), Admission::Dropped(_)));
-        assert!(matches!(committer.admit(send(1)), Admission::Leave(_)));
+        assert_eq!(submit(&committer, &[3], &[3]), (vec![], vec![3], Err(EngineError::Closed)));
 
-        committer.replay(&|_| Ok(())).unwrap();
+        committer.lock_engine().replay(&|_| Ok(())).unwrap();
         committer.resume(CommitSeq::from_u64(3));
         assert!(committer.is_available());
-        assert!(matches!(committer.admit(send(4)), Admission::Kept));
         // What waited for the failed commit was dropped, not released.
-        assert_eq!(committer.commit(&[commit(4)]).unwrap().len(), 1);
+        assert_eq!(submit(&committer, &[], &[4]), (vec![], vec![], Ok(())));
+    }
+
+    #[test]
+    fn with_a_thread_what_waited_goes_back_to_its_worker_in_its_order() {
+        let committer = committer(usize::MAX, true);
+        assert_eq!(submit(&committer, &[2, 3], &[0, 3, 2]), (vec![0], vec![], Ok(())));
+        assert!(run_once(&committer).is_empty(), "1 is missing");
+        assert_eq!(returned(&committer), (vec![], vec![]));
+        assert_eq!(submit(&committer, &[1], &[1]), (vec![], vec![], Ok(())));
+        assert_eq!(run_once(&committer), [(3, Ok(()))], "one commit for all");
+        assert!(!committer.lock().is_settled());
+        assert_eq!(returned(&committer), (vec![1, 3, 2], vec![]));
+        assert!(committer.lock().is_settled());
+        assert_eq!(submit(&committer, &[], &[3]), (vec![3], vec![], Ok(())));
+    }
+
+    #[test]
+    fn with_a_thread_a_failure_loses_what_is_queued_and_what_waits() {
+        let committer = committer(1, true);
+        submit(&committer, &[1], &[1]).2.unwrap();
+        assert_eq!(run_once(&committer), [(1, Ok(()))]);
+        submit(&committer, &[2, 3], &[2]).2.unwrap();
+        submit(&committer, &[5], &[5]).2.unwrap();
+        let done = run_once(&committer);
+        assert!(matches!(done[..], [(2, Err(EngineError::Medium(_)))]), "{done:?}");
+        assert_eq!(returned(&committer), (vec![1], vec![2, 5]));
+        assert_eq!(submit(&committer, &[4], &[4]), (vec![], vec![4], Err(EngineError::Closed)));
+        assert!(committer.lock().is_settled());
+
+        committer.resume(CommitSeq::from_u64(5));
+        committer.lock_engine().replay(&|_| Ok(())).unwrap();
+        submit(&committer, &[6], &[6]).2.unwrap();
+        assert_eq!(returned(&committer), (vec![], vec![]));
     }
 }

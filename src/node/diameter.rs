@@ -335,13 +335,13 @@ pub(super) async fn keep_connected(
     }
 }
 
-/// The tasks of the connections of one worker: they outlive the tasks that open them, so that each
+/// The tasks of connections of one worker: they outlive the tasks that open them, so that each
 /// can take leave of its peer.
 #[derive(Clone, Default)]
 pub(super) struct OpenConnections(Arc<Mutex<tokio::task::JoinSet<()>>>);
 
 impl OpenConnections {
-    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         let mut open = self.lock();
         while open.try_join_next().is_some() {}
         open.spawn(connection);

@@ -11,7 +11,12 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 
@@ -53,6 +58,11 @@ pub struct Metrics {
     pub commits: Counter,
     /// Commits that the storage refused.
     pub commit_failures: Counter,
+    /// How long the storage took to make commits durable that came together, seconds; not for one in
+    /// memory.
+    pub commit_seconds: Histogram,
+    /// Commits that wait for the storage.
+    pub commits_queued: Gauge<i64, AtomicI64>,
     /// Whether the storage takes changes: 0 or 1.
     pub storage_available: Gauge,
     /// Requests from the wire and from HTTP that wait for an answer.
@@ -88,6 +98,8 @@ impl Metrics {
             notes: Family::default(),
             commits: Counter::default(),
             commit_failures: Counter::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
+            commits_queued: Gauge::default(),
             storage_available: Gauge::default(),
             waiting: Gauge::default(),
             timers: Gauge::default(),
@@ -184,6 +196,16 @@ impl Metrics {
             "commit_failures",
             "Commits that the storage refused",
             self.commit_failures.clone(),
+        );
+        registry.register(
+            "commit_seconds",
+            "How long the storage took to make commits durable that came together",
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "commits_queued",
+            "Commits that wait for the storage",
+            self.commits_queued.clone(),
         );
         registry.register(
             "storage_available",

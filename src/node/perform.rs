@@ -10,6 +10,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::{Notify, watch};
@@ -17,16 +18,17 @@ use tokio::sync::{Notify, watch};
 use super::{
     admin::Readiness,
     clock::Clock,
-    committer::{Admission, CommitFailed, Committer},
+    committer::{Committer, Settled, Waited},
     config::Config,
     diameter::Peers,
     entropy::SystemEntropy,
     ladder::Tap,
+    loading::Loading,
     metrics::{Direction, Metrics, StepLabel},
     park::Parked,
     partners::{self, Partners},
     tcp::Connections,
-    worker::Worker,
+    worker::{Worker, stopped},
 };
 use crate::{
     api::{configuration, connection_details, migration_identity as management, system_access},
@@ -40,11 +42,14 @@ use crate::{
     sip_core::SipCore,
     sip_database::SipDatabase,
     step::Step,
-    store::{Commit, Record, RecordError, ReplayError, Sequencer},
+    store::{Commit, EngineError, Record, RecordError, ReplayError, Sequencer},
     table::Table,
     time::Timestamp,
     token::BearerToken,
 };
+
+/// How long a system that is to stop waits for commits under way.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Everything that the tasks of one system share.
 pub(super) struct Shared {
@@ -56,7 +61,8 @@ pub(super) struct Shared {
     pub(super) roles: Roles,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) committer: Committer,
-    /// Held for reading during a call into a role and its commits, for writing during a reload.
+    pub(super) loading: Loading,
+    /// Held for reading during a call into a role and its commits; for writing before and after a reload.
     pub(super) gate: RwLock<()>,
     /// Wakes the task that mends the storage.
     pub(super) storage_failed: Notify,
@@ -197,6 +203,28 @@ pub(super) enum Call<'a> {
     Loaded,
 }
 
+impl Call<'_> {
+    /// Whether it begins something, and may be refused when too much waits for the storage already. What was
+    /// begun goes on: it is bounded by what began it.
+    const fn is_new_work(&self) -> bool {
+        match self {
+            Self::Sip { .. }
+            | Self::CxRequest { to: ReplyTo::World(_), .. }
+            | Self::Management { to: ReplyTo::World(_), .. }
+            | Self::Configuration { .. }
+            | Self::ConnectionDetails { .. }
+            | Self::SystemAccess { .. } => true,
+            Self::CxRequest { to: ReplyTo::Role(_), .. }
+            | Self::Management { to: ReplyTo::Role(_), .. }
+            | Self::CxReply(_)
+            | Self::ManagementReply(_)
+            | Self::SystemAccessReply(_)
+            | Self::Timer(_)
+            | Self::Loaded => false,
+        }
+    }
+}
+
 /// Calls roles and performs what they want done, for one task on one worker.
 pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
@@ -209,6 +237,8 @@ pub(super) struct Caller {
     leaving: Vec<Send>,
     /// Commits of one call; kept for its capacity.
     commits: Vec<Commit>,
+    /// Messages of one call; kept for its capacity.
+    sends: Vec<Send>,
 }
 
 impl Caller {
@@ -221,12 +251,36 @@ impl Caller {
             calls: VecDeque::new(),
             leaving: Vec::new(),
             commits: Vec::new(),
+            sends: Vec::new(),
         }
     }
 
     /// Makes a call, and the calls that follow from it.
     pub(super) fn call(&mut self, call: Call<'_>) {
         self.enter(call);
+        self.follow();
+    }
+
+    /// Deals with a message that waited, and makes the calls that follow from it.
+    pub(super) fn take_back(&mut self, waited: Waited) {
+        match waited {
+            Waited::Leaves(send) => self.dispatch(send),
+            Waited::Lost(send) => self.calls.extend(self.shared.drop_message(&send.message)),
+        }
+        self.follow();
+    }
+
+    /// Tells the roles that loading is over. The caller holds the gate for writing.
+    pub(super) fn finish_loading(&mut self) {
+        self.calls.push_back(Call::Loaded);
+        while let Some(call) = self.calls.pop_front() {
+            self.invoke(call);
+            self.perform_effects();
+            self.dispatch_leaving();
+        }
+    }
+
+    fn follow(&mut self) {
         while let Some(call) = self.calls.pop_front() {
             self.enter(call);
         }
@@ -239,6 +293,10 @@ impl Caller {
             self.invoke(call);
             self.perform_effects();
         }
+        self.dispatch_leaving();
+    }
+
+    fn dispatch_leaving(&mut self) {
         let mut leaving = std::mem::take(&mut self.leaving);
         for send in leaving.drain(..) {
             self.dispatch(send);
@@ -246,23 +304,12 @@ impl Caller {
         self.leaving = leaving;
     }
 
-    /// Tells the roles that loading is over. The caller holds the gate for writing.
-    pub(super) fn finish_loading(&mut self) {
-        self.calls.push_back(Call::Loaded);
-        while let Some(call) = self.calls.pop_front() {
-            self.invoke(call);
-            self.perform_effects();
-            let mut leaving = std::mem::take(&mut self.leaving);
-            for send in leaving.drain(..) {
-                self.dispatch(send);
-            }
-            self.leaving = leaving;
-        }
-    }
-
     fn invoke(&mut self, call: Call<'_>) {
         let Self { shared, entropy, outbox, .. } = self;
-        outbox.set_storage_available(shared.committer.is_available());
+        let committer = &shared.committer;
+        outbox.set_storage_available(
+            committer.is_available() && (committer.has_room() || !call.is_new_work()),
+        );
         let mut ctx = Context { now: shared.clock.now(), entropy, out: outbox };
         let Roles { core, database, config_server } = &shared.roles;
         let (core, database, config_server) =
@@ -323,12 +370,10 @@ impl Caller {
 
     /// Performs the effects of one call, but for the messages: those that may leave are collected.
     fn perform_effects(&mut self) {
-        let mut sends = std::mem::take(&mut self.leaving);
-        let mut commits = std::mem::take(&mut self.commits);
         for effect in self.outbox.drain() {
             match effect {
-                Effect::Commit(commit) => commits.push(commit),
-                Effect::Send(send) => sends.push(send),
+                Effect::Commit(commit) => self.commits.push(commit),
+                Effect::Send(send) => self.sends.push(send),
                 Effect::Arm { at, timer } => {
                     if self.worker.timers.arm(at, timer).is_err() {
                         self.shared.metrics.drop_one("timers_full");
@@ -338,27 +383,19 @@ impl Caller {
                 Effect::Note(note) => self.shared.report_note(&note),
             }
         }
-        let (mut released, mut dropped) = (Vec::new(), Vec::new());
-        if !commits.is_empty() {
-            match self.shared.commit(&commits) {
-                Ok(sends) => released = sends,
-                Err(sends) => dropped = sends,
-            }
-            commits.clear();
+        let commits = self.commits.len();
+        let leaving = std::mem::take(&mut self.leaving);
+        let mut settled = Settled { leaving, lost: Vec::new() };
+        let (worker, committer) = (self.worker.index, &self.shared.committer);
+        let outcome = committer.submit(worker, &mut self.commits, &mut self.sends, &mut settled);
+        // A thread tells of what it commits itself.
+        if commits > 0 && (outcome.is_err() || !committer.waits()) {
+            self.shared.report_commits(commits, outcome);
         }
-        self.commits = commits;
-        for send in sends.drain(..) {
-            match self.shared.committer.admit(send) {
-                Admission::Leave(send) => released.push(send),
-                Admission::Kept => {}
-                Admission::Dropped(send) => dropped.push(send),
-            }
+        for send in &settled.lost {
+            self.calls.extend(self.shared.drop_message(&send.message));
         }
-        let calls = dropped.into_iter().filter_map(|send| self.shared.drop_message(&send.message));
-        self.calls.extend(calls);
-        // The capacity of the longer life goes on.
-        sends.append(&mut released);
-        self.leaving = sends;
+        self.leaving = settled.leaving;
     }
 
     fn dispatch(&mut self, Send { step, message, .. }: Send) {
@@ -460,48 +497,98 @@ impl Drop for Caller {
     /// later answer would wait for it: the system stops instead.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.failed.store(true, Ordering::Release);
-            self.shared.stop.send_replace(true);
+            self.shared.fail();
+        }
+    }
+}
+
+/// Stops the system when its thread panics.
+struct FailsOnPanic<'a>(&'a Shared);
+
+impl Drop for FailsOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
         }
     }
 }
 
 impl Shared {
-    /// Makes commits durable and returns the messages that may leave because of it.
-    ///
-    /// # Errors
-    ///
-    /// The messages that will not leave because they waited for a commit that failed.
-    fn commit(&self, commits: &[Commit]) -> Result<Vec<Send>, Vec<Send>> {
-        match self.committer.commit(commits) {
-            Ok(released) => {
-                self.metrics.commits.inc_by(commits.len() as u64);
-                Ok(released)
-            }
-            Err(CommitFailed { error, dropped }) => {
-                self.metrics.commit_failures.inc_by(commits.len() as u64);
-                self.metrics.storage_available.set(0);
-                tracing::error!(system = %self.config.system.name, %error, "a commit failed");
-                self.storage_failed.notify_one();
-                Err(dropped)
-            }
+    /// Stops the system after a fault of its own. What waits for a commit learns that it is lost.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.committer.abandon();
+        self.stop.send_replace(true);
+    }
+
+    /// Returns when the system is to stop and what waited for commits has left, or has had its time.
+    pub(super) async fn stopped_and_settled(&self) {
+        stopped(self.stop.subscribe()).await;
+        self.settle().await;
+    }
+
+    /// Returns when nothing waits for commits any more, [`SETTLE_TIME_MAX`] later at most.
+    pub(super) async fn settle(&self) {
+        // Who comes with ever new requests, or a medium that hangs, does not keep the system.
+        let _ = tokio::time::timeout(SETTLE_TIME_MAX, self.committer.settle()).await;
+    }
+
+    /// Makes commits durable in the calling thread until the system has stopped.
+    pub(super) fn run_committer(&self) {
+        let _fails = FailsOnPanic(self);
+        self.committer.run(|commits, took, outcome| {
+            self.metrics.commit_seconds.observe(took.as_secs_f64());
+            self.report_commits(commits, outcome);
+        });
+    }
+
+    /// Counts commits, and has the storage mended if they failed.
+    fn report_commits(&self, commits: usize, outcome: Result<(), EngineError>) {
+        let Err(error) = outcome else {
+            self.metrics.commits.inc_by(commits as u64);
+            return;
+        };
+        self.metrics.commit_failures.inc_by(commits as u64);
+        self.metrics.storage_available.set(0);
+        // Of what is refused after the failure there may be much.
+        if error != EngineError::Closed {
+            tracing::error!(system = %self.config.system.name, %error, "a commit failed");
         }
+        self.storage_failed.notify_one();
     }
 
     /// Opens the storage again and loads it into empty roles.
+    ///
+    /// The roles go on refusing while they are loaded: without storage a call neither changes nor tells what
+    /// they hold.
     ///
     /// # Errors
     ///
     /// Why it does not work yet; the roles hold a part of it, and go on refusing everything.
     pub(super) fn reload(self: &Arc<Self>) -> Result<(), ReplayError> {
+        {
+            let _outside = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            self.clear_roles();
+        }
+        self.load()
+    }
+
+    /// Loads what is stored into the roles, which are empty, and lets them go to work.
+    ///
+    /// # Errors
+    ///
+    /// What is stored cannot be read or used.
+    pub(super) fn load(self: &Arc<Self>) -> Result<(), ReplayError> {
+        let each = |record: Record<'_>| self.roles.load(&record);
+        let highest = self.loading.replay(&self.config.system.name, &self.committer, &each)?;
+        self.sequencer.advance_to(highest);
         let _outside = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        self.clear_roles();
-        self.committer.replay(&|record| self.roles.load(&record))?;
         self.committer.resume(self.sequencer.last());
         self.metrics.storage_available.set(1);
         if let Some(worker) = self.workers.first() {
             Caller::new(self, worker).finish_loading();
         }
+        self.loading.finish();
         Ok(())
     }
 
@@ -526,6 +613,7 @@ impl Shared {
             own_database: self.roles.database.is_some() || self.peers.own_database_is_open(),
             unconnected_peers: self.peers.unconnected(),
             stopping: *self.stop.borrow(),
+            loading: self.loading.progress(),
         }
     }
 
@@ -534,6 +622,8 @@ impl Shared {
         let timers: usize = self.workers.iter().map(|worker| worker.timers.len()).sum();
         self.metrics.timers.set(i64::try_from(timers).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
+        let queued = self.committer.queued();
+        self.metrics.commits_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.metrics.encode()
     }
 }

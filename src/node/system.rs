@@ -11,39 +11,36 @@ use std::{
     time::Duration,
 };
 
+use indicatif::ProgressBar;
 use tokio::{
-    net::{TcpListener, UdpSocket},
     runtime,
     sync::{Notify, mpsc, oneshot, watch},
-    task::JoinSet,
 };
 
 use super::{
-    Clock, SystemEntropy, admin, bind,
+    Clock, SystemEntropy,
     committer::Committer,
     config::Config,
-    csc4, csc17,
-    diameter::{self, OpenConnections, Peers},
-    http,
+    diameter::Peers,
     ladder::Tap,
-    management,
+    loading::Loading,
     metrics::Metrics,
     partners::Partners,
-    perform::{Caller, Names, NoteLimit, Roles, Shared},
-    tcp::{self, Connections},
-    udp,
+    perform::{Names, NoteLimit, Roles, Shared},
+    provision,
+    role_config::{config_server_config, core_config, database_config},
+    run,
+    sockets::{self, Sockets},
+    tcp::Connections,
     worker::{self, Datagram, Worker},
 };
 use crate::{
-    config_server::{self, ConfigServer},
-    sip_core::{self, SipCore},
-    sip_database::{self, SipDatabase},
-    store::{CommitSeq, Engine, MemoryEngine, ReplayError, Sequencer},
+    config_server::ConfigServer,
+    sip_core::SipCore,
+    sip_database::SipDatabase,
+    store::{Engine, MemoryEngine, ReplayError},
     table::new_table,
 };
-
-/// Shortest and longest wait before the storage is opened again after a failure.
-const REOPEN_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// What a system is started with besides its configuration.
 #[derive(Default)]
@@ -54,6 +51,8 @@ pub struct Options {
     pub engine: Option<Box<dyn Engine>>,
     /// How far the clock is ahead of the wall clock, to show what happens after a long pause.
     pub clock_ahead: Duration,
+    /// Whether a terminal at standard error shows how far the records are loaded.
+    pub shows_progress: bool,
 }
 
 /// Where a system listens.
@@ -77,7 +76,9 @@ pub struct Bound {
 pub struct RunningSystem {
     bound: Bound,
     shared: Arc<Shared>,
-    workers: Vec<(thread::JoinHandle<()>, oneshot::Receiver<()>)>,
+    /// The workers, and before them whoever serves metrics and health.
+    workers: Vec<Thread>,
+    committer: Option<Thread>,
 }
 
 /// Why a system does not start.
@@ -107,7 +108,8 @@ pub enum StartError {
 }
 
 impl RunningSystem {
-    /// Starts the roles of `config`.
+    /// Starts the roles of `config`: returns when what is stored is loaded and all addresses are served.
+    /// Metrics and health are served meanwhile.
     ///
     /// # Errors
     ///
@@ -115,35 +117,20 @@ impl RunningSystem {
     pub fn start(config: Config, options: Options) -> Result<Self, StartError> {
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers_count = config.workers.unwrap_or(cores);
-        let sockets = Sockets::bind(&config, workers_count)?;
-        let bound = sockets.bound();
-        let (workers, handed_over) = (0..workers_count).map(|_| Worker::new()).unzip();
+        // An address in use is told before loading. They are bound for good after it: who connects is served.
+        drop(Sockets::bind(&config, workers_count)?);
+        let admin = sockets::bind_admin(&config)?;
+        let (workers, handed_over) = (0..workers_count).map(Worker::new).unzip();
         let shared = Arc::new(create_shared(config, options, workers)?);
-        if let Some(worker) = shared.workers.first() {
-            Caller::new(&shared, worker).finish_loading();
+        let mut running =
+            Self { bound: Bound::default(), shared, workers: Vec::new(), committer: None };
+        match running.bring_up(admin, handed_over) {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                running.end_threads();
+                Err(error)
+            }
         }
-        let stop = shared.stop.subscribe();
-
-        let mut threads = Vec::new();
-        let mut running = Self { bound, shared, workers: Vec::new() };
-        for (index, parts) in sockets.divide(handed_over).into_iter().enumerate() {
-            let (done, ended) = oneshot::channel();
-            let shared = Arc::clone(&running.shared);
-            let stop = stop.clone();
-            let thread = thread::Builder::new().name(format!("worker-{index}"));
-            let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(StartError::Thread)?;
-            let body = move || {
-                runtime.block_on(run_worker(shared, index, parts, stop));
-                // Blocking look-ups are not waited for.
-                runtime.shutdown_background();
-                let _ = done.send(());
-            };
-            threads.push((thread.spawn(body).map_err(StartError::Thread)?, ended));
-        }
-        running.workers = threads;
-        tracing::info!(system = %running.shared.config.system.name, bound = ?running.bound, "system is up");
-        Ok(running)
     }
 
     /// Where it listens.
@@ -174,19 +161,66 @@ impl RunningSystem {
         }
     }
 
-    /// Stops it: no new requests, leave taken of the Diameter peers, threads ended. Gives back the engine
-    /// with what is stored, for the next start.
+    /// Stops it: no new requests, those under way answered once what they rely on is durable, leave taken
+    /// of the Diameter peers, threads ended. Gives back the engine with what is stored, for the next start.
     pub async fn shutdown(mut self) -> Box<dyn Engine> {
         self.shared.stop.send_replace(true);
-        for (thread, ended) in std::mem::take(&mut self.workers) {
+        for thread in &mut self.workers {
             // An error is a thread that has panicked; joining it shows that too.
-            let _ = ended.await;
-            if thread.join().is_err() {
-                tracing::error!(system = %self.shared.config.system.name, "a worker panicked");
-            }
+            let _ = (&mut thread.ended).await;
         }
+        self.shared.committer.end();
+        if let Some(committer) = &mut self.committer {
+            let _ = (&mut committer.ended).await;
+        }
+        self.end_threads();
+        let shared = Arc::clone(&self.shared);
+        // A reload under way has it until it is over.
+        let taken = tokio::task::spawn_blocking(move || shared.committer.take_engine()).await;
         tracing::info!(system = %self.shared.config.system.name, "system is down");
-        self.shared.committer.take_engine()
+        match taken {
+            Ok(engine) => engine,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn bring_up(
+        &mut self,
+        admin: Option<std::net::TcpListener>,
+        handed_over: Vec<mpsc::Receiver<Datagram>>,
+    ) -> Result<(), StartError> {
+        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = admin {
+            let shared = Arc::clone(&self.shared);
+            let serve = run::serve_admin(shared, listener);
+            self.workers.push(Thread::with_runtime("admin".to_owned(), serve)?);
+        }
+        if self.shared.committer.waits() {
+            let shared = Arc::clone(&self.shared);
+            let body = move || shared.run_committer();
+            self.committer = Some(Thread::start("committer".to_owned(), body)?);
+        }
+        self.shared.load()?;
+        let sockets = Sockets::bind(&self.shared.config, self.shared.workers.len())?;
+        self.bound = sockets.bound(admin_address);
+        for (index, parts) in sockets.divide(handed_over).into_iter().enumerate() {
+            let worker = run::run_worker(Arc::clone(&self.shared), index, parts);
+            self.workers.push(Thread::with_runtime(format!("worker-{index}"), worker)?);
+        }
+        tracing::info!(system = %self.shared.config.system.name, bound = ?self.bound, "system is up");
+        Ok(())
+    }
+
+    /// Stops all threads and waits for them.
+    fn end_threads(&mut self) {
+        self.shared.stop.send_replace(true);
+        for thread in self.workers.drain(..) {
+            thread.join(&self.shared.config.system.name);
+        }
+        self.shared.committer.end();
+        if let Some(committer) = self.committer.take() {
+            committer.join(&self.shared.config.system.name);
+        }
     }
 }
 
@@ -194,6 +228,46 @@ impl Drop for RunningSystem {
     /// Tells the threads to stop; only [`RunningSystem::shutdown`] waits for them.
     fn drop(&mut self) {
         self.shared.stop.send_replace(true);
+        self.shared.committer.end();
+    }
+}
+
+/// One of the system's threads.
+struct Thread {
+    handle: thread::JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Thread {
+    fn start(name: String, body: impl FnOnce() + Send + 'static) -> Result<Self, StartError> {
+        let (done, ended) = oneshot::channel();
+        let body = move || {
+            body();
+            let _ = done.send(());
+        };
+        let handle = thread::Builder::new().name(name).spawn(body).map_err(StartError::Thread)?;
+        Ok(Self { handle, ended })
+    }
+
+    /// Starts a thread that runs `future` on a runtime of its own.
+    fn with_runtime(
+        name: String,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Thread)?;
+        Self::start(name, move || {
+            runtime.block_on(future);
+            // Blocking look-ups are not waited for.
+            runtime.shutdown_background();
+        })
+    }
+
+    fn join(self, system: &str) {
+        let name = self.handle.thread().name().unwrap_or_default().to_owned();
+        if self.handle.join().is_err() {
+            tracing::error!(system, thread = name, "a thread panicked");
+        }
     }
 }
 
@@ -213,17 +287,23 @@ fn create_shared(
         .then(|| ConfigServer::new(config_server_config(&config), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
     let roles = Roles { core, database, config_server };
-    let (committer, highest) = Committer::open(engine, &|record| roles.load(&record))?;
+    let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
     let peers = Peers::new(&config.diameter, clock.now(), &mut entropy)?;
-    let shared = Shared {
+    let progress = if options.shows_progress {
+        provision::progress_bar(0, "records")
+    } else {
+        ProgressBar::hidden()
+    };
+    Ok(Shared {
         names: Names::new(&config),
         clock,
         metrics: Metrics::new(),
         tap: options.tap,
         roles,
-        sequencer: Arc::new(Sequencer::starting_after(highest.max(CommitSeq::NOTHING))),
+        sequencer: Arc::default(),
         committer,
+        loading: Loading::new(progress),
         gate: RwLock::new(()),
         storage_failed: Notify::new(),
         parked: new_table(&mut entropy),
@@ -236,260 +316,5 @@ fn create_shared(
         failed: AtomicBool::new(false),
         note_limit: NoteLimit::default(),
         config,
-    };
-    shared.metrics.storage_available.set(1);
-    Ok(shared)
-}
-
-fn core_config(config: &Config) -> sip_core::Config {
-    let sip = &config.sip;
-    let seconds = |period: Duration| u32::try_from(period.as_secs()).unwrap_or(u32::MAX);
-    sip_core::Config {
-        aliases: sip.aliases.clone(),
-        server_name: sip.server_name.clone(),
-        service_route: format!("{};lr", sip.server_name),
-        expires_default: seconds(sip.expires_default),
-        expires_min: seconds(sip.expires_min),
-        expires_max: seconds(sip.expires_max),
-        algorithms: sip.algorithms.clone(),
-        vector_timeout: sip.vector_timeout,
-        reg_await_auth: sip.challenge_timeout,
-        ..sip_core::Config::for_domain(&config.system.domain)
-    }
-}
-
-fn database_config(config: &Config) -> sip_database::Config {
-    let database = &config.sip_database;
-    sip_database::Config {
-        ind_bits: database.ind_bits,
-        sqn_range: database.sqn_range,
-        reserved_lease: database.reserved_lease,
-        vector_timeout: config.sip.vector_timeout,
-        avoid_zero_octet_in_res: database.avoid_zero_octet_in_res,
-        ..sip_database::Config::new(config.diameter.identity.clone(), &config.system.domain)
-    }
-}
-
-fn config_server_config(config: &Config) -> config_server::Config {
-    let server = &config.config_server;
-    let partners = server.partners.iter().map(|partner| config_server::Partner {
-        id: partner.id.clone(),
-        sip_database: partner.sip_database.clone(),
-        accepted_token: partner.accept_token.digest(),
-        areas: partner.areas.clone(),
-    });
-    config_server::Config {
-        partners: partners.collect(),
-        access_timeout: server.access_timeout,
-        hands_out_configuration: server.hands_out_configuration,
-        ..config_server::Config::new(
-            server.id.clone(),
-            config.diameter.identity.clone(),
-            config.sip_database.migration_server_name.clone(),
-        )
-    }
-}
-
-/// All sockets of a system, bound before any thread starts.
-struct Sockets {
-    sip: Vec<bind::SipSockets>,
-    diameter: Vec<std::net::TcpListener>,
-    http: HttpSockets,
-}
-
-/// The sockets of the HTTP servers.
-#[derive(Default)]
-struct HttpSockets {
-    admin: Option<std::net::TcpListener>,
-    management: Option<std::net::TcpListener>,
-    csc4: Option<std::net::TcpListener>,
-    csc17: Option<std::net::TcpListener>,
-}
-
-/// The sockets of one worker.
-struct WorkerSockets {
-    sip: Vec<(SocketAddr, std::net::UdpSocket, std::net::TcpListener)>,
-    diameter: Option<std::net::TcpListener>,
-    http: HttpSockets,
-    handed_over: mpsc::Receiver<Datagram>,
-}
-
-impl Sockets {
-    fn bind(config: &Config, workers: usize) -> Result<Self, StartError> {
-        let failed = |what, address| move |error| StartError::Bind { what, address, error };
-        let listen = if config.roles.sip_core { &config.sip.listen[..] } else { &[] };
-        let mut sip = Vec::new();
-        for &address in listen {
-            sip.push(bind::SipSockets::bind(address, workers).map_err(failed("SIP", address))?);
-        }
-        let diameter = match config.diameter.listen {
-            Some(address) => {
-                bind::bind_tcp(address, workers).map_err(failed("Diameter", address))?
-            }
-            None => Vec::new(),
-        };
-        Ok(Self { sip, diameter, http: HttpSockets::bind(config)? })
-    }
-
-    fn bound(&self) -> Bound {
-        let address = |listener: &std::net::TcpListener| listener.local_addr().ok();
-        Bound {
-            sip: self.sip.iter().map(|sockets| sockets.address).collect(),
-            diameter: self.diameter.first().and_then(address),
-            admin: self.http.admin.as_ref().and_then(address),
-            management: self.http.management.as_ref().and_then(address),
-            csc4: self.http.csc4.as_ref().and_then(address),
-            csc17: self.http.csc17.as_ref().and_then(address),
-        }
-    }
-
-    /// Gives each worker its sockets; the first one also serves HTTP.
-    fn divide(self, handed_over: Vec<mpsc::Receiver<Datagram>>) -> Vec<WorkerSockets> {
-        let mut sip: Vec<_> = self
-            .sip
-            .into_iter()
-            .map(|sockets| (sockets.address, sockets.udp.into_iter(), sockets.tcp.into_iter()))
-            .collect();
-        let mut diameter = self.diameter.into_iter();
-        let mut http = self.http;
-        let mut workers = Vec::new();
-        for handed_over in handed_over {
-            let own = sip.iter_mut();
-            let own =
-                own.filter_map(|(address, udp, tcp)| Some((*address, udp.next()?, tcp.next()?)));
-            workers.push(WorkerSockets {
-                sip: own.collect(),
-                diameter: diameter.next(),
-                http: std::mem::take(&mut http),
-                handed_over,
-            });
-        }
-        workers
-    }
-}
-
-impl HttpSockets {
-    fn bind(config: &Config) -> Result<Self, StartError> {
-        let bind = |address: Option<SocketAddr>, what| {
-            let failed = |address| move |error| StartError::Bind { what, address, error };
-            address.map(|address| http::bind(address).map_err(failed(address))).transpose()
-        };
-        let csc = |address: SocketAddr| config.roles.config_server.then_some(address);
-        Ok(Self {
-            admin: bind(config.admin, "admin")?,
-            management: bind(
-                config.management.filter(|_| config.roles.sip_database),
-                "management",
-            )?,
-            csc4: bind(csc(config.config_server.listen), "CSC-4")?,
-            csc17: bind(csc(config.config_server.listen_partners), "CSC-17")?,
-        })
-    }
-}
-
-/// Runs one worker until the system stops.
-async fn run_worker(
-    shared: Arc<Shared>,
-    index: usize,
-    sockets: WorkerSockets,
-    stop: watch::Receiver<bool>,
-) {
-    let Some(worker) = shared.workers.get(index).map(Arc::clone) else { return };
-    let open = OpenConnections::default();
-    let mut tasks = JoinSet::new();
-    let mut servers = JoinSet::new();
-    if let Err(error) = spawn_all(&shared, &worker, sockets, &open, &mut tasks, &mut servers) {
-        tracing::error!(system = %shared.config.system.name, %error, "a worker cannot use its sockets");
-    }
-    if index == 0 {
-        tasks.spawn(mend_storage(Arc::clone(&shared)));
-    }
-    let workers = shared.workers.len().max(1);
-    for (number, (peer, address)) in shared.peers.to_connect().enumerate() {
-        if number % workers == index {
-            let (shared, worker) = (Arc::clone(&shared), Arc::clone(&worker));
-            tasks.spawn(diameter::keep_connected(
-                shared,
-                worker,
-                Arc::clone(peer),
-                address,
-                open.clone(),
-            ));
-        }
-    }
-    worker::stopped(stop).await;
-    // First nobody new is let in, then those who are in take leave.
-    tasks.shutdown().await;
-    open.join().await;
-    while servers.join_next().await.is_some() {}
-}
-
-fn spawn_all(
-    shared: &Arc<Shared>,
-    worker: &Arc<Worker>,
-    sockets: WorkerSockets,
-    open: &OpenConnections,
-    tasks: &mut JoinSet<()>,
-    servers: &mut JoinSet<()>,
-) -> io::Result<()> {
-    let mut own_sockets = Vec::new();
-    for (address, udp, tcp) in sockets.sip {
-        let udp = Arc::new(UdpSocket::from_std(udp)?);
-        own_sockets.push((address, Arc::clone(&udp)));
-        tasks.spawn(udp::receive(Caller::new(shared, worker), udp, address));
-        let listener = TcpListener::from_std(tcp)?;
-        tasks.spawn(tcp::accept(Arc::clone(shared), Arc::clone(worker), listener, address));
-    }
-    // Set once, here: a worker is run by one thread.
-    let _ = worker.sockets.set(own_sockets);
-    tasks.spawn(worker::send_unsent(Arc::clone(worker), Arc::clone(shared)));
-    tasks.spawn(worker::handle_handed_over(Caller::new(shared, worker), sockets.handed_over));
-    tasks.spawn(worker::run_timers(Caller::new(shared, worker)));
-    if let Some(listener) = sockets.diameter {
-        let listener = TcpListener::from_std(listener)?;
-        tasks.spawn(diameter::accept(
-            Arc::clone(shared),
-            Arc::clone(worker),
-            listener,
-            open.clone(),
-        ));
-    }
-    for (name, listener, router) in [
-        ("admin", sockets.http.admin, admin::router(Arc::clone(shared))),
-        ("management", sockets.http.management, management::router(Arc::clone(shared))),
-        ("csc-4", sockets.http.csc4, csc4::router(Arc::clone(shared))),
-        ("csc-17", sockets.http.csc17, csc17::router(Arc::clone(shared))),
-    ] {
-        if let Some(listener) = listener {
-            let serving = http::serve(Arc::clone(shared), name, listener, router);
-            let system = shared.config.system.name.clone();
-            servers.spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::error!(system, %error, "an HTTP server ended");
-                }
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Opens the storage again after each failure, with growing pauses.
-async fn mend_storage(shared: Arc<Shared>) {
-    let (shortest, longest) = REOPEN_DELAY;
-    loop {
-        shared.storage_failed.notified().await;
-        let mut delay = shortest;
-        while !shared.committer.is_available() {
-            tokio::time::sleep(delay).await;
-            match shared.reload() {
-                Ok(()) => {
-                    tracing::info!(system = %shared.config.system.name, "storage is available again");
-                }
-                Err(error) => {
-                    tracing::error!(system = %shared.config.system.name, %error, "storage is not available yet");
-                }
-            }
-            delay = (delay * 2).min(longest);
-        }
-    }
+    })
 }

@@ -21,9 +21,10 @@ use tokio::{
 };
 
 use super::{
+    diameter::OpenConnections,
     metrics::{Direction, Metrics},
     perform::{Call, Caller, Shared},
-    worker::{Worker, stopped},
+    worker::Worker,
 };
 use crate::{
     outbox::{Flow, Transport},
@@ -103,6 +104,7 @@ pub(super) async fn accept(
     worker: Arc<Worker>,
     listener: TcpListener,
     local: SocketAddr,
+    open: OpenConnections,
 ) {
     loop {
         let Ok((stream, remote)) = listener.accept().await else {
@@ -118,16 +120,10 @@ pub(super) async fn accept(
         let flow = Flow { transport: Transport::Tcp, local, remote, connection: number };
         let caller = Caller::new(&shared, &worker);
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
+        open.spawn(async move {
             shared.metrics.tcp_connections.inc();
-            let stop = stopped(shared.stop.subscribe());
-            tokio::select! {
-                ended = Connection::new(caller, stream, flow).run(mailbox) => {
-                    if let Err(reason) = ended {
-                        shared.metrics.drop_one(reason);
-                    }
-                }
-                () = stop => {}
+            if let Err(reason) = Connection::new(caller, stream, flow).run(mailbox).await {
+                shared.metrics.drop_one(reason);
             }
             shared.connections.leave(number);
             shared.metrics.tcp_connections.dec();
@@ -154,6 +150,7 @@ enum Event {
     Read(std::io::Result<usize>),
     Write(Option<Bytes>),
     Timeout,
+    Stop,
 }
 
 impl Connection {
@@ -173,6 +170,9 @@ impl Connection {
 
     /// Runs until the peer closes; an error is the reason why we did.
     async fn run(mut self, mut mailbox: mpsc::Receiver<Bytes>) -> Result<(), &'static str> {
+        let shared = Arc::clone(&self.caller.shared);
+        let stop = shared.stopped_and_settled();
+        tokio::pin!(stop);
         let mut buffer = vec![0; READ_OCTETS];
         loop {
             let deadline = self.deadline();
@@ -180,6 +180,7 @@ impl Connection {
                 read = self.stream.read(&mut buffer) => Event::Read(read),
                 octets = mailbox.recv() => Event::Write(octets),
                 () = tokio::time::sleep_until(deadline) => Event::Timeout,
+                () = &mut stop => Event::Stop,
             };
             match event {
                 Event::Read(Ok(0)) => return self.drain(mailbox).await,
@@ -192,6 +193,7 @@ impl Connection {
                 Event::Write(None) => return Err("tcp_cut"),
                 Event::Timeout if self.began.is_some() => return Err("tcp_unfinished_message"),
                 Event::Timeout => return Ok(()),
+                Event::Stop => return self.write_rest(mailbox).await,
             }
         }
     }
@@ -207,6 +209,14 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Writes the answers that are there.
+    async fn write_rest(mut self, mut mailbox: mpsc::Receiver<Bytes>) -> Result<(), &'static str> {
+        match mailbox.try_recv() {
+            Ok(octets) => self.write(octets, &mut mailbox).await,
+            Err(_) => Ok(()),
+        }
     }
 
     fn deadline(&self) -> Instant {

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     net::UdpSocket,
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
 };
 
 use super::{
@@ -29,8 +29,13 @@ pub(super) const HANDED_OVER_DATAGRAMS_MAX: usize = 4_096;
 /// Timers handled before sockets get their turn.
 const TIMERS_BATCH: usize = 64;
 
+/// Messages taken back before sockets and connections get their turn: fewer than fit into a mailbox.
+const RETURNED_BATCH: usize = 64;
+
 /// What belongs to one worker thread.
 pub(super) struct Worker {
+    /// Its number.
+    pub(super) index: usize,
     pub(super) timers: TimerQueue,
     /// The worker's own socket for each listen address.
     pub(super) sockets: OnceLock<Vec<(SocketAddr, Arc<UdpSocket>)>>,
@@ -55,10 +60,11 @@ struct Unsent {
 }
 
 impl Worker {
-    /// Creates a worker, and the end where it takes datagrams handed over.
-    pub(super) fn new() -> (Arc<Self>, mpsc::Receiver<Datagram>) {
+    /// Creates the worker of a number, and the end where it takes datagrams handed over.
+    pub(super) fn new(index: usize) -> (Arc<Self>, mpsc::Receiver<Datagram>) {
         let (handed_over, receiver) = mpsc::channel(HANDED_OVER_DATAGRAMS_MAX);
         let worker = Self {
+            index,
             timers: TimerQueue::default(),
             sockets: OnceLock::new(),
             handed_over,
@@ -120,6 +126,26 @@ pub(super) async fn handle_handed_over(
 ) {
     while let Some(Datagram { flow, octets }) = datagrams.recv().await {
         caller.call(Call::Sip { flow, octets: &octets });
+    }
+}
+
+/// Deals with messages that waited for commits, until `ends`.
+pub(super) async fn take_back(mut caller: Caller, mut ends: oneshot::Receiver<()>) {
+    let mut returned = Vec::new();
+    loop {
+        tokio::select! {
+            () = caller.shared.committer.returned(caller.worker.index) => {}
+            _ = &mut ends => return,
+        }
+        caller.shared.committer.take_returned(caller.worker.index, &mut returned);
+        let count = returned.len();
+        for (number, waited) in (1_usize..).zip(returned.drain(..)) {
+            caller.take_back(waited);
+            if number.is_multiple_of(RETURNED_BATCH) {
+                tokio::task::yield_now().await;
+            }
+        }
+        caller.shared.committer.done_with(count);
     }
 }
 

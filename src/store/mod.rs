@@ -65,6 +65,11 @@ impl Sequencer {
         Self(AtomicU64::new(highest.0))
     }
 
+    /// Goes on above `highest`, unless it is there already.
+    pub fn advance_to(&self, highest: CommitSeq) {
+        self.0.fetch_max(highest.0, Ordering::AcqRel);
+    }
+
     /// Draws the next number. The caller holds the locks of all entries that the commit changes.
     pub fn draw(&self) -> CommitSeq {
         CommitSeq(self.0.fetch_add(1, Ordering::AcqRel) + 1)

@@ -1,5 +1,5 @@
 //! What the tests of the engines share: a directory that goes, keys, a model of what is stored.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 use std::{
     collections::BTreeMap,

@@ -83,8 +83,12 @@ impl Site {
 
     /// Starts it on what it stored before, with a clock that is ahead.
     pub(super) fn start(&mut self, clock_ahead: Duration) -> Result<(), StartError> {
-        let options =
-            Options { tap: Some(self.tap.clone()), engine: self.engine.take(), clock_ahead };
+        let options = Options {
+            tap: Some(self.tap.clone()),
+            engine: self.engine.take(),
+            clock_ahead,
+            ..Options::default()
+        };
         self.running = Some(RunningSystem::start(self.config.clone(), options)?);
         Ok(())
     }

@@ -29,7 +29,6 @@ use crate::{
         metrics::{self, CxAnswer, CxResult, Direction, PeerName},
         park::Parked,
         perform::{Call, Caller},
-        worker::stopped,
     },
     outbox::{self, CxReply, ReplyTo, RequestId, Role, Undeliverable},
     step::Step,
@@ -148,7 +147,9 @@ impl Wire {
 
     /// Runs until the connection is over; whether it ever was open.
     pub(super) async fn run(mut self) -> bool {
-        let stop = stopped(self.caller.shared.stop.subscribe());
+        let shared = Arc::clone(&self.caller.shared);
+        // Leave is taken after the answers that wait for commits.
+        let stop = shared.stopped_and_settled();
         tokio::pin!(stop);
         let mut stopping = false;
         let mut buffer = BytesMut::with_capacity(READ_OCTETS);

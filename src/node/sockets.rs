@@ -1,0 +1,124 @@
+//! The sockets of a system.
+
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc;
+
+use super::{
+    bind,
+    config::Config,
+    http,
+    system::{Bound, StartError},
+    worker::Datagram,
+};
+
+/// The sockets that the workers of a system serve.
+pub(super) struct Sockets {
+    sip: Vec<bind::SipSockets>,
+    diameter: Vec<std::net::TcpListener>,
+    http: HttpSockets,
+}
+
+/// The sockets of the HTTP servers that the workers serve.
+#[derive(Default)]
+pub(super) struct HttpSockets {
+    pub(super) management: Option<std::net::TcpListener>,
+    pub(super) csc4: Option<std::net::TcpListener>,
+    pub(super) csc17: Option<std::net::TcpListener>,
+}
+
+/// The sockets of one worker.
+pub(super) struct WorkerSockets {
+    pub(super) sip: Vec<(SocketAddr, std::net::UdpSocket, std::net::TcpListener)>,
+    pub(super) diameter: Option<std::net::TcpListener>,
+    pub(super) http: HttpSockets,
+    pub(super) handed_over: mpsc::Receiver<Datagram>,
+}
+
+impl Sockets {
+    /// Binds all of them, but the one for metrics and health ([`bind_admin`]).
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Bind`].
+    pub(super) fn bind(config: &Config, workers: usize) -> Result<Self, StartError> {
+        let failed = |what, address| move |error| StartError::Bind { what, address, error };
+        let listen = if config.roles.sip_core { &config.sip.listen[..] } else { &[] };
+        let mut sip = Vec::new();
+        for &address in listen {
+            sip.push(bind::SipSockets::bind(address, workers).map_err(failed("SIP", address))?);
+        }
+        let diameter = match config.diameter.listen {
+            Some(address) => {
+                bind::bind_tcp(address, workers).map_err(failed("Diameter", address))?
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { sip, diameter, http: HttpSockets::bind(config)? })
+    }
+
+    /// Where they listen; metrics and health at `admin`.
+    pub(super) fn bound(&self, admin: Option<SocketAddr>) -> Bound {
+        let address = |listener: &std::net::TcpListener| listener.local_addr().ok();
+        Bound {
+            sip: self.sip.iter().map(|sockets| sockets.address).collect(),
+            diameter: self.diameter.first().and_then(address),
+            admin,
+            management: self.http.management.as_ref().and_then(address),
+            csc4: self.http.csc4.as_ref().and_then(address),
+            csc17: self.http.csc17.as_ref().and_then(address),
+        }
+    }
+
+    /// Gives each worker its sockets; the first one also serves HTTP.
+    pub(super) fn divide(self, handed_over: Vec<mpsc::Receiver<Datagram>>) -> Vec<WorkerSockets> {
+        let mut sip: Vec<_> = self
+            .sip
+            .into_iter()
+            .map(|sockets| (sockets.address, sockets.udp.into_iter(), sockets.tcp.into_iter()))
+            .collect();
+        let mut diameter = self.diameter.into_iter();
+        let mut http = self.http;
+        let mut workers = Vec::new();
+        for handed_over in handed_over {
+            let own = sip.iter_mut();
+            let own =
+                own.filter_map(|(address, udp, tcp)| Some((*address, udp.next()?, tcp.next()?)));
+            workers.push(WorkerSockets {
+                sip: own.collect(),
+                diameter: diameter.next(),
+                http: std::mem::take(&mut http),
+                handed_over,
+            });
+        }
+        workers
+    }
+}
+
+impl HttpSockets {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let bind = |address: Option<SocketAddr>, what| {
+            let failed = |address| move |error| StartError::Bind { what, address, error };
+            address.map(|address| http::bind(address).map_err(failed(address))).transpose()
+        };
+        let csc = |address: SocketAddr| config.roles.config_server.then_some(address);
+        Ok(Self {
+            management: bind(
+                config.management.filter(|_| config.roles.sip_database),
+                "management",
+            )?,
+            csc4: bind(csc(config.config_server.listen), "CSC-4")?,
+            csc17: bind(csc(config.config_server.listen_partners), "CSC-17")?,
+        })
+    }
+}
+
+/// Binds the socket for metrics and health.
+///
+/// # Errors
+///
+/// [`StartError::Bind`].
+pub(super) fn bind_admin(config: &Config) -> Result<Option<std::net::TcpListener>, StartError> {
+    let failed = |address| move |error| StartError::Bind { what: "admin", address, error };
+    config.admin.map(|address| http::bind(address).map_err(failed(address))).transpose()
+}

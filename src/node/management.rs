@@ -10,6 +10,7 @@ pub(super) mod body;
 mod configuration;
 mod configuration_body;
 mod database;
+pub(super) mod many;
 mod target;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use super::{
     paths(
         get_system,
         database::put_subscriber,
+        many::put_subscribers,
         database::get_subscriber,
         database::delete_subscriber,
         database::put_pool,
@@ -53,6 +55,7 @@ use super::{
         database::put_grant,
         database::delete_grant,
         configuration::put_user,
+        many::put_users,
         configuration::get_user,
         configuration::delete_user,
         configuration::put_agreement,
@@ -76,6 +79,7 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
     use configuration as cms;
     vec![
         ("/v1/system", "get", get(get_system)),
+        ("/v1/subscribers", "post", post(many::put_subscribers)),
         ("/v1/subscribers/{impi}", "put", put(database::put_subscriber)),
         ("/v1/subscribers/{impi}", "get", get(database::get_subscriber)),
         ("/v1/subscribers/{impi}", "delete", delete(database::delete_subscriber)),
@@ -88,6 +92,7 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
         ("/v1/mappings", "put", put(database::map_inbound)),
         ("/v1/grants/{impi}/{partner}", "put", put(database::put_grant)),
         ("/v1/grants/{impi}/{partner}", "delete", delete(database::delete_grant)),
+        ("/v1/users", "post", post(many::put_users)),
         ("/v1/users/{mc_service_id}", "put", put(cms::put_user)),
         ("/v1/users/{mc_service_id}", "get", get(cms::get_user)),
         ("/v1/users/{mc_service_id}", "delete", delete(cms::delete_user)),

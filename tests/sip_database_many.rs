@@ -29,7 +29,7 @@ use migcore::{
     time::Timestamp,
 };
 use sip_database_harness::{
-    Seeded, System, alice, generated, listed, mar, pair, sqn_of, subscriber, system_a,
+    LEASE, Seeded, System, alice, generated, listed, mar, pair, sqn_of, subscriber, system_a,
 };
 
 fn users(count: usize) -> Vec<Subscriber> {

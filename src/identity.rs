@@ -3,7 +3,7 @@
 //! Each is checked where it enters and stays valid afterwards. `Debug` redacts the user part: an
 //! identity is personal data and must not reach a log by accident.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, marker::PhantomData, sync::Arc};
 
 /// Longest identity, octets: a NAI is limited by RFC 4282 section 2.2, an IMPU by us to the same.
 pub const IDENTITY_OCTETS_MAX: usize = 253;
@@ -15,6 +15,11 @@ pub const IDENTITY_OCTETS_MAX: usize = 253;
 pub struct Impi(Arc<str>);
 
 impl Impi {
+    /// Takes a text that was one before.
+    pub(crate) const fn from_checked(text: Arc<str>) -> Self {
+        Self(text)
+    }
+
     /// Parses a NAI.
     ///
     /// # Errors
@@ -53,6 +58,11 @@ impl Impi {
 pub struct Impu(Arc<str>);
 
 impl Impu {
+    /// Takes a text that was one before.
+    pub(crate) const fn from_checked(text: Arc<str>) -> Self {
+        Self(text)
+    }
+
     /// Parses a URI and takes its canonical form: scheme and host lower case, no port, no
     /// parameters, no header part. Escapes in the user part stay as they are: the SIP layer
     /// resolves them before it compares (`sip::uri`).
@@ -63,14 +73,16 @@ impl Impu {
     pub fn parse(uri: &str) -> Result<Self, IdentityError> {
         check_length(uri)?;
         let (scheme, rest) = uri.split_once(':').ok_or(IdentityError::MissingScheme)?;
-        let scheme = scheme.to_ascii_lowercase();
-        match scheme.as_str() {
+        match scheme {
             "sip" | "sips" => {
-                let (user, host) = rest.rsplit_once('@').ok_or(IdentityError::MissingUser)?;
-                let host = host.split([';', '?']).next().unwrap_or_default();
+                let (user, given) = rest.rsplit_once('@').ok_or(IdentityError::MissingUser)?;
+                let host = given.split([';', '?']).next().unwrap_or_default();
                 let host = without_port(host);
                 check_user(user)?;
                 check_host(host)?;
+                if host == given && !host.bytes().any(|octet| octet.is_ascii_uppercase()) {
+                    return Ok(Self(uri.into())); // as it is stored
+                }
                 Ok(Self(format!("{scheme}:{user}@{}", host.to_ascii_lowercase()).into()))
             }
             "tel" => {
@@ -81,7 +93,10 @@ impl Impu {
                 }
                 Ok(Self(format!("tel:{number}").into()))
             }
-            _ => Err(IdentityError::UnknownScheme),
+            _ => match scheme.to_ascii_lowercase() {
+                lower if lower != scheme => Self::parse(&format!("{lower}:{rest}")),
+                _ => Err(IdentityError::UnknownScheme),
+            },
         }
     }
 
@@ -112,6 +127,11 @@ pub struct UserIdentity {
 pub struct SipDatabaseId(Arc<str>);
 
 impl SipDatabaseId {
+    /// Takes a text that was one before.
+    pub(crate) const fn from_checked(text: Arc<str>) -> Self {
+        Self(text)
+    }
+
     /// Parses an FQDN; Diameter identities compare without case, so it is stored in lower case.
     ///
     /// # Errors
@@ -120,6 +140,9 @@ impl SipDatabaseId {
     pub fn parse(fqdn: &str) -> Result<Self, IdentityError> {
         check_length(fqdn)?;
         check_host(fqdn)?;
+        if !fqdn.bytes().any(|octet| octet.is_ascii_uppercase()) {
+            return Ok(Self(fqdn.into()));
+        }
         Ok(Self(fqdn.to_ascii_lowercase().into()))
     }
 
@@ -283,6 +306,9 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// Reads an identity from a text without a copy of it.
+struct Text<T>(PhantomData<T>);
+
 /// Checked parsing and (de)serialization as text.
 macro_rules! serialized {
     ($name:ident) => {
@@ -302,10 +328,20 @@ macro_rules! serialized {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                Self::parse(&text).map_err(|error| {
-                    serde::de::Error::custom(format_args!("{} {error}", stringify!($name)))
-                })
+                deserializer.deserialize_str(Text::<Self>(PhantomData))
+            }
+        }
+
+        impl serde::de::Visitor<'_> for Text<$name> {
+            type Value = $name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                <$name>::parse(text)
+                    .map_err(|error| E::custom(format_args!("{} {error}", stringify!($name))))
             }
         }
     };

@@ -271,12 +271,14 @@ pub enum TimerWhat {
     RequestTimeout(u64),
     /// A challenge was not answered: reg-await-auth of this user.
     ChallengeExpiry(Impi),
-    /// A contact of this user may have expired.
-    RegistrationExpiry(Impi),
-    /// The lease of this inbound private identity may have ended.
-    InboundLeaseEnd(Impi),
-    /// The lease of this outbound private identity may have ended.
-    OutboundLeaseEnd(Impi),
+    /// Contacts may have expired: one timer for the first of all.
+    ContactsEnd,
+    /// That this user's registration ended need not be known any more.
+    RegistrationGone(Impi),
+    /// Leases of inbound pairs may have ended: one timer for the first of all.
+    InboundLeasesEnd,
+    /// Leases of outbound pairs may have ended: one timer for the first of all.
+    OutboundLeasesEnd,
     /// A user's request for connection details, or a partner's for access, has had its time.
     MigrationTimeout(u64),
     /// The user agent's retransmission (Timer E).

@@ -19,13 +19,17 @@ pub type Table<K, V> = DashMap<K, V, ahash::RandomState>;
 /// Creates an empty table whose hasher is keyed from `entropy`, so that a peer that chooses keys
 /// cannot make them collide.
 pub fn new_table<K: Eq + Hash, V>(entropy: &mut dyn Entropy) -> Table<K, V> {
-    let hasher = ahash::RandomState::with_seeds(
+    DashMap::with_hasher_and_shard_amount(new_hasher(entropy), SHARDS)
+}
+
+/// A hasher keyed from `entropy`.
+pub fn new_hasher(entropy: &mut dyn Entropy) -> ahash::RandomState {
+    ahash::RandomState::with_seeds(
         entropy.next_u64(),
         entropy.next_u64(),
         entropy.next_u64(),
         entropy.next_u64(),
-    );
-    DashMap::with_hasher_and_shard_amount(hasher, SHARDS)
+    )
 }
 
 /// How many entries a table has and may have. Counted apart, because the length of a sharded table

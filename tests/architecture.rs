@@ -20,6 +20,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("table", 0),
     ("time", 0),
     ("aka", 1),
+    ("deadlines", 1),
+    ("packed", 1),
     ("planted", 0),
     ("procedure", 1),
     ("token", 1),
@@ -40,8 +42,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("sim", 6),
 ];
 
-/// Within layers 0 and 2 a module may name its neighbours listed here; nowhere else.
-const NEIGHBOURS: &[(&str, &str)] = &[("table", "entropy"), ("load", "node"), ("sim", "load")];
+/// Within a layer a module may name its neighbours listed here; nowhere else.
+const NEIGHBOURS: &[(&str, &str)] =
+    &[("table", "entropy"), ("deadlines", "packed"), ("load", "node"), ("sim", "load")];
 
 fn layer_of(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)

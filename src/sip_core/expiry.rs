@@ -14,12 +14,17 @@ use super::{SipCore, user::Attempt};
 /// How long the number of a deletion is kept, so that an answer that tells of it waits for it.
 pub(super) const GONE_KEPT: Duration = Duration::from_secs(60);
 
-/// The timer of a registration as of commit `changed`: a newer registration makes it stale.
-pub(super) fn timer(impi: Impi, changed: CommitSeq) -> TimerKey {
+/// The timer of the first contact that ends. It has no version: what has ended is told by the registrations
+/// when it comes.
+pub(super) const CONTACTS_TIMER: TimerKey =
+    TimerKey { role: Role::SipCore, what: TimerWhat::ContactsEnd, version: 0 };
+
+/// The timer of a registration that was deleted by commit `gone`.
+pub(super) fn gone_timer(impi: Impi, gone: CommitSeq) -> TimerKey {
     TimerKey {
         role: Role::SipCore,
-        what: TimerWhat::RegistrationExpiry(impi),
-        version: changed.as_u64(),
+        what: TimerWhat::RegistrationGone(impi),
+        version: gone.as_u64(),
     }
 }
 
@@ -38,36 +43,55 @@ impl SipCore {
         self.forget_if_idle(impi);
     }
 
-    /// Removes the contacts whose time is over. A stale version does nothing, so that an expiry never
-    /// removes a newer registration.
-    pub(super) fn expire_registration(&self, ctx: &mut Context<'_>, impi: &Impi, version: u64) {
-        let Some(mut user) = self.users.get_mut(impi) else { return };
-        if user.changed.as_u64() != version {
-            return;
-        }
-        let Some(mut registration) = user.registration.clone() else {
-            user.changed = CommitSeq::NOTHING;
-            drop(user);
-            return self.forget_if_idle(impi);
-        };
+    /// Removes the contacts whose time is over, of some users at a time.
+    pub(super) fn expire_registrations(&self, ctx: &mut Context<'_>) {
         if !ctx.out.storage_available() {
             return; // the reload arms it again
         }
-        registration.expire(ctx.now);
-        let impu = registration.impus.first().cloned();
-        let ended = registration.contacts.is_empty();
-        Self::store(ctx, (impi, &mut user), registration);
-        let changed = user.changed;
+        let (due, at) = self.deadlines.take_due(ctx.now);
+        for record in due {
+            for impi in self.registrations.keys_of(record) {
+                self.expire_registration(ctx, &impi);
+            }
+        }
+        if let Some(at) = at {
+            ctx.out.arm(at, CONTACTS_TIMER);
+        }
+    }
+
+    /// Removes the contacts of one user whose time is over. Which ones is read under the user's lock, so that
+    /// an expiry never removes a newer registration.
+    fn expire_registration(&self, ctx: &mut Context<'_>, impi: &Impi) {
+        let Ok(mut user) = self.user_entry(ctx, impi) else { return };
+        let mut ended = None;
+        let known = self.registrations.get(impi).map(|known| known.registration);
+        if let Some(mut registration) = known
+            && registration.next_expiry() <= ctx.now
+        {
+            let ending = registration.next_expiry();
+            registration.expire(ctx.now);
+            let impu = registration.impus.first().cloned();
+            let is_over = registration.contacts.is_empty();
+            let changed = self.store(ctx, (impi, &mut user), Some(ending), registration);
+            ended = impu.filter(|_| is_over).map(|impu| (impu, changed));
+        }
         drop(user);
-        if let (true, Some(impu)) = (ended, impu) {
+        self.forget_if_idle(impi);
+        if let Some((impu, changed)) = ended {
             ctx.out.note(Note::Registered(false));
             let identity = UserIdentity { impi: impi.clone(), impu };
-            self.notify_database(
-                ctx,
-                changed,
-                identity,
-                ServerAssignmentType::TimeoutDeregistration,
-            );
+            let timeout = ServerAssignmentType::TimeoutDeregistration;
+            self.notify_database(ctx, changed, identity, timeout);
         }
+    }
+
+    /// Forgets the number of a deletion, unless there is a later one.
+    pub(super) fn forget_gone(&self, impi: &Impi, version: u64) {
+        let Some(mut user) = self.users.get_mut(impi) else { return };
+        if user.gone.as_u64() == version {
+            user.gone = CommitSeq::NOTHING;
+        }
+        drop(user);
+        self.forget_if_idle(impi);
     }
 }

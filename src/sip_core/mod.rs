@@ -15,13 +15,16 @@
 //!                                                                 MIG-24, MIG-25
 //! ```
 //!
-//! **Locks.** A user's entry is locked first, then entries of the transaction and request tables, one
-//! at a time; nothing that holds a transaction or a request ever waits for a user.
+//! **Locks.** A user's entry is locked first, then entries of the transaction and request tables and of the
+//! registrations, one at a time, then the deadlines; nothing that holds one of those ever waits for a user.
+//! A registration changes under its user's entry. The entry is there as long as the user has attempts; the
+//! registrations, millions of them at rest, are kept packed in a table of their own ([`crate::packed`]).
 
 mod answer;
 mod challenge;
 mod config;
 mod expiry;
+mod kept;
 mod registered;
 mod registration;
 mod transaction;
@@ -29,10 +32,7 @@ mod user;
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 pub use config::Config;
@@ -42,11 +42,13 @@ pub use transaction::TRANSACTIONS_MAX;
 pub use user::ATTEMPTS_MAX;
 
 use crate::{
+    deadlines::Deadlines,
     entropy::Entropy,
     identity::{Impi, Impu},
     outbox::{
         Context, CxReply, Flow, Message, Note, Role, TimerKey, TimerWhat, Transport, Undeliverable,
     },
+    packed::PackedTable,
     sip::{
         Framing,
         message::{Capabilities, answer_other},
@@ -56,11 +58,11 @@ use crate::{
         view::{MessageView, StartLine},
     },
     store::{CommitSeq, Record, RecordError, RecordKind, decode},
-    table::{Table, new_table},
-    time::Timestamp,
+    table::{Bound, Table, new_table},
 };
 
 use answer::RegisterError;
+use kept::Registered;
 use registration::RegistrationUpdate;
 use transaction::{Admission, Transactions};
 use user::User;
@@ -74,13 +76,15 @@ pub struct SipCore {
     config: Config,
     transactions: Transactions,
     users: Table<Impi, User>,
-    users_count: AtomicU64,
+    registrations: PackedTable<Registered>,
+    /// Users who have an entry in one of the two.
+    users_bound: Bound,
+    /// When the first contact of each registration ends.
+    deadlines: Deadlines,
     /// Which user a Cx request is about, by its number.
     requests: Table<u64, Impi>,
     /// The last number drawn for a Cx request or an attempt.
     numbers: AtomicU64,
-    /// Expiries of the registrations loaded so far, to be armed by [`SipCore::handle_loaded`].
-    loaded: Mutex<Vec<(Timestamp, Impi, CommitSeq)>>,
 }
 
 impl SipCore {
@@ -90,10 +94,11 @@ impl SipCore {
             config,
             transactions: Transactions::new(entropy),
             users: new_table(entropy),
-            users_count: AtomicU64::new(0),
+            registrations: PackedTable::new(entropy),
+            users_bound: Bound::new(USERS_MAX),
+            deadlines: Deadlines::default(),
             requests: new_table(entropy),
             numbers: AtomicU64::new(0),
-            loaded: Mutex::default(),
         }
     }
 
@@ -110,23 +115,18 @@ impl SipCore {
         let impi = Impi::parse(key).map_err(|_| RecordError::Damaged)?;
         let registration: Registration = decode(record.value)?;
         let expiry = registration.next_expiry();
-        let user =
-            User { registration: Some(registration), changed: record.version, ..User::default() };
-        if self.users.insert(impi.clone(), user).is_none() {
-            self.users_count.fetch_add(1, Ordering::Relaxed);
+        let registered = Registered { registration, changed: record.version };
+        if !self.registrations.insert(&impi, &registered) {
+            self.users_bound.take_loaded();
         }
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.push((expiry, impi, record.version));
+        self.deadlines.load(self.registrations.fingerprint(&impi), expiry);
         Ok(())
     }
 
-    /// Arms the expiries of what was loaded. To be called once after the last record.
+    /// Arms the timer for the expiries of what was loaded. To be called once after the last record.
     pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
-        let mut loaded =
-            std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
-        loaded.sort_unstable();
-        for (expiry, impi, changed) in loaded {
-            ctx.out.arm(expiry, expiry::timer(impi, changed));
+        if let Some(at) = self.deadlines.finish_loading(ctx.now) {
+            ctx.out.arm(at, expiry::CONTACTS_TIMER);
         }
     }
 
@@ -134,9 +134,10 @@ impl SipCore {
     pub fn clear(&self) {
         self.transactions.clear();
         self.users.clear();
-        self.users_count.store(0, Ordering::Relaxed);
+        self.registrations.clear();
+        self.users_bound.reset();
+        self.deadlines.clear();
         self.requests.clear();
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Handles one framed SIP message that arrived on `flow`.
@@ -198,11 +199,10 @@ impl SipCore {
                 }
             }
             TimerWhat::ChallengeExpiry(impi) => self.expire_challenges(ctx, impi),
-            TimerWhat::RegistrationExpiry(impi) => {
-                self.expire_registration(ctx, impi, timer.version);
-            }
-            TimerWhat::InboundLeaseEnd(_)
-            | TimerWhat::OutboundLeaseEnd(_)
+            TimerWhat::ContactsEnd => self.expire_registrations(ctx),
+            TimerWhat::RegistrationGone(impi) => self.forget_gone(impi, timer.version),
+            TimerWhat::InboundLeasesEnd
+            | TimerWhat::OutboundLeasesEnd
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
@@ -212,8 +212,7 @@ impl SipCore {
 
     /// Returns how many contacts `impi` has registered, for tests and the management interface.
     pub fn contacts_of(&self, impi: &Impi) -> usize {
-        let user = self.users.get(impi);
-        user.and_then(|user| user.registration.as_ref().map(|it| it.contacts.len())).unwrap_or(0)
+        self.registrations.get(impi).map_or(0, |it| it.registration.contacts.len())
     }
 
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
@@ -284,22 +283,30 @@ impl SipCore {
         match self.users.entry(impi.clone()) {
             Entry::Occupied(entry) => Ok(entry.into_ref()),
             Entry::Vacant(entry) => {
-                if self.users_count.load(Ordering::Relaxed) >= USERS_MAX as u64 {
+                // Counted under the entry's lock: whoever removes the entry finds it counted.
+                if !self.registrations.contains_key(impi) && !self.users_bound.take() {
                     ctx.out.note(Note::TableFull("users"));
                     return Err(RegisterError::Busy);
                 }
-                // Counted under the entry's lock: whoever removes the entry finds it counted.
-                self.users_count.fetch_add(1, Ordering::Relaxed);
                 Ok(entry.insert(User::default()))
             }
         }
     }
 
-    /// Removes the entry of a user that has neither an attempt nor a registration.
+    /// Removes the entry of a user that has no attempt.
     fn forget_if_idle(&self, impi: &Impi) {
-        if self.users.remove_if(impi, |_, user| user.is_idle()).is_some() {
-            self.users_count.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.users.remove_if(impi, |_, user| {
+            let idle = user.is_idle();
+            if idle && !self.registrations.contains_key(impi) {
+                self.users_bound.give();
+            }
+            idle
+        });
+    }
+
+    /// The commit of the last change of a user's registration, its deletion included.
+    fn changed(&self, impi: &Impi, user: &User) -> CommitSeq {
+        self.registrations.view(impi, kept::changed).unwrap_or(user.gone)
     }
 
     fn draw_number(&self) -> u64 {

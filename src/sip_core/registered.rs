@@ -14,12 +14,14 @@ use crate::{
         reply::{ReplyHead, reason_phrase},
     },
     store::{CommitSeq, Mutation, RecordKind},
+    time::Timestamp,
 };
 
 use super::{
     SipCore,
     answer::{CONFIRM_STEP, RegisterError, refusal},
     expiry,
+    kept::Registered,
     registration::{Registration, RegistrationUpdate},
     user::{Attempt, AttemptState, AwaitAssignment, Challenged, Origin, User},
 };
@@ -106,19 +108,22 @@ impl SipCore {
         proof: AkaVerified,
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config)?;
-        let current = user.registration.clone().map(|mut registration| {
+        let known = self.registrations.get(impi);
+        let changed = known.as_ref().map_or(user.gone, |known| known.changed);
+        let current = known.map(|Registered { mut registration, .. }| {
             registration.expire(ctx.now); // the timer of what has ended may come later
             registration
         });
         // The SIP database is told nothing of a request that would be refused after it.
         let checked = current.clone().unwrap_or_default().apply(update.clone(), ctx.now);
         if let Err(error) = checked {
-            self.refuse(ctx, key, user.changed, &error);
+            self.refuse(ctx, key, changed, &error);
             return Ok(());
         }
         let Some(assignment) = assignment_for(current.as_ref(), &update) else {
-            let outcome = Self::confirm(ctx, (impi, user), &origin.impu, update, None, proof);
-            self.conclude(ctx, (key, user.changed), authentication_info.as_deref(), outcome);
+            let outcome = self.confirm(ctx, (impi, user), &origin.impu, update, None, proof);
+            let changed = self.changed(impi, user);
+            self.conclude(ctx, (key, changed), authentication_info.as_deref(), outcome);
             return Ok(());
         };
         let sar = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
@@ -126,10 +131,10 @@ impl SipCore {
             impus: vec![origin.impu.clone()],
             server_name: self.config.server_name.clone(),
             assignment,
-            user_data_already_available: user.registration.is_some(),
+            user_data_already_available: current.is_some(),
         });
         // What is told follows from the registration, and must not overtake what was told of its end.
-        let number = self.send_request(ctx, impi, user.changed, None, sar);
+        let number = self.send_request(ctx, impi, changed, None, sar);
         let state = AwaitAssignment {
             request: number,
             transaction: key,
@@ -176,27 +181,29 @@ impl SipCore {
             waiting;
         let confirmed = match outcome {
             Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
-                Self::confirm(ctx, (impi, user), &origin.impu, update, answer.user_data, proof)
+                self.confirm(ctx, (impi, user), &origin.impu, update, answer.user_data, proof)
             }
             Ok(cx::Answer::ServerAssignment(answer)) => Err(refusal(answer.result, false)),
             Ok(cx::Answer::MultimediaAuth(_)) | Err(Undeliverable) => {
                 Err(RegisterError::HomeUnreachable)
             }
         };
+        let changed = self.changed(impi, user);
         if confirmed.is_ok()
             && assignment == ServerAssignmentType::UserDeregistration
-            && user.registration.is_some()
+            && self.registrations.contains_key(impi)
         {
             // Another device registered while the SIP database was told that nobody is left.
             let identity = UserIdentity { impi: impi.clone(), impu: origin.impu };
             let again = ServerAssignmentType::Registration;
-            self.notify_database(ctx, user.changed, identity, again);
+            self.notify_database(ctx, changed, identity, again);
         }
-        self.conclude(ctx, (transaction, user.changed), authentication_info.as_deref(), confirmed);
+        self.conclude(ctx, (transaction, changed), authentication_info.as_deref(), confirmed);
     }
 
     /// `MIG-24`: changes the registration. Needs the proof that the UE answered its challenge.
     fn confirm(
+        &self,
         ctx: &mut Context<'_>,
         (impi, user): (&Impi, &mut User),
         impu: &Impu,
@@ -204,13 +211,15 @@ impl SipCore {
         user_data: Option<cx::UserData>,
         _proof: AkaVerified,
     ) -> Result<Confirmed, RegisterError> {
-        let was_registered = user.registration.is_some();
+        let known = self.registrations.get(impi);
         let changes = update.changes();
         if changes && !ctx.out.storage_available() {
             return Err(RegisterError::Busy); // it failed while the SIP database was asked
         }
         let paths = update.paths.clone();
-        let mut registration = user.registration.clone().unwrap_or_default();
+        let ending = known.as_ref().map(|known| known.registration.next_expiry());
+        let mut after = known.as_ref().map_or(user.gone, |known| known.changed);
+        let mut registration = known.map(|known| known.registration).unwrap_or_default();
         registration.expire(ctx.now);
         registration.apply(update, ctx.now)?;
         match user_data {
@@ -221,32 +230,45 @@ impl SipCore {
         let lines = registration.render_contacts(ctx.now);
         let impus = registration.impus.clone();
         if changes {
-            Self::store(ctx, (impi, user), registration);
+            let is_registered = !registration.contacts.is_empty();
+            after = self.store(ctx, (impi, user), ending, registration);
+            if is_registered != ending.is_some() {
+                ctx.out.note(Note::Registered(is_registered));
+            }
         }
-        if was_registered != user.registration.is_some() {
-            ctx.out.note(Note::Registered(user.registration.is_some()));
-        }
-        Ok(Confirmed { after: user.changed, lines, impus, paths })
+        Ok(Confirmed { after, lines, impus, paths })
     }
 
-    /// Commits the registration, or its end when it has no contact left, and arms its expiry.
+    /// Commits the registration in place of the one that is due at `ending`, if there is one, or its end when
+    /// it has no contact left. Returns the commit of its last change.
     pub(super) fn store(
+        &self,
         ctx: &mut Context<'_>,
         (impi, user): (&Impi, &mut User),
+        ending: Option<Timestamp>,
         registration: Registration,
-    ) {
+    ) -> CommitSeq {
+        let fingerprint = self.registrations.fingerprint(impi);
         if registration.contacts.is_empty() {
-            if user.registration.take().is_some() {
-                user.changed =
-                    ctx.out.commit(vec![Mutation::delete(RecordKind::Registration, impi.as_str())]);
-                ctx.out.arm(ctx.now + expiry::GONE_KEPT, expiry::timer(impi.clone(), user.changed));
+            if ending.is_some() {
+                let deletion = Mutation::delete(RecordKind::Registration, impi.as_str());
+                user.gone = ctx.out.commit(vec![deletion]);
+                self.registrations.remove(impi);
+                self.deadlines.change(ctx.now, fingerprint, ending, None);
+                let timer = expiry::gone_timer(impi.clone(), user.gone);
+                ctx.out.arm(ctx.now + expiry::GONE_KEPT, timer);
             }
-            return;
+            return user.gone;
         }
+        let expiry = registration.next_expiry();
         let record = Mutation::put(RecordKind::Registration, impi.as_str(), &registration);
-        user.changed = ctx.out.commit(vec![record]);
-        ctx.out.arm(registration.next_expiry(), expiry::timer(impi.clone(), user.changed));
-        user.registration = Some(registration);
+        let changed = ctx.out.commit(vec![record]);
+        user.gone = CommitSeq::NOTHING;
+        self.registrations.insert(impi, &Registered { registration, changed });
+        if let Some(at) = self.deadlines.change(ctx.now, fingerprint, ending, Some(expiry)) {
+            ctx.out.arm(at, expiry::CONTACTS_TIMER);
+        }
+        changed
     }
 
     /// Answers the UE: 200 after the registration is durable, or why not, after the registration that

@@ -1,4 +1,4 @@
-//! What the SIP core holds about one user: attempts to register, and the registration.
+//! What the SIP core holds about a user who is on the way: attempts to register.
 
 use crate::{
     aka::{
@@ -11,7 +11,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::registration::{Registration, RegistrationUpdate};
+use super::registration::RegistrationUpdate;
 
 /// Most attempts of one user at a time. The oldest challenge gives way to a new attempt, so that
 /// nobody can lock a user out with challenges that are never answered.
@@ -20,13 +20,12 @@ pub const ATTEMPTS_MAX: usize = 4;
 /// Most requests that wait for one vector: an initial REGISTER repeated on other transports.
 pub(super) const WAITERS_MAX: usize = 8;
 
-/// A user, by private identity.
+/// A user, by private identity. Whoever changes the user's registration has this entry locked.
 #[derive(Debug, Default)]
 pub(super) struct User {
     pub(super) attempts: Vec<Attempt>,
-    pub(super) registration: Option<Registration>,
-    /// The commit of the last change of the registration, its deletion included.
-    pub(super) changed: CommitSeq,
+    /// The commit that deleted the registration, if there was one lately.
+    pub(super) gone: CommitSeq,
 }
 
 /// One attempt to register.
@@ -107,9 +106,7 @@ impl Attempt {
 
 impl User {
     pub(super) fn is_idle(&self) -> bool {
-        self.attempts.is_empty()
-            && self.registration.is_none()
-            && self.changed == CommitSeq::NOTHING
+        self.attempts.is_empty() && self.gone == CommitSeq::NOTHING
     }
 
     /// The attempt that a repeated initial REGISTER belongs to.

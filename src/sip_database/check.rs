@@ -88,7 +88,8 @@ impl SipDatabase {
     ) -> Result<(), Refusal> {
         self.check_primary(primary)?;
         read(&self.withdrawn).check(allowed, now)?;
-        if self.inbound_users.contains_key(&InboundUser::of(primary)) {
+        let user = InboundUser::of(primary);
+        if self.held_by(&user, &self.inbound_users.candidates(&user)).is_some() {
             return Ok(());
         }
         if !self.inbound_bound.has_room(1) {
@@ -102,7 +103,7 @@ impl SipDatabase {
 
     fn holds_outbound(&self, impi: &Impi, partner: &SipDatabaseId) -> bool {
         let visits = self.visits.get(impi);
-        let visit = visits.as_ref().and_then(|visits| visits.0.get(partner));
+        let visit = visits.as_ref().and_then(|visits| visits.at(partner));
         visit.is_some_and(|visit| visit.outbound.is_some())
     }
 }

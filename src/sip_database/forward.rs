@@ -91,11 +91,11 @@ impl SipDatabase {
         if binding.record.impu != asked.impu {
             return Err(ResultCode::IDENTITIES_DONT_MATCH);
         }
-        let InboundRecord { lease, allowed, .. } = binding.record;
+        let InboundRecord { primary, lease, allowed, .. } = binding.record;
         if !lease.is_live(ctx.now) || !withdrawn.permits(allowed, ctx.now) {
             return Err(ResultCode::USER_UNKNOWN);
         }
-        Ok((binding.record.primary.clone(), binding.version))
+        Ok((primary, binding.version))
     }
 
     /// Handles the answer to a forwarded request, or its loss. One that comes late is dropped: the SIP

@@ -3,8 +3,7 @@
 use super::{
     Outcome, SipDatabase,
     bound::read,
-    expiry::Lent,
-    lease::Lease,
+    lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
     pool::{Drawn, Origin, Pools},
     step,
@@ -13,6 +12,7 @@ use crate::{
     api::migration_identity::{Allowance, Answer, Binding, Direction, PrimaryUser, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
+    packed::{Fingerprint, Packed, Reader, Writer},
     store::{CommitSeq, Mutation, RecordKind},
 };
 
@@ -56,6 +56,35 @@ impl InboundUser {
     }
 }
 
+impl Packed for InboundBinding {
+    fn pack(&self, to: &mut Writer<'_>) {
+        let InboundRecord { impu, primary, lease, origin, allowed } = &self.record;
+        to.number(self.version.as_u64());
+        lease.pack(to);
+        pack_allowed(*allowed, to);
+        to.impu(impu.as_str());
+        to.word(primary.database.as_str());
+        to.impi(primary.identity.impi.as_str());
+        to.impu(primary.identity.impu.as_str());
+        to.word(&primary.server_name);
+        origin.pack(to);
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        let version = CommitSeq::from_u64(from.number()?);
+        let lease = Lease::unpack(from)?;
+        let allowed = unpack_allowed(from)?;
+        let impu = from.impu()?;
+        let primary = PrimaryUser {
+            database: from.database()?,
+            identity: UserIdentity { impi: from.impi()?, impu: from.impu()? },
+            server_name: from.word()?.to_owned(),
+        };
+        let origin = Origin::unpack(from)?;
+        Some(Self { record: InboundRecord { impu, primary, lease, origin, allowed }, version })
+    }
+}
+
 impl InboundRecord {
     fn mutation(&self, impi: &Impi) -> Mutation {
         Mutation::put(RecordKind::InboundBinding, impi.as_str(), self)
@@ -95,16 +124,23 @@ impl SipDatabase {
         if crate::planted::is_armed(crate::planted::Bug::CheckThenInsert) {
             return self.bind_inbound_check_then_insert(ctx, &pools, primary, allowed);
         }
-        match self.inbound_users.entry(InboundUser::of(&primary)) {
-            dashmap::Entry::Occupied(held) => {
-                self.rebind_inbound(ctx, held.get(), primary, allowed)
-            }
-            dashmap::Entry::Vacant(free) => {
-                let (impi, outcome) = self.lend_inbound(ctx, &pools, primary, allowed)?;
-                free.insert(impi);
-                Ok(outcome)
-            }
+        let user = InboundUser::of(&primary);
+        let mut holder = self.inbound_users.lock(&user);
+        if let Some(held) = self.held_by(&user, &holder.candidates()) {
+            return self.rebind_inbound(ctx, &held, primary, allowed);
         }
+        let (impi, outcome) = self.lend_inbound(ctx, &pools, primary, allowed)?;
+        holder.insert(self.inbound.fingerprint(&impi));
+        Ok(outcome)
+    }
+
+    /// The inbound private identity that `user` holds: one of the `candidates` that the index has for it.
+    pub(super) fn held_by(&self, user: &InboundUser, candidates: &[Fingerprint]) -> Option<Impi> {
+        let is_held = |impi: &Impi| {
+            let binding = self.inbound.get(impi);
+            binding.is_some_and(|binding| InboundUser::of(&binding.record.primary) == *user)
+        };
+        candidates.iter().flat_map(|record| self.inbound.keys_of(*record)).find(is_held)
     }
 
     /// Checks that `primary` is a user of another system.
@@ -129,13 +165,16 @@ impl SipDatabase {
         allowed: Option<Allowance>,
     ) -> Outcome {
         let user = InboundUser::of(&primary);
-        let held = self.inbound_users.get(&user).map(|held| held.clone());
-        if let Some(held) = held {
+        if let Some(held) = self.held_by(&user, &self.inbound_users.candidates(&user)) {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         std::thread::yield_now();
         let (impi, outcome) = self.lend_inbound(ctx, pools, primary, allowed)?;
-        self.inbound_users.insert(user, impi);
+        let mut holder = self.inbound_users.lock(&user);
+        for other in holder.candidates() {
+            holder.remove(other); // the one that the other worker has bound
+        }
+        holder.insert(self.inbound.fingerprint(&impi));
         Ok(outcome)
     }
 
@@ -147,10 +186,10 @@ impl SipDatabase {
         allowed: Option<Allowance>,
     ) -> Outcome {
         let mut binding = self.inbound.get_mut(impi).ok_or(Refusal::NotFound("inbound binding"))?;
-        let record = &mut binding.record;
-        if record.primary.server_name != primary.server_name || record.allowed != allowed {
-            record.primary = primary;
-            record.allowed = allowed;
+        let InboundRecord { primary: held, allowed: under, .. } = &binding.record;
+        if held.server_name != primary.server_name || *under != allowed {
+            binding.record.primary = primary;
+            binding.record.allowed = allowed;
             binding.commit(ctx, impi);
         }
         if let Some(lease) = binding.record.lease.renewed(ctx.now, self.config.reserved_lease) {
@@ -197,9 +236,9 @@ impl SipDatabase {
         let record = InboundRecord { impu, primary, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
-        self.expiries.change(ctx, Lent::Inbound(impi.clone()), None, Some(lease));
+        self.change_inbound_end(ctx, &impi, None, Some(lease));
+        self.inbound.insert(&impi, &binding);
         let outcome = (binding.shown(&impi), binding.version);
-        self.inbound.insert(impi.clone(), binding);
         (impi, outcome)
     }
 
@@ -226,7 +265,7 @@ impl SipDatabase {
     ) {
         let old = std::mem::replace(&mut binding.record.lease, lease);
         binding.commit(ctx, impi);
-        self.expiries.change(ctx, Lent::Inbound(impi.clone()), Some(old), Some(lease));
+        self.change_inbound_end(ctx, impi, Some(old), Some(lease));
     }
 
     /// Ends a binding if its reservation has ended: it may have been renewed meanwhile.
@@ -243,28 +282,22 @@ impl SipDatabase {
     ) -> Option<CommitSeq> {
         let pools = read(&self.pools);
         let user = InboundUser::of(&self.inbound.get(impi)?.record.primary);
-        let holder = self.inbound_users.entry(user.clone());
-        let dashmap::Entry::Occupied(binding) = self.inbound.entry(impi.clone()) else {
-            return None;
-        };
+        let mut holder = self.inbound_users.lock(&user);
+        let binding = self.inbound.get_mut(impi)?;
         // Between the two looks the pair may have gone from one user to another.
-        let unchanged = InboundUser::of(&binding.get().record.primary) == user;
-        if !unchanged || !wanted(binding.get()) {
+        let unchanged = InboundUser::of(&binding.record.primary) == user;
+        if !unchanged || !wanted(&binding) {
             return None;
         }
-        let InboundRecord { impu, lease, origin, .. } = &binding.get().record;
+        let InboundRecord { impu, lease, origin, .. } = &binding.record;
         let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::InboundBinding, impi.as_str());
         let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
         self.removed.raise(seq);
-        self.expiries.change(ctx, Lent::Inbound(impi.clone()), Some(*lease), None);
+        self.change_inbound_end(ctx, impi, Some(*lease), None);
         binding.remove();
-        if let dashmap::Entry::Occupied(holder) = holder
-            && holder.get() == impi
-        {
-            holder.remove();
-        }
+        holder.remove(self.inbound.fingerprint(impi));
         self.inbound_bound.give();
         returning.finish(&self.listed);
         Some(seq)

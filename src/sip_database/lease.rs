@@ -13,7 +13,11 @@
 
 use std::time::Duration;
 
-use crate::{api::migration_identity::Allowance, time::Timestamp};
+use crate::{
+    api::migration_identity::{AgreementId, Allowance},
+    packed::{Reader, Writer},
+    time::Timestamp,
+};
 
 /// The lease of a binding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -96,4 +100,46 @@ impl Lease {
     fn is_short(self, now: Timestamp, span: Duration) -> bool {
         self.end().is_some_and(|end| end.since(now) < span / 2)
     }
+}
+
+impl Lease {
+    pub(super) fn pack(self, to: &mut Writer<'_>) {
+        let (kind, until) = match self {
+            Self::Reserved(until) => (0, Some(until)),
+            Self::Active(until) => (1, Some(until)),
+            Self::Mapped { active: false } => (2, None),
+            Self::Mapped { active: true } => (3, None),
+        };
+        to.number(kind);
+        if let Some(until) = until {
+            to.time(until);
+        }
+    }
+
+    pub(super) fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        Some(match from.number()? {
+            0 => Self::Reserved(from.time()?),
+            1 => Self::Active(from.time()?),
+            kind => Self::Mapped { active: kind == 3 },
+        })
+    }
+}
+
+/// Packs what makes a binding or a grant good for a vector.
+pub(super) fn pack_allowed(allowed: Option<Allowance>, to: &mut Writer<'_>) {
+    to.number(allowed.is_some().into());
+    if let Some(Allowance { agreement, until }) = allowed {
+        to.number_64(agreement.0);
+        to.time(until);
+    }
+}
+
+/// Reads what [`pack_allowed`] wrote.
+#[expect(clippy::option_option, reason = "the outer one is that there is nothing to read")]
+pub(super) fn unpack_allowed(from: &mut Reader<'_>) -> Option<Option<Allowance>> {
+    if from.number()? == 0 {
+        return Some(None);
+    }
+    let agreement = AgreementId(from.number_64()?);
+    Some(Some(Allowance { agreement, until: from.time()? }))
 }

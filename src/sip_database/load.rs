@@ -8,7 +8,6 @@ use super::{
     ListedPair, SipDatabase,
     agreement::{Withdrawn, WithdrawnRecord},
     bound::{lock, write},
-    expiry::Lent,
     inbound::{InboundBinding, InboundRecord, InboundUser},
     listed::{Entry, Listed, Place},
     outbound::{OutboundBinding, OutboundRecord},
@@ -86,7 +85,7 @@ impl SipDatabase {
                 }
             }
         }
-        self.expiries.arm(ctx);
+        self.finish_loading_ends(ctx);
     }
 
     /// Forgets everything stored, before it is loaded again after a failed commit. Forwarded requests
@@ -104,7 +103,8 @@ impl SipDatabase {
         {
             bound.reset();
         }
-        self.expiries.clear();
+        self.outbound_ends.clear();
+        self.inbound_ends.clear();
         write(&self.pools).clear();
         *write(&self.withdrawn) = Withdrawn::default();
         self.removed.reset();
@@ -151,35 +151,44 @@ impl SipDatabase {
 
     fn load_inbound(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
-        let mut stored: InboundRecord = decode(record.value)?;
-        self.load_origin(&mut stored.origin, &impi, &stored.impu);
+        let stored: InboundRecord = decode(record.value)?;
+        self.load_origin(&stored.origin, &impi, &stored.impu);
+        let user = InboundUser::of(&stored.primary);
+        let fingerprint = self.inbound.fingerprint(&impi);
+        if let Some(end) = stored.lease.end() {
+            self.inbound_ends.load(fingerprint, end);
+        }
         let binding = InboundBinding { record: stored, version: record.version };
-        self.expiries.load(Lent::Inbound(impi.clone()), binding.record.lease);
-        let user = InboundUser::of(&binding.record.primary);
-        self.inbound.insert(impi.clone(), binding);
+        self.inbound.insert(&impi, &binding);
         self.inbound_bound.take_loaded();
         // Two bindings of one user: the removal of the older one was lost with a commit that nobody
         // relied on. The older one lives until its lease ends, or is released if it is a mapping.
-        let mut holder = self.inbound_users.entry(user).or_insert_with(|| impi.clone());
-        let newer =
-            |held: &Impi| self.inbound.get(held).is_none_or(|other| other.version < record.version);
-        if *holder != impi && newer(&holder) {
-            *holder = impi;
+        let mut holder = self.inbound_users.lock(&user);
+        let Some(held) = self.held_by(&user, &holder.candidates()) else {
+            holder.insert(fingerprint);
+            return Ok(());
+        };
+        let other = self.inbound.get(&held);
+        if other.is_none_or(|other| other.version < record.version) {
+            holder.remove(self.inbound.fingerprint(&held));
+            holder.insert(fingerprint);
         }
         Ok(())
     }
 
     fn load_outbound(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
-        let mut stored: OutboundRecord = decode(record.value)?;
-        self.load_origin(&mut stored.origin, &impi, &stored.impu);
+        let stored: OutboundRecord = decode(record.value)?;
+        self.load_origin(&stored.origin, &impi, &stored.impu);
+        if let Some(end) = stored.lease.end() {
+            self.outbound_ends.load(self.outbound.fingerprint(&impi), end);
+        }
         let binding = OutboundBinding { record: stored, version: record.version };
-        self.expiries.load(Lent::Outbound(impi.clone()), binding.record.lease);
-        let (user, partner) = (binding.record.user.impi.clone(), binding.record.partner.clone());
-        self.outbound.insert(impi.clone(), binding);
+        self.outbound.insert(&impi, &binding);
         self.outbound_bound.take_loaded();
-        let mut visits = self.visits.entry(user).or_default();
-        let visit = visits.0.entry(partner).or_default();
+        let OutboundRecord { user, partner, .. } = binding.record;
+        let mut visits = self.visits.entry(user.impi).or_default();
+        let visit = visits.at_or_new(&partner);
         // As for inbound bindings: of two, the newer one counts.
         let older = visit.outbound.as_ref().and_then(|held| self.outbound.get(held));
         if older.is_none_or(|held| held.version < record.version) {
@@ -191,8 +200,8 @@ impl SipDatabase {
     fn load_grant(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let stored: GrantRecord = decode(record.value)?;
         let mut visits = self.visits.entry(stored.user.impi.clone()).or_default();
-        let visit = visits.0.entry(stored.partner.clone()).or_default();
-        visit.grant = Some(Grant { record: stored, version: record.version });
+        let visit = visits.at_or_new(&stored.partner);
+        visit.grant = Some(Box::new(Grant { record: stored, version: record.version }));
         Ok(())
     }
 
@@ -203,18 +212,18 @@ impl SipDatabase {
         Ok(())
     }
 
-    /// Counts a lent pair to its pool, and makes the binding share the pool's name.
-    fn load_origin(&self, origin: &mut Origin, impi: &Impi, impu: &Impu) {
+    /// Counts a lent pair to its pool.
+    fn load_origin(&self, origin: &Origin, impi: &Impi, impu: &Impu) {
         match origin {
             Origin::Generated { pool, n } => {
-                *pool = self.loading_pool(pool, |loading| {
+                self.loading_pool(pool, |loading| {
                     loading.lent += 1;
                     loading.used = loading.used.max(n.saturating_add(1));
                 });
             }
             Origin::Listed { pool } => {
-                *pool = self.loading_pool(pool, |loading| loading.lent += 1);
-                self.load_listed(Arc::clone(pool), impi, impu, Place::default());
+                let pool = self.loading_pool(pool, |loading| loading.lent += 1);
+                self.load_listed(pool, impi, impu, Place::default());
             }
         }
     }

@@ -51,12 +51,12 @@ impl SipDatabase {
         self.check_primary(&primary)?;
         let pools = read(&self.pools);
         let mappable = self.mappable(&pools, identity)?;
-        match self.inbound_users.entry(InboundUser::of(&primary)) {
-            dashmap::Entry::Occupied(held) if *held.get() == identity.impi => {
-                self.keep_for_good(ctx, &identity.impi, primary)
-            }
-            dashmap::Entry::Occupied(_) => Err(HOLDS_ANOTHER),
-            dashmap::Entry::Vacant(free) => {
+        let user = InboundUser::of(&primary);
+        let mut holder = self.inbound_users.lock(&user);
+        match self.held_by(&user, &holder.candidates()) {
+            Some(held) if held == identity.impi => self.keep_for_good(ctx, &held, primary),
+            Some(_) => Err(HOLDS_ANOTHER),
+            None => {
                 if !self.inbound_bound.take() {
                     ctx.out.note(Note::TableFull("inbound bindings"));
                     return Err(FULL);
@@ -64,7 +64,7 @@ impl SipDatabase {
                 let drawn = mappable.take(ctx.now).inspect_err(|_| self.inbound_bound.give())?;
                 let lease = Lease::Mapped { active: false };
                 let (impi, (_, version)) = self.insert_inbound(ctx, drawn, primary, lease, None);
-                free.insert(impi);
+                holder.insert(self.inbound.fingerprint(&impi));
                 Ok((Answer::Done, version))
             }
         }
@@ -80,8 +80,9 @@ impl SipDatabase {
         self.check_primary(primary)?;
         let pools = read(&self.pools);
         let mappable = self.mappable(&pools, identity)?;
-        match self.inbound_users.get(&InboundUser::of(primary)) {
-            Some(held) if *held == identity.impi => Ok(()),
+        let user = InboundUser::of(primary);
+        match self.held_by(&user, &self.inbound_users.candidates(&user)) {
+            Some(held) if held == identity.impi => Ok(()),
             Some(_) => Err(HOLDS_ANOTHER),
             None if !self.inbound_bound.has_room(1) => Err(FULL),
             None => mappable.listed.check_free(mappable.impi, &mappable.place, now),

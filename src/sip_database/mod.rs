@@ -5,7 +5,7 @@
 //!
 //! **Locks.** An operation that changes several tables holds one lock of each and takes them in this
 //! order: `pools`, `withdrawn`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`,
-//! `listed`, the state of one pool, `expiries`. No lock is held across a second entry of the same table.
+//! `listed`, the state of one pool, `outbound_ends`, `inbound_ends`. No lock is held across a second entry of the same table.
 //! An outbound binding changes under its user's entry in `visits`; an inbound one is created and removed
 //! under its user's entry in `inbound_users`. An agreement is withdrawn under the lock of `withdrawn`,
 //! which whoever lends or makes a vector holds for reading until that is done. A listed pair that returns
@@ -57,9 +57,8 @@ pub use stored::StoredRecord;
 use self::{
     agreement::Withdrawn,
     bound::{Bound, Mark},
-    expiry::Expiries,
     forward::Forward,
-    inbound::{InboundBinding, InboundUser},
+    inbound::InboundBinding,
     listed::Place,
     load::Loading,
     outbound::OutboundBinding,
@@ -70,10 +69,12 @@ use self::{
 use crate::{
     aka::{IND_BITS_DEFAULT, IND_BITS_MAX},
     api::migration_identity as management_api,
+    deadlines::Deadlines,
     diameter::cx,
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId},
     outbox::{Context, CxReply, Message, Peer, ReplyTo, Role, TimerKey, TimerWhat},
+    packed::{Index, PackedTable},
     step::Step,
     store::CommitSeq,
     table::{Table, new_table},
@@ -172,14 +173,15 @@ pub struct SipDatabase {
     /// Where each subscriber may be, by its real private identity.
     visits: Table<Impi, Visits>,
     /// Outbound bindings by outbound private identity.
-    outbound: Table<Impi, OutboundBinding>,
+    outbound: PackedTable<OutboundBinding>,
     outbound_bound: Bound,
-    /// The inbound private identity of each user of another system.
-    inbound_users: Table<InboundUser, Impi>,
+    outbound_ends: Deadlines,
+    /// The inbound binding of each user of another system ([`inbound::InboundUser`]).
+    inbound_users: Index,
     /// Inbound bindings by inbound private identity.
-    inbound: Table<Impi, InboundBinding>,
+    inbound: PackedTable<InboundBinding>,
     inbound_bound: Bound,
-    expiries: Expiries,
+    inbound_ends: Deadlines,
     /// All listed pairs, lent or not.
     listed: Table<Impi, ListedPair>,
     listed_bound: Bound,
@@ -217,12 +219,13 @@ impl SipDatabase {
             subscribers_bound: Bound::new(config.subscribers_max),
             public: new_table(entropy),
             visits: new_table(entropy),
-            outbound: new_table(entropy),
+            outbound: PackedTable::new(entropy),
             outbound_bound: Bound::new(config.bindings_max),
-            inbound_users: new_table(entropy),
-            inbound: new_table(entropy),
+            outbound_ends: Deadlines::default(),
+            inbound_users: Index::new(entropy),
+            inbound: PackedTable::new(entropy),
             inbound_bound: Bound::new(config.bindings_max),
-            expiries: Expiries::default(),
+            inbound_ends: Deadlines::default(),
             listed: new_table(entropy),
             listed_bound: Bound::new(config.listed_identities_max),
             provisioning: RwLock::new(()),
@@ -276,11 +279,13 @@ impl SipDatabase {
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
             TimerWhat::RequestTimeout(number) => self.handle_forward_timeout(ctx, *number),
-            TimerWhat::InboundLeaseEnd(_) | TimerWhat::OutboundLeaseEnd(_) => self.end_leases(ctx),
+            TimerWhat::InboundLeasesEnd => self.end_inbound_leases(ctx),
+            TimerWhat::OutboundLeasesEnd => self.end_outbound_leases(ctx),
             TimerWhat::TransactionEnd(_)
             | TimerWhat::TransactionTrying(_)
             | TimerWhat::ChallengeExpiry(_)
-            | TimerWhat::RegistrationExpiry(_)
+            | TimerWhat::ContactsEnd
+            | TimerWhat::RegistrationGone(_)
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp

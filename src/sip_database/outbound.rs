@@ -5,8 +5,7 @@ use super::{
     Outcome, SipDatabase,
     agreement::Withdrawn,
     bound::read,
-    expiry::Lent,
-    lease::Lease,
+    lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
     pool::{Drawn, Origin, Pools},
     step,
@@ -16,6 +15,7 @@ use crate::{
     api::migration_identity::{Allowance, Answer, Binding, Direction, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
+    packed::{Packed, Reader, Writer},
     store::{CommitSeq, Mutation, RecordKind},
 };
 
@@ -41,6 +41,32 @@ pub(super) struct OutboundRecord {
     pub(super) origin: Origin,
     /// What makes it good for a vector, if not an administrator's word.
     pub(super) allowed: Option<Allowance>,
+}
+
+impl Packed for OutboundBinding {
+    fn pack(&self, to: &mut Writer<'_>) {
+        let OutboundRecord { impu, user, partner, lease, origin, allowed } = &self.record;
+        to.number(self.version.as_u64());
+        lease.pack(to);
+        pack_allowed(*allowed, to);
+        to.impu(impu.as_str());
+        to.impi(user.impi.as_str());
+        to.impu(user.impu.as_str());
+        to.word(partner.as_str());
+        origin.pack(to);
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        let version = CommitSeq::from_u64(from.number()?);
+        let lease = Lease::unpack(from)?;
+        let allowed = unpack_allowed(from)?;
+        let impu = from.impu()?;
+        let user = UserIdentity { impi: from.impi()?, impu: from.impu()? };
+        let partner = from.database()?;
+        let origin = Origin::unpack(from)?;
+        let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
+        Some(Self { record, version })
+    }
 }
 
 impl OutboundRecord {
@@ -136,10 +162,10 @@ impl SipDatabase {
         let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
-        self.expiries.change(ctx, Lent::Outbound(impi.clone()), None, Some(lease));
+        self.change_outbound_end(ctx, &impi, None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
         let outcome = (binding.shown(&impi), binding.version);
-        self.outbound.insert(impi.clone(), binding);
+        self.outbound.insert(&impi, &binding);
         Ok((impi, outcome))
     }
 
@@ -181,7 +207,7 @@ impl SipDatabase {
         if let Some(lease) = old.renewed(ctx.now, self.config.reserved_lease) {
             binding.record.lease = lease;
             binding.commit(ctx, impi);
-            self.expiries.change(ctx, Lent::Outbound(impi.clone()), Some(old), Some(lease));
+            self.change_outbound_end(ctx, impi, Some(old), Some(lease));
         }
     }
 
@@ -202,21 +228,19 @@ impl SipDatabase {
         let dashmap::Entry::Occupied(mut visits) = self.visits.entry(user.clone()) else {
             return None;
         };
-        let dashmap::Entry::Occupied(binding) = self.outbound.entry(impi.clone()) else {
-            return None;
-        };
+        let binding = self.outbound.get_mut(impi)?;
         // Between the two looks the pair may have gone from one user to another.
-        if binding.get().record.user.impi != user || !wanted(binding.get()) {
+        if binding.record.user.impi != user || !wanted(&binding) {
             return None;
         }
-        let OutboundRecord { impu, partner, lease, origin, .. } = &binding.get().record;
+        let OutboundRecord { impu, partner, lease, origin, .. } = &binding.record;
         let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::OutboundBinding, impi.as_str());
         let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
         self.removed.raise(seq);
-        self.expiries.change(ctx, Lent::Outbound(impi.clone()), Some(*lease), None);
-        if let Some(visit) = visits.get_mut().0.get_mut(partner)
+        self.change_outbound_end(ctx, impi, Some(*lease), None);
+        if let Some(visit) = visits.get_mut().at_mut(partner)
             && visit.outbound.as_ref() == Some(impi)
         {
             visit.outbound = None;

@@ -24,6 +24,7 @@ use crate::{
     api::migration_identity::Direction,
     identity::{Impi, Impu, UserIdentity},
     outbox::Outbox,
+    packed::{Reader, Writer},
     secret::Secret,
     store::{CommitSeq, Mutation, RecordKind},
     time::Timestamp,
@@ -82,6 +83,31 @@ pub(super) enum Origin {
     Generated { pool: Arc<str>, n: u64 },
     /// One of a listed pool.
     Listed { pool: Arc<str> },
+}
+
+impl Origin {
+    pub(super) fn pack(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Generated { pool, n } => {
+                to.number(1);
+                to.word(pool);
+                to.number(*n);
+            }
+            Self::Listed { pool } => {
+                to.number(0);
+                to.word(pool);
+            }
+        }
+    }
+
+    pub(super) fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        let is_generated = from.number()? == 1;
+        let pool = from.shared_word()?;
+        if !is_generated {
+            return Some(Self::Listed { pool });
+        }
+        Some(Self::Generated { pool, n: from.number()? })
+    }
 }
 
 /// A pair drawn from a pool, with the changes to store together with its binding.

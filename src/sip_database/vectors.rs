@@ -90,11 +90,11 @@ impl SipDatabase {
         request: &MultimediaAuthRequest,
     ) -> Issued {
         let asked = &request.identity;
-        let lent = self.outbound.get(&asked.impi).map(|held| held.record.user.impi.clone());
+        let lent = self.outbound.get(&asked.impi).map(|held| held.record.user.impi);
         // Both held until the SQN is drawn: no vector is made once a revocation has returned.
         let withdrawn = read(&self.withdrawn);
         let visits = self.visits.get(lent.as_ref().unwrap_or(&asked.impi));
-        let visit = visits.as_ref().and_then(|visits| visits.0.get(partner));
+        let visit = visits.as_ref().and_then(|visits| visits.at(partner));
         let Some((real, permitted)) =
             visit.and_then(|visit| self.real_of(ctx, &withdrawn, visit, asked))
         else {

@@ -1,13 +1,13 @@
 //! Where a subscriber of this system may be: the partners at which it has an outbound pair or a grant,
 //! leave to use its real one (TR 23.781 solution 2, steps 5 and 19).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use dashmap::OccupiedEntry;
 
 use super::{
     Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase, agreement::Withdrawn, bound::read,
-    expiry::Lent, lease::Lease, lending::Returning, outbound::OutboundRecord, pool::Pools,
+    lease::Lease, lending::Returning, outbound::OutboundRecord, pool::Pools,
 };
 use crate::{
     api::migration_identity::{Allowance, Answer, Refusal},
@@ -17,16 +17,16 @@ use crate::{
     time::Timestamp,
 };
 
-/// Where one subscriber may be.
+/// Where one subscriber may be: few partners, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Visits(pub(super) BTreeMap<SipDatabaseId, Visit>);
+pub(super) struct Visits(Vec<(SipDatabaseId, Visit)>);
 
 /// What a subscriber has at one partner.
 #[derive(Debug, Default)]
 pub(super) struct Visit {
     /// The outbound private identity.
     pub(super) outbound: Option<Impi>,
-    pub(super) grant: Option<Grant>,
+    pub(super) grant: Option<Box<Grant>>,
 }
 
 /// Leave to use a real pair.
@@ -88,6 +88,27 @@ pub(super) struct Ending<'a> {
 }
 
 impl Visits {
+    /// What the subscriber has at `partner`.
+    pub(super) fn at(&self, partner: &SipDatabaseId) -> Option<&Visit> {
+        self.0.iter().find(|(at, _)| at == partner).map(|(_, visit)| visit)
+    }
+
+    /// What the subscriber has at `partner`, to be changed.
+    pub(super) fn at_mut(&mut self, partner: &SipDatabaseId) -> Option<&mut Visit> {
+        self.0.iter_mut().find(|(at, _)| at == partner).map(|(_, visit)| visit)
+    }
+
+    /// What the subscriber has at `partner`, nothing yet if need be.
+    pub(super) fn at_or_new(&mut self, partner: &SipDatabaseId) -> &mut Visit {
+        let place = self.0.partition_point(|(at, _)| at < partner);
+        if self.0.get(place).is_none_or(|(at, _)| at != partner) {
+            self.0.reserve_exact(1);
+            self.0.insert(place, (partner.clone(), Visit::default()));
+        }
+        #[expect(clippy::indexing_slicing, reason = "there is one by now")]
+        &mut self.0[place].1
+    }
+
     /// Whether a visit at `partner` has room, if those that are over give way.
     pub(super) fn has_room(
         &self,
@@ -96,8 +117,8 @@ impl Visits {
         withdrawn: &Withdrawn,
     ) -> bool {
         self.0.len() < PARTNERS_PER_SUBSCRIBER_MAX
-            || self.0.contains_key(partner)
-            || self.0.values().any(|visit| visit.is_over(now, withdrawn))
+            || self.at(partner).is_some()
+            || self.0.iter().any(|(_, visit)| visit.is_over(now, withdrawn))
     }
 }
 
@@ -111,9 +132,9 @@ impl SipDatabase {
         impi: &Impi,
         partner: &SipDatabaseId,
     ) -> Result<&'a mut Visit, Refusal> {
-        if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX && !visits.0.contains_key(partner) {
+        if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX && visits.at(partner).is_none() {
             let mut mutations = Vec::new();
-            visits.0.retain(|partner, visit| {
+            visits.0.retain(|(partner, visit)| {
                 let over = visit.is_over(ctx.now, withdrawn);
                 if over && visit.grant.is_some() {
                     let key = grant_key(impi, partner);
@@ -128,7 +149,7 @@ impl SipDatabase {
                 return Err(TOO_MANY);
             }
         }
-        Ok(visits.0.entry(partner.clone()).or_default())
+        Ok(visits.at_or_new(partner))
     }
 
     /// Checks that `user` is a subscriber and `partner` another system.
@@ -166,7 +187,7 @@ impl SipDatabase {
         let key = grant_key(&user.impi, &partner);
         let record = GrantRecord { user, partner, until: ctx.now + valid_for, allowed };
         let version = ctx.out.commit(vec![Mutation::put(RecordKind::Grant, &key, &record)]);
-        visit.grant = Some(Grant { record, version });
+        visit.grant = Some(Box::new(Grant { record, version }));
         Ok((Answer::Done, version))
     }
 
@@ -180,7 +201,7 @@ impl SipDatabase {
         let dashmap::Entry::Occupied(mut visits) = self.visits.entry(impi.clone()) else {
             return Err(NO_GRANT);
         };
-        let visit = visits.get_mut().0.get_mut(partner).filter(|visit| visit.grant.is_some());
+        let visit = visits.get_mut().at_mut(partner).filter(|visit| visit.grant.is_some());
         let visit = visit.ok_or(NO_GRANT)?;
         let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
         let seq = ctx.out.commit(vec![deletion]);
@@ -213,7 +234,7 @@ impl SipDatabase {
         partner: &SipDatabaseId,
     ) -> Result<(), Refusal> {
         let visits = self.visits.get(impi).ok_or(NO_GRANT)?;
-        let visit = visits.0.get(partner).filter(|visit| visit.grant.is_some());
+        let visit = visits.at(partner).filter(|visit| visit.grant.is_some());
         visit.map(drop).ok_or(NO_GRANT)
     }
 
@@ -267,7 +288,7 @@ impl SipDatabase {
     /// Takes the bindings out whose removal has been committed.
     pub(super) fn finish_ending(&self, ctx: &mut Context<'_>, ending: Ending<'_>) {
         for (outbound, lease, returning) in ending.outbound {
-            self.expiries.change(ctx, Lent::Outbound(outbound.clone()), Some(lease), None);
+            self.change_outbound_end(ctx, &outbound, Some(lease), None);
             self.outbound.remove(&outbound);
             self.outbound_bound.give();
             returning.finish(&self.listed);
@@ -285,7 +306,7 @@ pub(super) fn check_valid_for(valid_for: Duration) -> Result<(), Refusal> {
 
 /// Drops visits that hold nothing any more.
 pub(super) fn forget_empty(mut visits: OccupiedEntry<'_, Impi, Visits>) {
-    visits.get_mut().0.retain(|_, visit| visit.outbound.is_some() || visit.grant.is_some());
+    visits.get_mut().0.retain(|(_, visit)| visit.outbound.is_some() || visit.grant.is_some());
     if visits.get().0.is_empty() {
         visits.remove();
     }

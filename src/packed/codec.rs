@@ -1,0 +1,228 @@
+//! How the fields of a record become octets: numbers in as few as they need, texts with their length,
+//! texts that repeat as the number of a kept one.
+
+use std::{str, sync::Arc};
+
+use super::words::Words;
+use crate::{
+    identity::{IDENTITY_OCTETS_MAX, Impi, Impu, SipDatabaseId},
+    time::Timestamp,
+};
+
+/// Writes the fields of a record, one after the other.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    pub(super) octets: &'a mut Vec<u8>,
+    pub(super) words: &'a Words,
+}
+
+/// Reads the fields of a record in the order in which they were written. `None` tells that the octets are
+/// not those of such a record; what a [`Writer`] wrote always reads.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    pub(super) octets: &'a [u8],
+    pub(super) words: &'a Words,
+}
+
+impl Writer<'_> {
+    /// Writes a number that is small most of the time.
+    pub fn number(&mut self, mut number: u64) {
+        while number > 0x7f {
+            self.octets.push(low_octet(number) | 0x80);
+            number >>= 7;
+        }
+        self.octets.push(low_octet(number));
+    }
+
+    /// Writes a number that uses all of its 64 bits.
+    pub fn number_64(&mut self, number: u64) {
+        self.octets.extend_from_slice(&number.to_be_bytes());
+    }
+
+    /// Writes a point in time.
+    pub fn time(&mut self, time: Timestamp) {
+        self.number(time.as_micros());
+    }
+
+    /// Writes a text that is in no other record.
+    pub fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.octets.extend_from_slice(text.as_bytes());
+    }
+
+    /// Writes a text that may be in other records too.
+    pub fn word(&mut self, text: &str) {
+        if let Some(number) = self.words.number_of(text) {
+            return self.number(number as u64 * 2 + 1);
+        }
+        self.number(text.len() as u64 * 2);
+        self.octets.extend_from_slice(text.as_bytes());
+    }
+
+    /// Writes a private identity: its user part, then its realm.
+    pub fn impi(&mut self, impi: &str) {
+        self.identity(impi);
+    }
+
+    /// Writes a public identity: scheme and user part, then its host.
+    pub fn impu(&mut self, impu: &str) {
+        self.identity(impu);
+    }
+
+    fn identity(&mut self, identity: &str) {
+        let host = identity.rfind('@').map_or(identity.len(), |at| at + 1);
+        let (user, host) = identity.split_at(host);
+        self.text(user);
+        self.word(host);
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Reads a number.
+    pub fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let octet = *self.octets.split_off_first()?;
+            number |= u64::from(octet & 0x7f) << shift;
+            if octet < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Reads a number of 64 bits.
+    pub fn number_64(&mut self) -> Option<u64> {
+        let (octets, rest) = self.octets.split_first_chunk()?;
+        self.octets = rest;
+        Some(u64::from_be_bytes(*octets))
+    }
+
+    /// Reads a point in time.
+    pub fn time(&mut self) -> Option<Timestamp> {
+        self.number().map(Timestamp::from_micros)
+    }
+
+    /// Reads a text.
+    pub fn text(&mut self) -> Option<&'a str> {
+        let length = self.number()?;
+        self.written_out(length)
+    }
+
+    /// Reads a text that may be in other records too.
+    pub fn word(&mut self) -> Option<&'a str> {
+        self.kept_or_written_out().map(|(text, _)| text)
+    }
+
+    /// Reads such a text to be kept: without an allocation, where that is possible.
+    pub fn shared_word(&mut self) -> Option<Arc<str>> {
+        let (text, kept) = self.kept_or_written_out()?;
+        Some(kept.map_or_else(|| text.into(), Arc::clone))
+    }
+
+    /// Reads a private identity.
+    pub fn impi(&mut self) -> Option<Impi> {
+        self.identity().map(Impi::from_checked)
+    }
+
+    /// Reads a public identity.
+    pub fn impu(&mut self) -> Option<Impu> {
+        self.identity().map(Impu::from_checked)
+    }
+
+    /// Reads the identity of a SIP database, written as a [`Writer::word`].
+    pub fn database(&mut self) -> Option<SipDatabaseId> {
+        self.shared_word().map(SipDatabaseId::from_checked)
+    }
+
+    /// Whether the identity that follows is `identity`; reads past it.
+    pub(super) fn is_identity(&mut self, identity: &str) -> bool {
+        let (Some(user), Some(host)) = (self.text(), self.word()) else { return false };
+        identity.strip_prefix(user).is_some_and(|rest| rest == host)
+    }
+
+    fn identity(&mut self) -> Option<Arc<str>> {
+        let (user, host) = (self.text()?, self.word()?);
+        let mut text = [0; IDENTITY_OCTETS_MAX];
+        let (head, rest) = text.split_at_mut_checked(user.len())?;
+        head.copy_from_slice(user.as_bytes());
+        rest.get_mut(..host.len())?.copy_from_slice(host.as_bytes());
+        str::from_utf8(text.get(..user.len() + host.len())?).ok().map(Arc::from)
+    }
+
+    fn kept_or_written_out(&mut self) -> Option<(&'a str, Option<&'a Arc<str>>)> {
+        let number = self.number()?;
+        if number % 2 == 0 {
+            return self.written_out(number / 2).map(|text| (text, None));
+        }
+        let kept = self.words.text_of(usize::try_from(number / 2).ok()?)?;
+        Some((kept, Some(kept)))
+    }
+
+    fn written_out(&mut self, length: u64) -> Option<&'a str> {
+        let text = self.octets.split_off(..usize::try_from(length).ok()?)?;
+        str::from_utf8(text).ok()
+    }
+}
+
+const fn low_octet(number: u64) -> u8 {
+    let [.., octet] = number.to_be_bytes();
+    octet
+}
+
+#[cfg(test)]
+mod tests {
+    use ahash::RandomState;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_whether_words_are_kept_by_then_or_not() {
+        let words = Words::new(RandomState::with_seeds(1, 2, 3, 4));
+        for _ in 0..3 {
+            let mut octets = Vec::new();
+            let mut writer = Writer { octets: &mut octets, words: &words };
+            for number in [0, 127, 128, 300, u64::MAX] {
+                writer.number(number);
+                writer.number_64(number);
+            }
+            for text in ["", "call-id@192.0.2.1", &"x".repeat(1_000)] {
+                writer.text(text);
+                writer.word(text);
+            }
+            let impus = ["sip:user@b.example", "tel:+39061234"].map(|it| Impu::parse(it).unwrap());
+            let impi = Impi::parse(&format!("{}@b.example", "u".repeat(240))).unwrap();
+            writer.impi(impi.as_str());
+            impus.iter().for_each(|impu| writer.impu(impu.as_str()));
+            writer.word("sipdb.b.example");
+            let mut reader = Reader { octets: &octets, words: &words };
+            for number in [0, 127, 128, 300, u64::MAX] {
+                assert_eq!((reader.number(), reader.number_64()), (Some(number), Some(number)));
+            }
+            for text in ["", "call-id@192.0.2.1", &"x".repeat(1_000)] {
+                assert_eq!((reader.text(), reader.word()), (Some(text), Some(text)));
+            }
+            assert_eq!(reader.impi(), Some(impi));
+            assert_eq!([reader.impu(), reader.impu()], impus.map(Some));
+            assert_eq!(reader.database(), SipDatabaseId::parse("sipdb.b.example").ok());
+            assert_eq!((reader.octets.len(), reader.number(), reader.text()), (0, None, None));
+        }
+    }
+
+    #[test]
+    fn an_identity_is_compared_as_a_whole() {
+        let words = Words::new(RandomState::with_seeds(1, 2, 3, 4));
+        let is = |written: &str, asked: &str| {
+            let mut octets = Vec::new();
+            Writer { octets: &mut octets, words: &words }.impi(written);
+            Reader { octets: &octets, words: &words }.is_identity(asked)
+        };
+        for _ in 0..3 {
+            assert!(is("user@b.example", "user@b.example"));
+            for other in ["user@a.example", "use@b.example", "user@b.exampl", "xuser@b.example", ""]
+            {
+                assert!(!is("user@b.example", other), "{other}");
+            }
+        }
+    }
+}

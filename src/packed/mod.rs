@@ -1,0 +1,19 @@
+//! Tables for millions of records that are mostly at rest: bindings and registrations.
+//!
+//! A record is kept packed: key and fields as one row of octets ([`Writer`], [`Reader`]), texts that repeat by
+//! number, rows of a shard side by side in slots of a few sizes. Of an index or of expiry bookkeeping a record
+//! is a [`Fingerprint`] of four octets, by which its table finds it again. `benches/memory.rs` tells what one
+//! record takes.
+
+mod codec;
+mod index;
+mod shards;
+mod slab;
+mod table;
+mod words;
+
+pub use codec::{Reader, Writer};
+pub use index::{Index, IndexShard};
+pub use shards::Fingerprint;
+pub use table::{Packed, PackedTable, RefMut};
+pub use words::{WORD_OCTETS_MAX, WORDS_MAX};

@@ -1,0 +1,142 @@
+//! How a registration is kept in memory: packed, since there may be millions and most are at rest.
+
+use crate::{
+    identity::Impu,
+    packed::{Packed, Reader, Writer},
+    store::CommitSeq,
+};
+
+use super::registration::{ContactBinding, Registration};
+
+/// A registration and the commit that made it so.
+#[derive(Clone, Debug)]
+pub(super) struct Registered {
+    pub(super) registration: Registration,
+    /// The commit of the last change.
+    pub(super) changed: CommitSeq,
+}
+
+/// Reads [`Registered::changed`] alone.
+pub(super) fn changed(from: &mut Reader<'_>) -> Option<CommitSeq> {
+    from.number().map(CommitSeq::from_u64)
+}
+
+impl Packed for Registered {
+    fn pack(&self, to: &mut Writer<'_>) {
+        let Registration { impus, contacts } = &self.registration;
+        to.number(self.changed.as_u64());
+        to.number(impus.len() as u64);
+        for impu in impus {
+            to.impu(impu.as_str());
+        }
+        to.number(contacts.len() as u64);
+        for contact in contacts {
+            contact.pack(impus.first(), to);
+        }
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        let changed = changed(from)?;
+        let impus = (0..from.number()?).map(|_| from.impu()).collect::<Option<Vec<_>>>()?;
+        let default = impus.first();
+        let contacts = (0..from.number()?).map(|_| ContactBinding::unpack(default, from));
+        let contacts = contacts.collect::<Option<Vec<_>>>()?;
+        Some(Self { registration: Registration { impus, contacts }, changed })
+    }
+}
+
+impl ContactBinding {
+    /// Writes a contact of a user whose default public identity is `default`: as a rule the contact's URI
+    /// begins like that.
+    fn pack(&self, default: Option<&Impu>, to: &mut Writer<'_>) {
+        let Self { uri, parameters, paths, call_id, cseq, expires_at } = self;
+        let shared = default.map_or(0, |impu| shared_octets(uri, impu.as_str()));
+        to.number(shared as u64);
+        to.text(uri.get(shared..).unwrap_or_default());
+        // Apart, for some are those of every device and others only of this one.
+        let pieces = || parameters.split_inclusive(';');
+        to.number(pieces().count() as u64);
+        for piece in pieces() {
+            to.word(piece);
+        }
+        to.number(paths.len() as u64);
+        for path in paths {
+            to.word(path);
+        }
+        to.text(call_id);
+        to.number((*cseq).into());
+        to.time(*expires_at);
+    }
+
+    fn unpack(default: Option<&Impu>, from: &mut Reader<'_>) -> Option<Self> {
+        let shared = usize::try_from(from.number()?).ok()?;
+        let shared = default.map_or("", |impu| impu.as_str()).get(..shared)?;
+        let uri = [shared, from.text()?].concat();
+        let parameters = (0..from.number()?).map(|_| from.word()).collect::<Option<String>>()?;
+        let paths = (0..from.number()?).map(|_| from.word().map(str::to_owned));
+        Some(Self {
+            uri,
+            parameters,
+            paths: paths.collect::<Option<_>>()?,
+            call_id: from.text()?.to_owned(),
+            cseq: u32::try_from(from.number()?).ok()?,
+            expires_at: from.time()?,
+        })
+    }
+}
+
+/// With how many octets both texts begin that are whole characters.
+fn shared_octets(one: &str, other: &str) -> usize {
+    let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    (0..=same).rev().find(|at| one.is_char_boundary(*at)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{entropy::Entropy, identity::Impi, packed::PackedTable, time::Timestamp};
+
+    struct Fixed;
+
+    impl Entropy for Fixed {
+        fn fill(&mut self, out: &mut [u8]) {
+            out.fill(7);
+        }
+    }
+
+    fn contact(uri: &str, parameters: &str, paths: &[&str]) -> ContactBinding {
+        ContactBinding {
+            uri: uri.to_owned(),
+            parameters: parameters.to_owned(),
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+            call_id: "call\u{e4}@192.0.2.1".to_owned(),
+            cseq: u32::MAX,
+            expires_at: Timestamp::from_micros(1_800_000_000_123_456),
+        }
+    }
+
+    #[test]
+    fn a_registration_is_unpacked_as_it_was_packed() {
+        let table: PackedTable<Registered> = PackedTable::new(&mut Fixed);
+        let impi = Impi::parse("mig-0@b.example").unwrap();
+        let impus = ["sip:mig-1@b.example", "tel:+39061234"].map(|it| Impu::parse(it).unwrap());
+        let instance = ";+sip.instance=\"<urn:gsma:imei:90420156-025763-0;x>\";q=1";
+        let contacts = [
+            contact("sip:mig-1@192.0.2.1:5060", "", &[]),
+            contact("sip:mig-1@b.example", instance, &["<sip:p.b.example;lr>", "<sip:q;lr>"]),
+            contact("sip:mig-\u{e9}@[2001:db8::1]", ";a;b;;c=\u{e9};", &[]),
+            contact("tel:+39061234", ";", &[""]),
+        ];
+        for impus in [&impus[..], &impus[..1], &[]] {
+            for contacts in [&contacts[..], &contacts[..1], &contacts[2..3], &[]] {
+                let registration =
+                    Registration { impus: impus.to_vec(), contacts: contacts.to_vec() };
+                let changed = CommitSeq::from_u64(1 << 40);
+                let registered = Registered { registration: registration.clone(), changed };
+                table.insert(&impi, &registered);
+                assert_eq!(table.get(&impi).unwrap().registration, registration);
+                assert_eq!(table.view(&impi, super::changed), Some(changed));
+            }
+        }
+    }
+}

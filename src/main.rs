@@ -272,6 +272,8 @@ async fn provision_load(job: &Load) -> Result<(), Failure> {
 async fn serve(path: PathBuf) -> Result<(), Failure> {
     let config = read_config(&path)?;
     log::init(&config.log).map_err(Failure::wrong)?;
+    #[cfg(feature = "planted-bugs")]
+    arm_planted()?;
     let mut end = Ends::new()?;
     let (done, started) = oneshot::channel();
     // In a thread, so that a signal ends it however much there is to load.
@@ -287,6 +289,16 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
     };
     system.shutdown().await;
     outcome
+}
+
+/// Arms the fault that the environment names, for tests that must see this process fail.
+#[cfg(feature = "planted-bugs")]
+fn arm_planted() -> Result<(), Failure> {
+    use migcore::planted::{Bug, arm};
+    let Some(name) = std::env::var_os("MIGCORE_PLANTED") else { return Ok(()) };
+    let bug = name.to_str().and_then(Bug::named);
+    arm(Some(bug.ok_or_else(|| Failure::wrong("MIGCORE_PLANTED names no fault"))?));
+    Ok(())
 }
 
 /// Opens the storage, loads it and starts everything.

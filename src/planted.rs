@@ -13,9 +13,31 @@ pub enum Bug {
     RepeatIgnoresCommit = 2,
     /// Lending checks for a binding and inserts one in two steps.
     CheckThenInsert = 3,
+    /// SQNs are reserved in memory, and nothing is committed for them.
+    SqnReservedWithoutCommit = 4,
+    /// SQN is moved back within the epoch.
+    SqnMovedBackInEpoch = 5,
+    /// The expiry of a registration removes whatever it finds, also what is newer.
+    ExpiryRemovesNewer = 6,
+    /// A pair is given back in memory, and nothing is committed for it.
+    ReleaseWithoutCommit = 7,
+    /// A listed pair that comes back is lent again at once.
+    QuarantineSkipped = 8,
 }
 
 static ARMED: AtomicU8 = AtomicU8::new(0);
+
+impl Bug {
+    /// The fault of this name, as the environment variable `MIGCORE_PLANTED` gives it to a process.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "reply-before-commit" => Some(Self::ReplyBeforeCommit),
+            "repeat-ignores-commit" => Some(Self::RepeatIgnoresCommit),
+            "check-then-insert" => Some(Self::CheckThenInsert),
+            _ => None,
+        }
+    }
+}
 
 /// Arms one fault, or with `None` disarms.
 pub fn arm(bug: Option<Bug>) {

@@ -87,6 +87,49 @@ fn a_reply_before_its_commit_is_caught_at_each_record_that_it_relies_on() {
 }
 
 #[test]
+fn an_sqn_that_is_reserved_without_a_commit_is_caught() {
+    must_be_caught(
+        Bug::SqnReservedWithoutCommit,
+        &["an SQN leaves after it is reserved in storage"],
+    );
+}
+
+#[test]
+fn an_sqn_that_leaves_again_within_its_epoch_is_caught() {
+    must_be_caught(
+        Bug::SqnMovedBackInEpoch,
+        &["no SQN leaves twice", "an SQN leaves after it is reserved in storage"],
+    );
+}
+
+#[test]
+fn an_expiry_that_removes_newer_state_is_caught() {
+    must_be_caught(Bug::ExpiryRemovesNewer, &["expiry never removes newer state"]);
+}
+
+#[test]
+fn a_release_without_a_commit_is_caught() {
+    must_be_caught(
+        Bug::ReleaseWithoutCommit,
+        &[
+            "what was given back is not resurrected",
+            "a listed pair that was given back is in its pool",
+            "a holder has one pair of a direction",
+            "a definite refusal of the partner leaves nothing lent",
+            "a UE is told a pair whose other side its home has not taken back",
+        ],
+    );
+}
+
+#[test]
+fn a_pair_that_is_lent_again_without_rest_is_caught() {
+    must_be_caught(
+        Bug::QuarantineSkipped,
+        &["an identity at rest is lent to nobody", "what was given back is not lent again"],
+    );
+}
+
+#[test]
 fn a_repeated_reply_before_the_commit_is_caught() {
     must_be_caught(
         Bug::RepeatIgnoresCommit,

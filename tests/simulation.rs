@@ -1,6 +1,6 @@
 //! The simulated world: both systems with their real roles under faults that follow from a seed.
 //!
-//! `cargo test --release --test simulation` runs 10,000 seeds; `MIGCORE_FULL=1` runs 100,000, and
+//! `cargo test --release --test simulation` runs 20,000 seeds; `MIGCORE_FULL=1` runs 100,000, and
 //! `MIGCORE_SEED=n` one, with its whole trace.
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use std::{
 
 use migcore::{
     procedure::{Entity, migration::STEPS},
-    sim::{Options, SystemId, Who, World},
+    sim::{Committing, Options, SystemId, Who, World},
     ue::State,
 };
 
@@ -33,7 +33,7 @@ fn seeds() -> std::ops::Range<u64> {
     match (number("MIGCORE_SEED"), number("MIGCORE_FULL")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(1)) => 0..100_000,
-        (None, _) => 0..10_000,
+        (None, _) => 0..20_000,
     }
 }
 
@@ -125,8 +125,13 @@ fn a_refresh_takes_six_trips_and_one_commit() {
 
 #[test]
 fn a_crash_at_any_commit_loses_nothing_that_was_acknowledged() {
+    for committing in [Committing::Together, Committing::Apart] {
+        crash_at_every_commit(&Options { ues: 2, committing, ..Options::faultless() });
+    }
+}
+
+fn crash_at_every_commit(options: &Options) {
     const LIFE: Duration = Duration::from_secs(200);
-    let options = Options { ues: 2, ..Options::faultless() };
     let mut undisturbed = World::new(3, options.clone());
     undisturbed.live_through(LIFE).unwrap();
     let commits = undisturbed.commits();
@@ -166,6 +171,10 @@ fn the_storms_hold_every_kind_of_trouble() {
         "Diameter connection down: WatchdogTimeout",
         "Diameter connection down: TransportClosed",
         "a commit fails; the storage is closed",
+        "a commit is refused; the storage is closed",
+        "the storage stalls",
+        "the storage does not open",
+        "the process cannot start",
         "the process crashes",
         "the user holds an inbound pair already",
         "the user holds an outbound pair already",
@@ -178,6 +187,7 @@ fn the_storms_hold_every_kind_of_trouble() {
         "SAR TimeoutDeregistration",
         "SAR UserDeregistration",
         "note Resynchronised",
+        "note SqnMovedBack",
     ];
     for seed in 0..200 {
         let mut world = World::new(seed, Options::drawn(seed));

@@ -37,6 +37,7 @@ use self::{
     seal::Label,
 };
 pub use self::{
+    directory::has_store,
     error::{KeyLineError, OpenError},
     fill::{FillError, Filling},
     inspect::Inspected,
@@ -112,18 +113,6 @@ impl EmbeddedEngine {
         let (database, meta) = open_database(&directory, &keys, &mut entropy)?;
         let shared = Shared { keys, state: RwLock::new(State::Open(database)) };
         Ok(Self { directory, shared: Arc::new(shared), entropy, meta })
-    }
-
-    /// Opens the store that is in `directory`, to look after it.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError::NoStore`] and all others, with what to do.
-    pub fn open_existing(directory: &Path, keys: Keys) -> Result<Self, OpenError> {
-        if !Directory::names_store(directory) {
-            return Err(OpenError::NoStore { directory: directory.to_owned() });
-        }
-        Self::open(directory, keys)
     }
 
     /// Gives every record of the store to `each`, kind after kind, also those that cannot be read.

@@ -12,11 +12,11 @@ use crate::{
     aka::{AuthVector, IND_BITS_DEFAULT, Sqn},
     api::{
         connection_details::SystemConfiguration,
-        migration_identity::{AgreementId, Allowance, Answer, Binding, Request},
+        migration_identity::{AgreementId, Allowance, Answer, Binding, Direction, Request},
         system_access,
     },
     diameter::cx,
-    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    identity::{Impi, Impu, UserIdentity},
     outbox::{Message, ReplyTo, Transport},
     sip::{Framing, response::ResponseView},
     sip_core::Registration,
@@ -25,11 +25,13 @@ use crate::{
 };
 
 use super::{
-    QUARANTINE, SystemId, World,
+    SystemId, World,
     engine::History,
+    facts::{Cause, Facts, holder_of},
     http::Inquiry,
+    ledger::Ledger,
     system::Parked,
-    tables::{GrantRecord, OutboundRecord},
+    tables::{GrantRecord, OutboundRecord, SubscriberRecord},
     ue_host::UeHost,
 };
 
@@ -55,23 +57,17 @@ pub(super) const LISTED: &str = "listed";
 /// The world's own memory of what has left the systems.
 #[derive(Debug)]
 pub(super) struct Checks {
-    /// SQNs that left, by UE.
-    issued: BTreeSet<(usize, Sqn)>,
-    /// Whom each identity was lent to last.
-    lent: BTreeMap<String, Holder>,
-    /// Since when the pair of a private identity may have been given back.
-    released: BTreeMap<Impi, Timestamp>,
-    /// What each holder was told last.
-    held: BTreeMap<Holder, (UserIdentity, Timestamp)>,
+    /// The ledgers of both systems.
+    pub(super) facts: Facts,
+    /// SQNs that left, by UE and epoch.
+    issued: BTreeSet<(usize, u32, Sqn)>,
     /// Private identities whose use at a partner was withdrawn, and the withdrawal confirmed.
     withdrawn: BTreeSet<Impi>,
     /// Real private identities whose use was granted after it was last withdrawn.
     granted_again: BTreeSet<Impi>,
     /// Agreements that were withdrawn, and the withdrawal confirmed.
     pub(super) ended: BTreeSet<(SystemId, AgreementId)>,
-    /// Primary-side pairs that may have been given back, by private identity.
-    pub(super) given_back: BTreeSet<Impi>,
-    /// Those of them that users, not systems, wanted to be given back.
+    /// Primary-side pairs that users, not systems, wanted to be given back, by private identity.
     pub(super) given_up: BTreeSet<Impi>,
     /// What was found stored about systems.
     pub(super) configured: Vec<(SystemId, SystemConfiguration)>,
@@ -97,40 +93,14 @@ pub(super) struct Told {
     pub(super) until: Timestamp,
 }
 
-/// Whom a pair is lent to: by which system, in which direction, to which pair, for or from where.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Holder {
-    system: SystemId,
-    kind: RecordKind,
-    user: UserIdentity,
-    other: SipDatabaseId,
-}
-
-impl Holder {
-    /// Who asks for a pair, if the request is such a question.
-    fn of(system: SystemId, request: &Request) -> Option<Self> {
-        let (kind, user, other) = if let Request::BindOutbound { user, partner, .. } = request {
-            (RecordKind::OutboundBinding, user, partner)
-        } else if let Request::BindInbound { primary, .. } = request {
-            (RecordKind::InboundBinding, &primary.identity, &primary.database)
-        } else {
-            return None;
-        };
-        Some(Self { system, kind, user: user.clone(), other: other.clone() })
-    }
-}
-
 impl Checks {
     pub(super) fn new(ues: &[UeHost]) -> Self {
         Self {
+            facts: Facts::default(),
             issued: BTreeSet::new(),
-            lent: BTreeMap::new(),
-            released: BTreeMap::new(),
-            held: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             granted_again: BTreeSet::new(),
             ended: BTreeSet::new(),
-            given_back: BTreeSet::new(),
             given_up: BTreeSet::new(),
             configured: Vec::new(),
             told_to: BTreeMap::new(),
@@ -144,18 +114,19 @@ impl Checks {
     }
 
     /// Takes note that a pair may end from now on, so that another may be given next.
-    fn asked(&mut self, request: &Request, now: Timestamp) {
+    fn asked(&mut self, request: &Request) {
         if let Request::ReleaseOutbound(impi) | Request::ReleaseInbound(impi) = request {
-            self.released.entry(impi.clone()).or_insert(now);
-            self.held.retain(|_, (pair, _)| pair.impi != *impi);
-            self.given_back.insert(impi.clone());
             // whose outbound pair ends gets another inbound one
-            let user = self.lent.get(impi.as_str()).map(|holder| holder.user.impi.clone());
+            let ledgers = [self.facts.ledger(SystemId::A), self.facts.ledger(SystemId::B)];
+            let holder = |it: &Ledger| it.holder(Direction::Outbound, impi).cloned();
+            let user = ledgers.into_iter().find_map(holder).map(|holder| holder.user.impi);
             self.told
                 .retain(|_, told| told.identity.impi != *impi && Some(&told.real) != user.as_ref());
         } else if let Request::DeleteGrant { impi, .. } = request {
-            self.given_back.insert(impi.clone());
             self.granted_again.remove(impi);
+            self.told.retain(|_, told| told.real != *impi);
+        } else if let Request::EndVisits(impi) | Request::DeleteSubscriber(impi) = request {
+            self.told.retain(|_, told| told.real != *impi);
         } else if let Request::PutGrant { user, .. } = request {
             self.granted_again.insert(user.impi.clone());
             self.withdrawn.remove(&user.impi);
@@ -163,11 +134,11 @@ impl Checks {
     }
 
     /// Takes note of what a user or a test asks of a SIP database.
-    pub(super) fn asked_by_user(&mut self, request: &Request, now: Timestamp) {
+    pub(super) fn asked_by_user(&mut self, request: &Request) {
         if let Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. } = request {
             self.given_up.insert(impi.clone());
         }
-        self.asked(request, now);
+        self.asked(request);
     }
 
     /// Searches what `from` sends to the other system for identities that it must hide.
@@ -193,36 +164,6 @@ impl Checks {
     pub(super) const fn exposed(&self) -> bool {
         self.exposed
     }
-
-    fn check_lent(
-        &mut self,
-        holder: Holder,
-        binding: &Binding,
-        now: Timestamp,
-    ) -> Result<(), Violation> {
-        let pair = &binding.identity;
-        self.withdrawn.remove(&pair.impi);
-        let released = self.released.remove(&pair.impi);
-        let rested = is_listed(pair) && released.is_some_and(|at| now >= at + QUARANTINE);
-        if rested {
-            self.told_to.remove(&pair.impi);
-        }
-        for identity in [pair.impi.as_str(), pair.impu.as_str()] {
-            let earlier = self.lent.insert(identity.to_owned(), holder.clone());
-            if earlier.is_some_and(|earlier| earlier != holder && !rested) {
-                return Err(Violation::new("no two users are lent one identity", &identity));
-            }
-        }
-        let until = binding.reserved_until;
-        if let Some((earlier, reserved)) = self.held.insert(holder, (pair.clone(), until))
-            && earlier != *pair
-            && now < reserved
-        {
-            let detail = format_args!("{} after {}", pair.impi.as_str(), earlier.impi.as_str());
-            return Err(Violation::new("asking again gives the same pair", &detail));
-        }
-        Ok(())
-    }
 }
 
 impl World {
@@ -232,8 +173,9 @@ impl World {
         message: &Message,
     ) -> Result<(), Violation> {
         match message {
-            Message::ManagementRequest { request, .. } => {
-                self.checks.asked(request, self.queue.now());
+            Message::ManagementRequest { id: asked, request } => {
+                self.checks.asked(request);
+                self.enter_request(id, Cause::Role(id, *asked), request);
                 Ok(())
             }
             Message::SystemAccessRequest { request, .. } => self.check_access_request(id, request),
@@ -248,7 +190,9 @@ impl World {
                 };
                 let answer = ResponseView::parse(octets, framing)
                     .map_err(|error| Violation::new("a SIP core sends responses", &error))?;
-                check_registered(self.system(id).engine.history(), &answer)
+                check_registered(self.system(id).engine.history(), &answer)?;
+                self.enter_response(id, &answer);
+                Ok(())
             }
             Message::CxAnswer { to, answer: cx::Answer::MultimediaAuth(answer) } => {
                 match &answer.vector {
@@ -256,32 +200,43 @@ impl World {
                     None => Ok(()),
                 }
             }
-            Message::Management { to, answer: Answer::Binding(binding) } => {
-                self.check_binding(id, to, binding)
-            }
-            Message::Management { to, answer: Answer::Done } => {
-                match self.question_of(id, to) {
-                    Some(Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. }) => {
-                        let impi = impi.clone();
-                        if !self.checks.granted_again.contains(&impi) {
-                            self.checks.withdrawn.insert(impi);
-                        }
-                    }
-                    Some(Request::WithdrawAgreement(agreement)) => {
-                        let agreement = *agreement;
-                        self.checks.ended.insert((id, agreement));
-                    }
-                    Some(_) | None => {}
-                }
-                Ok(())
-            }
+            Message::Management { to, answer } => self.check_management(id, to, answer),
             Message::CxRequest { .. }
             | Message::CxAnswer { .. }
-            | Message::Management { .. }
             | Message::Configuration { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => Ok(()),
         }
+    }
+
+    /// What a SIP database answers is stored, and fits what it answered before.
+    fn check_management(
+        &mut self,
+        id: SystemId,
+        to: &ReplyTo,
+        answer: &Answer,
+    ) -> Result<(), Violation> {
+        match answer {
+            Answer::Binding(binding) => self.check_binding(id, to, binding)?,
+            Answer::Done => match self.question_of(id, to) {
+                Some(Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. }) => {
+                    let impi = impi.clone();
+                    if !self.checks.granted_again.contains(&impi) {
+                        self.checks.withdrawn.insert(impi);
+                    }
+                }
+                Some(Request::WithdrawAgreement(agreement)) => {
+                    let agreement = *agreement;
+                    self.checks.ended.insert((id, agreement));
+                }
+                Some(_) | None => {}
+            },
+            Answer::Refused(_)
+            | Answer::RowsRefused(_)
+            | Answer::Subscriber { .. }
+            | Answer::Pool { .. } => {}
+        }
+        self.enter_answer(id, to, answer)
     }
 
     /// A vector that leaves its home: SQN is covered by the stored reservation and new, and the
@@ -310,7 +265,7 @@ impl World {
             };
         }
         let history = self.system(id).engine.history();
-        let covered = reserved_seq(history, &ue.real.impi)?;
+        let (covered, epoch) = reserved_seq(history, &ue.real.impi)?;
         if sqn.seq(IND_BITS_DEFAULT) > covered {
             let detail = format_args!("{sqn:?} of ue{}, stored {covered}", ue.number);
             return Err(Violation::new("an SQN leaves after it is reserved in storage", &detail));
@@ -323,12 +278,12 @@ impl World {
             let detail = format_args!("ue{} of {}", ue.number, id.label());
             return Err(Violation::new("no vector leaves after a confirmed withdrawal", &detail));
         }
-        let number = ue.number;
-        if !self.checks.issued.insert((number, sqn)) {
-            let detail = format_args!("{sqn:?} of ue{number}");
+        let (number, impi) = (ue.number, ue.real.impi.clone());
+        if !self.checks.issued.insert((number, epoch, sqn)) {
+            let detail = format_args!("{sqn:?} of ue{number} in epoch {epoch}");
             return Err(Violation::new("no SQN leaves twice", &detail));
         }
-        Ok(())
+        self.checks.facts.ledger_mut(id).vector_left(&impi, epoch, sqn, &vector.rand)
     }
 
     /// A pair that leaves: its binding is stored, and nobody else ever had it.
@@ -339,17 +294,26 @@ impl World {
         binding: &Binding,
     ) -> Result<(), Violation> {
         let Some(request) = self.question_of(id, to) else { return Ok(()) };
-        let Some(holder) = Holder::of(id, request) else { return Ok(()) };
+        let Some((direction, holder)) = holder_of(request) else { return Ok(()) };
+        let kind = match direction {
+            Direction::Outbound => RecordKind::OutboundBinding,
+            Direction::Inbound => RecordKind::InboundBinding,
+        };
         let pair = &binding.identity;
         let history = self.system(id).engine.history();
-        let stored = history.values(holder.kind, pair.impi.as_str());
+        let stored = history.values(kind, pair.impi.as_str());
         let impus = stored.map(decode::<(Impu,)>);
         if !impus.into_iter().any(|impu| impu.is_ok_and(|(impu,)| impu == pair.impu)) {
             let detail = format_args!("{}", pair.impi.as_str());
             return Err(Violation::new("a pair is told after it is stored", &detail));
         }
-        let now = self.now();
-        self.checks.check_lent(holder, binding, now)
+        self.checks.withdrawn.remove(&pair.impi);
+        let last = self.checks.facts.ledger(id).holder(direction, &pair.impi);
+        if last.is_some_and(|last| *last != holder) {
+            // whether it may be is the ledger's to say
+            self.checks.told_to.remove(&pair.impi);
+        }
+        Ok(())
     }
 
     /// Whether a binding or grant was stored, under no agreement that has ended, by which the partner may
@@ -398,11 +362,6 @@ impl World {
     }
 }
 
-/// Whether a pair was provisioned, so that it may be lent again. A generated one never is.
-fn is_listed(pair: &UserIdentity) -> bool {
-    pair.impi.as_str().starts_with(LISTED)
-}
-
 /// A 200 to a REGISTER tells what is stored: the contact with this `CSeq` if it lists contacts, no
 /// older contact of the same Call-ID if it lists none.
 fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), Violation> {
@@ -447,17 +406,15 @@ fn check_registered(history: &History, answer: &ResponseView<'_>) -> Result<(), 
     Err(Violation::new("a 200 tells of a stored registration", &detail))
 }
 
-/// The highest SEQ that the stored record lets leave. Read as a program would that knows the format
-/// only: the first five fields of a subscriber's record.
-fn reserved_seq(history: &History, impi: &Impi) -> Result<u64, Violation> {
-    type Record = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64);
+/// The highest SEQ that the stored record lets leave, and in which epoch.
+fn reserved_seq(history: &History, impi: &Impi) -> Result<(u64, u32), Violation> {
     let stored = history.current(RecordKind::Subscriber, impi.as_str());
     let Some(stored) = stored else {
         return Err(Violation::new("vectors are given for stored subscribers", &"none"));
     };
-    let (_, _, _, _, reserved) = decode::<Record>(stored)
+    let (_, _, _, _, reserved, epoch) = decode::<SubscriberRecord>(stored)
         .map_err(|error| Violation::new("what was stored can be read", &error))?;
-    Ok(reserved)
+    Ok((reserved, epoch))
 }
 
 /// What would give a UE's real identities away: their user parts, plain and percent-encoded, in lower

@@ -9,7 +9,7 @@ use crate::{
         migration_identity::PrimaryUser,
         system_access::{Access, Request},
     },
-    identity::{McServiceId, SipDatabaseId, UserIdentity},
+    identity::{McServiceId, UserIdentity},
     outbox::ReplyTo,
     store::{RecordKind, decode, encode},
     time::Timestamp,
@@ -159,7 +159,7 @@ impl World {
         Ok(())
     }
 
-    /// What must hold when all is quiet: nobody waits for an answer, and nothing is lent to nobody.
+    /// What must hold when all is quiet: nobody waits for an answer, and what is stored fits together.
     pub(super) fn check_leftovers(&self) -> Result<(), Violation> {
         let now = self.now();
         for system in [&self.a, &self.b] {
@@ -170,44 +170,8 @@ impl World {
                     return Err(Violation::new("every request is answered", question));
                 }
             }
-            self.check_outbound(system.id)?;
-            self.check_inbound(system.id)?;
         }
-        Ok(())
-    }
-
-    /// Each outbound pair is one subscriber's, and no subscriber has two for one partner.
-    fn check_outbound(&self, id: SystemId) -> Result<(), Violation> {
-        let history = self.system(id).engine.history();
-        let mut holders: Vec<(UserIdentity, SipDatabaseId)> = Vec::new();
-        for (key, value) in history.all_current(RecordKind::OutboundBinding) {
-            let (_, user, partner, ..) = read::<OutboundRecord>(value)?;
-            let known = self.ues.iter().any(|ue| ue.home == id && ue.real == user);
-            if !known || holders.contains(&(user.clone(), partner.clone())) {
-                let detail = String::from_utf8_lossy(key);
-                return Err(Violation::new("an outbound pair has one holder", &detail));
-            }
-            holders.push((user, partner));
-        }
-        Ok(())
-    }
-
-    /// Each inbound pair is lent to a pair that the partner has not given back.
-    fn check_inbound(&self, id: SystemId) -> Result<(), Violation> {
-        let history = self.system(id).engine.history();
-        for (key, value) in history.all_current(RecordKind::InboundBinding) {
-            let (_, primary, ..) = read::<InboundRecord>(value)?;
-            let known = self
-                .ues
-                .iter()
-                .any(|ue| ue.home == id.other() && self.is_lent_or_granted(ue, &primary.identity));
-            let lent = self.ues.iter().any(|ue| self.is_still_lent(ue, &primary.identity));
-            if !known || !lent && !self.checks.given_back.contains(&primary.identity.impi) {
-                let detail = String::from_utf8_lossy(key);
-                return Err(Violation::new("an inbound pair has a holder", &detail));
-            }
-        }
-        Ok(())
+        self.check_quiet()
     }
 
     /// Since when a request over HTTP has been under way.
@@ -238,21 +202,22 @@ impl World {
     /// Whether the storage of a UE's home ever held that `pair` stands for it at its partner.
     fn is_lent_or_granted(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
         let history = self.system(ue.home).engine.history();
-        let partner = ue.home.other().database();
         if *pair == ue.real {
             let key = grant_key(ue);
             return history.values(RecordKind::Grant, &key).next().is_some();
         }
-        history.values(RecordKind::OutboundBinding, pair.impi.as_str()).any(|value| {
-            decode::<OutboundRecord>(value).is_ok_and(|(impu, user, at, ..)| {
-                impu == pair.impu && user == ue.real && at == partner
-            })
-        })
+        let mut lent = history.values(RecordKind::OutboundBinding, pair.impi.as_str());
+        lent.any(|value| is_lent(value, ue, pair))
     }
 
     /// Whether the storage of a UE's home holds that `pair` stands for it at its partner.
     fn is_still_lent(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
-        self.outbound_of(ue).as_ref() == Some(pair) || self.has_grant(ue) && ue.real == *pair
+        if *pair == ue.real {
+            return self.has_grant(ue);
+        }
+        let history = self.system(ue.home).engine.history();
+        let stored = history.current(RecordKind::OutboundBinding, pair.impi.as_str());
+        stored.is_some_and(|value| is_lent(value, ue, pair))
     }
 
     /// Whether the storage of a UE's home holds a grant for its partner.
@@ -300,10 +265,13 @@ impl World {
     }
 }
 
-fn grant_key(ue: &UeHost) -> String {
-    format!("{} {}", ue.real.impi.as_str(), ue.home.other().database())
+/// Whether `value` is the binding of `pair` to a UE's user for its partner.
+fn is_lent(value: &[u8], ue: &UeHost, pair: &UserIdentity) -> bool {
+    decode::<OutboundRecord>(value).is_ok_and(|(impu, user, at, ..)| {
+        impu == pair.impu && user == ue.real && at == ue.home.other().database()
+    })
 }
 
-fn read<'a, T: serde::Deserialize<'a>>(value: &'a [u8]) -> Result<T, Violation> {
-    decode(value).map_err(|error| Violation::new("what was stored can be read", &error))
+fn grant_key(ue: &UeHost) -> String {
+    format!("{} {}", ue.real.impi.as_str(), ue.home.other().database())
 }

@@ -1,19 +1,28 @@
-//! A storage engine that takes its time, fails, and loses what a crash caught under way.
+//! A storage engine that lies: it takes its time, fails, refuses for a while, and loses what a crash or a
+//! failure caught under way.
 
-use std::collections::BTreeMap;
-
-use crate::store::{
-    Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, RecordKind, ReplayError,
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::SeededEntropy;
+use crate::store::{
+    Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Record, RecordError, RecordKind,
+    ReplayError,
+};
+
+use super::{SeededEntropy, options::Committing, tables::Tables};
 
 /// The memory engine behind a medium with faults, and the history of all that was ever durable.
 #[derive(Debug, Default)]
 pub(super) struct FaultyEngine {
     medium: MemoryEngine,
-    /// What was handed over and is not durable yet: the commits of one outbox under one number.
-    under_way: BTreeMap<u64, Vec<Commit>>,
+    committing: Committing,
+    /// What was handed over and is not durable yet, by the number under which it finishes. An element is
+    /// what one call of a role committed.
+    under_way: BTreeMap<u64, Vec<Vec<Commit>>>,
+    /// What waits for what is under way.
+    queued: VecDeque<Vec<Commit>>,
     next_group: u64,
     /// After a failure nothing is taken until [`FaultyEngine::reopen`].
     closed: bool,
@@ -29,19 +38,48 @@ type Key = (RecordKind, Box<[u8]>);
 type Versions = BTreeMap<CommitSeq, Option<Vec<u8>>>;
 
 impl FaultyEngine {
-    /// Takes the commits of one outbox in and returns the number under which they finish. They become
-    /// durable in their order; towards those of other outboxes there is none.
-    pub(super) fn begin(&mut self, commits: Vec<Commit>) -> u64 {
-        self.next_group += 1;
-        self.under_way.insert(self.next_group, commits);
-        self.next_group
+    /// Sets how commits become durable.
+    pub(super) const fn set_committing(&mut self, committing: Committing) {
+        self.committing = committing;
     }
 
-    /// Makes one outbox's commits durable and returns their numbers; none if the medium failed.
-    pub(super) fn finish(&mut self, group: u64) -> Result<Vec<CommitSeq>, EngineError> {
-        let Some(commits) = self.under_way.remove(&group) else { return Ok(Vec::new()) };
+    /// How commits become durable.
+    pub(super) const fn committing(&self) -> Committing {
+        self.committing
+    }
+
+    /// Takes the commits of one call of a role in and returns the number under which they finish; `None`
+    /// if they wait for what is under way.
+    pub(super) fn begin(&mut self, commits: Vec<Commit>) -> Option<u64> {
+        self.queued.push_back(commits);
+        match self.committing {
+            Committing::Apart => self.begin_queued(),
+            Committing::Together if self.under_way.is_empty() => self.begin_queued(),
+            Committing::Together => None,
+        }
+    }
+
+    /// Begins all that is queued as one group, if anything is.
+    fn begin_queued(&mut self) -> Option<u64> {
+        if self.queued.is_empty() {
+            return None;
+        }
+        self.next_group += 1;
+        self.under_way.insert(self.next_group, std::mem::take(&mut self.queued).into());
+        Some(self.next_group)
+    }
+
+    /// Makes one group's commits durable. Returns their numbers, none if the medium failed, and the group
+    /// that is under way next.
+    pub(super) fn finish(
+        &mut self,
+        group: u64,
+    ) -> Result<(Vec<CommitSeq>, Option<u64>), EngineError> {
+        let Some(calls) = self.under_way.remove(&group) else { return Ok((Vec::new(), None)) };
+        let commits: Vec<Commit> = calls.into_iter().flatten().collect();
         self.make_durable(&commits)?;
-        Ok(commits.iter().map(|commit| commit.seq).collect())
+        let durable = commits.iter().map(|commit| commit.seq).collect();
+        Ok((durable, self.begin_queued()))
     }
 
     /// Whether the commits of `group` are neither durable nor lost yet.
@@ -49,17 +87,33 @@ impl FaultyEngine {
         self.under_way.contains_key(&group)
     }
 
-    /// Fails: of each outbox under way any number of commits, in their order, turns out durable, none
-    /// is acknowledged, and nothing more is taken.
+    /// Fails: some of what was handed over turns out durable, none of it is acknowledged, and nothing more
+    /// is taken. Of commits that become durable together the first calls of roles survive, each whole; of
+    /// others any number of the commits of each call, in their order.
     pub(super) fn fail(&mut self, entropy: &mut SeededEntropy) {
-        for commits in std::mem::take(&mut self.under_way).into_values() {
-            let count = entropy.below(commits.len() as u64 + 1);
-            let lucky: Vec<Commit> =
-                commits.into_iter().zip(0..count).map(|(commit, _)| commit).collect();
-            // An engine that is closed already takes none of them: just as well.
-            let _ = self.make_durable(&lucky);
-        }
+        let under_way = std::mem::take(&mut self.under_way).into_values().flatten();
+        let calls: Vec<Vec<Commit>> = under_way.chain(std::mem::take(&mut self.queued)).collect();
+        let lucky: Vec<Commit> = match self.committing {
+            Committing::Together => {
+                let count = entropy.below(calls.len() as u64 + 1);
+                calls.into_iter().zip(0..count).flat_map(|(call, _)| call).collect()
+            }
+            Committing::Apart => calls
+                .into_iter()
+                .flat_map(|call| {
+                    let count = entropy.below(call.len() as u64 + 1);
+                    call.into_iter().zip(0..count).map(|(commit, _)| commit)
+                })
+                .collect(),
+        };
+        // An engine that is closed already takes none of them: just as well.
+        let _ = self.make_durable(&lucky);
         self.closed = true;
+    }
+
+    /// How many records there are.
+    pub(super) fn len(&self) -> u64 {
+        self.medium.approximate_len()
     }
 
     /// Whether nothing is taken.
@@ -67,10 +121,41 @@ impl FaultyEngine {
         self.closed
     }
 
-    /// Reads everything back, after a failure or a crash, and takes commits again.
-    pub(super) fn reopen(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
+    /// Reads everything back, after a failure or a crash, and takes commits again; if the medium fails
+    /// after `readable` records, it stays closed.
+    pub(super) fn reopen(
+        &mut self,
+        readable: Option<u64>,
+        each: &Each<'_>,
+    ) -> Result<CommitSeq, ReplayError> {
+        let given = AtomicU64::new(0);
+        let highest = self.medium.replay(&|record| {
+            let number = given.fetch_add(1, Ordering::Relaxed);
+            if readable.is_some_and(|readable| number >= readable) {
+                return Ok(()); // never read
+            }
+            each(record)
+        })?;
+        if readable.is_some() {
+            let error = EngineError::Medium("the simulated medium cannot be read".to_owned());
+            return Err(error.into());
+        }
         self.closed = false;
-        self.medium.replay(each)
+        Ok(highest)
+    }
+
+    /// What `key` has or will have, as its role knows it: what was handed over last counts.
+    pub(super) fn handed_over(&self, kind: RecordKind, key: &[u8]) -> Option<&[u8]> {
+        let calls = self.under_way.values().flatten().chain(&self.queued);
+        let latest = calls
+            .flatten()
+            .flat_map(|commit| commit.mutations.iter().map(|mutation| (commit.seq, mutation)))
+            .filter(|(_, mutation)| mutation.kind == kind && *mutation.key == *key)
+            .max_by_key(|(seq, _)| *seq);
+        match latest {
+            Some((_, mutation)) => mutation.value.as_deref(),
+            None => self.history.current_of(kind, key),
+        }
     }
 
     /// What was ever durable.
@@ -125,48 +210,128 @@ impl History {
 
     /// The value that `key` has now.
     pub(super) fn current(&self, kind: RecordKind, key: &str) -> Option<&[u8]> {
-        self.0.get(&(kind, key.as_bytes().into()))?.last_key_value()?.1.as_deref()
+        self.current_of(kind, key.as_bytes())
+    }
+
+    fn current_of(&self, kind: RecordKind, key: &[u8]) -> Option<&[u8]> {
+        self.0.get(&(kind, key.into()))?.last_key_value()?.1.as_deref()
+    }
+
+    /// What every key has now, as tables.
+    pub(super) fn tables(&self) -> Result<Tables, RecordError> {
+        let mut tables = Tables::default();
+        for ((kind, key), versions) in &self.0 {
+            if let Some((version, Some(value))) = versions.last_key_value() {
+                tables.take(&Record { kind: *kind, key, version: *version, value })?;
+            }
+        }
+        Ok(tables)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::collections::BTreeSet;
 
     use super::*;
-    use crate::store::{Mutation, Record};
+    use crate::store::Mutation;
 
     fn commit(seq: u64) -> Commit {
         let record = Mutation::put(RecordKind::Grant, &format!("key{seq}"), &seq);
         Commit { seq: CommitSeq::from_u64(seq), mutations: vec![record] }
     }
 
-    fn durable(engine: &FaultyEngine, seq: u64) -> bool {
-        engine.history().current(RecordKind::Grant, &format!("key{seq}")).is_some()
+    fn engine(committing: Committing) -> FaultyEngine {
+        FaultyEngine { committing, ..FaultyEngine::default() }
+    }
+
+    /// Which of the commits 1 to 5 are durable.
+    fn durable(engine: &FaultyEngine) -> Vec<u64> {
+        let is_durable =
+            |seq: &u64| engine.history().current(RecordKind::Grant, &format!("key{seq}")).is_some();
+        (1..=5).filter(is_durable).collect()
+    }
+
+    /// What survives a failure with 1 acknowledged and the calls {2, 3}, {4} and {5} handed over.
+    fn survivors(committing: Committing) -> BTreeSet<Vec<u64>> {
+        let survivors = |seed| {
+            let mut engine = engine(committing);
+            let first = engine.begin(vec![commit(1)]).unwrap();
+            engine.finish(first).unwrap();
+            for call in [vec![commit(2), commit(3)], vec![commit(4)], vec![commit(5)]] {
+                engine.begin(call);
+            }
+            engine.fail(&mut SeededEntropy::new(seed));
+            assert!(engine.is_closed());
+            let highest = engine.reopen(None, &|_| Ok(())).unwrap();
+            let survivors = durable(&engine);
+            assert_eq!(survivors.last(), Some(&highest.as_u64()));
+            survivors
+        };
+        (0..256).map(survivors).collect()
     }
 
     #[test]
-    fn what_was_finished_survives_and_what_was_under_way_survives_as_a_prefix() {
-        let mut prefixes = std::collections::BTreeSet::new();
-        for seed in 0..64 {
-            let mut engine = FaultyEngine::default();
-            let first = engine.begin(vec![commit(1)]);
-            engine.finish(first).unwrap();
-            engine.begin(vec![commit(2), commit(3)]);
-            engine.fail(&mut SeededEntropy::new(seed));
-            assert!(engine.is_closed());
-            let records = AtomicU64::new(0);
-            let each = |_: Record<'_>| {
-                records.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            };
-            let highest = engine.reopen(&each).unwrap();
-            let survived = (durable(&engine, 1), durable(&engine, 2), durable(&engine, 3));
-            assert!(survived.0, "an acknowledged commit is missing");
-            assert!(survived.1 || !survived.2, "a later commit of one outbox without the earlier");
-            assert_eq!(highest.as_u64(), records.into_inner());
-            prefixes.insert(survived);
-        }
-        assert_eq!(prefixes.len(), 3, "every prefix occurs");
+    fn what_is_committed_together_survives_as_calls_in_order_each_whole() {
+        let wanted = [vec![1], vec![1, 2, 3], vec![1, 2, 3, 4], vec![1, 2, 3, 4, 5]];
+        assert_eq!(survivors(Committing::Together), wanted.into());
+    }
+
+    #[test]
+    fn what_is_committed_apart_survives_at_random_but_no_commit_without_those_before_in_its_call() {
+        let survivors = survivors(Committing::Apart);
+        assert_eq!(survivors.len(), 3 * 2 * 2, "{survivors:?}");
+        assert!(survivors.iter().all(|it| it.contains(&1)), "acknowledged");
+        assert!(survivors.iter().all(|it| !it.contains(&3) || it.contains(&2)), "{survivors:?}");
+    }
+
+    #[test]
+    fn what_comes_while_a_group_is_under_way_becomes_durable_together_after_it() {
+        let mut engine = engine(Committing::Together);
+        let first = engine.begin(vec![commit(1)]).unwrap();
+        assert_eq!((engine.begin(vec![commit(2)]), engine.begin(vec![commit(3)])), (None, None));
+        let (finished, next) = engine.finish(first).unwrap();
+        assert_eq!((finished, durable(&engine)), (vec![CommitSeq::from_u64(1)], vec![1]));
+        let (finished, next) = engine.finish(next.unwrap()).unwrap();
+        assert_eq!((finished.len(), durable(&engine), next), (2, vec![1, 2, 3], None));
+    }
+
+    #[test]
+    fn a_medium_that_cannot_be_read_to_its_end_stays_closed() {
+        let mut engine = engine(Committing::Together);
+        let group = engine.begin(vec![commit(1), commit(2), commit(3)]).unwrap();
+        engine.finish(group).unwrap();
+        engine.fail(&mut SeededEntropy::new(1));
+        let records = AtomicU64::new(0);
+        let each = |_: Record<'_>| {
+            records.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        assert!(engine.reopen(Some(2), &each).is_err());
+        assert!(engine.is_closed());
+        assert_eq!(records.load(Ordering::Relaxed), 2);
+        engine.reopen(None, &each).unwrap();
+        assert!(!engine.is_closed());
+        assert_eq!(records.load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn what_was_handed_over_last_is_what_a_role_knows() {
+        let mut engine = engine(Committing::Together);
+        let of = |seq, value: u64| Commit {
+            seq: CommitSeq::from_u64(seq),
+            mutations: vec![Mutation::put(RecordKind::Grant, "key", &value)],
+        };
+        let group = engine.begin(vec![of(1, 7)]).unwrap();
+        engine.begin(vec![of(2, 8)]);
+        let known = |engine: &FaultyEngine| {
+            let value = engine.handed_over(RecordKind::Grant, b"key");
+            value.map(|value| crate::store::decode::<u64>(value).unwrap())
+        };
+        assert_eq!(known(&engine), Some(8));
+        engine.finish(group).unwrap();
+        assert_eq!(known(&engine), Some(8));
+        engine.under_way.clear();
+        assert_eq!(known(&engine), Some(7));
     }
 }

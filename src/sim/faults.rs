@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::store::ReplayError;
+
 use super::{Event, SystemId, Violation, Who, World};
 
 /// The longest time until a UE opens a lost TCP connection again.
@@ -12,6 +14,9 @@ const PARTITION: (Duration, Duration) = (Duration::from_millis(200), Duration::f
 
 /// How long a process that crashed is away.
 const DOWN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(8));
+
+/// How long a storage refuses every commit.
+const REFUSAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 
 /// A fault that begins or ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,13 +31,17 @@ pub(super) enum Fault {
     Disconnect,
     /// An agreement about a UE's user ends, for a while.
     Withdrawal,
+    /// A storage refuses every commit, for a while.
+    Refusal,
 }
 
 impl World {
     /// Lets the faults of the options begin.
     pub(super) fn begin_storm(&mut self) {
         self.stormy = true;
-        for fault in [Fault::Partition, Fault::Restart, Fault::Disconnect, Fault::Withdrawal] {
+        for fault in
+            [Fault::Partition, Fault::Restart, Fault::Disconnect, Fault::Withdrawal, Fault::Refusal]
+        {
             self.schedule(fault);
         }
     }
@@ -42,9 +51,26 @@ impl World {
         self.stormy = false;
         self.options = self.options.calmed();
         self.record(Who::World, || "the faults end".to_owned());
+        let now = self.queue.now();
+        for id in [SystemId::A, SystemId::B] {
+            let refuses_until = &mut self.system_mut(id).refuses_until;
+            *refuses_until = now.min(*refuses_until);
+        }
         if self.wire.partitioned {
             self.join();
         }
+    }
+
+    /// Lets a storage refuse everything for a while.
+    fn refuse_commits(&mut self) {
+        let id = self.draw_system();
+        let span = self.entropy.span(REFUSAL.0, REFUSAL.1);
+        self.record(Who::System(id), || "the storage begins to refuse".to_owned());
+        self.system_mut(id).refuses_until = self.queue.now() + span;
+    }
+
+    fn draw_system(&mut self) -> SystemId {
+        if self.entropy.happens(500) { SystemId::A } else { SystemId::B }
     }
 
     fn schedule(&mut self, fault: Fault) {
@@ -53,6 +79,7 @@ impl World {
             Fault::Restart => self.options.restart_every,
             Fault::Disconnect => self.options.disconnect_every,
             Fault::Withdrawal => self.options.withdraw_every,
+            Fault::Refusal => self.options.refusal_every,
             Fault::PartitionEnds => None,
         };
         if let Some(every) = every {
@@ -80,7 +107,7 @@ impl World {
                 return self.schedule(Fault::Partition);
             }
             Fault::Restart => {
-                let id = if self.entropy.happens(500) { SystemId::A } else { SystemId::B };
+                let id = self.draw_system();
                 let down = self.entropy.span(DOWN.0, DOWN.1);
                 self.crash(id, down);
             }
@@ -92,6 +119,7 @@ impl World {
                 }
             }
             Fault::Withdrawal => self.end_an_agreement(),
+            Fault::Refusal => self.refuse_commits(),
         }
         self.schedule(fault);
     }
@@ -104,6 +132,7 @@ impl World {
         self.record(Who::System(id), || "the process crashes".to_owned());
         let forgotten = self.system_mut(id).abandon_http();
         self.system_mut(id).crash();
+        self.checks.facts.forget_roles(self.queue.now(), id);
         self.break_http(forgotten);
         self.break_wire();
         for connection in self.connections_to(Some(id)) {
@@ -117,8 +146,14 @@ impl World {
             return self.violate(Violation::new("a process starts once", &id.label()));
         }
         let now = self.queue.now();
+        let readable = self.draw_readable(id);
+        let started = self.system_mut(id).start(now, readable);
+        if let Err(ReplayError::Engine(_)) = started {
+            self.record(Who::System(id), || "the process cannot start".to_owned());
+            let down = self.entropy.span(DOWN.0, DOWN.1);
+            return self.queue.put_after(down, Event::Start { system: id });
+        }
         self.record(Who::System(id), || "the process starts".to_owned());
-        let started = self.system_mut(id).start(now);
         self.loaded(id, started);
         if id == SystemId::B {
             self.connect();

@@ -10,7 +10,9 @@ use crate::{
     token::BearerToken,
 };
 
-use super::{Event, SystemId, Violation, Who, World, system::Parked};
+use super::{
+    Event, SystemId, Violation, Who, World, facts::Cause, ledger::Outcome, system::Parked,
+};
 
 /// How long it takes until whoever asked learns that no answer will come, if at all.
 const GIVE_UP: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(4));
@@ -119,7 +121,8 @@ impl World {
         self.next_question += 1;
         let question = self.next_question;
         if let Inquiry::Database(request) = &inquiry {
-            self.checks.asked_by_user(request, self.queue.now());
+            self.checks.asked_by_user(request);
+            self.enter_request(to, Cause::Question(question), request);
         }
         let doubled = inquiry.may_arrive_twice() && self.entropy.happens(self.options.duplication);
         let name = inquiry.name();
@@ -127,7 +130,7 @@ impl World {
         for _ in 0..=u8::from(doubled) {
             if self.is_lost(asker) {
                 self.record(Who::World, || format!("a {name} request is lost"));
-                self.give_up(question);
+                self.never_arrives(question);
             } else {
                 let delay = self.draw_delay();
                 self.queue.put_after(delay, Event::Asked { question, system: to });
@@ -141,6 +144,14 @@ impl World {
         self.entropy.happens(self.options.loss) || between_systems && self.wire.partitioned
     }
 
+    /// A question does not arrive. One that changes something has no copy that might.
+    fn never_arrives(&mut self, question: u64) {
+        let (now, cause) = (self.queue.now(), Cause::Question(question));
+        // Only what was lent can violate anything.
+        let _ = self.checks.facts.end(now, &cause, &Outcome::Refused);
+        self.give_up(question);
+    }
+
     /// Lets whoever asked learn that no answer will come, or wait in vain.
     fn give_up(&mut self, question: u64) {
         if self.entropy.happens(500) {
@@ -152,7 +163,7 @@ impl World {
     /// A question arrives.
     pub(super) fn asked(&mut self, question: u64, id: SystemId) {
         if !self.system(id).up {
-            return self.give_up(question);
+            return self.never_arrives(question);
         }
         let Some(Question { inquiry, .. }) = self.questions.get(&question) else { return };
         let inquiry = inquiry.clone();
@@ -208,6 +219,7 @@ impl World {
 
     /// Whoever waits for the answer to a question of a process that has forgotten it learns so.
     pub(super) fn refuse_forgotten(&mut self, question: u64) {
+        self.checks.facts.forget(self.queue.now(), &Cause::Question(question));
         if let Some(Question { inquiry, .. }) = self.questions.get(&question) {
             let reply = inquiry.unavailable();
             self.return_answer(question, reply);
@@ -217,6 +229,7 @@ impl World {
     /// The connections to a process that crashed break.
     pub(super) fn break_http(&mut self, questions: Vec<u64>) {
         for question in questions {
+            self.checks.facts.forget(self.queue.now(), &Cause::Question(question));
             self.give_up(question);
         }
     }
@@ -279,6 +292,7 @@ impl World {
         match &send.message {
             Message::Management { to: ReplyTo::Role(request), .. } => {
                 self.system_mut(id).managed.remove(request);
+                self.checks.facts.forget(self.queue.now(), &Cause::Role(id, *request));
                 self.refuse_management(id, *request);
             }
             Message::ManagementRequest { id: request, .. } => self.refuse_management(id, *request),

@@ -241,6 +241,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whom a pair was lent to last, by its private identity.
+    pub fn holder(&self, direction: Direction, impi: &Impi) -> Option<&Holder> {
+        self.held.get(&(direction, impi.as_str().to_owned())).map(|held| &held.holder)
+    }
+
     /// Whether a pair may have been given back.
     pub fn may_be_released(&self, direction: Direction, impi: &Impi) -> bool {
         self.released.contains_key(&(direction, impi.clone()))

@@ -14,6 +14,7 @@ mod check_access;
 mod describe;
 mod engine;
 mod entropy;
+mod facts;
 mod faults;
 mod http;
 pub mod ledger;
@@ -38,7 +39,7 @@ pub use check::Violation;
 pub use entropy::SeededEntropy;
 pub use http::Lost;
 pub use operate::Migration;
-pub use options::{Options, Pools};
+pub use options::{Committing, Options, Pools};
 pub use system::SystemId;
 pub use trace::{Line, Trace, Who};
 
@@ -166,7 +167,9 @@ impl World {
     pub fn new(seed: u64, options: Options) -> Self {
         let mut entropy = SeededEntropy::new(seed);
         let mut system = |id| System::new(id, entropy.fork(), EPOCH);
-        let (a, b) = (system(SystemId::A), system(SystemId::B));
+        let (mut a, mut b) = (system(SystemId::A), system(SystemId::B));
+        a.engine.set_committing(options.committing);
+        b.engine.set_committing(options.committing);
         let ues: Vec<UeHost> =
             (0..options.ues).map(|number| draw_ue(number, &options, &mut entropy)).collect();
         let mut world = Self {

@@ -113,6 +113,7 @@ impl World {
             Some(step) => format!("{step} {}", describe_sip(&octets)),
             None => describe_sip(&octets),
         });
+        self.enter_register(number, &octets);
         let octets = if self.falsify { falsified(&octets) } else { octets };
         if let Some(ue) = self.ues.get_mut(number) {
             ue.last_sent = octets.clone();

@@ -6,7 +6,7 @@ use crate::{
     api::{
         configuration,
         connection_details::{self, Details},
-        migration_identity::{Answer, Request, Subscriber},
+        migration_identity::{Answer, Direction, Request, Subscriber},
     },
     identity::{Impi, Impu, McSystemId, SipDatabaseId, UserIdentity},
     outbox::Undeliverable,
@@ -66,7 +66,10 @@ impl World {
         self.end_storm();
         self.settle_scripts();
         let end = self.now() + RECOVERY;
-        let all = |world: &Self| (0..world.ues.len()).all(|ue| world.is_registered(ue));
+        let all = |world: &Self| {
+            let serve = [&world.a, &world.b].into_iter().all(System::serves);
+            serve && (0..world.ues.len()).all(|ue| world.is_registered(ue))
+        };
         if self.run_until(end, all)? {
             self.check_leftovers()?;
             return self.check_memory();
@@ -77,8 +80,7 @@ impl World {
         Err(Violation::new("after the last fault every UE gets registered", &detail))
     }
 
-    /// Restarts both systems and checks that each SIP core knows the registrations that its storage
-    /// holds, before and after.
+    /// Restarts both systems and checks that each role knows what its storage holds, before and after.
     fn check_memory(&mut self) -> Result<(), Violation> {
         for restart in [false, true] {
             for system in [SystemId::A, SystemId::B].into_iter().filter(|_| restart) {
@@ -94,6 +96,26 @@ impl World {
                         format_args!("{known} contacts of ue{}, stored {stored}", ue.number);
                     return Err(Violation::new("a SIP core knows what is stored", &detail));
                 }
+            }
+            for system in [SystemId::A, SystemId::B] {
+                self.check_bindings(system)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The SIP database shows every pair that its storage holds.
+    fn check_bindings(&mut self, system: SystemId) -> Result<(), Violation> {
+        for ((direction, impi), stored) in self.tables(system)?.bindings {
+            let request = match direction {
+                Direction::Outbound => Request::GetOutbound(impi.clone()),
+                Direction::Inbound => Request::GetInbound(impi.clone()),
+            };
+            let pair = UserIdentity { impi, impu: stored.impu };
+            let shown = self.manage(system, request)?;
+            if !matches!(shown, Some(Answer::Binding(shown)) if shown.identity == pair) {
+                let rule = "a SIP database knows what is stored";
+                return Err(Violation::new(rule, &pair.impi.as_str()));
             }
         }
         Ok(())

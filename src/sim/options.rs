@@ -27,8 +27,17 @@ pub struct Options {
     pub delay_max: Duration,
     /// The most time that a commit takes.
     pub commit_max: Duration,
+    /// How commits become durable.
+    pub committing: Committing,
+    /// Commits that take seconds; with [`Committing::Together`] all others queue behind them.
+    pub stalls: u64,
     /// Commits that fail.
     pub commit_failures: u64,
+    /// Attempts to read the storage back, after a failure or a crash, that fail partway.
+    pub reload_failures: u64,
+    /// The mean time between two spans in which one of the storages refuses every commit and cannot be opened
+    /// again, as when a disk is full; `None` for none.
+    pub refusal_every: Option<Duration>,
     /// The mean time between two partitions of the systems from each other; `None` for none.
     pub partition_every: Option<Duration>,
     /// The mean time between two restarts of one of the systems; `None` for none.
@@ -52,6 +61,17 @@ pub enum Pools {
     Listed,
 }
 
+/// How commits become durable, and what a failure leaves of those that are not yet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Committing {
+    /// In the order of their numbers, all that wait at a time; a failure leaves the first ones.
+    #[default]
+    Together,
+    /// Those of each call of a role on their own, in any order; a failure leaves any of them. Harsher than
+    /// any engine.
+    Apart,
+}
+
 impl Options {
     /// No faults, and delays that do not vary: for tests of the procedure itself.
     pub const fn faultless() -> Self {
@@ -66,7 +86,11 @@ impl Options {
             delay_min: Duration::from_millis(10),
             delay_max: Duration::from_millis(10),
             commit_max: Duration::from_millis(2),
+            committing: Committing::Together,
+            stalls: 0,
             commit_failures: 0,
+            reload_failures: 0,
+            refusal_every: None,
             partition_every: None,
             restart_every: None,
             disconnect_every: None,
@@ -95,6 +119,10 @@ impl Options {
             restart_every: interval(draw),
             disconnect_every: interval(draw),
             withdraw_every: interval(draw),
+            committing: if draw.happens(500) { Committing::Together } else { Committing::Apart },
+            stalls: rate(draw, 30),
+            reload_failures: rate(draw, 600),
+            refusal_every: interval(draw),
         }
     }
 

@@ -22,6 +22,9 @@ use super::{
 /// How long a storage that failed takes until it can be opened again.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
+/// How long a storage that stalls takes for one group of commits.
+const STALL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+
 impl World {
     /// Calls a role of `id` and performs what it wants done.
     pub(super) fn call(&mut self, id: SystemId, call: impl FnOnce(&Roles, &mut Context<'_>)) {
@@ -63,12 +66,8 @@ impl World {
         if commits.is_empty() || self.system(id).engine.is_closed() {
             return;
         }
-        let least = Duration::from_micros(50).min(self.options.commit_max);
-        let span = self.entropy.span(least, self.options.commit_max);
-        let fails = self.entropy.happens(self.options.commit_failures);
-        let system = self.system_mut(id);
-        let (incarnation, group) = (system.incarnation, system.engine.begin(commits));
-        self.queue.put_after(span, Event::Committed { system: id, incarnation, group, fails });
+        let group = self.system_mut(id).engine.begin(commits);
+        self.begin_group(id, group);
         self.commits += 1;
         if self.crash_at_commit == Some(self.commits) {
             let now = self.queue.now();
@@ -76,20 +75,37 @@ impl World {
         }
     }
 
+    /// Lets the storage work on a group of commits, if there is one.
+    fn begin_group(&mut self, id: SystemId, group: Option<u64>) {
+        let Some(group) = group else { return };
+        let least = Duration::from_micros(50).min(self.options.commit_max);
+        let mut span = self.entropy.span(least, self.options.commit_max);
+        if self.entropy.happens(self.options.stalls) {
+            self.record(Who::System(id), || "the storage stalls".to_owned());
+            span += self.entropy.span(STALL.0, STALL.1);
+        }
+        let fails = self.entropy.happens(self.options.commit_failures);
+        let incarnation = self.system(id).incarnation;
+        self.queue.put_after(span, Event::Committed { system: id, incarnation, group, fails });
+    }
+
     pub(super) fn committed(&mut self, id: SystemId, incarnation: u64, group: u64, fails: bool) {
+        let now = self.queue.now();
         let system = self.system_mut(id);
         if system.incarnation != incarnation || system.engine.is_closed() {
             return;
         }
-        if fails && system.engine.is_under_way(group) {
+        let refuses = now < system.refuses_until;
+        if (fails || refuses) && system.engine.is_under_way(group) {
             let lost = system.fail_storage();
-            self.record(Who::System(id), || "a commit fails; the storage is closed".to_owned());
+            let what = if refuses { "is refused" } else { "fails" };
+            self.record(Who::System(id), || format!("a commit {what}; the storage is closed"));
             self.lose_all(id, lost);
-            let span = self.entropy.span(REOPEN.0, REOPEN.1);
-            return self.queue.put_after(span, Event::Reopen { system: id, incarnation });
+            return self.reopen_later(id);
         }
         match system.engine.finish(group) {
-            Ok(durable) => {
+            Ok((durable, next)) => {
+                self.begin_group(id, next);
                 for send in self.system_mut(id).mark_durable(&durable) {
                     self.depart(id, send);
                 }
@@ -98,22 +114,39 @@ impl World {
         }
     }
 
+    fn reopen_later(&mut self, id: SystemId) {
+        let incarnation = self.system(id).incarnation;
+        let span = self.entropy.span(REOPEN.0, REOPEN.1);
+        self.queue.put_after(span, Event::Reopen { system: id, incarnation });
+    }
+
+    /// How many records of a storage can be read before its medium fails, if it does.
+    pub(super) fn draw_readable(&mut self, id: SystemId) -> Option<u64> {
+        let fails = self.entropy.happens(self.options.reload_failures);
+        let records = self.system(id).engine.len();
+        let refuses = self.queue.now() < self.system(id).refuses_until;
+        (fails || refuses).then(|| self.entropy.below(records))
+    }
+
     pub(super) fn reopen(&mut self, id: SystemId, incarnation: u64) {
-        let now = self.queue.now();
-        let system = self.system_mut(id);
-        if system.incarnation != incarnation {
+        if self.system(id).incarnation != incarnation {
             return;
         }
-        let reloaded = system.reload(now);
+        let now = self.queue.now();
+        let readable = self.draw_readable(id);
+        let system = self.system_mut(id);
+        let (lost, reloaded) = system.reload(now, readable);
         let forgotten = system.abandon_http();
-        self.record(Who::System(id), || "the storage is open again, the roles reloaded".to_owned());
         for question in forgotten {
             self.refuse_forgotten(question);
         }
-        let reloaded = reloaded.map(|(lost, effects)| {
-            self.lose_all(id, lost);
-            effects
-        });
+        self.lose_all(id, lost);
+        self.checks.facts.forget_roles(now, id);
+        if let Err(ReplayError::Engine(_)) = reloaded {
+            self.record(Who::System(id), || "the storage does not open".to_owned());
+            return self.reopen_later(id);
+        }
+        self.record(Who::System(id), || "the storage is open again, the roles reloaded".to_owned());
         self.loaded(id, reloaded);
     }
 
@@ -125,7 +158,12 @@ impl World {
 
     pub(super) fn loaded(&mut self, id: SystemId, effects: Result<Vec<Effect>, ReplayError>) {
         match effects {
-            Ok(effects) => self.perform(id, effects),
+            Ok(effects) => {
+                if let Err(violation) = self.check_ledger(id) {
+                    return self.violate(violation);
+                }
+                self.perform(id, effects);
+            }
             Err(error) => self.violate(Violation::new("what was stored can be loaded", &error)),
         }
     }
@@ -134,12 +172,17 @@ impl World {
         if self.system(id).incarnation != incarnation {
             return;
         }
-        self.call(id, |roles, ctx| match timer.role {
+        let now = self.queue.now();
+        let effects = self.system_mut(id).call(now, |roles, ctx| match timer.role {
             Role::SipCore => roles.core.handle_timer(ctx, timer),
             Role::SipDatabase => roles.database.handle_timer(ctx, timer),
             Role::ConfigServer => roles.config_server.handle_timer(ctx, timer),
             Role::Ue => {}
         });
+        if let Err(violation) = self.check_expiry(id, &effects) {
+            return self.violate(violation);
+        }
+        self.perform(id, effects);
     }
 
     /// A message leaves a role: all that it relies on is durable, or the product is wrong.

@@ -94,6 +94,8 @@ impl World {
             (Stage::Register, State::Idle | State::Failed(_)) => {
                 if !ue.script.settling && ue.decides(30) {
                     ue.outrun_home();
+                } else if !ue.script.settling && ue.decides(50) {
+                    ue.leap_or_start_over();
                 }
                 self.open_connection(number);
                 self.call_ue(number, UserAgent::register);

@@ -117,6 +117,8 @@ pub(super) struct System {
     outbox: Outbox,
     sequencer: Arc<Sequencer>,
     pub(super) engine: FaultyEngine,
+    /// Until when the storage refuses every commit and cannot be opened again.
+    pub(super) refuses_until: Timestamp,
     watermark: Watermark,
     /// Messages whose commit is not durable yet, in the order they were sent.
     waiting: Vec<Send>,
@@ -165,6 +167,7 @@ impl System {
             outbox: Outbox::new(Arc::clone(&sequencer)),
             sequencer,
             engine: FaultyEngine::default(),
+            refuses_until: Timestamp::default(),
             watermark: Watermark::default(),
             waiting: Vec::new(),
             incarnation: 0,
@@ -177,6 +180,11 @@ impl System {
             node: Node::new(id, now, &mut entropy),
             entropy,
         }
+    }
+
+    /// Whether the process runs and its storage takes changes.
+    pub(super) const fn serves(&self) -> bool {
+        self.up && !self.engine.is_closed()
     }
 
     /// Calls a role and returns what it wants done.
@@ -237,18 +245,22 @@ impl System {
     }
 
     /// Reopens the storage after a failure: the roles forget everything and load it again. Gives back what
-    /// waited meanwhile.
+    /// waited meanwhile. If the storage can be read in part only, the roles hold a part, and nothing is
+    /// served.
     pub(super) fn reload(
         &mut self,
         now: Timestamp,
-    ) -> Result<(Vec<Send>, Vec<Effect>), ReplayError> {
+        readable: Option<u64>,
+    ) -> (Vec<Send>, Result<Vec<Effect>, ReplayError>) {
         let lost = std::mem::take(&mut self.waiting);
         self.roles.core.clear();
         self.roles.database.clear();
         self.roles.config_server.clear();
-        self.load()?;
-        self.watermark = Watermark::starting_at(self.sequencer.last());
-        Ok((lost, self.start_roles(now)))
+        let effects = self.load(readable).map(|_| {
+            self.watermark = Watermark::starting_at(self.sequencer.last());
+            self.start_roles(now)
+        });
+        (lost, effects)
     }
 
     /// Gives up what came over HTTP: roles that have forgotten a request never answer it. Returns by which
@@ -279,10 +291,14 @@ impl System {
     }
 
     /// A new process begins on the storage of the last one.
-    pub(super) fn start(&mut self, now: Timestamp) -> Result<Vec<Effect>, ReplayError> {
+    pub(super) fn start(
+        &mut self,
+        now: Timestamp,
+        readable: Option<u64>,
+    ) -> Result<Vec<Effect>, ReplayError> {
         self.roles = Roles::new(self.id, &mut self.entropy);
         self.node = Node::new(self.id, now, &mut self.entropy);
-        let highest = self.load()?;
+        let highest = self.load(readable)?;
         self.sequencer = Arc::new(Sequencer::starting_after(highest));
         self.outbox = Outbox::new(Arc::clone(&self.sequencer));
         self.watermark = Watermark::starting_at(highest);
@@ -290,9 +306,9 @@ impl System {
         Ok(self.start_roles(now))
     }
 
-    fn load(&mut self) -> Result<CommitSeq, ReplayError> {
+    fn load(&mut self, readable: Option<u64>) -> Result<CommitSeq, ReplayError> {
         let Self { engine, roles, .. } = self;
-        engine.reopen(&|record| {
+        engine.reopen(readable, &|record| {
             roles.core.load(&record)?;
             roles.database.load(&record)?;
             roles.config_server.load(&record)

@@ -24,7 +24,7 @@ pub(super) type InboundRecord = (Impu, PrimaryUser, LeaseRecord, OriginRecord, O
 pub(super) type GrantRecord = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
 
 /// The first six fields of a subscriber as stored: all but who has which IND, and who serves it.
-type SubscriberRecord = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32);
+pub(super) type SubscriberRecord = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32);
 
 /// A listed pair at rest as stored: the pair, the end of its rest, its place among those of that instant.
 type EntryRecord = (UserIdentity, (Timestamp, u64));
@@ -156,15 +156,29 @@ impl Tables {
     ///
     /// # Errors
     ///
-    /// A [`Violation`]: of no two pairs of one holder, no pair both lent and in its pool, no pair or grant of
-    /// somebody who is no subscriber, no identity twice.
+    /// A [`Violation`]: of no two pairs of one holder, and as [`Self::check_identities`].
     pub fn check(&self) -> Result<(), Violation> {
-        let (mut holders, mut impus) = (BTreeMap::new(), BTreeMap::new());
+        let mut holders = BTreeMap::new();
+        for ((direction, impi), binding) in &self.bindings {
+            if holders.insert((direction, &binding.holder), impi).is_some() {
+                let rule = "a holder has one pair of a direction";
+                return Err(Violation::new(rule, &impi.as_str()));
+            }
+        }
+        self.check_identities()
+    }
+
+    /// Checks what holds even of a storage that keeps a later commit without an earlier one: it may hold a
+    /// pair whose removal is lost beside the pair that came after it.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`]: of no identity twice, no pair both lent and in its pool, no pair or grant of somebody
+    /// who is no subscriber.
+    pub fn check_identities(&self) -> Result<(), Violation> {
+        let mut impus = BTreeMap::new();
         for ((direction, impi), binding) in &self.bindings {
             let name = impi.as_str();
-            if holders.insert((direction, &binding.holder), impi).is_some() {
-                return Err(Violation::new("a holder has one pair of a direction", &name));
-            }
             if impus.insert(&binding.impu, impi).is_some() {
                 return Err(Violation::new("an identity has at most one holder", &name));
             }

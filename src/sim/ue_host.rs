@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    aka::{IND_BITS_DEFAULT, Milenage, Sqn, SqnArray},
+    aka::{DELTA, IND_BITS_DEFAULT, Milenage, Sqn, SqnArray},
     api::{
         configuration::{Agreement, AgreementKey, User, Users},
         connection_details::Details,
@@ -34,6 +34,9 @@ pub(super) const EXPIRES: u32 = 120;
 
 /// How many SEQs an ISIM outruns its home by: more than any run uses.
 const OUTRUN: u64 = 100_000;
+
+/// How many SEQs an ISIM is ahead when it leaps: more than a UE accepts at a time.
+const LEAP: u64 = 2 * DELTA;
 
 /// A UE.
 #[derive(Debug)]
@@ -238,8 +241,11 @@ impl UeHost {
     /// Sets the ISIM as if vectors up to `seq` of the first visited system had been accepted.
     pub(super) fn set_seq(&mut self, seq: u64) {
         let mut sqn = SqnArray::default();
-        // Refused only where SEQ is zero or too far ahead; then the array stays as it was.
-        let _ = sqn.accept(Sqn::new(seq, 4, IND_BITS_DEFAULT));
+        let mut accepted = 0;
+        while accepted < seq {
+            accepted = seq.min(accepted + DELTA); // an ISIM goes no further at a time
+            let _ = sqn.accept(Sqn::new(accepted, 4, IND_BITS_DEFAULT));
+        }
         let config = agent_config(self.at, &self.identity, self.flow());
         self.generation += 1;
         self.agent = UserAgent::new(config, Isim::new(&self.k, &self.opc, sqn), &mut self.entropy);
@@ -249,6 +255,13 @@ impl UeHost {
     /// an old copy: the next challenge is out of range.
     pub(super) fn outrun_home(&mut self) {
         self.outrun += OUTRUN;
+        self.set_seq(self.outrun);
+    }
+
+    /// Lets the ISIM be so far ahead that its home, which follows, does not come back by itself; or, where it
+    /// is, replaces it by one of the same key that has accepted nothing: its home has to move SQN back.
+    pub(super) fn leap_or_start_over(&mut self) {
+        self.outrun = if self.outrun < LEAP { LEAP } else { 0 };
         self.set_seq(self.outrun);
     }
 

@@ -66,10 +66,13 @@ impl SipCore {
         let mut ended = None;
         let known = self.registrations.get(impi).map(|known| known.registration);
         if let Some(mut registration) = known
-            && registration.next_expiry() <= ctx.now
+            && (registration.next_expiry() <= ctx.now || removes_newer())
         {
             let ending = registration.next_expiry();
             registration.expire(ctx.now);
+            if removes_newer() {
+                registration.contacts.clear();
+            }
             let impu = registration.impus.first().cloned();
             let is_over = registration.contacts.is_empty();
             let changed = self.store(ctx, (impi, &mut user), Some(ending), registration);
@@ -94,4 +97,13 @@ impl SipCore {
         drop(user);
         self.forget_if_idle(impi);
     }
+}
+
+/// Whether the fault is armed by which an expiry removes what is newer: a refresh leaves the earlier deadline
+/// in place, and when it comes all contacts go.
+pub(super) fn removes_newer() -> bool {
+    #[cfg(feature = "planted-bugs")]
+    return crate::planted::is_armed(crate::planted::Bug::ExpiryRemovesNewer);
+    #[cfg(not(feature = "planted-bugs"))]
+    false
 }

@@ -260,12 +260,13 @@ impl SipCore {
             }
             return user.gone;
         }
-        let expiry = registration.next_expiry();
+        let first_end = registration.next_expiry();
         let record = Mutation::put(RecordKind::Registration, impi.as_str(), &registration);
         let changed = ctx.out.commit(vec![record]);
         user.gone = CommitSeq::NOTHING;
         self.registrations.insert(impi, &Registered { registration, changed });
-        if let Some(at) = self.deadlines.change(ctx.now, fingerprint, ending, Some(expiry)) {
+        let ending = ending.filter(|_| !expiry::removes_newer());
+        if let Some(at) = self.deadlines.change(ctx.now, fingerprint, ending, Some(first_end)) {
             ctx.out.arm(at, expiry::CONTACTS_TIMER);
         }
         changed

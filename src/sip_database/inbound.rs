@@ -293,8 +293,7 @@ impl SipDatabase {
         let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::InboundBinding, impi.as_str());
-        let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
-        self.removed.raise(seq);
+        let seq = self.commit_removal(ctx, returning.mutation().chain([deletion]).collect());
         self.change_inbound_end(ctx, impi, Some(*lease), None);
         binding.remove();
         holder.remove(self.inbound.fingerprint(impi));

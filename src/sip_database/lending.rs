@@ -9,7 +9,7 @@ use crate::{
     api::migration_identity::Direction,
     identity::{Impi, UserIdentity},
     outbox::Context,
-    store::Mutation,
+    store::{CommitSeq, Mutation},
     table::Table,
     time::Timestamp,
 };
@@ -38,6 +38,21 @@ impl SipDatabase {
             pool.take_back(None);
         }
         None
+    }
+
+    /// Commits the removal of a binding; the caller holds its entry.
+    pub(super) fn commit_removal(
+        &self,
+        ctx: &mut Context<'_>,
+        mutations: Vec<Mutation>,
+    ) -> CommitSeq {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_armed(crate::planted::Bug::ReleaseWithoutCommit) {
+            return self.removed.get();
+        }
+        let seq = ctx.out.commit(mutations);
+        self.removed.raise(seq);
+        seq
     }
 
     /// Whether someone has either half of a generated pair. What is provisioned while the pool exists

@@ -237,8 +237,7 @@ impl SipDatabase {
         let identity = UserIdentity { impi: impi.clone(), impu: impu.clone() };
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::OutboundBinding, impi.as_str());
-        let seq = ctx.out.commit(returning.mutation().chain([deletion]).collect());
-        self.removed.raise(seq);
+        let seq = self.commit_removal(ctx, returning.mutation().chain([deletion]).collect());
         self.change_outbound_end(ctx, impi, Some(*lease), None);
         if let Some(visit) = visits.get_mut().at_mut(partner)
             && visit.outbound.as_ref() == Some(impi)

@@ -216,7 +216,12 @@ impl Subscriber {
             Resynchronisation::Keep => {}
             Resynchronisation::Ahead { next_seq } => self.jump(next_seq),
             Resynchronisation::Back { next_seq } => {
-                self.record.epoch = self.record.epoch.saturating_add(1);
+                let epoch = self.record.epoch;
+                self.record.epoch = epoch.saturating_add(1);
+                #[cfg(feature = "planted-bugs")]
+                if crate::planted::is_armed(crate::planted::Bug::SqnMovedBackInEpoch) {
+                    self.record.epoch = epoch;
+                }
                 self.jump(next_seq);
             }
         }

@@ -150,6 +150,10 @@ impl SipDatabase {
         if let Requester::Home { server_name } = requester {
             changed |= subscriber.await_authentication(server_name);
         }
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::is_armed(crate::planted::Bug::SqnReservedWithoutCommit) {
+            changed = false;
+        }
         if changed {
             subscriber.version = ctx.out.commit(vec![subscriber.record.mutation(&real.impi)]);
         }

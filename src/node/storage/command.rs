@@ -1,21 +1,26 @@
 //! `migcore store`: a store from the command line, while no system has it open.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 
 use super::{
-    EmbeddedEngine, Key, Keys, OpenError,
+    EmbeddedEngine, Key, Keys, OpenError, Resealed, has_store,
     json::Secrets,
     transfer::{TransferError, check_store, export_store, import_store, verify_export},
 };
-use crate::node::{
-    SystemEntropy,
-    config::{Config, Problem, StorageEngine},
-    private_file::{create, partial_path, publish},
+use crate::{
+    node::{
+        SystemEntropy,
+        config::{Config, Problem, StorageEngine},
+        private_file::{create, partial_path, publish},
+    },
+    store::{Engine, ReplayError},
 };
 
 /// What can be done with a store.
@@ -30,6 +35,10 @@ pub enum StoreCommand {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Seal all secrets in a store with the first key, so that the other ones can go.
+    ///
+    /// It may be interrupted and run again.
+    Reseal(Place),
     /// Read every record, and say whether all of them can be used and fit together.
     ///
     /// It changes nothing. It ends with 0 if nothing is wrong, and with 1 if something is.
@@ -106,11 +115,20 @@ pub enum StoreError {
         first: Problem,
     },
     /// There is no store to work on.
+    #[error("there is no store in {}", directory.display())]
+    NothingThere {
+        /// In which directory.
+        directory: PathBuf,
+    },
+    /// The configuration names no store.
     #[error("{} has storage.engine = \"memory\": there is no store", path.display())]
     NoStore {
         /// Which configuration.
         path: PathBuf,
     },
+    /// The store broke down at work.
+    #[error("{0}; what was done so far stays done: run it again")]
+    Broken(ReplayError),
     /// The key file cannot be written.
     #[error("cannot write {}: {error}", path.display())]
     KeyFile {
@@ -131,17 +149,19 @@ impl StoreError {
     /// Whether the user's arguments or files are at fault, not the world.
     pub const fn is_wrong_input(&self) -> bool {
         match self {
-            Self::Read { .. } | Self::Configuration { .. } | Self::NoStore { .. } => true,
+            Self::Read { .. }
+            | Self::Configuration { .. }
+            | Self::NothingThere { .. }
+            | Self::NoStore { .. } => true,
             Self::Open(error) => matches!(
                 error,
                 OpenError::NoKey
-                    | OpenError::NoStore { .. }
                     | OpenError::KeyFile { .. }
                     | OpenError::KeyFileExposed { .. }
                     | OpenError::KeyLine { .. }
             ),
             Self::Transfer(error) => error.is_wrong_input(),
-            Self::KeyFile { .. } | Self::Output(_) => false,
+            Self::Broken(_) | Self::KeyFile { .. } | Self::Output(_) => false,
         }
     }
 }
@@ -155,13 +175,17 @@ impl StoreCommand {
     pub fn run(self) -> Result<(), StoreError> {
         match self {
             Self::NewKey { output } => new_key(output.as_deref()),
-            Self::Check { place, verbose } => print(&check_store(&place.open()?, verbose)?),
+            Self::Reseal(place) => reseal(place.open_existing()?),
+            Self::Check { place, verbose } => {
+                print(&check_store(&place.open_existing()?, verbose)?)
+            }
             Self::Export { place, output, secrets } => {
                 let secrets = if secrets { Secrets::Shown } else { Secrets::Hidden };
-                print(&export_store(&mut place.open()?, &output, secrets)?)
+                print(&export_store(&mut place.open_existing()?, &output, secrets)?)
             }
             Self::Import { file, place } => {
-                let (directory, keys) = place.find()?;
+                let (directory, key_file) = place.find()?;
+                let keys = Keys::find(key_file.as_deref())?;
                 let verified = verify_export(&file)?;
                 print(&import_store(&directory, &keys, &file, verified)?)
             }
@@ -170,24 +194,37 @@ impl StoreCommand {
 }
 
 impl Place {
-    /// Opens the store.
+    /// Opens the store; makes one if there is none.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub fn open(&self) -> Result<EmbeddedEngine, StoreError> {
-        let (directory, keys) = self.find()?;
-        Ok(EmbeddedEngine::open_existing(&directory, keys)?)
+        let (directory, key_file) = self.find()?;
+        let keys = Keys::find(key_file.as_deref())?;
+        Ok(EmbeddedEngine::open(&directory, keys)?)
     }
 
-    /// Where the store is or is to be, and its keys.
-    fn find(&self) -> Result<(PathBuf, Keys), StoreError> {
-        let (directory, key_file) = match (&self.config, &self.directory) {
-            (Some(path), _) => read_config(path)?,
-            (None, directory) => (directory.clone().unwrap_or_default(), self.key_file.clone()),
-        };
+    /// Opens the store that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn open_existing(&self) -> Result<EmbeddedEngine, StoreError> {
+        let (directory, key_file) = self.find()?;
+        if !has_store(&directory) {
+            return Err(StoreError::NothingThere { directory });
+        }
         let keys = Keys::find(key_file.as_deref())?;
-        Ok((directory, keys))
+        Ok(EmbeddedEngine::open(&directory, keys)?)
+    }
+
+    /// The directory of the store and the file of its keys.
+    fn find(&self) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
+        match (&self.config, &self.directory) {
+            (Some(path), _) => read_config(path),
+            (None, directory) => Ok((directory.clone().unwrap_or_default(), self.key_file.clone())),
+        }
     }
 }
 
@@ -209,6 +246,20 @@ fn read_config(path: &Path) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
         StorageEngine::Memory => Err(StoreError::NoStore { path: path.to_owned() }),
         StorageEngine::Embedded => Ok((config.storage.directory, config.storage.key_file)),
     }
+}
+
+fn reseal(mut engine: EmbeddedEngine) -> Result<(), StoreError> {
+    // It draws nothing where standard error is no terminal.
+    let bar = ProgressBar::new(engine.approximate_len());
+    let outcome = engine.reseal(&|looked_at| bar.set_position(looked_at));
+    bar.finish_and_clear();
+    let Resealed { records, retired } = outcome.map_err(StoreError::Broken)?;
+    let mut text = format!("{records} records were sealed anew");
+    for id in retired {
+        let _ = write!(text, "; key {id} can go");
+    }
+    text.push('\n');
+    print(&text)
 }
 
 fn print(text: &str) -> Result<(), StoreError> {

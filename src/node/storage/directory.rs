@@ -29,6 +29,11 @@ const IMPORT: &str = "import";
 /// at their root.
 const EMPTY_ENOUGH: [&str; 4] = [LOCK, NEW_STORE, IMPORT, "lost+found"];
 
+/// Whether there is a store in a directory.
+pub fn has_store(directory: &Path) -> bool {
+    directory.join(STORE).exists()
+}
+
 /// A directory that nobody else has. Dropped, it is free again.
 pub(super) struct Directory {
     path: PathBuf,
@@ -62,11 +67,6 @@ impl Directory {
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: path.to_owned() }),
             Err(TryLockError::Error(error)) => Err(not_writable(error)),
         }
-    }
-
-    /// Whether there is a store at `path`, which is only looked at.
-    pub(super) fn names_store(path: &Path) -> bool {
-        path.join(STORE).exists()
     }
 
     /// Whether there is a store.
@@ -132,13 +132,15 @@ impl Directory {
         let filled = fill(&database);
         database.close();
         filled?;
+        // The library does not sync the directory that it makes the one of a keyspace in.
+        sync_directories(&new).map_err(DatabaseError::from)?;
         Ok(self.keep(&new, &store).map_err(DatabaseError::from)?)
     }
 
     /// Gives a whole new store its name, for good.
     fn keep(&self, new: &Path, store: &Path) -> io::Result<()> {
         fs::rename(new, store)?;
-        sync_directory(&self.path)?;
+        journal::trust(&self.path)?;
         // The directory itself may be new too.
         let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty());
         parent.map_or(Ok(()), sync_directory)
@@ -159,4 +161,15 @@ impl Directory {
     pub(super) fn distrust(&self) {
         journal::distrust(&self.path);
     }
+}
+
+/// Makes all names in a directory durable, and those in the directories in it.
+fn sync_directories(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_directories(&entry.path())?;
+        }
+    }
+    sync_directory(directory)
 }

@@ -103,12 +103,6 @@ pub enum OpenError {
         /// What is in it, as an example.
         found: String,
     },
-    /// There is no store to look after.
-    #[error("there is no store in {}: give the storage.directory of a system", directory.display())]
-    NoStore {
-        /// Which directory.
-        directory: PathBuf,
-    },
     /// There is a store already where an import is to make one.
     #[error("there is a store in {} already: import into an empty directory", directory.display())]
     Occupied {

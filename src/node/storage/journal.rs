@@ -47,7 +47,16 @@ pub(super) fn renew_distrusted(directory: &Path, store: &Path) -> io::Result<()>
         tracing::warn!("an earlier sync of the store failed: writing its newest journal anew");
         replace_by_first_octets(&path, end)?;
     }
-    File::create(&intact)?.sync_all()?;
+    trust(directory)
+}
+
+/// Notes that no sync has failed since all in the store was synced.
+///
+/// # Errors
+///
+/// Why that cannot be noted.
+pub(super) fn trust(directory: &Path) -> io::Result<()> {
+    File::create(directory.join(INTACT))?.sync_all()?;
     sync_directory(directory)
 }
 
@@ -57,20 +66,19 @@ pub(super) struct Cut {
     original: PathBuf,
 }
 
-/// Takes the last batch away from the newest journal in `store`; `None` if there is none.
+/// Takes the last batch away from the newest journal in `store`; `None` if it is not the last one that
+/// is broken.
 ///
 /// # Errors
 ///
 /// Why it cannot be written; the journal is as before.
 pub(super) fn cut_last_batch(store: &Path) -> io::Result<Option<Cut>> {
     let Some((path, end)) = newest(store)? else { return Ok(None) };
-    let octets = fs::read(&path)?;
-    let written = octets.get(..usize::try_from(end).unwrap_or(usize::MAX)).unwrap_or(&octets);
-    let last = written.windows(BATCH_END.len()).rposition(|window| window == BATCH_END);
-    let Some(keep) = last else { return Ok(None) };
+    let mut octets = fs::read(&path)?;
+    octets.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+    let Some(keep) = start_of_last_batch(&octets) else { return Ok(None) };
     let original = path.with_extension("torn");
     fs::copy(&path, &original)?;
-    // A batch without its end is dropped when the journal is read.
     replace_by_first_octets(&path, keep as u64)?;
     Ok(Some(Cut { path, original }))
 }
@@ -90,6 +98,53 @@ impl Cut {
     pub(super) fn undo(self) -> io::Result<()> {
         fs::rename(&self.original, &self.path)
     }
+}
+
+/// Where the last batch begins, which may be broken in any way; `None` if something comes after a broken
+/// one.
+fn start_of_last_batch(octets: &[u8]) -> Option<usize> {
+    let mut last = 0;
+    let mut rest = octets;
+    while let Some(after) = skip_batch(rest) {
+        last = octets.len() - rest.len();
+        rest = after;
+    }
+    if rest.is_empty() {
+        return Some(last);
+    }
+    let ends = rest.windows(BATCH_END.len()).position(|window| window == BATCH_END);
+    let is_last = ends.is_none_or(|at| at + BATCH_END.len() == rest.len());
+    is_last.then_some(octets.len() - rest.len())
+}
+
+/// What follows a batch that has all of its parts: a start with the number of items, the items, and an
+/// end. Their contents are not looked at: the database has a checksum of those.
+fn skip_batch(octets: &[u8]) -> Option<&[u8]> {
+    /// Tag, number of items (32 bits), sequence number (64 bits).
+    const START_OCTETS: usize = 13;
+    /// Tag, type, compression, keyspace (64 bits).
+    const ITEM_OCTETS: usize = 11;
+    /// Tag, checksum (64 bits).
+    const END_OCTETS: usize = 9;
+    let (start, mut rest) = octets.split_at_checked(START_OCTETS)?;
+    let [1, a, b, c, d, ..] = *start else { return None };
+    for _ in 0..u32::from_le_bytes([a, b, c, d]) {
+        let (item, lengths) = rest.split_at_checked(ITEM_OCTETS)?;
+        let [2, _, 0, ..] = *item else { return None };
+        let (key, lengths) = lengths.split_first_chunk()?;
+        let (value, lengths) = lengths.split_first_chunk()?;
+        let (stored, contents) = lengths.split_first_chunk()?;
+        if value != stored {
+            return None;
+        }
+        let length = usize::from(u16::from_le_bytes(*key)) + u32::from_le_bytes(*stored) as usize;
+        rest = contents.get(length..)?;
+    }
+    let (end, rest) = rest.split_at_checked(END_OCTETS)?;
+    if end.first() != Some(&3) {
+        return None;
+    }
+    rest.strip_prefix(BATCH_END)
 }
 
 /// The newest journal with something in it, and where that ends. What is after it are zeros, which the

@@ -29,7 +29,8 @@ pub struct Resealed {
 
 impl EmbeddedEngine {
     /// Seals every sealed record under the first key, telling `progress` after each batch how many were
-    /// looked at, then rewrites the files, so that nothing under another key is left in them.
+    /// looked at, then rewrites the files, so that nothing under another key is left in them. The journal
+    /// has what was sealed before until the next 64 MB are written.
     ///
     /// It may be interrupted at any moment and run again.
     ///

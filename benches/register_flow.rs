@@ -197,7 +197,8 @@ impl World {
             | Message::ConnectionDetails { .. }
             | Message::SystemAccessRequest { .. }
             | Message::SystemAccess { .. }
-            | Message::Configuration { .. } => {}
+            | Message::Configuration { .. }
+            | Message::Registration { .. } => {}
         }
     }
 

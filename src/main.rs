@@ -18,6 +18,7 @@ use migcore::{
         demo::{DemoError, command::DemoArguments},
         http_client::{Endpoint, InvalidEndpoint},
         log,
+        operator::{AdminCommand, EXAMPLES},
         provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
         storage::{self, command::StoreCommand},
         ue::command::UeCommand,
@@ -77,6 +78,11 @@ enum Command {
     /// Fill running systems with users.
     #[command(subcommand, after_help = EXIT_CODES)]
     Provision(Provision),
+    /// See what a running system holds, take back what it lent, throw users out.
+    ///
+    /// It asks the management interface of a system that runs, by default the one on this host.
+    #[command(after_help = EXAMPLES)]
+    Admin(AdminCommand),
     /// Be one UE: migrate, register, refresh, come home. Its state is in a file between the commands.
     #[command(subcommand, after_help = EXIT_CODES)]
     Ue(UeCommand),
@@ -113,7 +119,7 @@ A TOML file has pools, and what UEs are told of systems; the document is in a fi
   [pools.guests]
   direction = "inbound"
   [pools.guests.listed]
-  quarantine_seconds = 600000
+  quarantine_seconds = 604800
   identities = [{ impi = "guest-1@b.example", impu = "sip:guest-1@b.example" }]
 
   [system-configurations."sip:b.example"]
@@ -248,6 +254,9 @@ async fn run(command: Command) -> Result<(), Failure> {
             let job = SippCsv { subscribers, output, home, home_csc4, partner, partner_sip_core };
             write_sipp_csv(&job).await.map_err(Failure::failed)
         }
+        Command::Admin(command) => command.run().await.map_err(|error| {
+            if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
+        }),
         Command::Store(command) => command.run().map_err(|error| {
             if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
         }),

@@ -7,7 +7,10 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    api::{configuration, connection_details, migration_identity as management, system_access},
+    api::{
+        configuration, connection_details, migration_identity as management, registration,
+        system_access,
+    },
     diameter::cx,
     entropy::Entropy,
     identity::{Impi, McSystemId, SipDatabaseId},
@@ -143,6 +146,13 @@ pub enum Message {
         to: ReplyTo,
         /// The answer.
         answer: configuration::Answer,
+    },
+    /// The answer to a management request of a SIP core.
+    Registration {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: registration::Answer,
     },
 }
 

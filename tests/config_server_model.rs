@@ -295,7 +295,8 @@ impl Run {
         let (allowed, hides, lent) = match asked {
             Manage::BindOutbound { allowed, .. } => {
                 let reserved_until = self.a.now + DAY;
-                let binding = Binding { identity: real("out"), reserved_until, active: false };
+                let binding =
+                    Binding { identity: real("out"), reserved_until, active: false, details: None };
                 (allowed, true, ManagementAnswer::Binding(binding))
             }
             Manage::PutGrant { allowed, valid_for, .. } => {

@@ -4,6 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
@@ -88,6 +89,20 @@ fn demo_prints_every_message_with_its_step() {
     assert_eq!(drawn.status.code(), Some(0));
     let drawn = String::from_utf8(drawn.stdout).unwrap();
     assert!(drawn.contains("MIG-24") && !drawn.contains('\x1b'), "{drawn}");
+}
+
+#[test]
+fn demo_keeps_what_is_stored_where_it_is_told_to_and_goes_on_with_it() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("demo-data");
+    let _ = std::fs::remove_dir_all(&directory);
+    let arguments = ["demo", "--json", "--data-dir", directory.to_str().unwrap()];
+    for _ in 0..2 {
+        let output = migcore(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let mode = directory.join("storage.key").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]

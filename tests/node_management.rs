@@ -303,3 +303,26 @@ async fn health_and_metrics_are_served() {
     }
     bench.system.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_quarantine_shorter_than_a_registration_is_refused_with_the_least_one() {
+    let bench = Bench::start_with("a.example", "[sip_database]\npartner_lease = \"40d\"\n");
+    let pool = |direction: &str, seconds: u64| {
+        let identity = json!({ "impi": "guest@a.example", "impu": "sip:guest@a.example" });
+        let listed = json!({ "identities": [identity], "quarantine_seconds": seconds });
+        json!({ "direction": direction, "listed": listed })
+    };
+    // The longest registration and reg-await-auth; for outbound pairs after the partner's reservation.
+    let registered = 600_000 + 240;
+    for (direction, least) in [("inbound", registered), ("outbound", 40 * 24 * 3_600 + registered)]
+    {
+        let path = format!("/v1/pools/{direction}");
+        let (status, problem) = bench.ask("put", &path, Some(&pool(direction, least - 1))).await;
+        assert_eq!(status, 422, "{problem}");
+        assert!(problem.to_string().contains(&format!("write {least} or more")), "{problem}");
+    }
+    let (status, problem) =
+        bench.ask("put", "/v1/pools/in", Some(&pool("inbound", registered))).await;
+    assert_eq!(status, 204, "{problem}");
+    bench.system.shutdown().await;
+}

@@ -38,7 +38,8 @@ use migcore::{
 use node_world::{eventually, metric, start, start_with};
 
 fn demo(transport: Transport) -> Demo {
-    Demo { transport, base_port: 0, settings: vec!["workers=2".to_owned()], fault: None }
+    let settings = vec!["workers=2".to_owned()];
+    Demo { transport, base_port: 0, settings, fault: None, data_dir: None }
 }
 
 /// The steps of a ladder in the order in which they were first seen.

@@ -1,4 +1,5 @@
-//! Many threads on one SIP core: refreshes against de-registrations of the same user.
+//! Many threads on one SIP core: refreshes against de-registrations of the same user, by devices and by
+//! the operator.
 //!
 //! Each round is a short history of 8 threads on one user, checked against a sequential model; after it,
 //! what is durable has to be what the model ends in. 100,000 operations by default, 1,000,000 with
@@ -21,7 +22,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Barrier, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -32,9 +33,11 @@ use migcore::{
         Milenage, Sqn,
         digest::{Algorithm, DigestInput, decode_nonce, password, response},
     },
+    api::registration,
     diameter::cx::{self, ResultCode},
     entropy::Entropy,
-    outbox::{Context, CxReply, Effect, Flow, Message, Outbox, Transport},
+    identity::Impi,
+    outbox::{Context, CxReply, Effect, Flow, Message, Outbox, ReplyTo, Transport},
     secret::Secret,
     sip_core::{Config, Registration, SipCore},
     store::{Engine, MemoryEngine, Sequencer, decode},
@@ -55,6 +58,8 @@ enum Op {
     Deregister(usize),
     DeregisterAll,
     Fetch,
+    /// The operator ends the registration.
+    Remove,
 }
 
 /// The contacts that a 200 lists, by index.
@@ -67,6 +72,8 @@ struct Shared {
     milenage: Milenage,
     seq: AtomicU64,
     clock: AtomicU64,
+    /// Answers to devices that left with the operator's effects, less those that devices went without.
+    given_for_others: AtomicI64,
 }
 
 struct Device<'a> {
@@ -82,6 +89,10 @@ struct Device<'a> {
 impl Device<'_> {
     /// Performs one operation to its 200, however often it is sent back.
     fn perform(&mut self, op: Op) -> Contacts {
+        if matches!(op, Op::Remove) {
+            self.remove();
+            return Contacts::new();
+        }
         for _ in 0..1_000_000 {
             let challenge = self.exchange(op, None);
             if challenge.starts_with("SIP/2.0 503") {
@@ -103,6 +114,13 @@ impl Device<'_> {
         panic!("no success in 1,000,000 attempts");
     }
 
+    fn remove(&mut self) {
+        let request = registration::Request::Remove(Impi::parse(&self.impi).unwrap());
+        let answer =
+            self.run(|core, ctx| core.handle_management(ctx, ReplyTo::World(1), request)).unwrap();
+        assert_eq!(answer, "managed");
+    }
+
     fn exchange(&mut self, op: Op, nonce: Option<&str>) -> String {
         self.cseq += 1;
         self.branch += 1;
@@ -111,6 +129,7 @@ impl Device<'_> {
             Op::Deregister(at) => (format!("Contact: <{}>\r\n", CONTACTS[at]), 0),
             Op::DeregisterAll => ("Contact: *\r\n".to_owned(), 0),
             Op::Fetch => (String::new(), 3600),
+            Op::Remove => unreachable!("is no REGISTER"),
         };
         let Self { impi, call_id, cseq, branch, .. } = &*self;
         let credentials = nonce.map_or(String::new(), |nonce| self.credentials(nonce));
@@ -125,7 +144,12 @@ impl Device<'_> {
             remote: "192.0.2.9:5060".parse().unwrap(),
             connection: 1,
         };
-        self.run(|core, ctx| core.handle_sip(ctx, flow, text.as_bytes())).expect("an answer")
+        let answer = self.run(|core, ctx| core.handle_sip(ctx, flow, text.as_bytes()));
+        answer.unwrap_or_else(|| {
+            // the operator ended the attempt, and the answer left from there
+            self.shared.given_for_others.fetch_sub(1, Ordering::SeqCst);
+            "SIP/2.0 503".to_owned()
+        })
     }
 
     fn credentials(&self, nonce: &str) -> String {
@@ -152,6 +176,7 @@ impl Device<'_> {
 
     fn run(&mut self, call: impl FnOnce(&SipCore, &mut Context<'_>)) -> Option<String> {
         let now = Timestamp::from_secs(1_800_000_000);
+        let own = format!(";branch=z9hG4bK{}x{}", self.call_id, self.branch);
         let mut answer = None;
         call(
             &self.shared.core,
@@ -169,8 +194,15 @@ impl Device<'_> {
                     }
                     Effect::Send(send) => match send.message {
                         Message::Sip { octets, .. } => {
-                            answer = Some(String::from_utf8(octets.to_vec()).unwrap())
+                            let text = String::from_utf8(octets.to_vec()).unwrap();
+                            if text.contains(&format!("{own}\r\n")) {
+                                answer = Some(text);
+                            } else {
+                                assert!(text.starts_with("SIP/2.0 503"), "{text}");
+                                self.shared.given_for_others.fetch_add(1, Ordering::SeqCst);
+                            }
                         }
+                        Message::Registration { .. } => answer = Some("managed".to_owned()),
                         Message::CxRequest { id, request, .. } => {
                             let reply = CxReply { id, outcome: Ok(self.database(request)) };
                             let mut ctx =
@@ -238,6 +270,7 @@ fn step(state: &Contacts, op: &Op, out: &Contacts) -> Option<Contacts> {
         Op::Deregister(at) => drop(next.remove(at)),
         Op::DeregisterAll => next.clear(),
         Op::Fetch => {}
+        Op::Remove => next.clear(),
     }
     (next == *out).then_some(next)
 }
@@ -283,6 +316,8 @@ fn refreshes_against_deregistrations_are_linearizable_and_durable() {
         assert!(finals.contains(&stored), "round {round}: durable {stored:?}, model {finals:?}");
     }
     assert!(overlapping > 0, "nothing ran concurrently");
+    let unanswered = shared.given_for_others.load(Ordering::SeqCst);
+    assert_eq!(unanswered, 0, "every REGISTER has one answer");
 }
 
 #[test]
@@ -319,6 +354,7 @@ fn shared(seed: u64) -> Shared {
         milenage: Milenage::new(&Secret::new([1; 16]), &Secret::new([2; 16])),
         seq: AtomicU64::new(1),
         clock: AtomicU64::new(0),
+        given_for_others: AtomicI64::new(0),
     }
 }
 
@@ -353,10 +389,11 @@ fn play(
     let mut history = Vec::new();
     for _ in 0..OPERATIONS_A_ROUND {
         let at = usize::try_from(dice.below(3)).unwrap();
-        let op = match dice.below(8) {
+        let op = match dice.below(9) {
             0..4 => Op::Refresh(at),
             4..6 => Op::Deregister(at),
             6 => Op::DeregisterAll,
+            7 => Op::Remove,
             _ => Op::Fetch,
         };
         let called = shared.clock.fetch_add(1, Ordering::SeqCst);

@@ -23,7 +23,7 @@ use std::{
 
 use migcore::{
     api::migration_identity::{
-        Answer, Direction, Pool, PoolSource, PrimaryUser, Refusal, Request as Manage,
+        Answer, Binding, Direction, Pool, PoolSource, PrimaryUser, Refusal, Request as Manage,
     },
     identity::UserIdentity,
     outbox::{Context, Effect, Message, Outbox, ReplyTo},
@@ -392,6 +392,28 @@ fn listed_pools_lend_before_generated_ones_and_only_in_their_direction() {
 }
 
 #[test]
+fn a_listed_pool_that_lends_again_too_soon_is_refused_with_the_least_quarantine() {
+    let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(24 * 3_600));
+    let mut b = System::new("b");
+    let config =
+        Config { inbound_quarantine_min: hour, outbound_quarantine_min: day, ..b.config.clone() };
+    b = System::with(config);
+    for (direction, least) in [(Direction::Inbound, hour), (Direction::Outbound, day)] {
+        let with =
+            |quarantine| listed("guests", direction, vec![pair("guest", "b.example")], quarantine);
+        let refused = Refusal::QuarantineTooShort { least_seconds: least.as_secs() };
+        let short = least - Duration::from_secs(1);
+        assert_eq!(b.refusal(Manage::PutPool(with(short))), refused);
+        let check = Manage::Check(Box::new(Manage::PutPool(with(short))));
+        assert_eq!(b.refusal(check), refused);
+    }
+    let guests = vec![pair("guest", "b.example")];
+    b.done(Manage::PutPool(listed("guests", Direction::Inbound, guests.clone(), hour)));
+    let shorter = Manage::PutPool(listed("guests", Direction::Inbound, guests, hour / 2));
+    assert!(matches!(b.refusal(shorter), Refusal::QuarantineTooShort { .. }), "nor later");
+}
+
+#[test]
 fn the_end_of_a_lease_returns_a_listed_pair_to_its_quarantine() {
     let day = Duration::from_secs(24 * 3_600);
     let mut b = system_b();
@@ -423,7 +445,8 @@ fn a_timer_of_an_older_lease_ends_nothing() {
     assert_eq!(renewed.identity, guest.identity);
     assert_eq!(renewed.reserved_until, b.now + 30 * day, "less than half was left");
     assert!(b.pass(11 * day).commits.is_empty(), "the first timer is stale");
-    assert_eq!(b.binding(Manage::GetInbound(guest.identity.impi.clone())), renewed);
+    let shown = b.binding(Manage::GetInbound(guest.identity.impi.clone()));
+    assert_eq!(Binding { details: None, ..shown }, renewed);
     assert_eq!(b.pass(20 * day).commits.len(), 1);
 }
 

@@ -237,6 +237,28 @@ pub struct Binding {
     pub reserved_until: Timestamp,
     /// Whether the user is registered with it now (inbound only).
     pub active: bool,
+    /// What an operator wants to know; in the answer to a question about the binding only.
+    pub details: Option<Box<BindingDetails>>,
+}
+
+/// What an operator wants to know of a binding.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BindingDetails {
+    /// The pair that the lent one stands for: the real one of a user of this system (outbound), or the one
+    /// that the primary system named (inbound).
+    pub holder: UserIdentity,
+    /// The SIP database of the other system: the partner's (outbound) or the primary's (inbound).
+    pub other_database: SipDatabaseId,
+    /// The Server-Name that the primary system wants in vector requests (inbound only).
+    pub server_name: Option<String>,
+    /// The pool that the pair goes back to.
+    pub pool: String,
+    /// The end of the lease; `None` for a mapping, which only release ends.
+    pub lease_end: Option<Timestamp>,
+    /// The agreement that it was lent under, if not by an administrator's word.
+    pub agreement: Option<Allowance>,
+    /// Whether it is good for a vector now: its lease lives, and so does the agreement.
+    pub usable: bool,
 }
 
 /// Why a management request was refused.
@@ -251,6 +273,12 @@ pub enum Refusal {
     /// The request contradicts itself or what is stored.
     #[error("invalid: {0}")]
     Invalid(&'static str),
+    /// A listed pool would lend a pair again while its last holder may still use it.
+    #[error("quarantine_seconds is too short: write {least_seconds} or more")]
+    QuarantineTooShort {
+        /// The least one, seconds.
+        least_seconds: u64,
+    },
     /// A named maximum is reached.
     #[error("full: {0}")]
     Full(&'static str),

@@ -4,6 +4,7 @@
 pub mod configuration;
 pub mod connection_details;
 pub mod migration_identity;
+pub mod registration;
 pub mod system_access;
 
 /// Timestamps as whole seconds since the Unix epoch.

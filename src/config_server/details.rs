@@ -318,7 +318,9 @@ fn explain_refused_lending(
 ) -> Refusal {
     match refusal {
         management::Refusal::Exhausted(_) => Refusal::Exhausted,
-        management::Refusal::NotFound(_) | management::Refusal::Invalid(_) => {
+        management::Refusal::NotFound(_)
+        | management::Refusal::Invalid(_)
+        | management::Refusal::QuarantineTooShort { .. } => {
             let what = "the SIP database does not lend to this user for this partner";
             misconfigured(ctx, partner, what);
             Refusal::Unavailable

@@ -1,4 +1,4 @@
-//! A client of the management interface, for provisioning.
+//! A client of the management interface, for provisioning and for operators.
 
 use std::{fmt, time::Duration};
 
@@ -64,6 +64,34 @@ impl ManagementClient {
     /// A client of the interface at `url`, such as `http://127.0.0.1:8080`.
     pub fn new(url: &str) -> Self {
         Self { http: direct(), url: url.trim_end_matches('/').to_owned() }
+    }
+
+    /// The address as given.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks for what is at `path`.
+    pub(super) async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &'static str,
+        path: &str,
+    ) -> Result<T, ClientError> {
+        self.read(self.send(what, self.http.get(self.path(path))).await?).await
+    }
+
+    /// Asks to do what `path` says.
+    pub(super) async fn post<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &'static str,
+        path: &str,
+    ) -> Result<T, ClientError> {
+        self.read(self.send(what, self.http.post(self.path(path))).await?).await
+    }
+
+    /// Ends what is at `path`.
+    pub(super) async fn delete(&self, what: &'static str, path: &str) -> Result<(), ClientError> {
+        self.send(what, self.http.delete(self.path(path))).await.map(drop)
     }
 
     /// Asks who the system is.

@@ -60,8 +60,7 @@ pub struct Config {
     pub diameter: Diameter,
     /// Where metrics and health are served; `None` serves them nowhere.
     pub admin: Option<SocketAddr>,
-    /// Where the management interface of the SIP database and the configuration management server is
-    /// served.
+    /// Where the management interface of all roles is served.
     pub management: Option<SocketAddr>,
     /// Where durable state is kept.
     pub storage: Storage,
@@ -124,6 +123,13 @@ pub struct SipDatabase {
     pub migration_server_name: String,
     /// How long a binding lasts that no registration uses.
     pub reserved_lease: Duration,
+    /// The longest `reserved_lease` of a partner.
+    pub partner_lease: Duration,
+    /// The least quarantine of listed inbound pools. No key of its own: it follows from `sip`.
+    pub inbound_quarantine_min: Duration,
+    /// The least quarantine of listed outbound pools. No key of its own: it follows from `partner_lease` and
+    /// `sip`.
+    pub outbound_quarantine_min: Duration,
     /// How many SEQ values a subscriber's durable range reserves at a time.
     pub sqn_range: u64,
     /// Bits of SQN that are IND (TS 33.102 annex C.3).
@@ -259,6 +265,9 @@ impl SipDatabase {
         Self {
             migration_server_name: format!("sip:migration.{domain}"),
             reserved_lease: 31 * DAY,
+            partner_lease: 31 * DAY,
+            inbound_quarantine_min: Duration::ZERO,
+            outbound_quarantine_min: Duration::ZERO,
             sqn_range: 32,
             ind_bits: 5,
             avoid_zero_octet_in_res: false,
@@ -282,9 +291,8 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     config.workers = root.optional("workers", |value| number(value, 1..=WORKERS_MAX));
     read_roles(root, &mut config.roles);
     read_sip(root.section("sip"), &mut config.sip);
-    // A lease has to outlive the longest registration with half of its time left.
-    let lease_min = 2 * (config.sip.expires_max + config.sip.challenge_timeout);
-    read_sip_database(root.section("sip_database"), &mut config.sip_database, lease_min);
+    let registered_max = config.sip.expires_max + config.sip.challenge_timeout;
+    read_sip_database(root.section("sip_database"), &mut config.sip_database, registered_max);
     read_diameter(root.section("diameter"), &mut config);
     let peers = config.roles.config_server.then_some(&*config.diameter.peers);
     config.config_server.read(root.section("config_server"), peers);
@@ -373,11 +381,25 @@ fn read_sip(mut section: Section<'_>, sip: &mut Sip) {
     section.finish();
 }
 
-fn read_sip_database(mut section: Section<'_>, database: &mut SipDatabase, lease_min: Duration) {
+/// Reads the section; nobody is registered longer than `registered_max` without asking for a vector.
+fn read_sip_database(
+    mut section: Section<'_>,
+    database: &mut SipDatabase,
+    registered_max: Duration,
+) {
     let lease = MINUTE..=3_650 * DAY;
+    // A lease has to outlive the longest registration with half of its time left.
+    let lease_min = 2 * registered_max;
     set(&mut database.migration_server_name, section.optional("migration_server_name", sip_uri));
-    let reserved = section.optional("reserved_lease", |value| duration(value, lease));
-    set(&mut database.reserved_lease, reserved);
+    for (key, field) in [
+        ("reserved_lease", &mut database.reserved_lease),
+        ("partner_lease", &mut database.partner_lease),
+    ] {
+        set(field, section.optional(key, |value| duration(value, lease.clone())));
+    }
+    database.inbound_quarantine_min = registered_max;
+    // The partner's reservation begins anew when the last registration with the pair ends.
+    database.outbound_quarantine_min = database.partner_lease + registered_max;
     if database.reserved_lease < lease_min {
         let what = "is less than twice sip.expires_max and sip.challenge_timeout together";
         section
@@ -453,7 +475,7 @@ fn check_listen(root: &Section<'_>, config: &Config) {
     let servers = sip.map(|address| ("sip", "listen", Some(*address))).chain([
         ("diameter", "listen", config.diameter.listen),
         ("admin", "listen", config.admin),
-        ("management", "listen", config.management.filter(|_| roles.sip_database)),
+        ("management", "listen", config.management),
         ("config_server", "listen", csc(config_server.listen)),
         ("config_server", "listen_partners", csc(config_server.listen_partners)),
     ]);

@@ -8,9 +8,10 @@ mod cast;
 pub mod command;
 mod device;
 mod fault;
+mod place;
 mod stage;
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -26,6 +27,7 @@ use super::{
     client::ClientError,
     ladder::{Entry, Tap},
     metrics::Direction as Seen,
+    storage::{OpenError, command::StoreError},
 };
 use crate::{
     identity::UserIdentity,
@@ -49,6 +51,8 @@ pub struct Demo {
     pub settings: Vec<String>,
     /// The failure branch to show instead of the regular procedure.
     pub fault: Option<Fault>,
+    /// Where both systems keep what they store; `None` keeps it in a temporary directory, until the end.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Why the demonstration did not work.
@@ -65,6 +69,20 @@ pub enum DemoError {
     /// A system does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// There is no directory for what is stored.
+    #[error("cannot use {}: {error}; name another one with --data-dir", directory.display())]
+    Directory {
+        /// Which one.
+        directory: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// There is no key for what is stored.
+    #[error(transparent)]
+    Key(#[from] StoreError),
+    /// What is stored does not open.
+    #[error(transparent)]
+    Storage(#[from] OpenError),
     /// No free ports were found.
     #[error("no free ports were found on loopback; name some with --base-port")]
     NoPorts,

@@ -2,7 +2,8 @@
 //!
 //! Of the SIP database it carries B1/B2 (`MIG-4`, `MIG-6`) and D1/D2 (`MIG-9`, `MIG-11`) of TR 23.781
 //! solution 2; of the configuration server what it needs to know before a user migrates. Each request
-//! becomes one value for a role ([`crate::api`]), is parked with a deadline, and answered once.
+//! becomes one value for a role ([`crate::api`]), is parked with a deadline, and answered once; lists are
+//! read from the storage.
 //! `/openapi.json` describes it.
 
 mod answer;
@@ -10,7 +11,10 @@ pub(super) mod body;
 mod configuration;
 mod configuration_body;
 mod database;
+mod list;
 pub(super) mod many;
+mod operator_body;
+mod registrations;
 mod target;
 
 use std::sync::Arc;
@@ -25,6 +29,7 @@ use utoipa::OpenApi;
 pub(super) use target::{Target, escape};
 
 pub use body::{BODY_OCTETS_MAX, BindingView, SystemView};
+pub use list::ITEMS_MAX;
 
 use super::{
     http::{self, Problem},
@@ -37,7 +42,8 @@ use super::{
     info(
         title = "migcore management interface",
         description = "Subscribers, identity pools, migration bindings and grants of one SIP database; users, \
-                       agreements with partners and UE configurations of one configuration management server.",
+                       agreements with partners and UE configurations of one configuration management server; \
+                       registrations of one SIP core.",
     ),
     paths(
         get_system,
@@ -54,6 +60,17 @@ use super::{
         database::release_binding,
         database::put_grant,
         database::delete_grant,
+        registrations::revoke_binding,
+        registrations::get_registration,
+        registrations::remove_registration,
+        list::list_outbound,
+        list::list_inbound,
+        list::list_registrations,
+        list::list_agreements,
+        list::list_grants,
+        list::list_subscribers,
+        list::list_users,
+        list::list_pools,
         configuration::put_user,
         many::put_users,
         configuration::get_user,
@@ -80,22 +97,33 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
     vec![
         ("/v1/system", "get", get(get_system)),
         ("/v1/subscribers", "post", post(many::put_subscribers)),
+        ("/v1/subscribers", "get", get(list::list_subscribers)),
         ("/v1/subscribers/{impi}", "put", put(database::put_subscriber)),
         ("/v1/subscribers/{impi}", "get", get(database::get_subscriber)),
         ("/v1/subscribers/{impi}", "delete", delete(database::delete_subscriber)),
+        ("/v1/pools", "get", get(list::list_pools)),
         ("/v1/pools/{name}", "put", put(database::put_pool)),
         ("/v1/pools/{name}", "get", get(database::get_pool)),
         ("/v1/bindings/outbound", "post", post(database::bind_outbound)),
         ("/v1/bindings/inbound", "post", post(database::bind_inbound)),
+        ("/v1/bindings/outbound", "get", get(list::list_outbound)),
+        ("/v1/bindings/inbound", "get", get(list::list_inbound)),
         ("/v1/bindings/{direction}/{impi}", "get", get(database::get_binding)),
         ("/v1/bindings/{direction}/{impi}", "delete", delete(database::release_binding)),
+        ("/v1/bindings/{direction}/{impi}/revoke", "post", post(registrations::revoke_binding)),
+        ("/v1/registrations", "get", get(list::list_registrations)),
+        ("/v1/registrations/{impi}", "get", get(registrations::get_registration)),
+        ("/v1/registrations/{impi}", "delete", delete(registrations::remove_registration)),
         ("/v1/mappings", "put", put(database::map_inbound)),
+        ("/v1/grants", "get", get(list::list_grants)),
         ("/v1/grants/{impi}/{partner}", "put", put(database::put_grant)),
         ("/v1/grants/{impi}/{partner}", "delete", delete(database::delete_grant)),
         ("/v1/users", "post", post(many::put_users)),
+        ("/v1/users", "get", get(list::list_users)),
         ("/v1/users/{mc_service_id}", "put", put(cms::put_user)),
         ("/v1/users/{mc_service_id}", "get", get(cms::get_user)),
         ("/v1/users/{mc_service_id}", "delete", delete(cms::delete_user)),
+        ("/v1/agreements", "get", get(list::list_agreements)),
         ("/v1/agreements/{partner}/{direction}/{users}", "put", put(cms::put_agreement)),
         ("/v1/agreements/{partner}/{direction}/{users}", "get", get(cms::get_agreement)),
         ("/v1/agreements/{partner}/{direction}/{users}", "delete", delete(cms::delete_agreement)),
@@ -147,6 +175,9 @@ enum Refusals {
     /// A field is wrong, or the request contradicts what is stored.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(#[to_schema] Problem),
+    /// A stored record cannot be read.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Damaged(#[to_schema] Problem),
     /// The storage takes no changes now, or a table is full.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(#[to_schema] Problem),

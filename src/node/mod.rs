@@ -28,6 +28,7 @@ pub mod log;
 pub mod management;
 pub mod metrics;
 mod observe;
+pub mod operator;
 mod park;
 pub mod partners;
 mod perform;

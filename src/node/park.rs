@@ -15,7 +15,10 @@ use super::{
     perform::{Call, Caller, Shared},
 };
 use crate::{
-    api::{configuration, connection_details, migration_identity as management, system_access},
+    api::{
+        configuration, connection_details, migration_identity as management, registration,
+        system_access,
+    },
     outbox::{ManagementReply, Message, ReplyTo, SystemAccessReply, Undeliverable},
     step::Step,
     token::BearerToken,
@@ -41,6 +44,8 @@ pub(super) enum Parked {
     Management(Waiting<management::Answer>),
     /// A request of the management interface of the configuration server.
     Configuration(Waiting<configuration::Answer>),
+    /// A request of the management interface of the SIP core.
+    Registration(Waiting<registration::Answer>),
     /// A UE on CSC-4.
     ConnectionDetails(Waiting<connection_details::Answer>),
     /// A partner's configuration server on CSC-17.
@@ -108,6 +113,9 @@ impl Shared {
         self: &Arc<Self>,
         request: management::Request,
     ) -> Result<management::Answer, NoAnswer> {
+        if self.roles.database.is_none() {
+            return Err(NoAnswer::NoRole);
+        }
         self.observe_management_request(&request);
         let call = |to| Call::Management { to, request };
         self.ask(Parked::Management, call).await.map(|answered| answered.answer)
@@ -123,6 +131,18 @@ impl Shared {
         }
         let call = |to| Call::Configuration { to, request };
         self.ask(Parked::Configuration, call).await.map(|answered| answered.answer)
+    }
+
+    /// Asks the SIP core a management request and waits for the answer.
+    pub(super) async fn ask_registration(
+        self: &Arc<Self>,
+        request: registration::Request,
+    ) -> Result<registration::Answer, NoAnswer> {
+        if self.roles.core.is_none() {
+            return Err(NoAnswer::NoRole);
+        }
+        let call = |to| Call::Registration { to, request };
+        self.ask(Parked::Registration, call).await.map(|answered| answered.answer)
     }
 
     /// Asks the configuration server for connection details and waits for the answer.
@@ -228,6 +248,9 @@ impl Shared {
             (Parked::Configuration(waiting), Message::Configuration { answer, .. }) => {
                 hand_over(waiting, step, answer);
             }
+            (Parked::Registration(waiting), Message::Registration { answer, .. }) => {
+                hand_over(waiting, step, answer);
+            }
             (Parked::ConnectionDetails(waiting), Message::ConnectionDetails { answer, .. }) => {
                 hand_over(waiting, step, answer);
             }
@@ -262,6 +285,7 @@ impl Shared {
             Message::CxAnswer { to: ReplyTo::World(number), .. }
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
+            | Message::Registration { to: ReplyTo::World(number), .. }
             | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
             | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
                 self.unpark_unanswered(*number);
@@ -273,7 +297,8 @@ impl Shared {
             | Message::ConnectionDetailsRequest(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
-            | Message::Configuration { .. } => {}
+            | Message::Configuration { .. }
+            | Message::Registration { .. } => {}
         }
         None
     }

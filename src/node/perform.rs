@@ -31,7 +31,10 @@ use super::{
     worker::{Worker, stopped},
 };
 use crate::{
-    api::{configuration, connection_details, migration_identity as management, system_access},
+    api::{
+        configuration, connection_details, migration_identity as management, registration,
+        system_access,
+    },
     config_server::ConfigServer,
     diameter::cx,
     identity::McSystemId,
@@ -42,7 +45,7 @@ use crate::{
     sip_core::SipCore,
     sip_database::SipDatabase,
     step::Step,
-    store::{Commit, EngineError, Record, RecordError, ReplayError, Sequencer},
+    store::{Commit, EngineError, Reader, Record, RecordError, ReplayError, Sequencer},
     table::Table,
     time::Timestamp,
     token::BearerToken,
@@ -61,6 +64,9 @@ pub(super) struct Shared {
     pub(super) roles: Roles,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) committer: Committer,
+    /// Reads what is durable, for lists; none if the engine has none. Of the engine's data, not of one
+    /// opening of it: it goes on after a failure, once the engine is open again.
+    pub(super) reader: Option<Arc<dyn Reader>>,
     pub(super) loading: Loading,
     /// Held for reading during a call into a role and its commits; for writing before and after a reload.
     pub(super) gate: RwLock<()>,
@@ -189,6 +195,8 @@ pub(super) enum Call<'a> {
     ManagementReply(ManagementReply),
     /// A request of the management interface of the configuration server.
     Configuration { to: ReplyTo, request: configuration::Request },
+    /// A request of the management interface of the SIP core.
+    Registration { to: ReplyTo, request: registration::Request },
     /// A UE asks for connection details.
     ConnectionDetails {
         to: ReplyTo,
@@ -214,6 +222,7 @@ impl Call<'_> {
             | Self::CxRequest { to: ReplyTo::World(_), .. }
             | Self::Management { to: ReplyTo::World(_), .. }
             | Self::Configuration { .. }
+            | Self::Registration { .. }
             | Self::ConnectionDetails { .. }
             | Self::SystemAccess { .. } => true,
             Self::CxRequest { to: ReplyTo::Role(_), .. }
@@ -337,6 +346,11 @@ impl Caller {
                     database.handle_management(&mut ctx, to, request);
                 }
             }
+            Call::Registration { to, request } => {
+                if let Some(core) = core {
+                    core.handle_management(&mut ctx, to, request);
+                }
+            }
             Call::ManagementReply(_)
             | Call::Configuration { .. }
             | Call::ConnectionDetails { .. }
@@ -440,6 +454,7 @@ impl Caller {
             Message::CxAnswer { to: ReplyTo::World(number), .. }
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
+            | Message::Registration { to: ReplyTo::World(number), .. }
             | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
             | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
                 self.shared.unpark(number, step, message);
@@ -447,6 +462,7 @@ impl Caller {
             // No role here asks these.
             Message::ConnectionDetailsRequest(_)
             | Message::Configuration { to: ReplyTo::Role(_), .. }
+            | Message::Registration { to: ReplyTo::Role(_), .. }
             | Message::ConnectionDetails { to: ReplyTo::Role(_), .. }
             | Message::SystemAccess { to: ReplyTo::Role(_), .. } => {}
         }
@@ -489,6 +505,7 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::CxRequest { .. }
         | Call::CxReply(_)
         | Call::Management { .. }
+        | Call::Registration { .. }
         | Call::Timer(_)
         | Call::Loaded => {}
     }

@@ -30,6 +30,8 @@ pub(super) fn database_config(config: &Config) -> sip_database::Config {
         ind_bits: database.ind_bits,
         sqn_range: database.sqn_range,
         reserved_lease: database.reserved_lease,
+        inbound_quarantine_min: database.inbound_quarantine_min,
+        outbound_quarantine_min: database.outbound_quarantine_min,
         vector_timeout: config.sip.vector_timeout,
         avoid_zero_octet_in_res: database.avoid_zero_octet_in_res,
         ..sip_database::Config::new(config.diameter.identity.clone(), &config.system.domain)

@@ -103,10 +103,7 @@ impl HttpSockets {
         };
         let csc = |address: SocketAddr| config.roles.config_server.then_some(address);
         Ok(Self {
-            management: bind(
-                config.management.filter(|_| config.roles.sip_database),
-                "management",
-            )?,
+            management: bind(config.management, "management")?,
             csc4: bind(csc(config.config_server.listen), "CSC-4")?,
             csc17: bind(csc(config.config_server.listen_partners), "CSC-17")?,
         })

@@ -287,6 +287,7 @@ fn create_shared(
         .then(|| ConfigServer::new(config_server_config(&config), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
     let roles = Roles { core, database, config_server };
+    let reader = engine.reader();
     let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
     let peers = Peers::new(&config.diameter, clock.now(), &mut entropy)?;
@@ -303,6 +304,7 @@ fn create_shared(
         roles,
         sequencer: Arc::default(),
         committer,
+        reader,
         loading: Loading::new(progress),
         gate: RwLock::new(()),
         storage_failed: Notify::new(),

@@ -204,6 +204,7 @@ impl World {
             Message::CxRequest { .. }
             | Message::CxAnswer { .. }
             | Message::Configuration { .. }
+            | Message::Registration { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => Ok(()),
         }

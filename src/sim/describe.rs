@@ -43,6 +43,7 @@ pub(super) fn describe(message: &Message) -> String {
             format!("configuration answer: {refusal}")
         }
         Message::Configuration { .. } => "configuration answer".to_owned(),
+        Message::Registration { .. } => "registration answer".to_owned(),
     }
 }
 

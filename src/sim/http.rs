@@ -312,6 +312,7 @@ impl World {
             }
             // These are repeated by whoever waits.
             Message::Configuration { .. }
+            | Message::Registration { .. }
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Sip { .. }

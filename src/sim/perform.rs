@@ -238,6 +238,7 @@ impl World {
                 self.ask(id.other(), Inquiry::Access(request, id.token()), asker);
             }
             Message::Configuration { .. }
+            | Message::Registration { .. }
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => {

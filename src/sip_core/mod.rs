@@ -15,6 +15,8 @@
 //!                                                                 MIG-24, MIG-25
 //! ```
 //!
+//! The operator's de-registration ends all of a user's states at once.
+//!
 //! **Locks.** A user's entry is locked first, then entries of the transaction and request tables and of the
 //! registrations, one at a time, then the deadlines; nothing that holds one of those ever waits for a user.
 //! A registration changes under its user's entry. The entry is there as long as the user has attempts; the
@@ -25,6 +27,7 @@ mod challenge;
 mod config;
 mod expiry;
 mod kept;
+mod management;
 mod registered;
 mod registration;
 mod transaction;
@@ -210,7 +213,7 @@ impl SipCore {
         }
     }
 
-    /// Returns how many contacts `impi` has registered, for tests and the management interface.
+    /// Returns how many contacts `impi` has registered, for tests.
     pub fn contacts_of(&self, impi: &Impi) -> usize {
         self.registrations.get(impi).map_or(0, |it| it.registration.contacts.len())
     }

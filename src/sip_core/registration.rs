@@ -225,7 +225,7 @@ impl Registration {
     /// One Contact value for each contact, with the seconds it has left.
     pub(super) fn render_contacts(&self, now: Timestamp) -> Vec<String> {
         let render = |contact: &ContactBinding| {
-            let left = contact.expires_at.since(now).as_micros().div_ceil(1_000_000);
+            let left = contact.seconds_left(now);
             format!("<{}>{};expires={left}", contact.uri, contact.parameters)
         };
         self.contacts.iter().map(render).collect()
@@ -233,6 +233,12 @@ impl Registration {
 }
 
 impl ContactBinding {
+    /// Seconds until it ends, rounded up.
+    pub(super) fn seconds_left(&self, now: Timestamp) -> u64 {
+        let left = self.expires_at.since(now);
+        left.as_secs() + u64::from(left.subsec_nanos() > 0)
+    }
+
     /// The same Call-ID needs a higher CSeq (RFC 3261 clause 10.3 step 7).
     fn check_order(&self, call_id: &str, cseq: u32) -> Result<(), RegisterError> {
         if self.call_id == call_id && self.cseq >= cseq {

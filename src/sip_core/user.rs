@@ -98,6 +98,11 @@ pub(super) struct AwaitAssignment {
 }
 
 impl Attempt {
+    /// The public identity that the SIP database was told of, if it was.
+    pub(super) fn assigned(&self) -> Option<&Impu> {
+        matches!(&self.state, AttemptState::AwaitAssignment(_)).then_some(&self.origin.impu)
+    }
+
     /// Whether the UE has had its time to answer. The timer that removes the attempt may come later.
     pub(super) fn is_over(&self, now: Timestamp) -> bool {
         matches!(&self.state, AttemptState::Challenged(challenged) if challenged.expires_at <= now)

@@ -52,10 +52,10 @@ impl SipDatabase {
             Request::EndVisits(_) => Ok(()),
             Request::Check(_) => Err(Refusal::Invalid("a check of a check")),
             Request::GetOutbound(impi) | Request::ReleaseOutbound(impi) => {
-                self.get_outbound(&impi).map(drop)
+                self.get_outbound(now, &impi).map(drop)
             }
             Request::GetInbound(impi) | Request::ReleaseInbound(impi) => {
-                self.get_inbound(&impi).map(drop)
+                self.get_inbound(now, &impi).map(drop)
             }
         }
     }

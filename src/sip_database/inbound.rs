@@ -2,6 +2,7 @@
 
 use super::{
     Outcome, SipDatabase,
+    agreement::Withdrawn,
     bound::read,
     lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
@@ -9,11 +10,14 @@ use super::{
     step,
 };
 use crate::{
-    api::migration_identity::{Allowance, Answer, Binding, Direction, PrimaryUser, Refusal},
+    api::migration_identity::{
+        Allowance, Answer, Binding, BindingDetails, Direction, PrimaryUser, Refusal,
+    },
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
     packed::{Fingerprint, Packed, Reader, Writer},
     store::{CommitSeq, Mutation, RecordKind},
+    time::Timestamp,
 };
 
 /// An inbound binding in memory.
@@ -97,11 +101,31 @@ impl InboundBinding {
     }
 
     fn shown(&self, impi: &Impi) -> Answer {
-        Answer::Binding(Binding {
+        Answer::Binding(self.binding(impi))
+    }
+
+    fn binding(&self, impi: &Impi) -> Binding {
+        Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
             reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: self.record.lease.is_active(),
-        })
+            details: None,
+        }
+    }
+
+    /// All that an operator wants to know.
+    fn shown_in_full(&self, impi: &Impi, now: Timestamp, withdrawn: &Withdrawn) -> Answer {
+        let record = &self.record;
+        let details = BindingDetails {
+            holder: record.primary.identity.clone(),
+            other_database: record.primary.database.clone(),
+            server_name: Some(record.primary.server_name.clone()),
+            pool: record.origin.pool().to_string(),
+            lease_end: record.lease.end(),
+            agreement: record.allowed,
+            usable: record.lease.is_live(now) && withdrawn.permits(record.allowed, now),
+        };
+        Answer::Binding(Binding { details: Some(Box::new(details)), ..self.binding(impi) })
     }
 }
 
@@ -243,9 +267,12 @@ impl SipDatabase {
     }
 
     /// Shows a binding.
-    pub(super) fn get_inbound(&self, impi: &Impi) -> Outcome {
+    pub(super) fn get_inbound(&self, now: Timestamp, impi: &Impi) -> Outcome {
+        let withdrawn = read(&self.withdrawn);
         let binding = self.inbound.get(impi).ok_or(Refusal::NotFound("inbound binding"))?;
-        Ok((binding.shown(impi), binding.version))
+        // What is shown of the agreement relies on its withdrawal.
+        let after = binding.version.max(self.removed.get());
+        Ok((binding.shown_in_full(impi, now, &withdrawn), after))
     }
 
     /// Ends a binding: the next vector request for it is refused.

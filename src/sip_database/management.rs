@@ -46,8 +46,8 @@ impl SipDatabase {
             Request::EndVisits(impi) => Ok((Answer::Done, self.end_visits(ctx, &impi))),
             Request::MapInbound { primary, identity } => self.map_inbound(ctx, primary, &identity),
             Request::Check(request) => self.check(ctx, *request),
-            Request::GetOutbound(impi) => self.get_outbound(&impi),
-            Request::GetInbound(impi) => self.get_inbound(&impi),
+            Request::GetOutbound(impi) => self.get_outbound(ctx.now, &impi),
+            Request::GetInbound(impi) => self.get_inbound(ctx.now, &impi),
             Request::ReleaseOutbound(impi) => self.release_outbound(ctx, &impi),
             Request::ReleaseInbound(impi) => self.release_inbound(ctx, &impi),
         }

@@ -115,6 +115,12 @@ pub struct Config {
     /// How long a lent identity stays reserved for a user who is not registered with it; a registration
     /// keeps at least half of it. More than twice the longest registration.
     pub reserved_lease: Duration,
+    /// The least quarantine of listed inbound pools: the longest registration and reg-await-auth, after which
+    /// nobody is registered with a returned pair.
+    pub inbound_quarantine_min: Duration,
+    /// The least quarantine of listed outbound pools: as long as a partner may take a returned pair for its
+    /// last holder's.
+    pub outbound_quarantine_min: Duration,
     /// How long a forwarded vector request may take.
     pub vector_timeout: Duration,
     /// Whether RAND is drawn again until RES has no octet 00, which some SIP stacks take for its end.
@@ -132,7 +138,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration of the SIP database `database` of the system `domain`, all else as usual.
+    /// The configuration of the SIP database `database` of the system `domain`, all else as usual. Which
+    /// quarantine is long enough depends on SIP cores and partners: any is, unless said otherwise.
     pub fn new(database: SipDatabaseId, domain: &str) -> Self {
         Self {
             database,
@@ -141,6 +148,8 @@ impl Config {
             sqn_range: 32,
             // a day more than the pause of 30 days that a user may make between steps 13 and 14
             reserved_lease: Duration::from_secs(31 * 24 * 3_600),
+            inbound_quarantine_min: Duration::ZERO,
+            outbound_quarantine_min: Duration::ZERO,
             vector_timeout: Duration::from_secs(4),
             avoid_zero_octet_in_res: false,
             subscribers_max: SUBSCRIBERS_MAX,

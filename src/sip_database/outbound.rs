@@ -12,11 +12,12 @@ use super::{
     visits::forget_empty,
 };
 use crate::{
-    api::migration_identity::{Allowance, Answer, Binding, Direction, Refusal},
+    api::migration_identity::{Allowance, Answer, Binding, BindingDetails, Direction, Refusal},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
     packed::{Packed, Reader, Writer},
     store::{CommitSeq, Mutation, RecordKind},
+    time::Timestamp,
 };
 
 /// An outbound binding in memory.
@@ -81,11 +82,31 @@ impl OutboundBinding {
     }
 
     fn shown(&self, impi: &Impi) -> Answer {
-        Answer::Binding(Binding {
+        Answer::Binding(self.binding(impi))
+    }
+
+    fn binding(&self, impi: &Impi) -> Binding {
+        Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
             reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: false,
-        })
+            details: None,
+        }
+    }
+
+    /// All that an operator wants to know.
+    fn shown_in_full(&self, impi: &Impi, now: Timestamp, withdrawn: &Withdrawn) -> Answer {
+        let record = &self.record;
+        let details = BindingDetails {
+            holder: record.user.clone(),
+            other_database: record.partner.clone(),
+            server_name: None,
+            pool: record.origin.pool().to_string(),
+            lease_end: record.lease.end(),
+            agreement: record.allowed,
+            usable: record.lease.is_live(now) && withdrawn.permits(record.allowed, now),
+        };
+        Answer::Binding(Binding { details: Some(Box::new(details)), ..self.binding(impi) })
     }
 }
 
@@ -189,9 +210,12 @@ impl SipDatabase {
     }
 
     /// Shows a binding.
-    pub(super) fn get_outbound(&self, impi: &Impi) -> Outcome {
+    pub(super) fn get_outbound(&self, now: Timestamp, impi: &Impi) -> Outcome {
+        let withdrawn = read(&self.withdrawn);
         let binding = self.outbound.get(impi).ok_or(Refusal::NotFound("outbound binding"))?;
-        Ok((binding.shown(impi), binding.version))
+        // What is shown of the agreement relies on its withdrawal.
+        let after = binding.version.max(self.removed.get());
+        Ok((binding.shown_in_full(impi, now, &withdrawn), after))
     }
 
     /// Ends a binding: no vector is given for it any more.

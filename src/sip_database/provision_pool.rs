@@ -40,6 +40,7 @@ impl SipDatabase {
                 self.put_generated(ctx, &mut pools, &name, direction, templates, key)
             }
             PoolSource::Listed { identities, quarantine } => {
+                self.check_quarantine(direction, quarantine)?;
                 self.put_listed(ctx, &mut pools, &name, direction, identities, quarantine)
             }
         }
@@ -127,7 +128,8 @@ impl SipDatabase {
                 let templates = (impi_template, impu_template);
                 self.check_generated(&pools, &name, &templates, key.as_ref())
             }
-            PoolSource::Listed { identities, .. } => {
+            PoolSource::Listed { identities, quarantine } => {
+                self.check_quarantine(direction, quarantine)?;
                 let new = self.check_listed(&pools, &name, identities)?;
                 if self.listed_bound.has_room(new.len()) { Ok(()) } else { Err(TOO_MANY_LISTED) }
             }
@@ -157,6 +159,24 @@ impl SipDatabase {
         }
         if pools.overlaps(&template) {
             return Err(Refusal::Invalid("another pool generates identities of the same form"));
+        }
+        Ok(())
+    }
+
+    /// Checks that a pair rests until nobody takes it for its last holder's any more.
+    const fn check_quarantine(
+        &self,
+        direction: Direction,
+        quarantine: Duration,
+    ) -> Result<(), Refusal> {
+        let least = match direction {
+            Direction::Inbound => self.config.inbound_quarantine_min,
+            Direction::Outbound => self.config.outbound_quarantine_min,
+        };
+        // Whole seconds are what is provisioned; a part of one counts as one.
+        let least_seconds = least.as_secs() + if least.subsec_nanos() > 0 { 1 } else { 0 };
+        if quarantine.as_secs() < least_seconds {
+            return Err(Refusal::QuarantineTooShort { least_seconds });
         }
         Ok(())
     }

@@ -244,6 +244,9 @@ pub trait Engine: Send {
     fn waits(&self) -> bool;
 
     /// What reads single records beside the commits, for whoever lists them; `None` if there is none.
+    ///
+    /// It belongs to what is stored, not to one opening of it: while a failure keeps the engine closed it
+    /// may fail, and it reads again once the engine has been replayed.
     fn reader(&self) -> Option<Arc<dyn Reader>>;
 }
 

@@ -671,5 +671,10 @@ pub fn shown(letter: &str) -> Agreement {
 }
 
 pub fn any_binding() -> Binding {
-    Binding { identity: real("outbound"), reserved_until: START + DAY, active: false }
+    Binding {
+        identity: real("outbound"),
+        reserved_until: START + DAY,
+        active: false,
+        details: None,
+    }
 }

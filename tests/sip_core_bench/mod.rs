@@ -1,5 +1,5 @@
 //! A SIP core with a scripted SIP database around it, and a UE written by hand.
-#![allow(unreachable_pub, reason = "a part of one test binary")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,12 @@ use migcore::{
             Algorithm, DigestInput, Qop, QopInput, decode_nonce, encode_auts, password, response,
         },
     },
+    api::registration,
     diameter::cx::{self, ResultCode, ServerAssignmentType},
     entropy::Entropy,
     outbox::{
-        Context, CxReply, Effect, Flow, Message, Note, Outbox, TimerKey, Transport, Undeliverable,
+        Context, CxReply, Effect, Flow, Message, Note, Outbox, ReplyTo, TimerKey, Transport,
+        Undeliverable,
     },
     secret::Secret,
     sip_core::{Config, SipCore},
@@ -54,6 +56,8 @@ pub struct Bench {
     pub notes: Vec<Note>,
     pub timers: Vec<(Timestamp, TimerKey)>,
     pub silent: Vec<CxReply>,
+    /// Answers to management requests, and what each waits for.
+    pub managed: Vec<(registration::Answer, CommitSeq)>,
 }
 
 pub struct Reply {
@@ -224,6 +228,7 @@ impl Bench {
             notes: Vec::new(),
             timers: Vec::new(),
             silent: Vec::new(),
+            managed: Vec::new(),
         }
     }
 
@@ -267,6 +272,9 @@ impl Bench {
                                 out: &mut self.out,
                             };
                             self.core.handle_answer(&mut ctx, reply);
+                        }
+                        Message::Registration { answer, .. } => {
+                            self.managed.push((answer, send.after));
                         }
                         other => panic!("the SIP core sent {other:?}"),
                     },
@@ -329,6 +337,13 @@ impl Bench {
         let challenge = self.send(register);
         assert_eq!(challenge.status(), 401, "{}", challenge.text);
         self.send(&register.clone().answering(&challenge.nonce(), Answer::Right))
+    }
+
+    /// Asks the management interface; returns the answer and what it waits for.
+    pub fn manage(&mut self, request: registration::Request) -> (registration::Answer, CommitSeq) {
+        self.with_core(|core, ctx| core.handle_management(ctx, ReplyTo::World(1), request));
+        assert_eq!(self.managed.len(), 1, "one answer");
+        self.managed.remove(0)
     }
 
     /// Lets time pass; timers fire in order.

@@ -138,7 +138,9 @@ fn configuration(site: &Site) -> Result<SystemConfiguration, DemoError> {
     let plmn: Plmn = plmn.parse().map_err(|_| DemoError::Missing("a PLMN"))?;
     let document = InitialUeConfiguration::for_domain(domain, plmn)
         .map_err(|_| DemoError::Missing("a domain that makes URIs"))?;
-    Ok(SystemConfiguration { revision: 1, sip_core: sip_core(site)?, document: document.into() })
+    // Higher than that of an earlier demonstration with the same storage.
+    let revision = Clock::start().now().as_secs();
+    Ok(SystemConfiguration { revision, sip_core: sip_core(site)?, document: document.into() })
 }
 
 fn sip_core(site: &Site) -> Result<Vec<SipCoreAddress>, DemoError> {

@@ -4,6 +4,7 @@ use std::{
     fmt::{self, Write as _},
     future::Future,
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     pin::pin,
 };
 
@@ -33,6 +34,10 @@ pub struct DemoArguments {
     /// Let the UE speak SIP over TCP.
     #[arg(long)]
     tcp: bool,
+    /// Keep what both systems store in this directory, with its key in storage.key; without it they use a
+    /// temporary one that is removed at the end.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Use sixteen ports from this one on; without it free ones.
     #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_520))]
     base_port: u16,
@@ -50,7 +55,8 @@ impl DemoArguments {
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), DemoError> {
         let fault = self.fault.as_deref().and_then(|name| name.parse().ok());
         let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
-        let demo = Demo { transport, base_port: self.base_port, settings: self.settings, fault };
+        let Self { base_port, settings, data_dir, .. } = self;
+        let demo = Demo { transport, base_port, settings, fault, data_dir };
         let mut end = pin!(end);
         let mut running = tokio::select! {
             running = RunningDemo::start(&demo) => running?,

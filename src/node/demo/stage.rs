@@ -2,17 +2,19 @@
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
     time::Duration,
 };
 
-use super::{Demo, DemoError};
+use super::{Demo, DemoError, Fault, place::Place};
 use crate::{
     entropy::Entropy,
     node::{
         Options, RunningSystem, StartError, SystemEntropy,
         client::ManagementClient,
-        config::{Config, Problem},
+        config::{Config, Problem, StorageEngine},
         ladder::Tap,
+        storage,
     },
     store::Engine,
     token::BearerToken,
@@ -44,6 +46,7 @@ pub struct Site {
     config: Config,
     tap: Tap,
     running: Option<RunningSystem>,
+    /// What was in memory, of a system without a store.
     engine: Option<Box<dyn Engine>>,
 }
 
@@ -54,6 +57,8 @@ pub struct Stage {
     /// The partner system, where it registers.
     pub partner: Site,
     clock_ahead: Duration,
+    /// Outlives both systems, which keep what they store there.
+    _place: Arc<Place>,
 }
 
 impl Site {
@@ -82,13 +87,13 @@ impl Site {
     }
 
     /// Starts it on what it stored before, with a clock that is ahead.
-    pub(super) fn start(&mut self, clock_ahead: Duration) -> Result<(), StartError> {
-        let options = Options {
-            tap: Some(self.tap.clone()),
-            engine: self.engine.take(),
-            clock_ahead,
-            ..Options::default()
+    pub(super) fn start(&mut self, clock_ahead: Duration) -> Result<(), DemoError> {
+        let engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => storage::open(&self.config.storage)?,
         };
+        let tap = Some(self.tap.clone());
+        let options = Options { tap, engine: Some(engine), clock_ahead, ..Options::default() };
         self.running = Some(RunningSystem::start(self.config.clone(), options)?);
         Ok(())
     }
@@ -96,7 +101,8 @@ impl Site {
     /// Stops it and keeps what it stored.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            self.engine = Some(running.shutdown().await);
+            let engine = running.shutdown().await;
+            self.engine = (self.config.storage.engine == StorageEngine::Memory).then_some(engine);
         }
     }
 }
@@ -105,9 +111,10 @@ impl Stage {
     /// Starts both systems and connects them.
     pub(super) async fn start(demo: &Demo, tap: &Tap) -> Result<Self, DemoError> {
         let mut attempts = 0;
+        let place = Arc::new(Place::take(demo.data_dir.as_deref())?);
         loop {
             let base_port = if demo.base_port == 0 { free_ports()? } else { demo.base_port };
-            let mut stage = Self::at(demo, base_port, tap)?;
+            let mut stage = Self::at(demo, base_port, tap, &place)?;
             match stage.start_both(Duration::ZERO).await {
                 Err(DemoError::Start(StartError::Bind { .. }))
                     if demo.base_port == 0 && attempts < PORT_ATTEMPTS_MAX =>
@@ -121,15 +128,20 @@ impl Stage {
         }
     }
 
-    fn at(demo: &Demo, base_port: u16, tap: &Tap) -> Result<Self, DemoError> {
+    fn at(demo: &Demo, base_port: u16, tap: &Tap, place: &Arc<Place>) -> Result<Self, DemoError> {
         let tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let site = |name, other| {
             let toml = system_toml((name, other), base_port, &tokens);
-            let config = parse(&toml, &demo.settings)?;
+            let mut config = parse(&toml, place.section(name), &demo.settings)?;
+            if demo.fault == Some(Fault::PoolExhausted) {
+                // So that it is seen within seconds how a pair is lent again.
+                config.sip_database.inbound_quarantine_min = Duration::ZERO;
+            }
             Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
         };
         let (home, partner) = (site("a", "b")?, site("b", "a")?);
-        Ok(Self { home, partner, clock_ahead: Duration::ZERO })
+        let _place = Arc::clone(place);
+        Ok(Self { home, partner, clock_ahead: Duration::ZERO, _place })
     }
 
     /// Starts both systems, after a restart too, and waits until they are connected.
@@ -222,11 +234,12 @@ fn system_toml(
 }
 
 /// Reads a configuration after changing it as the settings say.
-fn parse(toml: &str, settings: &[String]) -> Result<Config, DemoError> {
+fn parse(toml: &str, storage: toml::Table, settings: &[String]) -> Result<Config, DemoError> {
     let wrong =
         |setting: &str, why: String| DemoError::Setting { setting: setting.to_owned(), why };
     let mut table: toml::Table =
         toml.parse().map_err(|error: toml::de::Error| wrong("", error.message().to_owned()))?;
+    table.insert("storage".to_owned(), storage.into());
     for setting in settings {
         let (key, value) = setting
             .split_once('=')

@@ -281,6 +281,7 @@ impl Wire {
             Err(
                 Parked::Management(_)
                 | Parked::Configuration(_)
+                | Parked::Registration(_)
                 | Parked::ConnectionDetails(_)
                 | Parked::SystemAccess(_),
             ) => {}

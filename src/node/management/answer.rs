@@ -11,9 +11,10 @@ use axum::{
 use super::{
     body::{BindingView, PoolView, SubscriberView, help},
     configuration_body::{AgreementView, SystemConfigurationView, UserView},
+    operator_body::{HeldBindingView, RegistrationView},
 };
 use crate::{
-    api::{configuration, migration_identity as management},
+    api::{configuration, migration_identity as management, registration},
     node::{
         http::{self, Problem, RowProblem},
         metrics::ManagementRequest,
@@ -66,6 +67,23 @@ pub(super) async fn ask_configuration(
     counted(shared, operation, response)
 }
 
+/// Asks the SIP core and turns its answer into a response.
+pub(super) async fn ask_core(
+    shared: &Arc<Shared>,
+    operation: &'static str,
+    request: Result<registration::Request, Problem>,
+) -> Response {
+    let response = match request {
+        Err(problem) => problem.into_response(),
+        Ok(request) => match shared.ask_registration(request).await {
+            Ok(answer) => from_core(answer),
+            Err(none) => Problem::from(none).into_response(),
+        },
+    };
+    counted(shared, operation, response)
+}
+
+/// Counts a request by its outcome.
 pub(super) fn counted(shared: &Shared, operation: &'static str, response: Response) -> Response {
     let status = response.status().as_u16();
     shared
@@ -86,7 +104,10 @@ pub(super) fn from_database(answer: management::Answer) -> Response {
         management::Answer::Pool { direction, total, lent, free } => {
             Json(PoolView { direction, total, lent, free }).into_response()
         }
-        management::Answer::Binding(binding) => Json(BindingView::from(binding)).into_response(),
+        management::Answer::Binding(mut binding) => match binding.details.take() {
+            Some(details) => Json(HeldBindingView::new(binding, *details)).into_response(),
+            None => Json(BindingView::from(binding)).into_response(),
+        },
         management::Answer::Refused(refusal) => refused(&refusal).into_response(),
         management::Answer::RowsRefused(rows) => rows_refused(&rows).into_response(),
     }
@@ -125,7 +146,18 @@ pub(super) fn some_rows(rows: Vec<RowProblem>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rows-refused", what, fix).with_rows(rows)
 }
 
-fn refused(refusal: &management::Refusal) -> Problem {
+fn from_core(answer: registration::Answer) -> Response {
+    match answer {
+        registration::Answer::Done => StatusCode::NO_CONTENT.into_response(),
+        registration::Answer::Registration(found) => {
+            Json(RegistrationView::from(found)).into_response()
+        }
+        registration::Answer::Refused(refusal) => refused(&refusal).into_response(),
+    }
+}
+
+/// The problem that a role's refusal is.
+pub(super) fn refused(refusal: &management::Refusal) -> Problem {
     use management::Refusal;
     let (status, name, fix) = match refusal {
         Refusal::NotFound(_) => {
@@ -134,7 +166,7 @@ fn refused(refusal: &management::Refusal) -> Problem {
         Refusal::Exhausted(_) => {
             (StatusCode::CONFLICT, "exhausted", "add identities to the pool, or release bindings")
         }
-        Refusal::Invalid(_) => {
+        Refusal::Invalid(_) | Refusal::QuarantineTooShort { .. } => {
             (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "correct the request")
         }
         Refusal::Full(_) => {

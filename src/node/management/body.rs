@@ -19,7 +19,7 @@ pub const BODY_OCTETS_MAX: usize = 4 << 20;
 const AMF_DEFAULT: [u8; 2] = [0x80, 0x00];
 
 /// What each field must be, for those who got one wrong.
-const HELP: [(&str, &str); 33] = [
+const HELP: [(&str, &str); 36] = [
     ("impi", "write a private identity, user@realm"),
     ("impu", "write a public identity, sip:user@host"),
     ("impus", "write a list of public identities, the default one first: [\"sip:user@host\"]"),
@@ -35,7 +35,7 @@ const HELP: [(&str, &str); 33] = [
     ),
     (
         "listed",
-        "write {\"identities\": [{\"impi\": .., \"impu\": ..}], \"quarantine_seconds\": 600000}",
+        "write {\"identities\": [{\"impi\": .., \"impu\": ..}], \"quarantine_seconds\": 604800}",
     ),
     (
         "key",
@@ -82,6 +82,9 @@ const HELP: [(&str, &str); 33] = [
     ),
     ("transport", "write \"udp\" or \"tcp\""),
     ("address", "write IP address and port, such as \"192.0.2.1:5060\" or \"[2001:db8::1]:5060\""),
+    ("after", "write the next of the page before, or leave it out for the first page"),
+    ("limit", "write how many records, 1 to 1000, or leave it out for 100"),
+    ("holder", "write the private identity of a user, in a list of bindings or grants"),
     ("document", "write an initial UE configuration document of TS 24.484 as text"),
 ];
 

@@ -11,6 +11,7 @@ use super::{
         BindingView, DirectionName, GrantBody, InboundBody, MappingBody, OutboundBody, PoolBody,
         PoolView, SubscriberBody, SubscriberView,
     },
+    operator_body::HeldBindingView,
 };
 use crate::{
     api::migration_identity::{Direction, Request, Subscriber},
@@ -142,14 +143,14 @@ pub(super) async fn map_inbound(
     ask_database(&shared, "map_inbound", request.await).await
 }
 
-/// Shows the binding of a lent private identity.
+/// Shows the binding of a lent private identity, with its holder, its lease and its agreement.
 #[utoipa::path(
     get, path = "/v1/bindings/{direction}/{impi}",
     params(
         ("direction" = DirectionName, Path, description = "Which way it was lent."),
         ("impi" = String, Path, description = "The lent private identity."),
     ),
-    responses((status = 200, description = "The binding.", body = BindingView), Refusals)
+    responses((status = 200, description = "The binding.", body = HeldBindingView), Refusals)
 )]
 pub(super) async fn get_binding(
     State(shared): State<Arc<Shared>>,
@@ -239,7 +240,9 @@ fn checked(check: bool, request: Result<Request, Problem>) -> Result<Request, Pr
     request.map(|request| if check { Request::Check(Box::new(request)) } else { request })
 }
 
-fn lent_identity((direction, impi): (String, String)) -> Result<(Direction, Impi), Problem> {
+pub(super) fn lent_identity(
+    (direction, impi): (String, String),
+) -> Result<(Direction, Impi), Problem> {
     let impi = private_identity(&impi)?;
     match direction.as_str() {
         "outbound" => Ok((Direction::Outbound, impi)),
@@ -255,6 +258,6 @@ fn granted((impi, partner): (String, String)) -> Result<(Impi, SipDatabaseId), P
     Ok((impi, partner))
 }
 
-fn private_identity(impi: &str) -> Result<Impi, Problem> {
+pub(super) fn private_identity(impi: &str) -> Result<Impi, Problem> {
     Impi::parse(impi).map_err(|error| invalid_field("impi", &error.to_string()))
 }

@@ -133,7 +133,7 @@ mod tests {
         let pair = |n| format!("{{ impi = \"g{n}@b.example\", impu = \"sip:g{n}@b.example\" }}");
         let pairs: Vec<String> = (0..25_000).map(pair).collect();
         let text = format!(
-            "[pools.guests]\ndirection = \"inbound\"\n[pools.guests.listed]\nquarantine_seconds = 600000\n\
+            "[pools.guests]\ndirection = \"inbound\"\n[pools.guests.listed]\nquarantine_seconds = 604800\n\
              identities = [{}]\n",
             pairs.join(", ")
         );

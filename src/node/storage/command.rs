@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 
 use super::{
-    EmbeddedEngine, Key, Keys, OpenError, Resealed, has_store,
+    EmbeddedEngine, Key, KeyId, Keys, OpenError, Resealed, has_store,
     json::Secrets,
     transfer::{TransferError, check_store, export_store, import_store, verify_export},
 };
@@ -267,12 +267,20 @@ fn print(text: &str) -> Result<(), StoreError> {
 }
 
 fn new_key(output: Option<&Path>) -> Result<(), StoreError> {
+    let Some(path) = output else {
+        let mut line = Key::draw(&mut SystemEntropy::new()).to_line();
+        line.push('\n');
+        return io::stdout().write_all(line.as_bytes()).map_err(StoreError::Output);
+    };
+    let text = format!("key {} is in {}\n", write_new_key(path)?, path.display());
+    io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
+}
+
+/// Draws a key and writes it to a new file that only its owner may read. Returns its name.
+pub(in crate::node) fn write_new_key(path: &Path) -> Result<KeyId, StoreError> {
     let key = Key::draw(&mut SystemEntropy::new());
     let mut line = key.to_line();
     line.push('\n');
-    let Some(path) = output else {
-        return io::stdout().write_all(line.as_bytes()).map_err(StoreError::Output);
-    };
     let partial = partial_path(path);
     let write = || {
         let mut file = create(&partial)?;
@@ -285,6 +293,5 @@ fn new_key(output: Option<&Path>) -> Result<(), StoreError> {
         published
     };
     write().map_err(|error| StoreError::KeyFile { path: path.to_owned(), error })?;
-    let text = format!("key {} is in {}\n", key.id(), path.display());
-    io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
+    Ok(key.id())
 }

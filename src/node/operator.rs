@@ -1,0 +1,11 @@
+//! `migcore admin`: what a running system holds is listed and shown, bindings are released, and bindings,
+//! registrations, agreements and grants are revoked, over the management interface.
+//!
+//! Identities are shown, for this is the operator's tool; keys and credentials never leave the system.
+
+mod command;
+mod list;
+mod object;
+mod table;
+
+pub use command::{AdminCommand, AdminError, EXAMPLES};

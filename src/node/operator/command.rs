@@ -1,0 +1,372 @@
+//! The command line of `migcore admin`.
+
+use std::io;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{
+    list::{self, Listed, Selection},
+    object::{self, Object},
+};
+use crate::{
+    identity::{Impi, McServiceId, McSystemId, SipDatabaseId},
+    node::{
+        client::{ClientError, ManagementClient},
+        http_client::Endpoint,
+    },
+};
+
+/// What `migcore admin --help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  Who of system A is here, and with which identities?
+    migcore admin list bindings inbound --partner sipdb.a.example
+  What does alice hold at our partners?
+    migcore admin list bindings outbound --holder alice@a.example
+  Is this pair in use, whose is it, and until when?
+    migcore admin show binding inbound mig-7f3c@b.example
+  Is the user registered, and where?
+    migcore admin show registration mig-7f3c@b.example
+  Throw a user out, now:
+    migcore admin revoke binding inbound mig-7f3c@b.example
+  Let nobody of ours go to system B any more, from the next vector on:
+    migcore admin revoke agreement sip:b.example outbound everybody
+  Everything, for a script:
+    migcore admin list registrations --json | jq -r .key
+
+Release or revoke? A released pair goes back to its pool, and its user gets no further vector; who is registered
+stays so until the registration ends. A revoked one is also thrown out of the SIP core at once. Both may ask for
+another pair as long as an agreement allows it: to keep a user out, revoke the agreement, or put the user with
+may_migrate false.
+
+Exit codes: 0 done, 1 failed or not found, 2 wrong arguments.";
+
+/// What an operator can ask of a running system.
+#[derive(Args, Debug)]
+pub struct AdminCommand {
+    #[command(subcommand)]
+    action: Action,
+    /// The management interface of the system.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080",
+        value_parser = url
+    )]
+    system: String,
+    /// Print JSON, one object a line, instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List what the system holds, in the order of the names.
+    #[command(subcommand)]
+    List(ListCommand),
+    /// Show one of them, with all that belongs to it.
+    #[command(subcommand)]
+    Show(ShowCommand),
+    /// Take a lent pair back; who is registered with it stays so until the registration ends.
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    /// End it, at once: no vector is given on account of it any more.
+    #[command(subcommand)]
+    Revoke(RevokeCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ListCommand {
+    /// Lent migration identities, and who holds them.
+    #[command(visible_alias = "binding")]
+    Bindings {
+        /// Which way they are lent.
+        direction: Direction,
+        #[command(flatten)]
+        concerned: Concerned,
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Who is registered in the SIP core.
+    #[command(visible_alias = "registration")]
+    Registrations {
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Agreements with partners.
+    #[command(visible_alias = "agreement")]
+    Agreements {
+        /// Only those with this MC system, such as sip:b.example.
+        #[arg(long, value_name = "MC-SYSTEM-ID")]
+        partner: Option<McSystemId>,
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Leave to use real identities at partners.
+    #[command(visible_alias = "grant")]
+    Grants {
+        #[command(flatten)]
+        concerned: Concerned,
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Subscribers of the SIP database.
+    #[command(visible_alias = "subscriber")]
+    Subscribers {
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Users of the configuration management server.
+    #[command(visible_alias = "user")]
+    Users {
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Identity pools; `show pool` tells how full one is.
+    #[command(visible_alias = "pool")]
+    Pools {
+        #[command(flatten)]
+        most: Most,
+    },
+}
+
+/// Whom it concerns.
+#[derive(Args, Debug)]
+struct Concerned {
+    /// Only those of the system with this SIP database, such as sipdb.b.example.
+    #[arg(long, value_name = "DIAMETER-IDENTITY")]
+    partner: Option<SipDatabaseId>,
+    /// Only those of this user: the real private identity, or of an inbound binding the one by which the
+    /// primary system knows the user.
+    #[arg(long, value_name = "IMPI")]
+    holder: Option<Impi>,
+}
+
+/// How many.
+#[derive(Args, Debug)]
+struct Most {
+    /// Stop after so many.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ShowCommand {
+    /// A lent migration identity: who holds it, how long, under which agreement.
+    #[command(visible_alias = "bindings")]
+    Binding(LentIdentity),
+    /// A registration: contacts with the seconds they have left, public identities.
+    #[command(visible_alias = "registrations")]
+    Registration {
+        /// The private identity.
+        impi: Impi,
+    },
+    /// An agreement.
+    #[command(visible_alias = "agreements")]
+    Agreement(AgreementName),
+    /// A subscriber.
+    #[command(visible_alias = "subscribers")]
+    Subscriber {
+        /// The private identity.
+        impi: Impi,
+    },
+    /// A user of the configuration management server.
+    #[command(visible_alias = "users")]
+    User {
+        /// The MC service ID, such as sip:alice@a.example.
+        mc_service_id: McServiceId,
+    },
+    /// An identity pool, and how full it is.
+    #[command(visible_alias = "pools")]
+    Pool {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ReleaseCommand {
+    /// A lent migration identity.
+    #[command(visible_alias = "bindings")]
+    Binding(LentIdentity),
+}
+
+#[derive(Debug, Subcommand)]
+enum RevokeCommand {
+    /// A lent migration identity, and the registration made with it in this system.
+    #[command(visible_alias = "bindings")]
+    Binding(LentIdentity),
+    /// A registration, and every attempt under way; the user may register anew, if that is still allowed.
+    #[command(visible_alias = "registrations")]
+    Registration {
+        /// The private identity.
+        impi: Impi,
+    },
+    /// An agreement: nothing lent under it is good for a vector any more.
+    #[command(visible_alias = "agreements")]
+    Agreement(AgreementName),
+    /// Leave to use a real identity at a partner.
+    #[command(visible_alias = "grants")]
+    Grant {
+        /// The real private identity.
+        impi: Impi,
+        /// The SIP database of the partner, such as sipdb.b.example.
+        partner: SipDatabaseId,
+    },
+}
+
+/// A lent pair, by its private identity.
+#[derive(Args, Debug)]
+struct LentIdentity {
+    /// Which way it is lent.
+    direction: Direction,
+    /// The lent private identity.
+    impi: Impi,
+}
+
+/// What names an agreement.
+#[derive(Args, Debug)]
+struct AgreementName {
+    /// The MC system ID of the partner, such as sip:b.example.
+    partner: McSystemId,
+    /// Whether ours may go there (outbound), or theirs may come here (inbound).
+    direction: Direction,
+    /// Whose: everybody, class:NAME or user:MC-SERVICE-ID.
+    users: String,
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Direction {
+    /// To users of partners, for use here.
+    Inbound,
+    /// To users of this system, for use at a partner.
+    Outbound,
+}
+
+impl Direction {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// Why a command did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The system could not be asked, or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The answer is not that of a management interface of this release.
+    #[error("{url} answered what this release does not know; is it a migcore of the same release?")]
+    Unknown {
+        /// The address as given.
+        url: String,
+    },
+    /// What was found cannot be printed.
+    #[error("cannot print: {0}")]
+    Print(io::Error),
+}
+
+impl AdminError {
+    /// Whether the arguments are to blame.
+    pub const fn is_wrong_input(&self) -> bool {
+        matches!(self, Self::Client(ClientError::Refused { status: 400 | 422, .. }))
+    }
+}
+
+impl AdminCommand {
+    /// Does it, and prints what came of it.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`].
+    pub async fn run(self) -> Result<(), AdminError> {
+        let Self { action, system, json } = self;
+        let client = ManagementClient::new(&system);
+        let outcome = match action {
+            Action::List(what) => list::run(&client, what.selection(), json).await,
+            Action::Show(what) => object::show(&client, what.object(), json).await,
+            Action::Release(ReleaseCommand::Binding(lent)) => {
+                object::release(&client, lent.object(), json).await
+            }
+            Action::Revoke(what) => object::revoke(&client, what.object(), json).await,
+        };
+        match outcome {
+            // Whoever reads has seen enough.
+            Err(AdminError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+impl ListCommand {
+    fn selection(self) -> Selection {
+        let concerned = |Concerned { partner, holder }: Concerned| {
+            let partner = partner.map(|partner| partner.as_str().to_owned());
+            (partner, holder.map(|holder| holder.as_str().to_owned()))
+        };
+        let (listed, (partner, holder), most) = match self {
+            Self::Bindings { direction: Direction::Inbound, concerned: of, most } => {
+                (Listed::Inbound, concerned(of), most)
+            }
+            Self::Bindings { direction: Direction::Outbound, concerned: of, most } => {
+                (Listed::Outbound, concerned(of), most)
+            }
+            Self::Registrations { most } => (Listed::Registrations, (None, None), most),
+            Self::Agreements { partner, most } => {
+                let partner = partner.map(|partner| partner.as_str().to_owned());
+                (Listed::Agreements, (partner, None), most)
+            }
+            Self::Grants { concerned: of, most } => (Listed::Grants, concerned(of), most),
+            Self::Subscribers { most } => (Listed::Subscribers, (None, None), most),
+            Self::Users { most } => (Listed::Users, (None, None), most),
+            Self::Pools { most } => (Listed::Pools, (None, None), most),
+        };
+        Selection { listed, partner, holder, limit: most.limit.unwrap_or(usize::MAX) }
+    }
+}
+
+impl ShowCommand {
+    fn object(self) -> Object {
+        match self {
+            Self::Binding(lent) => lent.object(),
+            Self::Registration { impi } => Object::Registration(impi),
+            Self::Agreement(name) => name.object(),
+            Self::Subscriber { impi } => Object::Subscriber(impi),
+            Self::User { mc_service_id } => Object::User(mc_service_id),
+            Self::Pool { name } => Object::Pool(name),
+        }
+    }
+}
+
+impl RevokeCommand {
+    fn object(self) -> Object {
+        match self {
+            Self::Binding(lent) => lent.object(),
+            Self::Registration { impi } => Object::Registration(impi),
+            Self::Agreement(name) => name.object(),
+            Self::Grant { impi, partner } => Object::Grant(impi, partner),
+        }
+    }
+}
+
+impl LentIdentity {
+    fn object(self) -> Object {
+        Object::Binding(self.direction, self.impi)
+    }
+}
+
+impl AgreementName {
+    fn object(self) -> Object {
+        Object::Agreement(self.partner, self.direction, self.users)
+    }
+}
+
+/// Takes a text that is the URL of an HTTP server.
+fn url(text: &str) -> Result<String, crate::node::http_client::InvalidEndpoint> {
+    text.parse::<Endpoint>().map(|_| text.to_owned())
+}

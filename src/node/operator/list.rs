@@ -1,0 +1,198 @@
+//! Lists, page after page.
+
+use serde_json::Value;
+
+use super::{
+    command::AdminError,
+    object::print,
+    table::{Table, text_of},
+};
+use crate::node::{
+    client::ManagementClient,
+    management::{ITEMS_MAX, escape},
+};
+
+/// What to list.
+#[derive(Debug)]
+pub(super) struct Selection {
+    pub(super) listed: Listed,
+    pub(super) partner: Option<String>,
+    pub(super) holder: Option<String>,
+    /// Most rows.
+    pub(super) limit: usize,
+}
+
+/// What there are lists of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Listed {
+    Inbound,
+    Outbound,
+    Registrations,
+    Agreements,
+    Grants,
+    Subscribers,
+    Users,
+    Pools,
+}
+
+/// A column: its heading, and what it shows of a record.
+type Column = (&'static str, fn(&Value) -> String);
+
+/// Prints a list, page after page as they come.
+pub(super) async fn run(
+    client: &ManagementClient,
+    selection: Selection,
+    json: bool,
+) -> Result<(), AdminError> {
+    let columns = selection.listed.columns();
+    let mut table = Table::new(&columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>());
+    let (mut left, mut after) = (selection.limit, None);
+    loop {
+        let path = selection.path(left.min(ITEMS_MAX), after.as_deref());
+        let mut page: Value = client.get("list", &path).await?;
+        let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) else {
+            return Err(AdminError::Unknown { url: client.url().to_owned() });
+        };
+        left = left.saturating_sub(items.len());
+        let text = if json {
+            items.iter().map(|item| format!("{item}\n")).collect()
+        } else {
+            let cells = |item: &Value| columns.iter().map(|(_, cell)| cell(item)).collect();
+            table.lines(items.iter().map(cells).collect())
+        };
+        print(&text)?;
+        after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        if after.is_none() || left == 0 {
+            return Ok(());
+        }
+    }
+}
+
+impl Selection {
+    fn path(&self, limit: usize, after: Option<&str>) -> String {
+        let mut path = format!("{}?limit={}", self.listed.path(), limit.max(1));
+        let parts = [
+            ("partner", self.partner.as_deref()),
+            ("holder", self.holder.as_deref()),
+            ("after", after),
+        ];
+        for (name, value) in parts {
+            if let Some(value) = value {
+                path += &format!("&{name}={}", escape(value));
+            }
+        }
+        path
+    }
+}
+
+impl Listed {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Inbound => "/v1/bindings/inbound",
+            Self::Outbound => "/v1/bindings/outbound",
+            Self::Registrations => "/v1/registrations",
+            Self::Agreements => "/v1/agreements",
+            Self::Grants => "/v1/grants",
+            Self::Subscribers => "/v1/subscribers",
+            Self::Users => "/v1/users",
+            Self::Pools => "/v1/pools",
+        }
+    }
+
+    fn columns(self) -> &'static [Column] {
+        const KEY: fn(&Value) -> String = |item| part(item, "/key");
+        const AGREEMENT: Column = ("AGREEMENT", |item| part(item, "/record/allowed/agreement"));
+        match self {
+            Self::Inbound => &[
+                ("IMPI", KEY),
+                ("HOLDER", |item| part(item, "/record/primary/identity/impi")),
+                ("PRIMARY", |item| part(item, "/record/primary/database")),
+                ("LEASE", |item| lease(item).0),
+                ("UNTIL", |item| lease(item).1),
+                AGREEMENT,
+            ],
+            Self::Outbound => &[
+                ("IMPI", KEY),
+                ("HOLDER", |item| part(item, "/record/user/impi")),
+                ("PARTNER", |item| part(item, "/record/partner")),
+                ("LEASE", |item| lease(item).0),
+                ("UNTIL", |item| lease(item).1),
+                AGREEMENT,
+            ],
+            Self::Registrations => &[
+                ("IMPI", KEY),
+                ("IMPU", |item| part(item, "/record/impus/0")),
+                ("CONTACTS", |item| length(item, "/record/contacts")),
+                ("CONTACT", |item| part(item, "/record/contacts/0/uri")),
+                ("UNTIL", |item| part(item, "/record/contacts/0/expires_at")),
+            ],
+            Self::Agreements => &[
+                ("PARTNER", |item| part(item, "/record/agreement/key/partner")),
+                ("DIRECTION", |item| part(item, "/record/agreement/key/direction")),
+                ("USERS", users),
+                ("FROM", |item| part(item, "/record/agreement/valid_from")),
+                ("UNTIL", |item| part(item, "/record/agreement/valid_until")),
+                ("HIDES", |item| part(item, "/record/agreement/hide_identities")),
+            ],
+            Self::Grants => &[
+                ("IMPI", |item| part(item, "/record/user/impi")),
+                ("PARTNER", |item| part(item, "/record/partner")),
+                ("UNTIL", |item| part(item, "/record/until")),
+                AGREEMENT,
+            ],
+            Self::Subscribers => &[
+                ("IMPI", KEY),
+                ("IMPU", |item| part(item, "/record/impus/0")),
+                ("REGISTERED", |item| part(item, "/record/registered")),
+                ("SERVER", |item| part(item, "/record/server_name")),
+            ],
+            Self::Users => &[
+                ("MC SERVICE ID", KEY),
+                ("IMPI", |item| part(item, "/record/identity/impi")),
+                ("CLASS", |item| part(item, "/record/class")),
+                ("MIGRATES", |item| part(item, "/record/may_migrate")),
+            ],
+            Self::Pools => &[
+                ("NAME", KEY),
+                ("DIRECTION", |item| part(item, "/record/direction")),
+                ("SOURCE", |item| variant(item, "/record/source").0),
+            ],
+        }
+    }
+}
+
+/// The part of a record at `pointer`; a hyphen if it has none.
+fn part(item: &Value, pointer: &str) -> String {
+    item.pointer(pointer).map_or_else(|| "-".to_owned(), text_of)
+}
+
+fn length(item: &Value, pointer: &str) -> String {
+    item.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len).to_string()
+}
+
+/// Which variant is at `pointer`, and what it holds: `{"reserved": ..}`, or `"everybody"`.
+fn variant<'a>(item: &'a Value, pointer: &str) -> (String, &'a Value) {
+    match item.pointer(pointer) {
+        Some(Value::Object(members)) => match members.iter().next() {
+            Some((name, held)) => (name.clone(), held),
+            None => ("-".to_owned(), &Value::Null),
+        },
+        Some(other) => (text_of(other), &Value::Null),
+        None => ("-".to_owned(), &Value::Null),
+    }
+}
+
+/// How long a pair is lent, and until when; a mapping has no end.
+fn lease(item: &Value) -> (String, String) {
+    let (name, until) = variant(item, "/record/lease");
+    let until = if until.is_object() { "-".to_owned() } else { text_of(until) };
+    (name, until)
+}
+
+/// `everybody`, `class:NAME` or `user:MC-SERVICE-ID`.
+fn users(item: &Value) -> String {
+    match variant(item, "/record/agreement/key/users") {
+        (name, Value::Null) => name,
+        (name, held) => format!("{name}:{}", text_of(held)),
+    }
+}

@@ -1,0 +1,115 @@
+//! The management interface of a SIP core: a registration is shown, or ended by the operator (TS 24.229
+//! clause 5.4.1.5).
+
+use crate::{
+    api::{
+        migration_identity::Refusal,
+        registration::{Answer, Contact, Registration as Shown, Request},
+    },
+    diameter::cx::ServerAssignmentType,
+    identity::{Impi, UserIdentity},
+    outbox::{Context, Message, Note, ReplyTo},
+    store::CommitSeq,
+};
+
+use super::{
+    SipCore,
+    answer::{CHALLENGE_STEP, CONFIRM_STEP, RegisterError},
+    kept::Registered,
+    registration::Registration,
+    user::{Attempt, AttemptState},
+};
+
+const NOT_REGISTERED: Answer = Answer::Refused(Refusal::NotFound("registration"));
+
+impl SipCore {
+    /// Handles a request of the management interface and answers it, once what it did is durable.
+    ///
+    /// Without storage nothing is served, reads included: what is in memory may not be durable.
+    pub fn handle_management(&self, ctx: &mut Context<'_>, to: ReplyTo, request: Request) {
+        let (answer, after) = if ctx.out.storage_available() {
+            match request {
+                Request::Get(impi) => self.show_registration(ctx, &impi),
+                Request::Remove(impi) => self.remove_registration(ctx, &impi),
+            }
+        } else {
+            (Answer::Refused(Refusal::Unavailable), CommitSeq::NOTHING)
+        };
+        ctx.out.send_after(after, None, Message::Registration { to, answer });
+    }
+
+    fn show_registration(&self, ctx: &mut Context<'_>, impi: &Impi) -> (Answer, CommitSeq) {
+        // Locked, so that what is there and since when belong together. Without room nobody new is there.
+        let Ok(user) = self.user_entry(ctx, impi) else {
+            return (NOT_REGISTERED, CommitSeq::NOTHING);
+        };
+        let known = self.registrations.get(impi);
+        let changed = known.as_ref().map_or(user.gone, |known| known.changed);
+        drop(user);
+        self.forget_if_idle(impi);
+        let registration = known.map(|Registered { mut registration, .. }| {
+            registration.expire(ctx.now); // the timer of what has ended may come later
+            registration
+        });
+        let answer = match registration {
+            Some(Registration { impus, contacts }) if !contacts.is_empty() => {
+                let contacts = contacts.into_iter().map(|contact| Contact {
+                    seconds_left: contact.seconds_left(ctx.now),
+                    uri: contact.uri,
+                    expires_at: contact.expires_at,
+                    path_count: contact.paths.len(),
+                });
+                let contacts = contacts.collect();
+                Answer::Registration(Shown { impi: impi.clone(), impus, contacts })
+            }
+            Some(_) | None => NOT_REGISTERED,
+        };
+        (answer, changed)
+    }
+
+    /// Ends the registration of `impi` and every attempt under way, whatever it waits for: a vector or a
+    /// challenge from before must not register the user afterwards. Whoever waits is told to try again,
+    /// and so asks the SIP database for a vector anew.
+    fn remove_registration(&self, ctx: &mut Context<'_>, impi: &Impi) -> (Answer, CommitSeq) {
+        let Ok(mut user) = self.user_entry(ctx, impi) else {
+            return (NOT_REGISTERED, CommitSeq::NOTHING);
+        };
+        let attempts = std::mem::take(&mut user.attempts);
+        let registration = self.registrations.get(impi).map(|known| known.registration);
+        let found = registration.is_some() || !attempts.is_empty();
+        // The SIP database may have been told of a registration that is only on its way.
+        let impu = registration.as_ref().and_then(|it| it.impus.first().cloned());
+        let impu = impu.or_else(|| attempts.iter().find_map(Attempt::assigned).cloned());
+        if let Some(registration) = registration {
+            ctx.out.note(Note::Registered(false));
+            let ending = Some(registration.next_expiry());
+            self.store(ctx, (impi, &mut user), ending, Registration::default());
+        }
+        let gone = user.gone;
+        for attempt in attempts {
+            self.abandon(ctx, attempt, gone);
+        }
+        drop(user);
+        self.forget_if_idle(impi);
+        if let Some(impu) = impu {
+            let identity = UserIdentity { impi: impi.clone(), impu };
+            let ended = ServerAssignmentType::AdministrativeDeregistration;
+            self.notify_database(ctx, gone, identity, ended);
+        }
+        (if found { Answer::Done } else { NOT_REGISTERED }, gone)
+    }
+
+    /// Tells those who wait for the outcome of `attempt` to try again. A UE that was challenged finds its
+    /// nonce stale.
+    fn abandon(&self, ctx: &mut Context<'_>, attempt: Attempt, after: CommitSeq) {
+        let (step, transactions) = match attempt.state {
+            AttemptState::AwaitVector(waiting) => (CHALLENGE_STEP, waiting.waiters),
+            AttemptState::Challenged(_) => return,
+            AttemptState::AwaitAssignment(waiting) => (CONFIRM_STEP, vec![waiting.transaction]),
+        };
+        for key in transactions {
+            self.transactions
+                .reply(ctx, key, after, Some(step), |head| RegisterError::Busy.render(head));
+        }
+    }
+}

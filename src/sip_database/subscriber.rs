@@ -70,6 +70,7 @@ mod stored_amf {
 
     use crate::{aka::Amf, secret::Secret};
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(amf: &Amf, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.serialize_str(&Secret::new(*amf).to_hex())

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -56,6 +56,7 @@ pub struct Plan {
 pub struct Report {
     pub history: Arc<History>,
     seed: u64,
+    planned: u64,
     /// Kills of A, of B, of both.
     kills: [u64; 3],
     early: u64,
@@ -84,13 +85,14 @@ pub struct Rig {
 impl Rig {
     /// Runs `plan` to its end, or to the first violation.
     pub fn run(plan: &Plan) -> Report {
+        // One rig at a time: they would take the machine from each other.
+        static RUNS: Mutex<u64> = Mutex::new(0);
+        let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+        *runs += 1;
         println!("MIGCORE_SEED={} MIGCORE_KILLS={}", plan.seed, plan.kills);
-        let directory = std::env::temp_dir().join(format!(
-            "migcore-crash-{}-{}",
-            std::process::id(),
-            plan.seed
-        ));
-        std::fs::create_dir_all(&directory).unwrap();
+        let name = format!("migcore-crash-{}-{}-{runs}", std::process::id(), plan.seed);
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
         let mut entropy = Seeded(plan.seed);
         let mut rig = Self {
             systems: server::pair(&directory, &mut entropy, plan.planted),
@@ -116,6 +118,7 @@ impl Rig {
         let mut report = Report {
             history: Arc::clone(&self.history),
             seed: plan.seed,
+            planned: plan.kills,
             kills: [0; 3],
             early: 0,
             users: Vec::new(),
@@ -384,9 +387,11 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "MIGCORE_SEED={} MIGCORE_KILLS={} cargo test --release --test crash -- --nocapture",
+            "MIGCORE_SEED={} MIGCORE_KILLS={} MIGCORE_USERS={} cargo test{} --test crash -- --nocapture",
             self.seed,
-            a + b + both
+            self.planned,
+            self.users.len(),
+            if cfg!(debug_assertions) { "" } else { " --release" },
         )
     }
 }

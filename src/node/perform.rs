@@ -641,6 +641,16 @@ impl Shared {
         let timers: usize = self.workers.iter().map(|worker| worker.timers.len()).sum();
         self.metrics.timers.set(i64::try_from(timers).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
+        if let Some(database) = &self.roles.database {
+            for (direction, label) in [
+                (management::Direction::Inbound, "inbound"),
+                (management::Direction::Outbound, "outbound"),
+            ] {
+                self.metrics.set_leases(label, database.leases(direction));
+            }
+            let resting = database.resting(self.clock.now());
+            self.metrics.identities_resting.set(i64::try_from(resting).unwrap_or(i64::MAX));
+        }
         let queued = self.committer.queued();
         self.metrics.commits_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.metrics.encode()

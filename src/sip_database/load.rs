@@ -104,7 +104,9 @@ impl SipDatabase {
             bound.reset();
         }
         self.outbound_ends.clear();
+        self.outbound_leases.clear();
         self.inbound_ends.clear();
+        self.inbound_leases.clear();
         write(&self.pools).clear();
         *write(&self.withdrawn) = Withdrawn::default();
         self.removed.reset();
@@ -155,6 +157,7 @@ impl SipDatabase {
         self.load_origin(&stored.origin, &impi, &stored.impu);
         let user = InboundUser::of(&stored.primary);
         let fingerprint = self.inbound.fingerprint(&impi);
+        self.inbound_leases.change(None, Some(stored.lease));
         if let Some(end) = stored.lease.end() {
             self.inbound_ends.load(fingerprint, end);
         }
@@ -180,6 +183,7 @@ impl SipDatabase {
         let impi = impi_of(record)?;
         let stored: OutboundRecord = decode(record.value)?;
         self.load_origin(&stored.origin, &impi, &stored.impu);
+        self.outbound_leases.change(None, Some(stored.lease));
         if let Some(end) = stored.lease.end() {
             self.outbound_ends.load(self.outbound.fingerprint(&impi), end);
         }

@@ -23,6 +23,7 @@ mod expiry;
 mod forward;
 mod inbound;
 mod lease;
+mod lease_counts;
 mod lending;
 mod listed;
 mod load;
@@ -50,6 +51,7 @@ use std::{
     time::Duration,
 };
 
+pub use lease_counts::Leases;
 pub use permutation::Permutation;
 pub use references::{Contradiction, References};
 pub use stored::StoredRecord;
@@ -59,6 +61,7 @@ use self::{
     bound::{Bound, Mark},
     forward::Forward,
     inbound::InboundBinding,
+    lease_counts::LeaseCounts,
     listed::Place,
     load::Loading,
     outbound::OutboundBinding,
@@ -185,12 +188,14 @@ pub struct SipDatabase {
     outbound: PackedTable<OutboundBinding>,
     outbound_bound: Bound,
     outbound_ends: Deadlines,
+    outbound_leases: LeaseCounts,
     /// The inbound binding of each user of another system ([`inbound::InboundUser`]).
     inbound_users: Index,
     /// Inbound bindings by inbound private identity.
     inbound: PackedTable<InboundBinding>,
     inbound_bound: Bound,
     inbound_ends: Deadlines,
+    inbound_leases: LeaseCounts,
     /// All listed pairs, lent or not.
     listed: Table<Impi, ListedPair>,
     listed_bound: Bound,
@@ -231,10 +236,12 @@ impl SipDatabase {
             outbound: PackedTable::new(entropy),
             outbound_bound: Bound::new(config.bindings_max),
             outbound_ends: Deadlines::default(),
+            outbound_leases: LeaseCounts::default(),
             inbound_users: Index::new(entropy),
             inbound: PackedTable::new(entropy),
             inbound_bound: Bound::new(config.bindings_max),
             inbound_ends: Deadlines::default(),
+            inbound_leases: LeaseCounts::default(),
             listed: new_table(entropy),
             listed_bound: Bound::new(config.listed_identities_max),
             provisioning: RwLock::new(()),

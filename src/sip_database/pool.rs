@@ -136,6 +136,15 @@ impl Pools {
         self.0.len()
     }
 
+    /// How many listed pairs are in quarantine.
+    pub(super) fn resting(&self, now: Timestamp) -> u64 {
+        let listed = self.0.values().filter_map(|pool| match &pool.source {
+            Source::Listed(listed) => Some(listed.resting(now)),
+            Source::Generated(_) => None,
+        });
+        listed.sum()
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

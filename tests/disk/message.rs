@@ -87,8 +87,9 @@ fn text_message(text: &str) -> Option<Message> {
 fn diameter(mut octets: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     while octets.len() >= DIAMETER_HEADER && octets[0] == 1 {
-        let length = (number(&octets[1..4]) as usize).clamp(DIAMETER_HEADER, octets.len());
-        let (message, rest) = octets.split_at(length);
+        let length = (number(&octets[1..4]) as usize).max(DIAMETER_HEADER);
+        // The log has the beginning of what is long.
+        let Some((message, rest)) = octets.split_at_checked(length) else { break };
         let (command, hop) = (number(&message[5..8]), number(&message[12..16]));
         messages.push(if message[4] & 0x80 != 0 {
             Message::DiameterRequest { command, hop }

@@ -1,7 +1,7 @@
 //! The disk is full or fails in the middle of a load: what needs it is refused as our own trouble, what
 //! was acknowledged stays, and when the disk works again the system does, without a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     image::Unsynced,
@@ -55,7 +55,7 @@ fn a_disk_that_is_full_or_fails_is_our_own_trouble_and_passes() {
     let seed = number("MIGCORE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::start("refusal", seed, "").await;
+        let mut world = World::start("refusal", seed).await;
         world.load(USERS).await;
         for trouble in [Trouble::Full, Trouble::Writes, Trouble::Syncs] {
             for which in [B, A] {
@@ -138,31 +138,52 @@ struct Answers {
 impl Answers {
     fn of(log: &[Record]) -> Self {
         let mut answers = Self::default();
-        let sent = log.iter().filter(|record| matches!(record.event, Event::Sent { .. }));
-        for message in sent.flat_map(messages) {
-            match message {
-                Message::SipResponse { status, has_retry_after, .. } => {
-                    *answers.sip.entry(status).or_default() += 1;
-                    answers.without_retry_after += u64::from(status == 503 && !has_retry_after);
+        // Connections on which readiness was asked last: that answer is for a supervisor, and counted nowhere.
+        let mut about_health = HashSet::new();
+        for record in log {
+            let (Event::Received { socket, .. } | Event::Sent { socket, .. }) = record.event else {
+                continue;
+            };
+            let is_sent = matches!(record.event, Event::Sent { .. });
+            for message in messages(record) {
+                match message {
+                    Message::HttpRequest { path, .. } if path.starts_with("/health") => {
+                        about_health.insert(socket);
+                    }
+                    Message::HttpRequest { .. } => {
+                        about_health.remove(&socket);
+                    }
+                    message if is_sent && !about_health.contains(&socket) => answers.count(message),
+                    _ => {}
                 }
-                Message::HttpResponse { status, has_retry_after, .. } => {
-                    *answers.http.entry(status).or_default() += 1;
-                    answers.without_retry_after += u64::from(status == 503 && !has_retry_after);
-                }
-                Message::DiameterAnswer { command: 303, result, .. } => {
-                    *answers.diameter.entry(result).or_default() += 1;
-                }
-                _ => {}
             }
         }
         answers
     }
 
+    fn count(&mut self, message: Message) {
+        match message {
+            Message::SipResponse { status, has_retry_after, .. } => {
+                *self.sip.entry(status).or_default() += 1;
+                self.without_retry_after += u64::from(status == 503 && !has_retry_after);
+            }
+            Message::HttpResponse { status, has_retry_after, .. } => {
+                *self.http.entry(status).or_default() += 1;
+                self.without_retry_after += u64::from(status == 503 && !has_retry_after);
+            }
+            Message::DiameterAnswer { command: 303, result, .. } => {
+                *self.diameter.entry(result).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+
     /// Nobody was told that it did something wrong, and everybody when to try again.
     fn assert_ours(&self) {
-        // 401 is the challenge; 404 on HTTP is what a released binding is, 504 that the other system is silent.
+        // 401 is the challenge. A REGISTER with a pair that was revoked gets 403, a question about one 404: the
+        // clients know whose pairs are, and take any other refusal down. 504: the other system is silent.
         let sip_is_ours =
-            self.sip.keys().all(|status| matches!(status, 100 | 200 | 401 | 503 | 504));
+            self.sip.keys().all(|status| matches!(status, 100 | 200 | 401 | 403 | 503 | 504));
         let http_is_ours = self
             .http
             .keys()

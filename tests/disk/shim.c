@@ -79,7 +79,7 @@ struct head {
 };
 
 /* Octets of a message that are logged. */
-#define TRACED_OCTETS 2048
+#define TRACED_OCTETS 16384
 
 #define MARK 0x6d617463686564L
 #define DESCRIPTORS 65536

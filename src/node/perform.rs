@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     admin::Readiness,
@@ -72,6 +72,8 @@ pub(super) struct Shared {
     pub(super) gate: RwLock<()>,
     /// Wakes the task that mends the storage.
     pub(super) storage_failed: Notify,
+    /// Taken by the one request of the management interface that may be about many at a time.
+    pub(super) many: Semaphore,
     pub(super) parked: Table<u64, Parked>,
     pub(super) parked_number: AtomicU64,
     pub(super) connections: Connections,

@@ -33,6 +33,7 @@ mod outbound;
 mod permutation;
 mod pool;
 mod provision;
+mod provision_many;
 mod provision_pool;
 mod references;
 mod stored;
@@ -198,6 +199,9 @@ pub struct SipDatabase {
     /// All listed pairs, lent or not.
     listed: Table<Impi, ListedPair>,
     listed_bound: Bound,
+    /// Held for reading while one thing is provisioned, for writing while many are by one request. Taken
+    /// before all other locks.
+    provisioning: RwLock<()>,
     pools: RwLock<Pools>,
     withdrawn: RwLock<Withdrawn>,
     /// Vector requests forwarded and not answered, by request number.
@@ -240,6 +244,7 @@ impl SipDatabase {
             inbound_leases: LeaseCounts::default(),
             listed: new_table(entropy),
             listed_bound: Bound::new(config.listed_identities_max),
+            provisioning: RwLock::new(()),
             pools: RwLock::default(),
             withdrawn: RwLock::default(),
             forwards: new_table(entropy),

@@ -34,7 +34,7 @@ fn nothing_acknowledged_is_lost_by_power_failures_under_load() {
     let wanted = number("MIGCORE_CUTS").unwrap_or(full);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::start("power", seed, "").await;
+        let mut world = World::start("power", seed).await;
         world.load(USERS).await;
         let mut cuts = Cuts::default();
         while cuts.count() < wanted && world.history.violations().is_empty() {
@@ -102,7 +102,7 @@ async fn cut_once(world: &mut World, cuts: &mut Cuts) {
 fn a_disk_that_lies_about_a_sync_is_noticed() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::start("lie", 1, "").await;
+        let mut world = World::start("lie", 1).await;
         world.load(USERS / 4).await;
         world.disks[B].fail(crate::shim::Call::Sync, crate::shim::Fault::Dropped, 0, u64::MAX);
         world.until_registered(USERS).await;

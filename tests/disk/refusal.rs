@@ -55,7 +55,7 @@ fn a_disk_that_is_full_or_fails_is_our_own_trouble_and_passes() {
     let seed = number("MIGCORE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::start("refusal", seed, "").await;
+        let mut world = World::start("refusal", seed).await;
         world.load(USERS).await;
         for trouble in [Trouble::Full, Trouble::Writes, Trouble::Syncs] {
             for which in [B, A] {

@@ -17,6 +17,9 @@ use crate::{
 const USERS: u64 = 4;
 const ACTS: u64 = 25;
 
+/// How much longer a sync takes than the disk needs, microseconds.
+const SYNC_DELAY: u64 = 5_000;
+
 /// What an answer is about.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum About {
@@ -43,7 +46,7 @@ fn no_answer_leaves_before_the_sync_of_its_change_returned() {
     let seed = number("MIGCORE_SEED").unwrap_or(1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
-    let logs = local.block_on(&runtime, traced_run(seed));
+    let logs = local.block_on(&runtime, traced_run("trace", seed, None));
     let mut counts: HashMap<About, u64> = HashMap::new();
     for (log, system) in logs.iter().zip(["A", "B"]) {
         let answers = check(log).unwrap_or_else(|wrong| panic!("{system}: {wrong}"));
@@ -64,11 +67,27 @@ fn no_answer_leaves_before_the_sync_of_its_change_returned() {
     assert!(counts[&About::Management] >= 4 * USERS, "{counts:?}");
 }
 
+/// The test above would notice: these systems answer first.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn replies_before_their_commit_are_noticed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    let run = traced_run("planted-trace", 1, Some("reply-before-commit"));
+    let logs = local.block_on(&runtime, run);
+    for (log, system) in logs.iter().zip(["A", "B"]) {
+        println!("{system}: {}", check(log).expect_err("answers that left too early"));
+    }
+}
+
 /// Users act one after another; returns what A and B did meanwhile.
-async fn traced_run(seed: u64) -> [Vec<Record>; 2] {
-    let mut world = World::start("trace", seed, "\n[sip_database]\nsqn_range = 1\n").await;
+async fn traced_run(name: &str, seed: u64, planted: Option<&'static str>) -> [Vec<Record>; 2] {
+    let more = "\n[sip_database]\nsqn_range = 1\n";
+    let mut world = World::start_with(name, seed, more, planted).await;
     for disk in &world.disks {
         disk.set(Word::Trace, 1);
+        // An answer that does not wait is well ahead of its sync then.
+        disk.set(Word::SyncDelay, SYNC_DELAY);
     }
     let addresses = world.addresses();
     let link = SipLink::open(addresses.sip, 1 << 48).await;

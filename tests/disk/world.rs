@@ -47,15 +47,24 @@ pub struct World {
 }
 
 impl World {
-    /// Starts both systems, provisioned with what all users have in common. `more` ends the
-    /// configuration of both.
-    pub async fn start(name: &str, seed: u64, more: &str) -> Self {
+    /// Starts both systems, provisioned with what all users have in common.
+    pub async fn start(name: &str, seed: u64) -> Self {
+        Self::start_with(name, seed, "", None).await
+    }
+
+    /// As [`World::start`]; `more` ends the configuration of both, and both have a `planted` fault.
+    pub async fn start_with(
+        name: &str,
+        seed: u64,
+        more: &str,
+        planted: Option<&'static str>,
+    ) -> Self {
         println!("MIGCORE_SEED={seed}");
         let directory = std::env::temp_dir().join(format!("migcore-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
         let mut seeded = Seeded(seed);
-        let mut systems = server::pair(&directory, &mut seeded, None);
+        let mut systems = server::pair(&directory, &mut seeded, planted);
         let disks = [A, B].map(|which| {
             let mut config = std::fs::read_to_string(systems[which].config_path()).unwrap();
             config.push_str(more);

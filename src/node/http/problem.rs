@@ -33,9 +33,26 @@ pub(in crate::node) struct Problem {
     pub field: Option<String>,
     /// What to do.
     pub fix: String,
+    /// Of a request about many: which are refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<RowProblem>,
     /// When to ask again after a 503 or 504, seconds.
     #[serde(skip)]
     pub retry_after: u32,
+}
+
+/// One that is refused of the many that a request is about.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize, ToSchema)]
+pub(in crate::node) struct RowProblem {
+    /// Which one: its line in the body, from 1.
+    pub row: usize,
+    /// What is wrong with it.
+    pub detail: String,
+    /// What to do.
+    pub fix: String,
+    /// Whether a request about this one alone would be performed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// The name of the problem that a response tells of; an extension of the response, for the ladder.
@@ -57,6 +74,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             fix: fix.into(),
+            rows: Vec::new(),
             retry_after: RETRY_AFTER_SECS,
         }
     }
@@ -64,6 +82,11 @@ impl Problem {
     /// Says when to ask again.
     pub(in crate::node) fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: seconds, ..self }
+    }
+
+    /// Names those that are refused of many.
+    pub(in crate::node) fn with_rows(self, rows: Vec<RowProblem>) -> Self {
+        Self { rows, ..self }
     }
 
     /// Names the part of the request that is wrong.

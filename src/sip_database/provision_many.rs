@@ -126,5 +126,5 @@ fn check_apart<'a>(
         return Err(TWICE);
     }
     let taken = |impu: &'a Impu| publics.insert(impu, row).is_some_and(|owner| owner != row);
-    if subscriber.impus.iter().map(taken).any(|taken| taken) { Err(SHARED) } else { Ok(()) }
+    if subscriber.impus.iter().any(taken) { Err(SHARED) } else { Ok(()) }
 }

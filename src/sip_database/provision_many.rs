@@ -71,7 +71,7 @@ impl SipDatabase {
         // Nobody sees them before they are in the table, so no later commit can come before this one.
         let version = ctx.out.commit(mutations);
         for (impi, record) in records {
-            self.subscribers.insert(impi, Subscriber::stored(record, version));
+            self.subscribers.insert(impi, Box::new(Subscriber::stored(record, version)));
         }
         version
     }

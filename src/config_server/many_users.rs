@@ -83,16 +83,14 @@ impl ConfigServer {
             } else {
                 check_class(user.class.as_deref()).map_err(|refusal| (refusal, false))
             };
-            let outcome = outcome.and_then(|()| match self.users.get(&user.mc_service_id) {
-                Some(held) => {
-                    rely_on(after, held.version);
-                    let alone = held.ending || held.is_narrowed_by(user);
-                    if alone { Err((NARROWED, true)) } else { Ok(()) }
-                }
-                None => {
+            let outcome = outcome.and_then(|()| {
+                let Some(held) = self.users.get(&user.mc_service_id) else {
                     new += 1;
-                    Ok(())
-                }
+                    return Ok(());
+                };
+                rely_on(after, held.version);
+                let alone = held.ending || held.is_narrowed_by(user);
+                if alone { Err((NARROWED, true)) } else { Ok(()) }
             });
             if let Err((refusal, alone)) = outcome {
                 refused.push(RowRefused { row, refusal, alone });

@@ -89,7 +89,7 @@ impl SipDatabase {
         self.check_primary(primary)?;
         read(&self.withdrawn).check(allowed, now)?;
         let user = InboundUser::of(primary);
-        if self.held_by(&user, &self.inbound_users.candidates(&user)).is_some() {
+        if self.held_by(user.holder(), &self.inbound_users.candidates(&user.holder())).is_some() {
             return Ok(());
         }
         if !self.inbound_bound.has_room(1) {

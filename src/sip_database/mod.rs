@@ -21,6 +21,7 @@ mod bound;
 mod check;
 mod expiry;
 mod forward;
+mod identity_view;
 mod inbound;
 mod lease;
 mod lease_counts;
@@ -178,12 +179,12 @@ impl Config {
 pub struct SipDatabase {
     config: Config,
     /// This system's subscribers.
-    subscribers: Table<Impi, Subscriber>,
+    subscribers: Table<Impi, Box<Subscriber>>,
     subscribers_bound: Bound,
     /// Whose a provisioned public identity is: a subscriber's or a listed pair's.
     public: Table<Impu, Impi>,
     /// Where each subscriber may be, by its real private identity.
-    visits: Table<Impi, Visits>,
+    visits: PackedTable<Visits>,
     /// Outbound bindings by outbound private identity.
     outbound: PackedTable<OutboundBinding>,
     outbound_bound: Bound,
@@ -232,7 +233,7 @@ impl SipDatabase {
             subscribers: new_table(entropy),
             subscribers_bound: Bound::new(config.subscribers_max),
             public: new_table(entropy),
-            visits: new_table(entropy),
+            visits: PackedTable::new(entropy),
             outbound: PackedTable::new(entropy),
             outbound_bound: Bound::new(config.bindings_max),
             outbound_ends: Deadlines::default(),

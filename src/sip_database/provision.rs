@@ -81,7 +81,7 @@ impl SipDatabase {
                     return Err(refusal);
                 }
                 let version = ctx.out.commit(vec![record.mutation(&impi)]);
-                free.insert(Subscriber::stored(record, version));
+                free.insert(Box::new(Subscriber::stored(record, version)));
                 Ok((Answer::Done, version))
             }
         }
@@ -162,27 +162,20 @@ impl SipDatabase {
         const NOT_FOUND: Refusal = Refusal::NotFound("subscriber");
         let _among_others = self.provision()?;
         let pools = read(&self.pools);
-        let visits = self.visits.entry(impi.clone());
+        let visits = self.visits.lock(impi);
         let dashmap::Entry::Occupied(subscriber) = self.subscribers.entry(impi.clone()) else {
             return Err(NOT_FOUND);
         };
         let mut mutations = vec![Mutation::delete(RecordKind::Subscriber, impi.as_str())];
-        let mut ending = None;
-        if let dashmap::Entry::Occupied(visits) = &visits {
-            let prepared = ending.insert(self.prepare_ending(ctx, &pools, impi, visits.get()));
-            mutations.append(&mut prepared.mutations);
-        }
+        let mut ending = self.prepare_ending(ctx, &pools, impi, &visits);
+        mutations.append(&mut ending.mutations);
         let seq = ctx.out.commit(mutations);
         self.removed.raise(seq);
         self.unclaim(&subscriber.get().record.impus);
         subscriber.remove();
         self.subscribers_bound.give();
-        if let Some(ending) = ending {
-            self.finish_ending(ctx, ending);
-        }
-        if let dashmap::Entry::Occupied(visits) = visits {
-            visits.remove();
-        }
+        self.finish_ending(ctx, ending);
+        visits.remove();
         Ok((Answer::Done, seq))
     }
 }

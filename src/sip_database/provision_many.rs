@@ -71,7 +71,7 @@ impl SipDatabase {
         // Nobody sees them before they are in the table, so no later commit can come before this one.
         let version = ctx.out.commit(mutations);
         for (impi, record) in records {
-            self.subscribers.insert(impi, Subscriber::stored(record, version));
+            self.subscribers.insert(impi, Box::new(Subscriber::stored(record, version)));
         }
         version
     }
@@ -126,5 +126,5 @@ fn check_apart<'a>(
         return Err(TWICE);
     }
     let taken = |impu: &'a Impu| publics.insert(impu, row).is_some_and(|owner| owner != row);
-    if subscriber.impus.iter().map(taken).any(|taken| taken) { Err(SHARED) } else { Ok(()) }
+    if subscriber.impus.iter().any(taken) { Err(SHARED) } else { Ok(()) }
 }

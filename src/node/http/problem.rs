@@ -30,12 +30,12 @@ pub(in crate::node) struct Problem {
     pub detail: String,
     /// The part of the request that is wrong, such as `impus[0]`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// What to do.
     pub fix: String,
     /// Of a request about many: which are refused.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rows: Vec<RowProblem>,
+    #[serde(skip_serializing_if = "<[RowProblem]>::is_empty")]
+    pub rows: Box<[RowProblem]>,
     /// When to ask again after a 503 or 504, seconds.
     #[serde(skip)]
     pub retry_after: u32,
@@ -74,7 +74,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             fix: fix.into(),
-            rows: Vec::new(),
+            rows: Box::default(),
             retry_after: RETRY_AFTER_SECS,
         }
     }
@@ -86,12 +86,12 @@ impl Problem {
 
     /// Names those that are refused of many.
     pub(in crate::node) fn with_rows(self, rows: Vec<RowProblem>) -> Self {
-        Self { rows, ..self }
+        Self { rows: rows.into(), ..self }
     }
 
     /// Names the part of the request that is wrong.
     pub(in crate::node) fn in_field(self, field: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..self }
+        Self { field: Some(field.into().into()), ..self }
     }
 }
 

@@ -92,9 +92,9 @@ impl Filling<'_> {
     /// # Errors
     ///
     /// [`EngineError`] when the medium fails.
-    pub fn put(&mut self, records: Vec<(CommitSeq, Mutation)>) -> Result<(), EngineError> {
+    pub fn put(&mut self, records: &[(CommitSeq, Mutation)]) -> Result<(), EngineError> {
         let mut batch = self.database.batch();
-        for (version, mutation) in &records {
+        for (version, mutation) in records {
             let key = StoredKey::new(mutation.kind, &mutation.key)
                 .ok_or_else(|| scan::too_long(mutation.key.len()))?;
             if let Some(value) = value_of(mutation, *version, self.keys, &mut self.entropy) {

@@ -34,6 +34,9 @@ pub struct Verified {
     digest: [u8; 32],
 }
 
+/// Where an import puts records, each with its version.
+pub type Put<'a> = dyn FnMut(&[(CommitSeq, Mutation)]) -> Result<(), EngineError> + 'a;
+
 /// Why an import did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportFileError {
@@ -123,7 +126,7 @@ impl Verified {
     pub fn give(
         &self,
         file: &mut (impl Read + Seek),
-        put: &mut dyn FnMut(Vec<(CommitSeq, Mutation)>) -> Result<(), EngineError>,
+        put: &mut Put<'_>,
         step: &mut dyn FnMut(u64),
     ) -> Result<CommitSeq, ImportFileError> {
         let mut lines = Lines::start(file)?;
@@ -136,7 +139,7 @@ impl Verified {
                     Line::End(_) => {}
                 }
             }
-            put(records)?;
+            put(&records)?;
             step(lines.octets);
         }
         if lines.digest() != self.digest {

@@ -174,7 +174,7 @@ pub fn import_store(
     let bar = progress_bar(0, "octets imported");
     bar.set_length(file.metadata().map_or(0, |metadata| metadata.len()));
     let created = EmbeddedEngine::create(directory, keys, |filling| {
-        let mut put = |records| filling.put(records);
+        let mut put = |records: &[_]| filling.put(records);
         verified.give(&mut file, &mut put, &mut |octets| bar.set_position(octets))
     });
     bar.finish_and_clear();

@@ -139,7 +139,7 @@ fn configuration(site: &Site) -> Result<SystemConfiguration, DemoError> {
     let document = InitialUeConfiguration::for_domain(domain, plmn)
         .map_err(|_| DemoError::Missing("a domain that makes URIs"))?;
     // Higher than that of an earlier demonstration with the same storage.
-    let revision = Clock::start().now().as_secs();
+    let revision = Clock::start().now().as_micros();
     Ok(SystemConfiguration { revision, sip_core: sip_core(site)?, document: document.into() })
 }
 

@@ -15,6 +15,14 @@ pub const IDENTITY_OCTETS_MAX: usize = 253;
 pub struct Impi(Arc<str>);
 
 impl Impi {
+    /// Whether `text` is one, as [`Impi::parse`] would keep it.
+    pub(crate) fn is_canonical(text: &str) -> bool {
+        check_length(text).is_ok()
+            && text
+                .rsplit_once('@')
+                .is_some_and(|(user, realm)| check_user(user).is_ok() && is_lower_host(realm))
+    }
+
     /// Takes a text that was one before.
     pub(crate) const fn from_checked(text: Arc<str>) -> Self {
         Self(text)
@@ -26,14 +34,14 @@ impl Impi {
     ///
     /// [`IdentityError`] names the rule that `nai` breaks.
     pub fn parse(nai: &str) -> Result<Self, IdentityError> {
+        if Self::is_canonical(nai) {
+            return Ok(Self(nai.into()));
+        }
         check_length(nai)?;
         let (user, realm) = nai.rsplit_once('@').ok_or(IdentityError::MissingRealm)?;
         check_user(user)?;
         check_host(realm)?;
-        if realm.bytes().any(|octet| octet.is_ascii_uppercase()) {
-            return Ok(Self(format!("{user}@{}", realm.to_ascii_lowercase()).into()));
-        }
-        Ok(Self(nai.into()))
+        Ok(Self(format!("{user}@{}", realm.to_ascii_lowercase()).into()))
     }
 
     /// The whole NAI, for the wire.
@@ -58,6 +66,17 @@ impl Impi {
 pub struct Impu(Arc<str>);
 
 impl Impu {
+    /// Whether `text` is one, as [`Impu::parse`] would keep it.
+    pub(crate) fn is_canonical(text: &str) -> bool {
+        let sip = || {
+            let (user, host) =
+                text.strip_prefix("sip:").or(text.strip_prefix("sips:"))?.rsplit_once('@')?;
+            Some(check_user(user).is_ok() && is_lower_host(host))
+        };
+        let tel = || text.strip_prefix("tel:+").map(is_digits);
+        check_length(text).is_ok() && sip().or_else(tel).unwrap_or(false)
+    }
+
     /// Takes a text that was one before.
     pub(crate) const fn from_checked(text: Arc<str>) -> Self {
         Self(text)
@@ -71,32 +90,30 @@ impl Impu {
     ///
     /// [`IdentityError`] names the rule that `uri` breaks.
     pub fn parse(uri: &str) -> Result<Self, IdentityError> {
+        if Self::is_canonical(uri) {
+            return Ok(Self(uri.into()));
+        }
         check_length(uri)?;
         let (scheme, rest) = uri.split_once(':').ok_or(IdentityError::MissingScheme)?;
-        match scheme {
+        let scheme = scheme.to_ascii_lowercase();
+        match scheme.as_str() {
             "sip" | "sips" => {
-                let (user, given) = rest.rsplit_once('@').ok_or(IdentityError::MissingUser)?;
-                let host = given.split([';', '?']).next().unwrap_or_default();
+                let (user, host) = rest.rsplit_once('@').ok_or(IdentityError::MissingUser)?;
+                let host = host.split([';', '?']).next().unwrap_or_default();
                 let host = without_port(host);
                 check_user(user)?;
                 check_host(host)?;
-                if host == given && !host.bytes().any(|octet| octet.is_ascii_uppercase()) {
-                    return Ok(Self(uri.into())); // as it is stored
-                }
                 Ok(Self(format!("{scheme}:{user}@{}", host.to_ascii_lowercase()).into()))
             }
             "tel" => {
                 let number = rest.split(';').next().unwrap_or_default();
                 let digits = number.strip_prefix('+').ok_or(IdentityError::NotGlobalNumber)?;
-                if digits.is_empty() || !digits.bytes().all(|octet| octet.is_ascii_digit()) {
+                if !is_digits(digits) {
                     return Err(IdentityError::NotGlobalNumber);
                 }
                 Ok(Self(format!("tel:{number}").into()))
             }
-            _ => match scheme.to_ascii_lowercase() {
-                lower if lower != scheme => Self::parse(&format!("{lower}:{rest}")),
-                _ => Err(IdentityError::UnknownScheme),
-            },
+            _ => Err(IdentityError::UnknownScheme),
         }
     }
 
@@ -127,6 +144,11 @@ pub struct UserIdentity {
 pub struct SipDatabaseId(Arc<str>);
 
 impl SipDatabaseId {
+    /// Whether `text` is one, as [`SipDatabaseId::parse`] would keep it.
+    pub(crate) fn is_canonical(text: &str) -> bool {
+        check_length(text).is_ok() && is_lower_host(text)
+    }
+
     /// Takes a text that was one before.
     pub(crate) const fn from_checked(text: Arc<str>) -> Self {
         Self(text)
@@ -140,9 +162,6 @@ impl SipDatabaseId {
     pub fn parse(fqdn: &str) -> Result<Self, IdentityError> {
         check_length(fqdn)?;
         check_host(fqdn)?;
-        if !fqdn.bytes().any(|octet| octet.is_ascii_uppercase()) {
-            return Ok(Self(fqdn.into()));
-        }
         Ok(Self(fqdn.to_ascii_lowercase().into()))
     }
 
@@ -298,6 +317,15 @@ fn check_host(host: &str) -> Result<(), IdentityError> {
     if host.split('.').all(label_fits) { Ok(()) } else { Err(IdentityError::MalformedHost) }
 }
 
+/// Whether it is a host in the form that compares by octets.
+fn is_lower_host(host: &str) -> bool {
+    check_host(host).is_ok() && !host.bytes().any(|octet| octet.is_ascii_uppercase())
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())
+}
+
 fn without_port(host: &str) -> &str {
     match (host.find(']'), host.rfind(':')) {
         (Some(bracket), Some(colon)) if colon < bracket => host,
@@ -433,6 +461,24 @@ mod tests {
             ("tel:+390612345;x=y", "tel:+390612345"),
         ] {
             assert_eq!(Impu::parse(given).unwrap().as_str(), canonical);
+        }
+    }
+
+    #[test]
+    fn what_was_parsed_is_canonical_and_what_has_another_form_is_not() {
+        let impis = ["Alice@IMS.Example", "alice@ims.example", "a@[2001:DB8::1]"];
+        let impus = ["SIP:a@X.example:5060", "sips:a@x.example;b", "tel:+39;c", "sip:a@[::A]:1"];
+        for given in impis {
+            let impi = Impi::parse(given).unwrap();
+            assert!(Impi::is_canonical(impi.as_str()));
+            assert_eq!(Impi::is_canonical(given), given == impi.as_str(), "{given}");
+        }
+        for given in impus {
+            assert!(Impu::is_canonical(Impu::parse(given).unwrap().as_str()), "{given}");
+            assert!(!Impu::is_canonical(given), "{given}");
+        }
+        for broken in ["", "sip:a", "sip:@b", "tel:+", "tel:3", "tel:+3a", "sip:a@b..c", "a@b"] {
+            assert!(!Impu::is_canonical(broken), "{broken}");
         }
     }
 

@@ -34,6 +34,11 @@ impl Bug {
             "reply-before-commit" => Some(Self::ReplyBeforeCommit),
             "repeat-ignores-commit" => Some(Self::RepeatIgnoresCommit),
             "check-then-insert" => Some(Self::CheckThenInsert),
+            "sqn-reserved-without-commit" => Some(Self::SqnReservedWithoutCommit),
+            "sqn-moved-back-in-epoch" => Some(Self::SqnMovedBackInEpoch),
+            "expiry-removes-newer" => Some(Self::ExpiryRemovesNewer),
+            "release-without-commit" => Some(Self::ReleaseWithoutCommit),
+            "quarantine-skipped" => Some(Self::QuarantineSkipped),
             _ => None,
         }
     }

@@ -12,9 +12,11 @@
 
 mod node_world;
 mod sip_database_harness;
+mod storage_support;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
     process::{Command, Output},
     sync::{
         Arc,
@@ -31,15 +33,20 @@ use migcore::{
         Options, RunningSystem, RunningUe,
         client::ManagementClient,
         demo::{Demo, RunningDemo},
+        storage::EmbeddedEngine,
     },
     outbox::Transport,
-    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
+    store::{
+        Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Mutation, OwnedRecord, Reader,
+        RecordKind, ReplayError,
+    },
     time::Timestamp,
     ue::{Config as UeConfig, Failure, Isim, State},
 };
 use node_world::{eventually, metric, peer, start, start_with};
 use serde_json::{Value, json};
 use sip_database_harness::{K, OPC, System, database, generated, pair, system_b};
+use storage_support::TempDirectory;
 
 /// Bindings that are there from the start: more than one request with a filter looks at.
 const BINDINGS: usize = 12_000;
@@ -73,6 +80,23 @@ fn lent() -> (System, BTreeSet<String>) {
 fn running(engine: impl Engine + 'static) -> RunningSystem {
     let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
     start_with("b.example", "", options)
+}
+
+/// An engine on disk with the records of another one.
+fn embedded(directory: &Path, from: &MemoryEngine) -> EmbeddedEngine {
+    let mut engine = storage_support::open(directory).unwrap();
+    let mut commits = BTreeMap::<_, Vec<_>>::new();
+    let reader = from.reader().unwrap();
+    for kind in RecordKind::ALL {
+        for OwnedRecord { key, version, value, .. } in reader.page(kind, None, usize::MAX).unwrap()
+        {
+            let mutation = Mutation { kind, key, value: Some(value.into()) };
+            commits.entry(version).or_default().push(mutation);
+        }
+    }
+    let commits = commits.into_iter().map(|(seq, mutations)| Commit { seq, mutations });
+    engine.commit(&commits.collect::<Vec<_>>()).unwrap();
+    engine
 }
 
 fn url(system: &RunningSystem) -> String {
@@ -176,7 +200,14 @@ async fn a_list_has_every_binding_once_in_order_page_by_page() {
 #[tokio::test]
 async fn a_list_during_changes_has_whatever_was_there_all_the_time_exactly_once() {
     let (b, lent) = lent();
-    let system = running(b.engine);
+    let directory = TempDirectory::new();
+    let embedded = embedded(&directory, &b.engine);
+    for system in [running(b.engine), running(embedded)] {
+        list_during_changes(system, &lent).await;
+    }
+}
+
+async fn list_during_changes(system: RunningSystem, lent: &BTreeSet<String>) {
     let (client, stop) = (ManagementClient::new(&url(&system)), Arc::new(AtomicBool::new(false)));
     let stopping = Arc::clone(&stop);
     let home = client.system().await.unwrap();
@@ -203,7 +234,7 @@ async fn a_list_during_changes_has_whatever_was_there_all_the_time_exactly_once(
         assert!(pages >= BINDINGS / 250, "{pages}");
         let once: BTreeSet<String> = listed.iter().cloned().collect();
         assert_eq!(once.len(), listed.len(), "nothing twice");
-        assert!(once.is_superset(&lent), "nothing missed");
+        assert!(once.is_superset(lent), "nothing missed");
     }
     stop.store(true, Ordering::Relaxed);
     assert!(changing.await.unwrap() > 0, "nothing changed meanwhile");
@@ -519,10 +550,10 @@ impl Engine for Flaky {
 impl Reader for FlakyReader {
     fn page(
         &self,
-        kind: migcore::store::RecordKind,
+        kind: RecordKind,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<migcore::store::OwnedRecord>, EngineError> {
+    ) -> Result<Vec<OwnedRecord>, EngineError> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(EngineError::Closed);
         }

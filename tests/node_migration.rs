@@ -42,6 +42,11 @@ fn demo(transport: Transport) -> Demo {
     Demo { transport, base_port: 0, settings, fault: None, data_dir: None }
 }
 
+/// How many leases of a direction are in a state.
+fn leases(of: &RunningSystem, labels: &str) -> f64 {
+    metric(of, &format!("migcore_leases{{{labels}}}"))
+}
+
 /// The steps of a ladder in the order in which they were first seen.
 fn steps(ladder: &[Entry]) -> Vec<&str> {
     let mut seen = Vec::new();
@@ -93,8 +98,21 @@ async fn a_ue_registers_in_the_partner_system_with_the_key_of_its_home() {
         let issued = "migcore_vectors_issued_total{peer=\"sipdb.b.example\"}";
         assert!((metric(home, issued) - 1.0).abs() < f64::EPSILON);
 
+        assert!(
+            (leases(partner, "direction=\"inbound\",state=\"active\"") - 1.0).abs() < f64::EPSILON
+        );
+        assert!(
+            (leases(home, "direction=\"outbound\",state=\"reserved\"") - 1.0).abs() < f64::EPSILON
+        );
+
         assert!(matches!(demo.register().await.unwrap(), State::Registered(_)), "a refresh");
         assert_eq!(demo.deregister().await.unwrap(), State::Idle);
+        let partner = demo.stage.partner.system().unwrap();
+        assert!(
+            (leases(partner, "direction=\"inbound\",state=\"reserved\"") - 1.0).abs()
+                < f64::EPSILON
+        );
+        assert!(leases(partner, "direction=\"inbound\",state=\"active\"").abs() < f64::EPSILON);
         assert!(
             metric(demo.stage.partner.system().unwrap(), "migcore_registrations").abs()
                 < f64::EPSILON

@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     connection_details::SystemConfiguration,
-    migration_identity::{AgreementId, Direction, Refusal},
+    migration_identity::{AgreementId, Direction, Refusal, RowRefused},
 };
 use crate::{
     identity::{McServiceId, McSystemId, UserIdentity},
     time::Timestamp,
     token::TokenDigest,
 };
+
+pub use super::migration_identity::ROWS_MAX;
 
 /// Longest name of a class of users, octets.
 pub const CLASS_OCTETS_MAX: usize = 64;
@@ -21,6 +23,8 @@ pub const CLASS_OCTETS_MAX: usize = 64;
 pub enum Request {
     /// Creates or replaces a user.
     PutUser(User),
+    /// Creates or replaces many users: all of them or none. At most [`ROWS_MAX`]; no one twice.
+    PutUsers(Vec<User>),
     /// Asks for a user, without credential.
     GetUser(McServiceId),
     /// Removes a user, and ends what was lent to it.
@@ -124,4 +128,6 @@ pub enum Answer {
     SystemConfiguration(SystemConfiguration),
     /// It did not work; nothing changed.
     Refused(Refusal),
+    /// Some of many are refused, in their order; nothing changed.
+    RowsRefused(Vec<RowRefused>),
 }

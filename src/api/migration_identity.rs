@@ -10,11 +10,16 @@ use crate::{
     time::Timestamp,
 };
 
+/// Most subscribers or users that one request creates or replaces.
+pub const ROWS_MAX: usize = 250_000;
+
 /// A management request.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Creates or replaces a subscriber. Replacing keeps SQN and registration unless K or OPc change.
     PutSubscriber(Subscriber),
+    /// Creates or replaces many subscribers: all of them or none. At most [`ROWS_MAX`]; no one twice.
+    PutSubscribers(Vec<Subscriber>),
     /// Asks for a subscriber, without secrets.
     GetSubscriber(Impi),
     /// Removes a subscriber with its outbound bindings and grants.
@@ -208,6 +213,19 @@ pub enum Answer {
     Binding(Binding),
     /// It did not work; nothing changed.
     Refused(Refusal),
+    /// Some of many are refused, in their order; nothing changed.
+    RowsRefused(Vec<RowRefused>),
+}
+
+/// One of many that a request is about, and why it is refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RowRefused {
+    /// Which one, from 0.
+    pub row: usize,
+    /// Why.
+    pub refusal: Refusal,
+    /// Whether a request about this one alone would be performed.
+    pub alone: bool,
 }
 
 /// A binding as the management interface shows it.

@@ -43,7 +43,8 @@ impl ConfigServer {
             }
             management::Answer::Subscriber { .. }
             | management::Answer::Pool { .. }
-            | management::Answer::Binding(_) => {
+            | management::Answer::Binding(_)
+            | management::Answer::RowsRefused(_) => {
                 return self.give_up_change(ctx, to, request, Refusal::Unavailable);
             }
         }
@@ -68,7 +69,8 @@ impl ConfigServer {
             Request::DeleteUser(name) => self.keep_user(name),
             Request::PutAgreement(agreement) => self.free_agreement(&agreement.key),
             Request::DeleteAgreement(key) => self.free_agreement(key),
-            Request::GetUser(_)
+            Request::PutUsers(_)
+            | Request::GetUser(_)
             | Request::GetAgreement(_)
             | Request::PutSystemConfiguration { .. }
             | Request::GetSystemConfiguration(_)
@@ -91,6 +93,7 @@ impl ConfigServer {
         }
         match request {
             Request::PutUser(user) => self.put_user(ctx, user, ended, after),
+            Request::PutUsers(users) => self.put_users(ctx, users, after),
             Request::GetUser(name) => self.get_user(name, after),
             Request::DeleteUser(name) => self.delete_user(ctx, name, ended, after),
             Request::PutAgreement(agreement) => self.put_agreement(ctx, agreement, ended, after),
@@ -104,6 +107,9 @@ impl ConfigServer {
                 self.delete_configuration(ctx, system, after)
             }
             Request::Check(request) => {
+                if let Request::PutUsers(users) = &**request {
+                    return self.check_users(users, after);
+                }
                 self.check(request, after).map(|()| Next::Answer(Answer::Done))
             }
         }
@@ -113,6 +119,8 @@ impl ConfigServer {
     fn check(&self, request: &Request, after: &mut CommitSeq) -> Result<(), Refusal> {
         match request {
             Request::PutUser(user) => self.check_user(user),
+            // Of many there is more to say than one refusal.
+            Request::PutUsers(users) => self.check_users(users, after).map(drop),
             Request::PutAgreement(agreement) => self.check_agreement(agreement),
             Request::PutSystemConfiguration { system, configuration } => {
                 self.check_configuration(system, configuration, after)

@@ -151,6 +151,7 @@ impl ConfigServer {
                 return self.refuse_migration(ctx, *migration, refusal);
             }
             management::Answer::Done
+            | management::Answer::RowsRefused(_)
             | management::Answer::Subscriber { .. }
             | management::Answer::Pool { .. } => {
                 return self.refuse_migration(ctx, *migration, Refusal::Unavailable);

@@ -15,13 +15,17 @@ mod choice;
 mod configuration;
 mod details;
 mod load;
+mod many_users;
 mod pending;
 mod stored;
 mod system_configuration;
 mod under_way;
 mod user;
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::{RwLock, atomic::AtomicU64},
+    time::Duration,
+};
 
 pub use stored::StoredRecord;
 
@@ -111,6 +115,8 @@ pub struct ConfigServer {
     config: Config,
     users: Table<McServiceId, HeldUser>,
     users_bound: Bound,
+    /// Held for reading while one user is changed, for writing while many are by one request.
+    provisioning: RwLock<()>,
     agreements: Table<configuration_api::AgreementKey, HeldAgreement>,
     agreements_bound: Bound,
     /// What UEs are told of this system and of partners.
@@ -132,6 +138,7 @@ impl ConfigServer {
         Self {
             users: new_table(entropy),
             users_bound: Bound::new(config.users_max),
+            provisioning: RwLock::new(()),
             agreements: new_table(entropy),
             agreements_bound: Bound::new(config.agreements_max),
             configurations: new_table(entropy),

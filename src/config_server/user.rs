@@ -35,7 +35,7 @@ pub(super) struct Caller {
 
 impl HeldUser {
     /// Whether `next` takes something away that the SIP database may have lent.
-    fn is_narrowed_by(&self, next: &User) -> bool {
+    pub(super) fn is_narrowed_by(&self, next: &User) -> bool {
         let barred = self.user.may_migrate && !next.may_migrate;
         barred || self.user.identity.impi != next.identity.impi
     }
@@ -102,8 +102,8 @@ impl ConfigServer {
         ended: bool,
         after: &mut CommitSeq,
     ) -> Outcome {
+        let _among_others = self.provision()?;
         check_class(user.class.as_deref())?;
-        let put = || Mutation::put(RecordKind::User, user.mc_service_id.as_str(), user);
         match self.users.entry(user.mc_service_id.clone()) {
             dashmap::Entry::Occupied(mut entry) => {
                 let held = entry.get_mut();
@@ -115,7 +115,7 @@ impl ConfigServer {
                     held.ending = true;
                     return Ok(end_visits(held));
                 }
-                let version = ctx.out.commit(vec![put()]);
+                let version = ctx.out.commit(vec![put_of(user)]);
                 *held = HeldUser { user: user.clone(), version, ending: false };
                 rely_on(after, version);
             }
@@ -124,7 +124,7 @@ impl ConfigServer {
                     ctx.out.note(Note::TableFull("users"));
                     return Err(Refusal::Full("users"));
                 }
-                let version = ctx.out.commit(vec![put()]);
+                let version = ctx.out.commit(vec![put_of(user)]);
                 free.insert(HeldUser { user: user.clone(), version, ending: false });
                 rely_on(after, version);
             }
@@ -140,6 +140,7 @@ impl ConfigServer {
         ended: bool,
         after: &mut CommitSeq,
     ) -> Outcome {
+        let _among_others = self.provision()?;
         let dashmap::Entry::Occupied(mut entry) = self.users.entry(name.clone()) else {
             return Err(Refusal::NotFound("user"));
         };
@@ -171,6 +172,11 @@ impl ConfigServer {
 /// Asks to end what the SIP database lent to a user.
 fn end_visits(held: &HeldUser) -> Next {
     Next::Ask(management::Request::EndVisits(held.user.identity.impi.clone()))
+}
+
+/// The change that stores a user.
+pub(super) fn put_of(user: &User) -> Mutation {
+    Mutation::put(RecordKind::User, user.mc_service_id.as_str(), user)
 }
 
 /// Checks the name of a class.

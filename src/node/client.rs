@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use serde::Deserialize;
+
 use crate::{
     api::{
         configuration::{Agreement, AgreementKey, Users},
@@ -13,10 +15,16 @@ use crate::{
     token::BearerToken,
 };
 
-use super::management::{BindingView, SystemView, Target, escape};
+use super::{
+    http::RowProblem,
+    management::{BindingView, SystemView, Target, escape, many},
+};
 
 /// How long a system may take to answer: longer than it waits itself.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a system may take to answer a request about many.
+const MANY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The management interface of one system.
 #[derive(Clone, Debug)]
@@ -104,6 +112,30 @@ impl ManagementClient {
         let request = self.http.put(self.path(&target.path()) + query);
         let request = request.header("content-type", "application/json").body(body.to_vec());
         self.send(what, request).await.map(drop)
+    }
+
+    /// Creates or replaces all `rows`, JSON lines about subscribers or users at `path`, or none of them; with
+    /// `check` only asks whether that would be done. Returns those that are refused.
+    pub(super) async fn put_many(
+        &self,
+        path: &str,
+        rows: Vec<u8>,
+        check: bool,
+    ) -> Result<Vec<RowProblem>, ClientError> {
+        let (what, query) =
+            if check { ("check many changes", "?check=true") } else { ("make many changes", "") };
+        let request = self.http.post(self.path(path) + query).timeout(MANY_TIMEOUT);
+        let request = request.header("content-type", many::MEDIA_TYPE).body(rows);
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        if response.status().is_success() {
+            return Ok(Vec::new());
+        }
+        let status = response.status().as_u16();
+        let problem: serde_json::Value = response.json().await.unwrap_or_default();
+        match problem.get("rows").map(Vec::<RowProblem>::deserialize) {
+            Some(Ok(rows)) if !rows.is_empty() => Ok(rows),
+            _ => Err(refused_with(&self.url, what, status, &problem)),
+        }
     }
 
     /// Creates a generated pool unless there is a pool of that name.
@@ -307,6 +339,15 @@ pub(super) fn direct() -> reqwest::Client {
 async fn refused(url: &str, what: &'static str, response: reqwest::Response) -> ClientError {
     let status = response.status().as_u16();
     let problem: serde_json::Value = response.json().await.unwrap_or_default();
+    refused_with(url, what, status, &problem)
+}
+
+fn refused_with(
+    url: &str,
+    what: &'static str,
+    status: u16,
+    problem: &serde_json::Value,
+) -> ClientError {
     let part = |name: &str| problem.get(name).and_then(|part| part.as_str()).unwrap_or_default();
     let problem = format!("{}; {}", part("detail"), part("fix"));
     ClientError::Refused { url: url.to_owned(), what, status, problem }

@@ -303,9 +303,9 @@ impl Committer {
                 continue;
             }
             after = after.max(send.after);
-            if !self.is_available() {
-                settled.lost.push(send);
-            } else if let Err(send) = state.waiting.keep(worker, after, send) {
+            if self.is_available() && !state.waiting.is_full() {
+                state.waiting.keep(worker, after, send);
+            } else {
                 settled.lost.push(send);
             }
         }

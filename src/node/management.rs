@@ -12,6 +12,7 @@ mod configuration;
 mod configuration_body;
 mod database;
 mod list;
+pub(super) mod many;
 mod operator_body;
 mod registrations;
 mod target;
@@ -47,6 +48,7 @@ use super::{
     paths(
         get_system,
         database::put_subscriber,
+        many::put_subscribers,
         database::get_subscriber,
         database::delete_subscriber,
         database::put_pool,
@@ -70,6 +72,7 @@ use super::{
         list::list_users,
         list::list_pools,
         configuration::put_user,
+        many::put_users,
         configuration::get_user,
         configuration::delete_user,
         configuration::put_agreement,
@@ -93,6 +96,7 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
     use configuration as cms;
     vec![
         ("/v1/system", "get", get(get_system)),
+        ("/v1/subscribers", "post", post(many::put_subscribers)),
         ("/v1/subscribers", "get", get(list::list_subscribers)),
         ("/v1/subscribers/{impi}", "put", put(database::put_subscriber)),
         ("/v1/subscribers/{impi}", "get", get(database::get_subscriber)),
@@ -114,6 +118,7 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
         ("/v1/grants", "get", get(list::list_grants)),
         ("/v1/grants/{impi}/{partner}", "put", put(database::put_grant)),
         ("/v1/grants/{impi}/{partner}", "delete", delete(database::delete_grant)),
+        ("/v1/users", "post", post(many::put_users)),
         ("/v1/users", "get", get(list::list_users)),
         ("/v1/users/{mc_service_id}", "put", put(cms::put_user)),
         ("/v1/users/{mc_service_id}", "get", get(cms::get_user)),

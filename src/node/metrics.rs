@@ -24,6 +24,7 @@ use crate::{
     diameter::cx::ResultCode,
     identity::{McSystemId, SipDatabaseId},
     outbox::{Note, Transport},
+    sip_database::Leases,
     step::Step,
 };
 
@@ -63,6 +64,10 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Commits that wait for the storage.
     pub commits_queued: Gauge<i64, AtomicI64>,
+    /// Leases of migration identities, by direction and state.
+    pub leases: Family<LeaseLabel, Gauge<i64, AtomicI64>>,
+    /// Listed migration identities in quarantine.
+    pub identities_resting: Gauge<i64, AtomicI64>,
     /// Whether the storage takes changes: 0 or 1.
     pub storage_available: Gauge,
     /// Requests from the wire and from HTTP that wait for an answer.
@@ -100,6 +105,8 @@ impl Metrics {
             commit_failures: Counter::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
             commits_queued: Gauge::default(),
+            leases: Family::default(),
+            identities_resting: Gauge::default(),
             storage_available: Gauge::default(),
             waiting: Gauge::default(),
             timers: Gauge::default(),
@@ -208,6 +215,16 @@ impl Metrics {
             self.commits_queued.clone(),
         );
         registry.register(
+            "leases",
+            "Migration identities lent; active ones are registered in this system",
+            self.leases.clone(),
+        );
+        registry.register(
+            "identities_resting",
+            "Listed migration identities in quarantine",
+            self.identities_resting.clone(),
+        );
+        registry.register(
             "storage_available",
             "Whether the storage takes changes: 1 if so",
             self.storage_available.clone(),
@@ -238,6 +255,14 @@ impl Metrics {
             | Note::TableFull(_) => {}
         }
         self.notes.get_or_create(&NoteLabel { note: note_name(note) }).inc();
+    }
+
+    /// Sets how many leases there are.
+    pub fn set_leases(&self, direction: &'static str, leases: Leases) {
+        for (state, count) in [("reserved", leases.reserved), ("active", leases.active)] {
+            let gauge = self.leases.get_or_create(&LeaseLabel { direction, state });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts something dropped.
@@ -407,6 +432,15 @@ impl EncodeLabelValue for CxResult {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         write!(encoder, "{self}")
     }
+}
+
+/// Labels of `leases`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct LeaseLabel {
+    /// `inbound` or `outbound`.
+    direction: &'static str,
+    /// `reserved` or `active`.
+    state: &'static str,
 }
 
 /// Label of `steps`.

@@ -112,6 +112,7 @@ impl Shared {
             management::Request::BindOutbound { .. } => Step::mig(4),
             management::Request::BindInbound { .. } => Step::mig(9),
             management::Request::PutSubscriber(_)
+            | management::Request::PutSubscribers(_)
             | management::Request::GetSubscriber(_)
             | management::Request::DeleteSubscriber(_)
             | management::Request::PutPool(_)
@@ -334,6 +335,7 @@ const fn describe_management_request(request: &management::Request) -> &'static 
         management::Request::EndVisits(_) => "end the visits of a user",
         management::Request::Check(_) => "ask whether it would be refused",
         management::Request::PutSubscriber(_)
+        | management::Request::PutSubscribers(_)
         | management::Request::GetSubscriber(_)
         | management::Request::DeleteSubscriber(_)
         | management::Request::PutPool(_)
@@ -349,7 +351,7 @@ const fn describe_management_request(request: &management::Request) -> &'static 
 const fn describe_management_answer(answer: &management::Answer) -> &'static str {
     match answer {
         management::Answer::Binding(_) => "a pair",
-        management::Answer::Refused(_) => "refused",
+        management::Answer::Refused(_) | management::Answer::RowsRefused(_) => "refused",
         management::Answer::Done
         | management::Answer::Subscriber { .. }
         | management::Answer::Pool { .. } => "done",

@@ -30,6 +30,9 @@ pub(super) const PARKED_MAX: usize = 262_144;
 /// How long an HTTP request waits for an answer.
 pub(super) const HTTP_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long the answer to what took long may take from then on: what it changed has to become durable.
+const APART_DEADLINE: Duration = Duration::from_secs(60);
+
 const _: () = assert!(ACCESS_TIMEOUT_MAX.as_secs() < HTTP_DEADLINE.as_secs());
 
 /// Who waits for an answer to a request that came from outside.
@@ -176,6 +179,44 @@ impl Shared {
         }
         self.parked.remove(&number);
         Err(NoAnswer::Late)
+    }
+
+    /// Asks something that takes long, on a thread of its own: `prepare` makes the call, or says why there is
+    /// none.
+    pub(super) async fn ask_apart<A: Send + 'static>(
+        self: &Arc<Self>,
+        park: fn(Waiting<A>) -> Parked,
+        prepare: impl FnOnce(ReplyTo) -> Result<Call<'static>, Problem> + Send + 'static,
+    ) -> Result<A, Problem> {
+        let (waiting, answer) = oneshot::channel();
+        let number = self.park(park(waiting)).map_err(|_| NoAnswer::TooMany)?;
+        let Some(worker) = self.workers.first().map(Arc::clone) else {
+            return Err(NoAnswer::TooMany.into());
+        };
+        let shared = Arc::clone(self);
+        let calling = tokio::task::spawn_blocking(move || {
+            let call = prepare(ReplyTo::World(number))?;
+            Caller::new(&shared, &worker).call(call);
+            Ok(())
+        });
+        let outcome = match calling.await {
+            Ok(Ok(())) => match tokio::time::timeout(APART_DEADLINE, answer).await {
+                Ok(Ok(answered)) => return Ok(answered.answer),
+                Ok(Err(_)) => NoAnswer::Lost.into(),
+                Err(_) => Problem {
+                    detail: format!("no answer within {} seconds", APART_DEADLINE.as_secs()),
+                    ..NoAnswer::Late.into()
+                },
+            },
+            Ok(Err(problem)) => problem,
+            Err(_) => {
+                // A role that panicked is as wrong here as on a worker.
+                self.fail();
+                NoAnswer::Lost.into()
+            }
+        };
+        self.parked.remove(&number);
+        Err(outcome)
     }
 
     /// Takes a request in that the world waits for an answer to.

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     admin::Readiness,
@@ -72,6 +72,8 @@ pub(super) struct Shared {
     pub(super) gate: RwLock<()>,
     /// Wakes the task that mends the storage.
     pub(super) storage_failed: Notify,
+    /// Taken by the one request of the management interface that may be about many at a time.
+    pub(super) many: Semaphore,
     pub(super) parked: Table<u64, Parked>,
     pub(super) parked_number: AtomicU64,
     pub(super) connections: Connections,
@@ -639,6 +641,16 @@ impl Shared {
         let timers: usize = self.workers.iter().map(|worker| worker.timers.len()).sum();
         self.metrics.timers.set(i64::try_from(timers).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
+        if let Some(database) = &self.roles.database {
+            for (direction, label) in [
+                (management::Direction::Inbound, "inbound"),
+                (management::Direction::Outbound, "outbound"),
+            ] {
+                self.metrics.set_leases(label, database.leases(direction));
+            }
+            let resting = database.resting(self.clock.now());
+            self.metrics.identities_resting.set(i64::try_from(resting).unwrap_or(i64::MAX));
+        }
         let queued = self.committer.queued();
         self.metrics.commits_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.metrics.encode()

@@ -2,6 +2,7 @@
 
 mod changes;
 mod load;
+mod requests;
 mod sections;
 mod sipp_csv;
 mod table;

@@ -3,10 +3,15 @@
 //! What was committed is in a journal, synced once for all that wait, and later in sorted files. Records
 //! that hold keys or credentials are sealed.
 
+pub mod check;
 pub mod command;
 mod database;
 mod directory;
 mod error;
+pub mod export;
+mod fill;
+pub mod import;
+mod inspect;
 mod journal;
 pub mod json;
 mod keys;
@@ -15,6 +20,8 @@ mod meta;
 mod reseal;
 mod scan;
 mod seal;
+pub mod transfer;
+pub mod validate;
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +39,8 @@ use self::{
 pub use self::{
     directory::has_store,
     error::{KeyLineError, OpenError},
+    fill::{FillError, Filling},
+    inspect::Inspected,
     keys::{KEY_VARIABLE, KEYS_MAX, Key, KeyId, Keys},
     reseal::{RESEAL_BATCH_MAX, Resealed},
 };
@@ -94,12 +103,28 @@ impl EmbeddedEngine {
     pub fn open(directory: &Path, keys: Keys) -> Result<Self, OpenError> {
         let directory = Directory::take(directory)?;
         let mut entropy = SystemEntropy::new();
+        let path = directory.path();
+        if directory.has_unfinished_import().map_err(|error| error.at(path))? {
+            return Err(OpenError::ImportCutOff { directory: path.to_owned() });
+        }
         directory
             .create_store(|database| meta::fill(database, &keys, &mut entropy))
-            .map_err(|error| error.at(directory.path()))?;
+            .map_err(|error: DatabaseError| error.at(path))?;
         let (database, meta) = open_database(&directory, &keys, &mut entropy)?;
         let shared = Shared { keys, state: RwLock::new(State::Open(database)) };
         Ok(Self { directory, shared: Arc::new(shared), entropy, meta })
+    }
+
+    /// Gives every record of the store to `each`, kind after kind, also those that cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] when the medium cannot be read.
+    pub fn inspect(&self, each: &mut dyn FnMut(Inspected<'_>)) -> Result<(), EngineError> {
+        match &*self.shared.read() {
+            State::Open(database) => inspect::inspect(database, &self.shared.keys, each),
+            State::Closed(_) => Err(EngineError::Closed),
+        }
     }
 
     /// Opens the store again after a failure. It must be the same one, with all that was acknowledged.

@@ -14,7 +14,7 @@ use std::{
 use indicatif::ProgressBar;
 use tokio::{
     runtime,
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
 };
 
 use super::{
@@ -308,6 +308,7 @@ fn create_shared(
         loading: Loading::new(progress),
         gate: RwLock::new(()),
         storage_failed: Notify::new(),
+        many: Semaphore::new(1),
         parked: new_table(&mut entropy),
         parked_number: AtomicU64::new(0),
         connections,

@@ -15,5 +15,5 @@ mod words;
 pub use codec::{Reader, Writer};
 pub use index::{Index, IndexShard};
 pub use shards::Fingerprint;
-pub use table::{Packed, PackedTable, RefMut};
+pub use table::{Packed, PackedTable, Ref, RefMut};
 pub use words::{WORD_OCTETS_MAX, WORDS_MAX};

@@ -4,7 +4,7 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
-    sync::RwLockWriteGuard,
+    sync::{RwLockReadGuard, RwLockWriteGuard},
 };
 
 use ahash::RandomState;
@@ -27,6 +27,11 @@ pub trait Packed: Sized {
 
     /// Reads what [`Packed::pack`] wrote.
     fn unpack(from: &mut Reader<'_>) -> Option<Self>;
+
+    /// Whether there is nothing to keep: such a record is removed when it is unlocked.
+    fn is_vacant(&self) -> bool {
+        false
+    }
 }
 
 /// A concurrent map from private identities to records, each kept as a few octets in one place: its key, then
@@ -78,14 +83,40 @@ impl<V: Packed> PackedTable<V> {
         self.view(key, |_| Some(())).is_some()
     }
 
-    /// The record of `key`, locked until the guard is dropped. What was changed is packed then.
-    pub fn get_mut(&self, key: &Impi) -> Option<RefMut<'_, V>> {
+    /// The record of `key`, locked for reading until the guard is dropped.
+    pub fn read(&self, key: &Impi) -> Option<Ref<'_, V>> {
         let fingerprint = self.fingerprint(key);
-        let shard = self.shards.write(fingerprint);
+        let shard = self.shards.read(fingerprint);
         let handle = shard.find(&self.words, fingerprint, key)?;
         let value = V::unpack(&mut shard.value(&self.words, handle)?)?;
-        let found = (fingerprint, handle);
-        Some(RefMut { shard, words: &self.words, key: key.clone(), value, found, changed: false })
+        Some(Ref { _shard: shard, value })
+    }
+
+    /// The record of `key`, locked until the guard is dropped. What was changed is packed then.
+    pub fn get_mut(&self, key: &Impi) -> Option<RefMut<'_, V>> {
+        self.locked(key, || None)
+    }
+
+    /// The record of `key`, locked until the guard is dropped; the default one if there is none, which is kept
+    /// when it was changed.
+    pub fn lock(&self, key: &Impi) -> RefMut<'_, V>
+    where
+        V: Default,
+    {
+        #[expect(clippy::expect_used, reason = "there is a default")]
+        self.locked(key, || Some(V::default())).expect("a value")
+    }
+
+    fn locked(&self, key: &Impi, vacant: impl FnOnce() -> Option<V>) -> Option<RefMut<'_, V>> {
+        let fingerprint = self.fingerprint(key);
+        let shard = self.shards.write(fingerprint);
+        let found = shard.find(&self.words, fingerprint, key);
+        let value = match found {
+            Some(handle) => V::unpack(&mut shard.value(&self.words, handle)?),
+            None => vacant(),
+        }?;
+        let place = (fingerprint, found);
+        Some(RefMut { shard, words: &self.words, key: key.clone(), value, place, changed: false })
     }
 
     /// Puts `value` as the record of `key`; returns whether there was one.
@@ -98,13 +129,9 @@ impl<V: Packed> PackedTable<V> {
         let octets = packed(&self.words, key, pack);
         let fingerprint = self.fingerprint(key);
         let mut shard = self.shards.write(fingerprint);
-        if let Some(old) = shard.find(&self.words, fingerprint, key) {
-            shard.replace((fingerprint, old), &octets);
-            return true;
-        }
-        let handle = shard.slab.put(&octets);
-        shard.slots.insert(fingerprint, handle);
-        false
+        let found = shard.find(&self.words, fingerprint, key);
+        shard.put((fingerprint, found), &octets);
+        found.is_some()
     }
 
     /// Removes the record of `key`; returns whether there was one.
@@ -156,7 +183,11 @@ impl Shard {
         Some(reader)
     }
 
-    fn replace(&mut self, (fingerprint, old): (Fingerprint, Handle), octets: &[u8]) {
+    fn put(&mut self, (fingerprint, found): (Fingerprint, Option<Handle>), octets: &[u8]) {
+        let Some(old) = found else {
+            let handle = self.slab.put(octets);
+            return self.slots.insert(fingerprint, handle);
+        };
         let new = self.slab.replace(old, octets);
         if new != old {
             self.slots.change(fingerprint, |handle| handle == old, Some(new));
@@ -169,13 +200,33 @@ impl Shard {
     }
 }
 
+/// A record that is locked for reading.
+pub struct Ref<'a, V> {
+    _shard: RwLockReadGuard<'a, Shard>,
+    value: V,
+}
+
+impl<V> Deref for Ref<'_, V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.value
+    }
+}
+
+impl<V> fmt::Debug for Ref<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ref").finish_non_exhaustive()
+    }
+}
+
 /// A locked record.
 pub struct RefMut<'a, V: Packed> {
     shard: RwLockWriteGuard<'a, Shard>,
     words: &'a Words,
     key: Impi,
     value: V,
-    found: (Fingerprint, Handle),
+    place: (Fingerprint, Option<Handle>),
     changed: bool,
 }
 
@@ -183,8 +234,13 @@ impl<V: Packed> RefMut<'_, V> {
     /// Removes the record.
     pub fn remove(mut self) {
         self.changed = false;
-        let found = self.found;
-        self.shard.remove(found);
+        self.take_out();
+    }
+
+    fn take_out(&mut self) {
+        if let (fingerprint, Some(handle)) = self.place {
+            self.shard.remove((fingerprint, handle));
+        }
     }
 }
 
@@ -205,10 +261,12 @@ impl<V: Packed> DerefMut for RefMut<'_, V> {
 
 impl<V: Packed> Drop for RefMut<'_, V> {
     fn drop(&mut self) {
-        if self.changed {
+        if self.changed && self.value.is_vacant() {
+            self.take_out();
+        } else if self.changed {
             let octets = packed(self.words, &self.key, |to| self.value.pack(to));
-            let found = self.found;
-            self.shard.replace(found, &octets);
+            let place = self.place;
+            self.shard.put(place, &octets);
         }
     }
 }
@@ -225,4 +283,119 @@ fn packed(words: &Words, key: &Impi, pack: impl FnOnce(&mut Writer<'_>)) -> Vec<
     writer.impi(key.as_str());
     pack(&mut writer);
     octets
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        thread,
+    };
+
+    use super::*;
+
+    #[derive(Clone, Debug, Default, Eq, PartialEq)]
+    struct Note(String);
+
+    impl Packed for Note {
+        fn pack(&self, to: &mut Writer<'_>) {
+            to.text(&self.0);
+        }
+
+        fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+            from.text().map(|text| Self(text.to_owned()))
+        }
+
+        fn is_vacant(&self) -> bool {
+            self.0.is_empty()
+        }
+    }
+
+    struct Seeded(u64);
+
+    impl Entropy for Seeded {
+        fn fill(&mut self, out: &mut [u8]) {
+            for octet in out {
+                self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *octet = self.0.to_be_bytes()[0];
+            }
+        }
+    }
+
+    fn impi(number: u64) -> Impi {
+        Impi::parse(&format!("user{number}@{}.example", number % 7)).unwrap()
+    }
+
+    #[test]
+    fn a_table_is_the_map_that_its_changes_make() {
+        let table: PackedTable<Note> = PackedTable::new(&mut Seeded(1));
+        let mut model: BTreeMap<u64, String> = BTreeMap::new();
+        let mut random = Seeded(2);
+        for _ in 0..30_000 {
+            let (what, user) = (random.next_u64() % 6, random.next_u64() % 500);
+            let text = "x".repeat(usize::try_from(1 + random.next_u64() % 600).unwrap());
+            let key = impi(user);
+            match what {
+                0 => {
+                    let was = table.insert(&key, &Note(text.clone()));
+                    assert_eq!(was, model.insert(user, text).is_some());
+                }
+                1 => assert_eq!(table.remove(&key), model.remove(&user).is_some()),
+                2 => {
+                    table.lock(&key).0.clone_from(&text);
+                    model.insert(user, text);
+                }
+                3 => {
+                    table.lock(&key).0.clear();
+                    model.remove(&user);
+                }
+                4 => match (table.get_mut(&key), model.get_mut(&user)) {
+                    (Some(mut note), Some(model)) => {
+                        note.0.push('y');
+                        model.push('y');
+                    }
+                    (None, None) => {}
+                    (note, _) => panic!("{note:?}"),
+                },
+                _ => match (table.get_mut(&key), model.remove(&user)) {
+                    (Some(note), Some(_)) => note.remove(),
+                    (None, None) => {}
+                    (note, _) => panic!("{note:?}"),
+                },
+            }
+        }
+        for user in 0..500 {
+            let expected = model.get(&user).cloned().map(Note);
+            assert_eq!(table.get(&impi(user)), expected);
+            let keys = table.keys_of(table.fingerprint(&impi(user)));
+            assert_eq!(keys.contains(&impi(user)), expected.is_some());
+        }
+        assert!(model.len() > 100);
+        table.clear();
+        assert!((0..500).all(|user| !table.contains_key(&impi(user))));
+    }
+
+    #[test]
+    fn a_guard_that_changed_nothing_keeps_nothing() {
+        let table: PackedTable<Note> = PackedTable::new(&mut Seeded(1));
+        drop(table.lock(&impi(1)));
+        assert!(!table.contains_key(&impi(1)));
+    }
+
+    #[test]
+    fn changes_of_many_threads_are_all_there_afterwards() {
+        let table: PackedTable<Note> = PackedTable::new(&mut Seeded(3));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0..20_000 {
+                        table.lock(&impi(round % 100)).0.push('x');
+                    }
+                });
+            }
+        });
+        let lengths: BTreeSet<usize> =
+            (0..100).map(|user| table.get(&impi(user)).unwrap().0.len()).collect();
+        assert_eq!(lengths, [4 * 200].into());
+    }
 }

@@ -1,11 +1,8 @@
 //! Texts that repeat from record to record, each kept once.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicU16, AtomicU32, Ordering},
 };
 
 use ahash::RandomState;
@@ -17,29 +14,36 @@ pub const WORD_OCTETS_MAX: usize = 512;
 
 /// A number costs an octet or two; a shorter text is not worth one.
 const WORD_OCTETS_MIN: usize = 3;
+/// Places of the hash table, at most half of them taken.
+const PLACES: usize = 2 * WORDS_MAX;
 
 /// The texts that repeat: domains, server names, names of pools, parameters of contacts.
 ///
 /// A text is kept when it is seen for the second time, so that what never repeats, such as the
 /// identifier of a device, leaves the place to what does. Nothing kept is ever dropped: a number, once in
-/// a record, stays good.
+/// a record, stays good. So looking one up takes no lock.
 #[derive(Debug)]
 pub(super) struct Words {
     hasher: RandomState,
     /// Hashes of texts seen once, each in the place that it selects.
     seen: Box<[AtomicU32]>,
-    numbers: RwLock<HashMap<Arc<str>, usize, RandomState>>,
+    /// One more than the number of a text, in the first place from the one that its hash selects that was
+    /// free; zero is free.
+    numbers: Box<[AtomicU16]>,
     texts: Box<[OnceLock<Arc<str>>]>,
+    /// How many are kept. Locked while one is added.
+    kept: Mutex<u16>,
 }
 
 impl Words {
     /// Keeps nothing yet.
     pub(super) fn new(hasher: RandomState) -> Self {
         Self {
-            seen: (0..WORDS_MAX).map(|_| AtomicU32::new(0)).collect(),
-            numbers: RwLock::new(HashMap::with_hasher(hasher.clone())),
-            texts: (0..WORDS_MAX).map(|_| OnceLock::new()).collect(),
             hasher,
+            seen: (0..WORDS_MAX).map(|_| AtomicU32::new(0)).collect(),
+            numbers: (0..PLACES).map(|_| AtomicU16::new(0)).collect(),
+            texts: (0..WORDS_MAX).map(|_| OnceLock::new()).collect(),
+            kept: Mutex::new(0),
         }
     }
 
@@ -48,13 +52,12 @@ impl Words {
         if !(WORD_OCTETS_MIN..=WORD_OCTETS_MAX).contains(&text.len()) {
             return None;
         }
-        let numbers = self.numbers.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = numbers.get(text) {
-            return Some(*number);
+        let hash = self.hasher.hash_one(text);
+        match self.find(hash, text) {
+            Ok(number) => Some(number),
+            Err(_) if self.is_seen_again(hash) => self.keep(hash, text),
+            Err(_) => None,
         }
-        let has_room = numbers.len() < self.texts.len();
-        drop(numbers);
-        (has_room && self.is_seen_again(text)).then(|| self.keep(text)).flatten()
     }
 
     /// The text of a number.
@@ -62,23 +65,38 @@ impl Words {
         self.texts.get(number)?.get()
     }
 
-    fn is_seen_again(&self, text: &str) -> bool {
-        let hash = self.hasher.hash_one(text);
-        let [.., a, b, c, d] = hash.to_be_bytes();
+    /// The number of `text`, or the place where it would be kept.
+    fn find(&self, hash: u64, text: &str) -> Result<usize, Option<&AtomicU16>> {
+        let start = usize::try_from(hash % PLACES as u64).unwrap_or(0);
+        for place in (start..PLACES).chain(0..start) {
+            let Some(place) = self.numbers.get(place) else { break };
+            let Some(number) = usize::from(place.load(Ordering::Acquire)).checked_sub(1) else {
+                return Err(Some(place));
+            };
+            if self.text_of(number).is_some_and(|kept| **kept == *text) {
+                return Ok(number);
+            }
+        }
+        Err(None)
+    }
+
+    fn is_seen_again(&self, hash: u64) -> bool {
+        let [a, b, c, d, ..] = hash.to_be_bytes();
         let seen = u32::from_be_bytes([a, b, c, d]) | 1; // zero is nothing
-        let place = usize::try_from(hash >> 32).unwrap_or(0) % WORDS_MAX;
+        let place = usize::try_from(hash % WORDS_MAX as u64).unwrap_or(0);
         self.seen.get(place).is_some_and(|last| last.swap(seen, Ordering::Relaxed) == seen)
     }
 
-    fn keep(&self, text: &str) -> Option<usize> {
-        let mut numbers = self.numbers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = numbers.get(text) {
-            return Some(*number); // another worker was faster
-        }
-        let number = numbers.len();
-        let text: Arc<str> = text.into();
-        self.texts.get(number)?.set(Arc::clone(&text)).ok()?;
-        numbers.insert(text, number);
+    fn keep(&self, hash: u64, text: &str) -> Option<usize> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match self.find(hash, text) {
+            Ok(number) => return Some(number), // another worker was faster
+            Err(place) => place?,
+        };
+        let number = usize::from(*kept);
+        self.texts.get(number)?.set(text.into()).ok()?;
+        *kept += 1;
+        place.store(*kept, Ordering::Release); // after the text: whoever finds the number finds that
         Some(number)
     }
 }
@@ -114,7 +132,7 @@ mod tests {
             let again = (words.number_of(&domain), words.number_of(&domain)).1;
             assert!(again.is_none_or(|number| number < WORDS_MAX));
         }
-        assert_eq!(words.numbers.read().unwrap().len(), WORDS_MAX);
+        assert_eq!(usize::from(*words.kept.lock().unwrap()), WORDS_MAX);
         assert!(words.text_of(WORDS_MAX).is_none());
     }
 }

@@ -232,7 +232,10 @@ impl World {
                 }
                 Some(_) | None => {}
             },
-            Answer::Refused(_) | Answer::Subscriber { .. } | Answer::Pool { .. } => {}
+            Answer::Refused(_)
+            | Answer::RowsRefused(_)
+            | Answer::Subscriber { .. }
+            | Answer::Pool { .. } => {}
         }
         self.enter_answer(id, to, answer)
     }

@@ -168,7 +168,7 @@ impl World {
                 Outcome::Lent { identity, until }
             }
             Answer::Refused(Refusal::Unavailable) => Outcome::Unknown,
-            Answer::Refused(_) => Outcome::Refused,
+            Answer::Refused(_) | Answer::RowsRefused(_) => Outcome::Refused,
             Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => Outcome::Done,
         };
         let now = self.now();

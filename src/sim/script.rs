@@ -291,6 +291,7 @@ impl World {
             Answer::Refused(Refusal::Unavailable) => self.back_off(number),
             Answer::Refused(Refusal::NotFound(_)) | Answer::Done => self.released(number),
             Answer::Refused(_)
+            | Answer::RowsRefused(_)
             | Answer::Binding(_)
             | Answer::Subscriber { .. }
             | Answer::Pool { .. } => {

@@ -4,6 +4,7 @@ use crate::{
     identity::Impu,
     packed::{Packed, Reader, Writer},
     store::CommitSeq,
+    time::Timestamp,
 };
 
 use super::registration::{ContactBinding, Registration};
@@ -21,36 +22,58 @@ pub(super) fn changed(from: &mut Reader<'_>) -> Option<CommitSeq> {
     from.number().map(CommitSeq::from_u64)
 }
 
-impl Packed for Registered {
-    fn pack(&self, to: &mut Writer<'_>) {
-        let Registration { impus, contacts } = &self.registration;
-        to.number(self.changed.as_u64());
-        to.number(impus.len() as u64);
-        for impu in impus {
-            to.impu(impu.as_str());
-        }
-        to.number(contacts.len() as u64);
-        for contact in contacts {
-            contact.pack(impus.first(), to);
-        }
+/// A [`Registration`] as stored, read without a copy of its texts.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct RegistrationView<'a> {
+    #[serde(borrow)]
+    impus: Vec<&'a str>,
+    #[serde(borrow)]
+    contacts: Vec<ContactView<'a>>,
+}
+
+/// A [`ContactBinding`] as stored.
+#[derive(Debug, serde::Deserialize)]
+struct ContactView<'a> {
+    uri: &'a str,
+    parameters: &'a str,
+    #[serde(borrow)]
+    paths: Vec<&'a str>,
+    call_id: &'a str,
+    cseq: u32,
+    expires_at: Timestamp,
+}
+
+impl RegistrationView<'_> {
+    /// Whether all identities are some.
+    pub(super) fn is_well_formed(&self) -> bool {
+        self.impus.iter().all(|impu| Impu::is_canonical(impu))
     }
 
-    fn unpack(from: &mut Reader<'_>) -> Option<Self> {
-        let changed = changed(from)?;
-        let impus = (0..from.number()?).map(|_| from.impu()).collect::<Option<Vec<_>>>()?;
-        let default = impus.first();
-        let contacts = (0..from.number()?).map(|_| ContactBinding::unpack(default, from));
-        let contacts = contacts.collect::<Option<Vec<_>>>()?;
-        Some(Self { registration: Registration { impus, contacts }, changed })
+    /// When the first contact ends.
+    pub(super) fn next_expiry(&self) -> Timestamp {
+        self.contacts.iter().map(|contact| contact.expires_at).min().unwrap_or_default()
+    }
+
+    /// Writes the fields of the registration that commit `changed` made so.
+    pub(super) fn pack(&self, changed: CommitSeq, to: &mut Writer<'_>) {
+        to.number(changed.as_u64());
+        to.number(self.impus.len() as u64);
+        for impu in &self.impus {
+            to.impu(impu);
+        }
+        to.number(self.contacts.len() as u64);
+        for contact in &self.contacts {
+            contact.pack(self.impus.first().copied().unwrap_or_default(), to);
+        }
     }
 }
 
-impl ContactBinding {
+impl ContactView<'_> {
     /// Writes a contact of a user whose default public identity is `default`: as a rule the contact's URI
     /// begins like that.
-    fn pack(&self, default: Option<&Impu>, to: &mut Writer<'_>) {
+    fn pack(&self, default: &str, to: &mut Writer<'_>) {
         let Self { uri, parameters, paths, call_id, cseq, expires_at } = self;
-        let shared = default.map_or(0, |impu| shared_octets(uri, impu.as_str()));
+        let shared = shared_octets(uri, default);
         to.number(shared as u64);
         to.text(uri.get(shared..).unwrap_or_default());
         // Apart, for some are those of every device and others only of this one.
@@ -66,6 +89,39 @@ impl ContactBinding {
         to.text(call_id);
         to.number((*cseq).into());
         to.time(*expires_at);
+    }
+}
+
+impl Registration {
+    fn view(&self) -> RegistrationView<'_> {
+        RegistrationView {
+            impus: self.impus.iter().map(Impu::as_str).collect(),
+            contacts: self.contacts.iter().map(ContactBinding::view).collect(),
+        }
+    }
+}
+
+impl Packed for Registered {
+    fn pack(&self, to: &mut Writer<'_>) {
+        self.registration.view().pack(self.changed, to);
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        let changed = changed(from)?;
+        let impus = (0..from.number()?).map(|_| from.impu()).collect::<Option<Vec<_>>>()?;
+        let default = impus.first();
+        let contacts = (0..from.number()?).map(|_| ContactBinding::unpack(default, from));
+        let contacts = contacts.collect::<Option<Vec<_>>>()?;
+        Some(Self { registration: Registration { impus, contacts }, changed })
+    }
+}
+
+impl ContactBinding {
+    fn view(&self) -> ContactView<'_> {
+        let Self { uri, parameters, paths, call_id, cseq, expires_at } = self;
+        let paths = paths.iter().map(String::as_str).collect();
+        let (cseq, expires_at) = (*cseq, *expires_at);
+        ContactView { uri, parameters, paths, call_id, cseq, expires_at }
     }
 
     fn unpack(default: Option<&Impu>, from: &mut Reader<'_>) -> Option<Self> {

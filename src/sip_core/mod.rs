@@ -65,7 +65,7 @@ use crate::{
 };
 
 use answer::RegisterError;
-use kept::Registered;
+use kept::{Registered, RegistrationView};
 use registration::RegistrationUpdate;
 use transaction::{Admission, Transactions};
 use user::User;
@@ -116,13 +116,14 @@ impl SipCore {
         }
         let key = std::str::from_utf8(record.key).map_err(|_| RecordError::Damaged)?;
         let impi = Impi::parse(key).map_err(|_| RecordError::Damaged)?;
-        let registration: Registration = decode(record.value)?;
-        let expiry = registration.next_expiry();
-        let registered = Registered { registration, changed: record.version };
-        if !self.registrations.insert(&impi, &registered) {
+        let stored: RegistrationView<'_> = decode(record.value)?;
+        if !stored.is_well_formed() {
+            return Err(RecordError::Damaged);
+        }
+        if !self.registrations.insert_with(&impi, |to| stored.pack(record.version, to)) {
             self.users_bound.take_loaded();
         }
-        self.deadlines.load(self.registrations.fingerprint(&impi), expiry);
+        self.deadlines.load(self.registrations.fingerprint(&impi), stored.next_expiry());
         Ok(())
     }
 

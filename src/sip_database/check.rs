@@ -15,6 +15,9 @@ use crate::{
 impl SipDatabase {
     /// Checks a request: [`Answer::Done`] if it would be performed now.
     pub(super) fn check(&self, ctx: &Context<'_>, request: Request) -> Outcome {
+        if let Request::PutSubscribers(subscribers) = &request {
+            return self.check_put_subscribers(subscribers);
+        }
         self.check_request(ctx, request).map(|()| (Answer::Done, self.removed.get()))
     }
 
@@ -22,6 +25,10 @@ impl SipDatabase {
         let now = ctx.now;
         match request {
             Request::PutSubscriber(subscriber) => self.check_put_subscriber(&subscriber),
+            // Of many there is more to say than one refusal.
+            Request::PutSubscribers(subscribers) => {
+                self.check_put_subscribers(&subscribers).map(drop)
+            }
             Request::GetSubscriber(impi) | Request::DeleteSubscriber(impi) => {
                 self.get_subscriber(&impi).map(drop)
             }
@@ -82,7 +89,7 @@ impl SipDatabase {
         self.check_primary(primary)?;
         read(&self.withdrawn).check(allowed, now)?;
         let user = InboundUser::of(primary);
-        if self.held_by(&user, &self.inbound_users.candidates(&user)).is_some() {
+        if self.held_by(user.holder(), &self.inbound_users.candidates(&user.holder())).is_some() {
             return Ok(());
         }
         if !self.inbound_bound.has_room(1) {

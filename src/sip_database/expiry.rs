@@ -19,6 +19,7 @@ impl SipDatabase {
         old: Option<Lease>,
         new: Option<Lease>,
     ) {
+        self.inbound_leases.change(old, new);
         let (record, old, new) = (self.inbound.fingerprint(impi), end_of(old), end_of(new));
         let at = self.inbound_ends.change(ctx.now, record, old, new);
         arm(ctx, at, TimerWhat::InboundLeasesEnd);
@@ -33,6 +34,7 @@ impl SipDatabase {
         old: Option<Lease>,
         new: Option<Lease>,
     ) {
+        self.outbound_leases.change(old, new);
         let (record, old, new) = (self.outbound.fingerprint(impi), end_of(old), end_of(new));
         let at = self.outbound_ends.change(ctx.now, record, old, new);
         arm(ctx, at, TimerWhat::OutboundLeasesEnd);

@@ -4,9 +4,10 @@ use super::{
     Outcome, SipDatabase,
     agreement::Withdrawn,
     bound::read,
+    identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
-    pool::{Drawn, Origin, Pools},
+    pool::{Drawn, Origin, OriginView, Pools},
     step,
 };
 use crate::{
@@ -49,7 +50,15 @@ pub(super) struct InboundUser {
     identity: UserIdentity,
 }
 
+/// Under what the index of users has a binding: the texts of an [`InboundUser`].
+pub(super) type Holder<'a> = (&'a str, &'a str, &'a str);
+
 impl InboundUser {
+    /// Under what the index has this user's binding.
+    pub(super) fn holder(&self) -> Holder<'_> {
+        (self.database.as_str(), self.identity.impi.as_str(), self.identity.impu.as_str())
+    }
+
     pub(super) fn of(primary: &PrimaryUser) -> Self {
         Self { database: primary.database.clone(), identity: primary.identity.clone() }
     }
@@ -60,18 +69,72 @@ impl InboundUser {
     }
 }
 
-impl Packed for InboundBinding {
-    fn pack(&self, to: &mut Writer<'_>) {
-        let InboundRecord { impu, primary, lease, origin, allowed } = &self.record;
-        to.number(self.version.as_u64());
+/// An inbound binding as stored, read without a copy of its texts.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub(super) struct InboundView<'a> {
+    pub(super) impu: &'a str,
+    #[serde(borrow)]
+    pub(super) primary: PrimaryView<'a>,
+    pub(super) lease: Lease,
+    #[serde(borrow)]
+    pub(super) origin: OriginView<'a>,
+    allowed: Option<Allowance>,
+}
+
+/// [`PrimaryUser`] as stored.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub(super) struct PrimaryView<'a> {
+    database: &'a str,
+    #[serde(borrow)]
+    identity: IdentityView<'a>,
+    server_name: &'a str,
+}
+
+impl InboundRecord {
+    fn view(&self) -> InboundView<'_> {
+        let Self { impu, primary, lease, origin, allowed } = self;
+        let PrimaryUser { database, identity, server_name } = primary;
+        let (database, identity) = (database.as_str(), IdentityView::of(identity));
+        let primary = PrimaryView { database, identity, server_name };
+        let (impu, origin) = (impu.as_str(), origin.view());
+        InboundView { impu, primary, lease: *lease, origin, allowed: *allowed }
+    }
+}
+
+impl InboundView<'_> {
+    /// Whether all identities are some.
+    pub(super) fn is_well_formed(&self) -> bool {
+        let PrimaryView { database, identity, .. } = &self.primary;
+        Impu::is_canonical(self.impu)
+            && SipDatabaseId::is_canonical(database)
+            && identity.is_well_formed()
+    }
+
+    /// Writes the fields of the binding that commit `version` made so.
+    pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
+        let Self { impu, primary, lease, origin, allowed } = self;
+        to.number(version.as_u64());
         lease.pack(to);
         pack_allowed(*allowed, to);
-        to.impu(impu.as_str());
-        to.word(primary.database.as_str());
-        to.impi(primary.identity.impi.as_str());
-        to.impu(primary.identity.impu.as_str());
-        to.word(&primary.server_name);
+        to.impu(impu);
+        to.word(primary.database);
+        to.impi(primary.identity.impi);
+        to.impu(primary.identity.impu);
+        to.word(primary.server_name);
         origin.pack(to);
+    }
+}
+
+impl<'a> PrimaryView<'a> {
+    /// Under what the index of users has the binding.
+    pub(super) const fn holder(&self) -> Holder<'a> {
+        (self.database, self.identity.impi, self.identity.impu)
+    }
+}
+
+impl Packed for InboundBinding {
+    fn pack(&self, to: &mut Writer<'_>) {
+        self.record.view().pack(self.version, to);
     }
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
@@ -149,8 +212,8 @@ impl SipDatabase {
             return self.bind_inbound_check_then_insert(ctx, &pools, primary, allowed);
         }
         let user = InboundUser::of(&primary);
-        let mut holder = self.inbound_users.lock(&user);
-        if let Some(held) = self.held_by(&user, &holder.candidates()) {
+        let mut holder = self.inbound_users.lock(&user.holder());
+        if let Some(held) = self.held_by(user.holder(), &holder.candidates()) {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         let (impi, outcome) = self.lend_inbound(ctx, &pools, primary, allowed)?;
@@ -159,10 +222,10 @@ impl SipDatabase {
     }
 
     /// The inbound private identity that `user` holds: one of the `candidates` that the index has for it.
-    pub(super) fn held_by(&self, user: &InboundUser, candidates: &[Fingerprint]) -> Option<Impi> {
+    pub(super) fn held_by(&self, user: Holder<'_>, candidates: &[Fingerprint]) -> Option<Impi> {
         let is_held = |impi: &Impi| {
             let binding = self.inbound.get(impi);
-            binding.is_some_and(|binding| InboundUser::of(&binding.record.primary) == *user)
+            binding.is_some_and(|binding| InboundUser::of(&binding.record.primary).holder() == user)
         };
         candidates.iter().flat_map(|record| self.inbound.keys_of(*record)).find(is_held)
     }
@@ -189,12 +252,14 @@ impl SipDatabase {
         allowed: Option<Allowance>,
     ) -> Outcome {
         let user = InboundUser::of(&primary);
-        if let Some(held) = self.held_by(&user, &self.inbound_users.candidates(&user)) {
+        if let Some(held) =
+            self.held_by(user.holder(), &self.inbound_users.candidates(&user.holder()))
+        {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         std::thread::yield_now();
         let (impi, outcome) = self.lend_inbound(ctx, pools, primary, allowed)?;
-        let mut holder = self.inbound_users.lock(&user);
+        let mut holder = self.inbound_users.lock(&user.holder());
         for other in holder.candidates() {
             holder.remove(other); // the one that the other worker has bound
         }
@@ -309,7 +374,7 @@ impl SipDatabase {
     ) -> Option<CommitSeq> {
         let pools = read(&self.pools);
         let user = InboundUser::of(&self.inbound.get(impi)?.record.primary);
-        let mut holder = self.inbound_users.lock(&user);
+        let mut holder = self.inbound_users.lock(&user.holder());
         let binding = self.inbound.get_mut(impi)?;
         // Between the two looks the pair may have gone from one user to another.
         let unchanged = InboundUser::of(&binding.record.primary) == user;

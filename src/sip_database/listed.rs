@@ -156,6 +156,13 @@ impl Listed {
         state.resting.insert(entry.place, entry.identity);
     }
 
+    /// How many pairs are in quarantine.
+    pub(super) fn resting(&self, now: Timestamp) -> u64 {
+        let mut state = lock(&self.0);
+        state.settle(now);
+        state.resting.len() as u64
+    }
+
     pub(super) fn fill(&self, now: Timestamp) -> Fill {
         let mut state = lock(&self.0);
         state.settle(now);

@@ -8,16 +8,16 @@ use super::{
     ListedPair, SipDatabase,
     agreement::{Withdrawn, WithdrawnRecord},
     bound::{lock, write},
-    inbound::{InboundBinding, InboundRecord, InboundUser},
+    inbound::InboundView,
     listed::{Entry, Listed, Place},
-    outbound::{OutboundBinding, OutboundRecord},
-    pool::{Generated, Origin, Pool, PoolRecord, Source, SourceRecord},
+    outbound::OutboundView,
+    pool::{Generated, OriginView, Pool, PoolRecord, Source, SourceRecord},
     subscriber::{Subscriber, SubscriberRecord},
-    visits::{Grant, GrantRecord},
+    visits::GrantRecord,
 };
 use crate::{
     api::migration_identity::AgreementId,
-    identity::{Impi, Impu},
+    identity::{Impi, Impu, SipDatabaseId},
     outbox::Context,
     store::{Mutation, Record, RecordError, RecordKind, decode},
 };
@@ -25,7 +25,8 @@ use crate::{
 /// What waits for the last record.
 #[derive(Debug, Default)]
 pub(super) struct Loading {
-    pools: BTreeMap<Arc<str>, LoadingPool>,
+    /// By name, which the pairs share.
+    pools: BTreeMap<Box<str>, (Arc<str>, LoadingPool)>,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +63,7 @@ impl SipDatabase {
     pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
         let loading = std::mem::take(&mut *lock(&self.loading));
         let pools = write(&self.pools);
-        for (name, LoadingPool { entries, lent, used }) in loading.pools {
+        for (name, LoadingPool { entries, lent, used }) in loading.pools.into_values() {
             let Some(pool) = pools.get(&name) else {
                 continue;
             };
@@ -104,7 +105,9 @@ impl SipDatabase {
             bound.reset();
         }
         self.outbound_ends.clear();
+        self.outbound_leases.clear();
         self.inbound_ends.clear();
+        self.inbound_leases.clear();
         write(&self.pools).clear();
         *write(&self.withdrawn) = Withdrawn::default();
         self.removed.reset();
@@ -118,7 +121,8 @@ impl SipDatabase {
         for impu in &stored.impus {
             self.public.insert(impu.clone(), impi.clone());
         }
-        self.subscribers.insert(impi, Subscriber::stored(stored, record.version));
+        let subscriber = Subscriber::stored(stored, record.version);
+        self.subscribers.insert(impi, Box::new(subscriber));
         self.subscribers_bound.take_loaded();
         Ok(())
     }
@@ -144,27 +148,33 @@ impl SipDatabase {
     fn load_entry(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let (pool, _) = text_of(record)?.split_once(' ').ok_or(RecordError::Damaged)?;
         let entry: Entry = decode(record.value)?;
-        let pool = self.loading_pool(pool, |loading| loading.entries.push(entry.clone()));
+        let pool = self.loading_pool(pool, |name, loading| {
+            loading.entries.push(entry.clone());
+            Arc::clone(name)
+        });
         self.load_listed(pool, &entry.identity.impi, &entry.identity.impu, entry.place);
         Ok(())
     }
 
     fn load_inbound(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
-        let stored: InboundRecord = decode(record.value)?;
-        self.load_origin(&stored.origin, &impi, &stored.impu);
-        let user = InboundUser::of(&stored.primary);
+        let stored: InboundView<'_> = decode(record.value)?;
+        if !stored.is_well_formed() {
+            return Err(RecordError::Damaged);
+        }
+        self.load_origin(stored.origin, &impi, stored.impu)?;
         let fingerprint = self.inbound.fingerprint(&impi);
+        self.inbound_leases.change(None, Some(stored.lease));
         if let Some(end) = stored.lease.end() {
             self.inbound_ends.load(fingerprint, end);
         }
-        let binding = InboundBinding { record: stored, version: record.version };
-        self.inbound.insert(&impi, &binding);
+        self.inbound.insert_with(&impi, |to| stored.pack(record.version, to));
         self.inbound_bound.take_loaded();
         // Two bindings of one user: the removal of the older one was lost with a commit that nobody
         // relied on. The older one lives until its lease ends, or is released if it is a mapping.
+        let user = stored.primary.holder();
         let mut holder = self.inbound_users.lock(&user);
-        let Some(held) = self.held_by(&user, &holder.candidates()) else {
+        let Some(held) = self.held_by(user, &holder.candidates()) else {
             holder.insert(fingerprint);
             return Ok(());
         };
@@ -178,16 +188,20 @@ impl SipDatabase {
 
     fn load_outbound(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
-        let stored: OutboundRecord = decode(record.value)?;
-        self.load_origin(&stored.origin, &impi, &stored.impu);
+        let stored: OutboundView<'_> = decode(record.value)?;
+        if !stored.is_well_formed() {
+            return Err(RecordError::Damaged);
+        }
+        let user = Impi::parse(stored.user.impi).map_err(|_| RecordError::Damaged)?;
+        let partner = SipDatabaseId::parse(stored.partner).map_err(|_| RecordError::Damaged)?;
+        self.load_origin(stored.origin, &impi, stored.impu)?;
+        self.outbound_leases.change(None, Some(stored.lease));
         if let Some(end) = stored.lease.end() {
             self.outbound_ends.load(self.outbound.fingerprint(&impi), end);
         }
-        let binding = OutboundBinding { record: stored, version: record.version };
-        self.outbound.insert(&impi, &binding);
+        self.outbound.insert_with(&impi, |to| stored.pack(record.version, to));
         self.outbound_bound.take_loaded();
-        let OutboundRecord { user, partner, .. } = binding.record;
-        let mut visits = self.visits.entry(user.impi).or_default();
+        let mut visits = self.visits.lock(&user);
         let visit = visits.at_or_new(&partner);
         // As for inbound bindings: of two, the newer one counts.
         let older = visit.outbound.as_ref().and_then(|held| self.outbound.get(held));
@@ -199,9 +213,9 @@ impl SipDatabase {
 
     fn load_grant(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let stored: GrantRecord = decode(record.value)?;
-        let mut visits = self.visits.entry(stored.user.impi.clone()).or_default();
+        let mut visits = self.visits.lock(&stored.user.impi);
         let visit = visits.at_or_new(&stored.partner);
-        visit.grant = Some(Box::new(Grant { record: stored, version: record.version }));
+        visit.grant = Some(stored.granted(record.version));
         Ok(())
     }
 
@@ -213,19 +227,27 @@ impl SipDatabase {
     }
 
     /// Counts a lent pair to its pool.
-    fn load_origin(&self, origin: &Origin, impi: &Impi, impu: &Impu) {
+    fn load_origin(
+        &self,
+        origin: OriginView<'_>,
+        impi: &Impi,
+        impu: &str,
+    ) -> Result<(), RecordError> {
         match origin {
-            Origin::Generated { pool, n } => {
-                self.loading_pool(pool, |loading| {
+            OriginView::Generated { pool, n } => self.loading_pool(pool, |_, loading| {
+                loading.lent += 1;
+                loading.used = loading.used.max(n.saturating_add(1));
+            }),
+            OriginView::Listed { pool } => {
+                let impu = Impu::parse(impu).map_err(|_| RecordError::Damaged)?;
+                let pool = self.loading_pool(pool, |name, loading| {
                     loading.lent += 1;
-                    loading.used = loading.used.max(n.saturating_add(1));
+                    Arc::clone(name)
                 });
-            }
-            Origin::Listed { pool } => {
-                let pool = self.loading_pool(pool, |loading| loading.lent += 1);
-                self.load_listed(pool, impi, impu, Place::default());
+                self.load_listed(pool, impi, &impu, Place::default());
             }
         }
+        Ok(())
     }
 
     fn load_listed(&self, pool: Arc<str>, impi: &Impi, impu: &Impu, place: Place) {
@@ -234,12 +256,19 @@ impl SipDatabase {
         self.listed_bound.take_loaded();
     }
 
-    fn loading_pool(&self, name: &str, change: impl FnOnce(&mut LoadingPool)) -> Arc<str> {
+    fn loading_pool<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&Arc<str>, &mut LoadingPool) -> T,
+    ) -> T {
         let pools = &mut lock(&self.loading).pools;
-        let name =
-            pools.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
-        change(pools.entry(Arc::clone(&name)).or_default());
-        name
+        if let Some((name, pool)) = pools.get_mut(name) {
+            return change(name, pool);
+        }
+        let shared: Arc<str> = name.into();
+        let (_, pool) =
+            pools.entry(name.into()).or_insert((Arc::clone(&shared), LoadingPool::default()));
+        change(&shared, pool)
     }
 }
 

@@ -29,6 +29,7 @@ impl SipDatabase {
     fn perform(&self, ctx: &mut Context<'_>, request: Request) -> Outcome {
         match request {
             Request::PutSubscriber(subscriber) => self.put_subscriber(ctx, subscriber),
+            Request::PutSubscribers(subscribers) => self.put_subscribers(ctx, subscribers),
             Request::GetSubscriber(impi) => self.get_subscriber(&impi),
             Request::DeleteSubscriber(impi) => self.delete_subscriber(ctx, &impi),
             Request::PutPool(pool) => self.put_pool(ctx, pool),

@@ -52,8 +52,8 @@ impl SipDatabase {
         let pools = read(&self.pools);
         let mappable = self.mappable(&pools, identity)?;
         let user = InboundUser::of(&primary);
-        let mut holder = self.inbound_users.lock(&user);
-        match self.held_by(&user, &holder.candidates()) {
+        let mut holder = self.inbound_users.lock(&user.holder());
+        match self.held_by(user.holder(), &holder.candidates()) {
             Some(held) if held == identity.impi => self.keep_for_good(ctx, &held, primary),
             Some(_) => Err(HOLDS_ANOTHER),
             None => {
@@ -81,7 +81,7 @@ impl SipDatabase {
         let pools = read(&self.pools);
         let mappable = self.mappable(&pools, identity)?;
         let user = InboundUser::of(primary);
-        match self.held_by(&user, &self.inbound_users.candidates(&user)) {
+        match self.held_by(user.holder(), &self.inbound_users.candidates(&user.holder())) {
             Some(held) if held == identity.impi => Ok(()),
             Some(_) => Err(HOLDS_ANOTHER),
             None if !self.inbound_bound.has_room(1) => Err(FULL),

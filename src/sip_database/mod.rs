@@ -21,8 +21,10 @@ mod bound;
 mod check;
 mod expiry;
 mod forward;
+mod identity_view;
 mod inbound;
 mod lease;
+mod lease_counts;
 mod lending;
 mod listed;
 mod load;
@@ -32,6 +34,7 @@ mod outbound;
 mod permutation;
 mod pool;
 mod provision;
+mod provision_many;
 mod provision_pool;
 mod references;
 mod stored;
@@ -49,6 +52,7 @@ use std::{
     time::Duration,
 };
 
+pub use lease_counts::Leases;
 pub use permutation::Permutation;
 pub use references::{Contradiction, References};
 pub use stored::StoredRecord;
@@ -58,6 +62,7 @@ use self::{
     bound::{Bound, Mark},
     forward::Forward,
     inbound::InboundBinding,
+    lease_counts::LeaseCounts,
     listed::Place,
     load::Loading,
     outbound::OutboundBinding,
@@ -174,25 +179,30 @@ impl Config {
 pub struct SipDatabase {
     config: Config,
     /// This system's subscribers.
-    subscribers: Table<Impi, Subscriber>,
+    subscribers: Table<Impi, Box<Subscriber>>,
     subscribers_bound: Bound,
     /// Whose a provisioned public identity is: a subscriber's or a listed pair's.
     public: Table<Impu, Impi>,
     /// Where each subscriber may be, by its real private identity.
-    visits: Table<Impi, Visits>,
+    visits: PackedTable<Visits>,
     /// Outbound bindings by outbound private identity.
     outbound: PackedTable<OutboundBinding>,
     outbound_bound: Bound,
     outbound_ends: Deadlines,
+    outbound_leases: LeaseCounts,
     /// The inbound binding of each user of another system ([`inbound::InboundUser`]).
     inbound_users: Index,
     /// Inbound bindings by inbound private identity.
     inbound: PackedTable<InboundBinding>,
     inbound_bound: Bound,
     inbound_ends: Deadlines,
+    inbound_leases: LeaseCounts,
     /// All listed pairs, lent or not.
     listed: Table<Impi, ListedPair>,
     listed_bound: Bound,
+    /// Held for reading while one thing is provisioned, for writing while many are by one request. Taken
+    /// before all other locks.
+    provisioning: RwLock<()>,
     pools: RwLock<Pools>,
     withdrawn: RwLock<Withdrawn>,
     /// Vector requests forwarded and not answered, by request number.
@@ -223,16 +233,19 @@ impl SipDatabase {
             subscribers: new_table(entropy),
             subscribers_bound: Bound::new(config.subscribers_max),
             public: new_table(entropy),
-            visits: new_table(entropy),
+            visits: PackedTable::new(entropy),
             outbound: PackedTable::new(entropy),
             outbound_bound: Bound::new(config.bindings_max),
             outbound_ends: Deadlines::default(),
+            outbound_leases: LeaseCounts::default(),
             inbound_users: Index::new(entropy),
             inbound: PackedTable::new(entropy),
             inbound_bound: Bound::new(config.bindings_max),
             inbound_ends: Deadlines::default(),
+            inbound_leases: LeaseCounts::default(),
             listed: new_table(entropy),
             listed_bound: Bound::new(config.listed_identities_max),
+            provisioning: RwLock::new(()),
             pools: RwLock::default(),
             withdrawn: RwLock::default(),
             forwards: new_table(entropy),

@@ -5,11 +5,11 @@ use super::{
     Outcome, SipDatabase,
     agreement::Withdrawn,
     bound::read,
+    identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
-    pool::{Drawn, Origin, Pools},
+    pool::{Drawn, Origin, OriginView, Pools},
     step,
-    visits::forget_empty,
 };
 use crate::{
     api::migration_identity::{Allowance, Answer, Binding, BindingDetails, Direction, Refusal},
@@ -44,17 +44,51 @@ pub(super) struct OutboundRecord {
     pub(super) allowed: Option<Allowance>,
 }
 
-impl Packed for OutboundBinding {
-    fn pack(&self, to: &mut Writer<'_>) {
-        let OutboundRecord { impu, user, partner, lease, origin, allowed } = &self.record;
-        to.number(self.version.as_u64());
+/// An outbound binding as stored, read without a copy of its texts.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub(super) struct OutboundView<'a> {
+    pub(super) impu: &'a str,
+    #[serde(borrow)]
+    pub(super) user: IdentityView<'a>,
+    pub(super) partner: &'a str,
+    pub(super) lease: Lease,
+    #[serde(borrow)]
+    pub(super) origin: OriginView<'a>,
+    allowed: Option<Allowance>,
+}
+
+impl OutboundRecord {
+    fn view(&self) -> OutboundView<'_> {
+        let Self { impu, user, partner, lease, origin, allowed } = self;
+        let (impu, user, partner) = (impu.as_str(), IdentityView::of(user), partner.as_str());
+        let origin = origin.view();
+        OutboundView { impu, user, partner, lease: *lease, origin, allowed: *allowed }
+    }
+}
+
+impl OutboundView<'_> {
+    /// Whether all identities but the partner are some.
+    pub(super) fn is_well_formed(&self) -> bool {
+        Impu::is_canonical(self.impu) && self.user.is_well_formed()
+    }
+
+    /// Writes the fields of the binding that commit `version` made so.
+    pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
+        let Self { impu, user, partner, lease, origin, allowed } = self;
+        to.number(version.as_u64());
         lease.pack(to);
         pack_allowed(*allowed, to);
-        to.impu(impu.as_str());
-        to.impi(user.impi.as_str());
-        to.impu(user.impu.as_str());
-        to.word(partner.as_str());
+        to.impu(impu);
+        to.impi(user.impi);
+        to.impu(user.impu);
+        to.word(partner);
         origin.pack(to);
+    }
+}
+
+impl Packed for OutboundBinding {
+    fn pack(&self, to: &mut Writer<'_>) {
+        self.record.view().pack(self.version, to);
     }
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
@@ -126,9 +160,8 @@ impl SipDatabase {
         let withdrawn = read(&self.withdrawn);
         withdrawn.check(allowed, ctx.now)?;
         // Under this lock no subscriber is deleted, so none can leave a binding behind.
-        let entry = self.visits.entry(user.impi.clone());
+        let mut visits = self.visits.lock(&user.impi);
         let subscriber_version = self.check_visitor(user, partner)?;
-        let mut visits = entry.or_default();
         let visit = self.visit(ctx, &withdrawn, &mut visits, &user.impi, partner)?;
         if let Some(impi) = &visit.outbound {
             let (answer, version) = self.rebind_outbound(ctx, impi, user, allowed)?;
@@ -249,9 +282,7 @@ impl SipDatabase {
     ) -> Option<CommitSeq> {
         let pools = read(&self.pools);
         let user = self.outbound.get(impi)?.record.user.impi.clone();
-        let dashmap::Entry::Occupied(mut visits) = self.visits.entry(user.clone()) else {
-            return None;
-        };
+        let mut visits = self.visits.get_mut(&user)?;
         let binding = self.outbound.get_mut(impi)?;
         // Between the two looks the pair may have gone from one user to another.
         if binding.record.user.impi != user || !wanted(&binding) {
@@ -263,13 +294,12 @@ impl SipDatabase {
         let deletion = Mutation::delete(RecordKind::OutboundBinding, impi.as_str());
         let seq = self.commit_removal(ctx, returning.mutation().chain([deletion]).collect());
         self.change_outbound_end(ctx, impi, Some(*lease), None);
-        if let Some(visit) = visits.get_mut().at_mut(partner)
+        if let Some(visit) = visits.at_mut(partner)
             && visit.outbound.as_ref() == Some(impi)
         {
             visit.outbound = None;
         }
         binding.remove();
-        forget_empty(visits);
         self.outbound_bound.give();
         returning.finish(&self.listed);
         Some(seq)

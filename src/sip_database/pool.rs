@@ -85,7 +85,14 @@ pub(super) enum Origin {
     Listed { pool: Arc<str> },
 }
 
-impl Origin {
+/// [`Origin`] as stored, read without a copy.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub(super) enum OriginView<'a> {
+    Generated { pool: &'a str, n: u64 },
+    Listed { pool: &'a str },
+}
+
+impl OriginView<'_> {
     pub(super) fn pack(&self, to: &mut Writer<'_>) {
         match self {
             Self::Generated { pool, n } => {
@@ -97,6 +104,15 @@ impl Origin {
                 to.number(0);
                 to.word(pool);
             }
+        }
+    }
+}
+
+impl Origin {
+    pub(super) fn view(&self) -> OriginView<'_> {
+        match self {
+            Self::Generated { pool, n } => OriginView::Generated { pool, n: *n },
+            Self::Listed { pool } => OriginView::Listed { pool },
         }
     }
 
@@ -134,6 +150,15 @@ impl Pools {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// How many listed pairs are in quarantine.
+    pub(super) fn resting(&self, now: Timestamp) -> u64 {
+        let listed = self.0.values().filter_map(|pool| match &pool.source {
+            Source::Listed(listed) => Some(listed.resting(now)),
+            Source::Generated(_) => None,
+        });
+        listed.sum()
     }
 
     pub(super) fn clear(&mut self) {

@@ -4,7 +4,10 @@
 //! pools: a subscriber is created while it is held for reading, a pool changes while it is held for
 //! writing. Neither may look like what a generated pool lends.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{RwLockReadGuard, TryLockError},
+};
 
 use super::{
     IMPUS_PER_SUBSCRIBER_MAX, Outcome, SipDatabase,
@@ -20,8 +23,8 @@ use crate::{
     store::{Mutation, RecordKind},
 };
 
-const FULL: Refusal = Refusal::Full("subscribers");
-const NOT_FREE: Refusal = Refusal::Invalid("a public identity belongs to somebody else");
+pub(super) const FULL: Refusal = Refusal::Full("subscribers");
+pub(super) const NOT_FREE: Refusal = Refusal::Invalid("a public identity belongs to somebody else");
 
 impl SipDatabase {
     /// Creates or replaces a subscriber. SEQ never goes down by it.
@@ -30,14 +33,33 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         subscriber: api::Subscriber,
     ) -> Outcome {
+        let _among_others = self.provision()?;
         let pools = read(&self.pools);
         self.check_subscriber(&pools, &subscriber)?;
-        let api::Subscriber { impi, impus, k, operator, amf, seq } = subscriber;
-        let opc = match operator {
-            OperatorKey::Op(op) => opc_from_op(&k, &op),
-            OperatorKey::Opc(opc) => opc,
-        };
-        let record = SubscriberRecord::new(impus, k, opc, amf, seq);
+        self.store_subscriber(ctx, subscriber)
+    }
+
+    /// Lets one thing be provisioned, while others provision others.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unavailable`] while many are provisioned by one request ([`super::provision_many`]): no
+    /// worker waits for that.
+    pub(super) fn provision(&self) -> Result<RwLockReadGuard<'_, ()>, Refusal> {
+        match self.provisioning.try_read() {
+            Ok(guard) => Ok(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(Refusal::Unavailable),
+        }
+    }
+
+    /// Creates or replaces a subscriber that has been checked.
+    pub(super) fn store_subscriber(
+        &self,
+        ctx: &mut Context<'_>,
+        subscriber: api::Subscriber,
+    ) -> Outcome {
+        let (impi, record) = record_of(subscriber);
         match self.subscribers.entry(impi.clone()) {
             dashmap::Entry::Occupied(mut held) => {
                 self.claim(&impi, &record.impus)?;
@@ -59,7 +81,7 @@ impl SipDatabase {
                     return Err(refusal);
                 }
                 let version = ctx.out.commit(vec![record.mutation(&impi)]);
-                free.insert(Subscriber::stored(record, version));
+                free.insert(Box::new(Subscriber::stored(record, version)));
                 Ok((Answer::Done, version))
             }
         }
@@ -78,7 +100,11 @@ impl SipDatabase {
     }
 
     /// Checks a subscriber against itself and the pools.
-    fn check_subscriber(&self, pools: &Pools, subscriber: &api::Subscriber) -> Result<(), Refusal> {
+    pub(super) fn check_subscriber(
+        &self,
+        pools: &Pools,
+        subscriber: &api::Subscriber,
+    ) -> Result<(), Refusal> {
         let api::Subscriber { impi, impus, seq, .. } = subscriber;
         check_impus(impus)?;
         if *seq > self.config.sqn_profile().seq_max() {
@@ -134,30 +160,34 @@ impl SipDatabase {
     /// Removes a subscriber with its outbound bindings and grants, all in one commit.
     pub(super) fn delete_subscriber(&self, ctx: &mut Context<'_>, impi: &Impi) -> Outcome {
         const NOT_FOUND: Refusal = Refusal::NotFound("subscriber");
+        let _among_others = self.provision()?;
         let pools = read(&self.pools);
-        let visits = self.visits.entry(impi.clone());
+        let visits = self.visits.lock(impi);
         let dashmap::Entry::Occupied(subscriber) = self.subscribers.entry(impi.clone()) else {
             return Err(NOT_FOUND);
         };
         let mut mutations = vec![Mutation::delete(RecordKind::Subscriber, impi.as_str())];
-        let mut ending = None;
-        if let dashmap::Entry::Occupied(visits) = &visits {
-            let prepared = ending.insert(self.prepare_ending(ctx, &pools, impi, visits.get()));
-            mutations.append(&mut prepared.mutations);
-        }
+        let mut ending = self.prepare_ending(ctx, &pools, impi, &visits);
+        mutations.append(&mut ending.mutations);
         let seq = ctx.out.commit(mutations);
         self.removed.raise(seq);
         self.unclaim(&subscriber.get().record.impus);
         subscriber.remove();
         self.subscribers_bound.give();
-        if let Some(ending) = ending {
-            self.finish_ending(ctx, ending);
-        }
-        if let dashmap::Entry::Occupied(visits) = visits {
-            visits.remove();
-        }
+        self.finish_ending(ctx, ending);
+        visits.remove();
         Ok((Answer::Done, seq))
     }
+}
+
+/// What is stored of a new subscriber.
+pub(super) fn record_of(subscriber: api::Subscriber) -> (Impi, SubscriberRecord) {
+    let api::Subscriber { impi, impus, k, operator, amf, seq } = subscriber;
+    let opc = match operator {
+        OperatorKey::Op(op) => opc_from_op(&k, &op),
+        OperatorKey::Opc(opc) => opc,
+    };
+    (impi, SubscriberRecord::new(impus, k, opc, amf, seq))
 }
 
 pub(super) fn check_impus(impus: &[Impu]) -> Result<(), Refusal> {

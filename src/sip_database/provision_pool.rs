@@ -24,6 +24,7 @@ const OUTSIDE: Refusal = Refusal::Invalid("an identity is outside the domain of 
 impl SipDatabase {
     /// Creates a pool, or extends a listed one. Doing the same again changes nothing.
     pub(super) fn put_pool(&self, ctx: &mut Context<'_>, pool: api::Pool) -> Outcome {
+        let _among_others = self.provision()?;
         let api::Pool { name, direction, source } = pool;
         let mut pools = write(&self.pools);
         if let Err(refusal) = check_pool(&pools, &name, direction) {

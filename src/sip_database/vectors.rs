@@ -93,10 +93,10 @@ impl SipDatabase {
         let lent = self.outbound.get(&asked.impi).map(|held| held.record.user.impi);
         // Both held until the SQN is drawn: no vector is made once a revocation has returned.
         let withdrawn = read(&self.withdrawn);
-        let visits = self.visits.get(lent.as_ref().unwrap_or(&asked.impi));
+        let visits = self.visits.read(lent.as_ref().unwrap_or(&asked.impi));
         let visit = visits.as_ref().and_then(|visits| visits.at(partner));
         let Some((real, permitted)) =
-            visit.and_then(|visit| self.real_of(ctx, &withdrawn, visit, asked))
+            visit.and_then(|visit| self.real_of(ctx, &withdrawn, (visit, lent.is_some()), asked))
         else {
             ctx.out.note(Note::VectorRefused { partner: partner.clone() });
             return Err(ResultCode::USER_UNKNOWN);
@@ -116,13 +116,16 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         withdrawn: &Withdrawn,
-        visit: &Visit,
+        (visit, is_lent): (&Visit, bool),
         asked: &UserIdentity,
     ) -> Option<(UserIdentity, CommitSeq)> {
         if visit.outbound.as_ref() == Some(&asked.impi) {
             return self.use_outbound(ctx, withdrawn, asked);
         }
-        let version = visit.grant.as_ref()?.allows(ctx.now, withdrawn, asked)?;
+        if is_lent {
+            return None; // the visits are those of the pair's user, the pair is not
+        }
+        let version = visit.grant.as_ref()?.allows(ctx.now, withdrawn, &asked.impu)?;
         Some((asked.clone(), version))
     }
 

@@ -3,16 +3,20 @@
 
 use std::time::Duration;
 
-use dashmap::OccupiedEntry;
-
 use super::{
-    Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase, agreement::Withdrawn, bound::read,
-    lease::Lease, lending::Returning, outbound::OutboundRecord, pool::Pools,
+    Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase,
+    agreement::Withdrawn,
+    bound::read,
+    lease::{Lease, pack_allowed, unpack_allowed},
+    lending::Returning,
+    outbound::OutboundRecord,
+    pool::Pools,
 };
 use crate::{
     api::migration_identity::{Allowance, Answer, Refusal},
-    identity::{Impi, SipDatabaseId, UserIdentity},
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::Context,
+    packed::{Packed, Reader, Writer},
     store::{CommitSeq, Mutation, RecordKind},
     time::Timestamp,
 };
@@ -26,15 +30,18 @@ pub(super) struct Visits(Vec<(SipDatabaseId, Visit)>);
 pub(super) struct Visit {
     /// The outbound private identity.
     pub(super) outbound: Option<Impi>,
-    pub(super) grant: Option<Box<Grant>>,
+    pub(super) grant: Option<Grant>,
 }
 
-/// Leave to use a real pair.
+/// Leave to use the real pair.
 #[derive(Debug)]
 pub(super) struct Grant {
-    pub(super) record: GrantRecord,
-    /// The commit that wrote [`Self::record`].
-    pub(super) version: CommitSeq,
+    /// The public identity.
+    impu: Impu,
+    until: Timestamp,
+    allowed: Option<Allowance>,
+    /// The commit of the grant.
+    version: CommitSeq,
 }
 
 /// A grant as stored, by real IMPI and partner.
@@ -51,25 +58,82 @@ pub(super) fn grant_key(impi: &Impi, partner: &SipDatabaseId) -> String {
     format!("{} {partner}", impi.as_str())
 }
 
+impl GrantRecord {
+    /// The grant as kept with the visits of its user.
+    pub(super) fn granted(self, version: CommitSeq) -> Grant {
+        let Self { user, until, allowed, .. } = self;
+        Grant { impu: user.impu, until, allowed, version }
+    }
+}
+
 impl Grant {
     /// Whether the grant is good for a vector now.
     fn permits(&self, now: Timestamp, withdrawn: &Withdrawn) -> bool {
-        now < self.record.until && withdrawn.permits(self.record.allowed, now)
+        now < self.until && withdrawn.permits(self.allowed, now)
     }
 
-    /// The commit to wait for if the grant lets `asked` be used now.
+    /// The commit to wait for if the grant lets this public identity of its user be used now.
     pub(super) fn allows(
         &self,
         now: Timestamp,
         withdrawn: &Withdrawn,
-        asked: &UserIdentity,
+        impu: &Impu,
     ) -> Option<CommitSeq> {
-        let allows = self.record.user == *asked && self.permits(now, withdrawn);
+        let allows = self.impu == *impu && self.permits(now, withdrawn);
         allows.then_some(self.version)
     }
 }
 
+impl Packed for Visits {
+    fn pack(&self, to: &mut Writer<'_>) {
+        to.number(self.0.len() as u64);
+        for (partner, Visit { outbound, grant }) in &self.0 {
+            to.word(partner.as_str());
+            to.number(u64::from(outbound.is_some()) + 2 * u64::from(grant.is_some()));
+            if let Some(outbound) = outbound {
+                to.impi(outbound.as_str());
+            }
+            if let Some(Grant { impu, until, allowed, version }) = grant {
+                to.impu(impu.as_str());
+                to.time(*until);
+                pack_allowed(*allowed, to);
+                to.number(version.as_u64());
+            }
+        }
+    }
+
+    fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        let visit = |from: &mut Reader<'_>| {
+            let partner = from.database()?;
+            let what = from.number()?;
+            let outbound = if what & 1 == 0 { None } else { Some(from.impi()?) };
+            let grant = if what & 2 == 0 { None } else { Some(Grant::unpack(from)?) };
+            Some((partner, Visit { outbound, grant }))
+        };
+        (0..from.number()?).map(|_| visit(from)).collect::<Option<_>>().map(Self)
+    }
+
+    fn is_vacant(&self) -> bool {
+        self.0.iter().all(|(_, visit)| visit.is_vacant())
+    }
+}
+
+impl Grant {
+    fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            impu: from.impu()?,
+            until: from.time()?,
+            allowed: unpack_allowed(from)?,
+            version: CommitSeq::from_u64(from.number()?),
+        })
+    }
+}
+
 impl Visit {
+    const fn is_vacant(&self) -> bool {
+        self.outbound.is_none() && self.grant.is_none()
+    }
+
     fn is_over(&self, now: Timestamp, withdrawn: &Withdrawn) -> bool {
         let granted = self.grant.as_ref().is_some_and(|grant| grant.permits(now, withdrawn));
         self.outbound.is_none() && !granted
@@ -180,14 +244,13 @@ impl SipDatabase {
         check_valid_for(valid_for)?;
         let withdrawn = read(&self.withdrawn);
         withdrawn.check(allowed, ctx.now)?;
-        let entry = self.visits.entry(user.impi.clone());
+        let mut visits = self.visits.lock(&user.impi);
         self.check_visitor(&user, &partner)?;
-        let mut visits = entry.or_default();
         let visit = self.visit(ctx, &withdrawn, &mut visits, &user.impi, &partner)?;
         let key = grant_key(&user.impi, &partner);
         let record = GrantRecord { user, partner, until: ctx.now + valid_for, allowed };
         let version = ctx.out.commit(vec![Mutation::put(RecordKind::Grant, &key, &record)]);
-        visit.grant = Some(Box::new(Grant { record, version }));
+        visit.grant = Some(record.granted(version));
         Ok((Answer::Done, version))
     }
 
@@ -198,16 +261,13 @@ impl SipDatabase {
         impi: &Impi,
         partner: &SipDatabaseId,
     ) -> Outcome {
-        let dashmap::Entry::Occupied(mut visits) = self.visits.entry(impi.clone()) else {
-            return Err(NO_GRANT);
-        };
-        let visit = visits.get_mut().at_mut(partner).filter(|visit| visit.grant.is_some());
+        let mut visits = self.visits.get_mut(impi).ok_or(NO_GRANT)?;
+        let visit = visits.at_mut(partner).filter(|visit| visit.grant.is_some());
         let visit = visit.ok_or(NO_GRANT)?;
         let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
         let seq = ctx.out.commit(vec![deletion]);
         self.removed.raise(seq);
         visit.grant = None;
-        forget_empty(visits);
         Ok((Answer::Done, seq))
     }
 
@@ -244,10 +304,10 @@ impl SipDatabase {
     /// left none behind.
     pub(super) fn end_visits(&self, ctx: &mut Context<'_>, impi: &Impi) -> CommitSeq {
         let pools = read(&self.pools);
-        let dashmap::Entry::Occupied(visits) = self.visits.entry(impi.clone()) else {
+        let Some(visits) = self.visits.get_mut(impi) else {
             return self.removed.get();
         };
-        let mut ending = self.prepare_ending(ctx, &pools, impi, visits.get());
+        let mut ending = self.prepare_ending(ctx, &pools, impi, &visits);
         let mutations = std::mem::take(&mut ending.mutations);
         let seq = if mutations.is_empty() { self.removed.get() } else { ctx.out.commit(mutations) };
         self.removed.raise(seq);
@@ -302,12 +362,4 @@ pub(super) fn check_valid_for(valid_for: Duration) -> Result<(), Refusal> {
         return Err(Refusal::Invalid("valid_for is zero"));
     }
     Ok(())
-}
-
-/// Drops visits that hold nothing any more.
-pub(super) fn forget_empty(mut visits: OccupiedEntry<'_, Impi, Visits>) {
-    visits.get_mut().0.retain(|(_, visit)| visit.outbound.is_some() || visit.grant.is_some());
-    if visits.get().0.is_empty() {
-        visits.remove();
-    }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -56,6 +56,7 @@ pub struct Plan {
 pub struct Report {
     pub history: Arc<History>,
     seed: u64,
+    planned: u64,
     /// Kills of A, of B, of both.
     kills: [u64; 3],
     early: u64,
@@ -79,18 +80,21 @@ pub struct Rig {
     http: reqwest::Client,
     entropy: Seeded,
     history: Arc<History>,
+    /// What goes wrong is meant to.
+    is_planted: bool,
 }
 
 impl Rig {
     /// Runs `plan` to its end, or to the first violation.
     pub fn run(plan: &Plan) -> Report {
+        // One rig at a time: they would take the machine from each other.
+        static RUNS: Mutex<u64> = Mutex::new(0);
+        let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+        *runs += 1;
         println!("MIGCORE_SEED={} MIGCORE_KILLS={}", plan.seed, plan.kills);
-        let directory = std::env::temp_dir().join(format!(
-            "migcore-crash-{}-{}",
-            std::process::id(),
-            plan.seed
-        ));
-        std::fs::create_dir_all(&directory).unwrap();
+        let name = format!("migcore-crash-{}-{}-{runs}", std::process::id(), plan.seed);
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
         let mut entropy = Seeded(plan.seed);
         let mut rig = Self {
             systems: server::pair(&directory, &mut entropy, plan.planted),
@@ -98,6 +102,7 @@ impl Rig {
             http: reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap(),
             entropy,
             history: Arc::default(),
+            is_planted: plan.planted.is_some(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(rig.perform(plan))
@@ -116,6 +121,7 @@ impl Rig {
         let mut report = Report {
             history: Arc::clone(&self.history),
             seed: plan.seed,
+            planned: plan.kills,
             kills: [0; 3],
             early: 0,
             users: Vec::new(),
@@ -299,7 +305,7 @@ impl Drop for Rig {
         for system in &mut self.systems {
             system.kill();
         }
-        if std::thread::panicking() || self.is_wrong() {
+        if std::thread::panicking() || (self.is_wrong() && !self.is_planted) {
             for system in &self.systems {
                 println!("{}", system.log_tail());
             }
@@ -384,9 +390,11 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "MIGCORE_SEED={} MIGCORE_KILLS={} cargo test --release --test crash -- --nocapture",
+            "MIGCORE_SEED={} MIGCORE_KILLS={} MIGCORE_USERS={} cargo test{} --test crash -- --nocapture",
             self.seed,
-            a + b + both
+            self.planned,
+            self.users.len(),
+            if cfg!(debug_assertions) { "" } else { " --release" },
         )
     }
 }

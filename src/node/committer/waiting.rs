@@ -34,15 +34,11 @@ impl Waiting {
         Self { messages: BTreeMap::new(), returned, count: 0 }
     }
 
-    /// Keeps `send` of `worker` until `after` is durable: what it relies on, or later. Gives it back if there
-    /// is no room.
-    pub(super) fn keep(&mut self, worker: usize, after: CommitSeq, send: Send) -> Result<(), Send> {
-        if self.is_full() {
-            return Err(send);
-        }
+    /// Keeps `send` of `worker` until `after` is durable: what it relies on, or later. The caller has seen
+    /// that there is room.
+    pub(super) fn keep(&mut self, worker: usize, after: CommitSeq, send: Send) {
         self.count += 1;
         self.messages.entry(after).or_default().push((worker, send));
-        Ok(())
     }
 
     /// Takes out what waits for commits up to `reached`, whoever sent it.

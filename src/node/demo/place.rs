@@ -30,12 +30,11 @@ impl Place {
     ///
     /// [`DemoError::Directory`] and [`DemoError::Key`].
     pub(super) fn take(kept: Option<&Path>) -> Result<Self, DemoError> {
-        let place = match kept {
-            Some(directory) => Self { directory: directory.to_owned(), is_temporary: false },
-            None => {
-                let name = format!("migcore-demo-{:016x}", SystemEntropy::new().next_u64());
-                Self { directory: std::env::temp_dir().join(name), is_temporary: true }
-            }
+        let place = if let Some(directory) = kept {
+            Self { directory: directory.to_owned(), is_temporary: false }
+        } else {
+            let name = format!("migcore-demo-{:016x}", SystemEntropy::new().next_u64());
+            Self { directory: std::env::temp_dir().join(name), is_temporary: true }
         };
         let directory = || place.directory.clone();
         let failed = |error: io::Error| DemoError::Directory { directory: directory(), error };

@@ -140,8 +140,7 @@ impl Stage {
             Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
         };
         let (home, partner) = (site("a", "b")?, site("b", "a")?);
-        let _place = Arc::clone(place);
-        Ok(Self { home, partner, clock_ahead: Duration::ZERO, _place })
+        Ok(Self { home, partner, clock_ahead: Duration::ZERO, _place: Arc::clone(place) })
     }
 
     /// Starts both systems, after a restart too, and waits until they are connected.

@@ -38,49 +38,71 @@ impl<T: JsonBody, S: Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
         let (parts, body) = request.into_parts();
-        Ok(Self(async { parse(&read::<T>(&parts.headers, body).await?) }.await))
+        let limits = Limits { media_type: JSON, octets_max: T::OCTETS_MAX, timeout: BODY_TIMEOUT };
+        Ok(Self(async { parse(&read(&parts.headers, body, limits).await?) }.await))
     }
 }
 
-/// Reads a body of at most [`JsonBody::OCTETS_MAX`] octets within [`BODY_TIMEOUT`].
-async fn read<T: JsonBody>(headers: &HeaderMap, body: Stream) -> Result<Vec<u8>, Problem> {
-    if !is_json(headers) {
-        let what = "the body is not declared as JSON";
-        let fix = "send Content-Type: application/json";
+const JSON: &str = "application/json";
+
+/// What a body may be.
+#[derive(Clone, Copy)]
+pub(in crate::node) struct Limits {
+    /// Its media type. A web page of another origin must not be able to send it without being asked first:
+    /// it could use a browser on this host to reach the interface.
+    pub(in crate::node) media_type: &'static str,
+    /// Most octets.
+    pub(in crate::node) octets_max: usize,
+    /// How long it may take to arrive.
+    pub(in crate::node) timeout: Duration,
+}
+
+/// Reads a body.
+///
+/// # Errors
+///
+/// 400, 408, 413 or 415.
+pub(in crate::node) async fn read(
+    headers: &HeaderMap,
+    body: Stream,
+    Limits { media_type, octets_max, timeout }: Limits,
+) -> Result<Vec<u8>, Problem> {
+    if !is_of_type(headers, media_type) {
+        let what = format!("the body is not declared as {media_type}");
+        let fix = format!("send Content-Type: {media_type}");
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", what, fix));
     }
     let declared = headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > T::OCTETS_MAX as u64) {
-        return Err(too_long(T::OCTETS_MAX));
+    if declared.is_some_and(|length| length > octets_max as u64) {
+        return Err(too_long(octets_max));
     }
-    let reading = Limited::new(body, T::OCTETS_MAX).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+    let reading = Limited::new(body, octets_max).collect();
+    match tokio::time::timeout(timeout, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(T::OCTETS_MAX)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(octets_max)),
         Ok(Err(_)) => {
             let (what, fix) = ("the body is cut off or not framed right", "send all of it");
             Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-request", what, fix))
         }
         Err(_) => {
-            let what = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            let what = format!("the body did not arrive within {} s", timeout.as_secs());
             let fix = "send it without pauses; a large one may be sent in parts";
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", what, fix))
         }
     }
 }
 
-/// A web page of another origin cannot send this type without being asked first: so it cannot use
-/// a browser on this host to reach the interface.
-fn is_json(headers: &HeaderMap) -> bool {
+fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = given.and_then(|value| value.split(';').next()).unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case("application/json")
+    kind.trim().eq_ignore_ascii_case(media_type)
 }
 
 fn too_long(octets_max: usize) -> Problem {
     let what = format!("the body is longer than {octets_max} octets");
-    let fix = format!("send at most {octets_max} octets; a listed pool may be put in parts");
+    let fix =
+        format!("send at most {octets_max} octets; a listed pool or many rows may be put in parts");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", what, fix)
 }
 

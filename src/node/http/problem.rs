@@ -30,12 +30,29 @@ pub(in crate::node) struct Problem {
     pub detail: String,
     /// The part of the request that is wrong, such as `impus[0]`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// What to do.
     pub fix: String,
+    /// Of a request about many: which are refused.
+    #[serde(skip_serializing_if = "<[RowProblem]>::is_empty")]
+    pub rows: Box<[RowProblem]>,
     /// When to ask again after a 503 or 504, seconds.
     #[serde(skip)]
     pub retry_after: u32,
+}
+
+/// One that is refused of the many that a request is about.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize, ToSchema)]
+pub(in crate::node) struct RowProblem {
+    /// Which one: its line in the body, from 1.
+    pub row: usize,
+    /// What is wrong with it.
+    pub detail: String,
+    /// What to do.
+    pub fix: String,
+    /// Whether a request about this one alone would be performed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// The name of the problem that a response tells of; an extension of the response, for the ladder.
@@ -57,6 +74,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             fix: fix.into(),
+            rows: Box::default(),
             retry_after: RETRY_AFTER_SECS,
         }
     }
@@ -66,9 +84,14 @@ impl Problem {
         Self { retry_after: seconds, ..self }
     }
 
+    /// Names those that are refused of many.
+    pub(in crate::node) fn with_rows(self, rows: Vec<RowProblem>) -> Self {
+        Self { rows: rows.into(), ..self }
+    }
+
     /// Names the part of the request that is wrong.
     pub(in crate::node) fn in_field(self, field: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..self }
+        Self { field: Some(field.into().into()), ..self }
     }
 }
 

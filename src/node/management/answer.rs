@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{configuration, migration_identity as management, registration},
     node::{
-        http::{self, Problem},
+        http::{self, Problem, RowProblem},
         metrics::ManagementRequest,
         perform::Shared,
     },
@@ -95,7 +95,7 @@ pub(super) fn counted(shared: &Shared, operation: &'static str, response: Respon
     response
 }
 
-fn from_database(answer: management::Answer) -> Response {
+pub(super) fn from_database(answer: management::Answer) -> Response {
     match answer {
         management::Answer::Done => StatusCode::NO_CONTENT.into_response(),
         management::Answer::Subscriber { impi, impus, seq } => {
@@ -109,10 +109,11 @@ fn from_database(answer: management::Answer) -> Response {
             None => Json(BindingView::from(binding)).into_response(),
         },
         management::Answer::Refused(refusal) => refused(&refusal).into_response(),
+        management::Answer::RowsRefused(rows) => rows_refused(&rows).into_response(),
     }
 }
 
-fn from_configuration(answer: configuration::Answer, with_secrets: bool) -> Response {
+pub(super) fn from_configuration(answer: configuration::Answer, with_secrets: bool) -> Response {
     match answer {
         configuration::Answer::Done => StatusCode::NO_CONTENT.into_response(),
         configuration::Answer::User { mc_service_id, identity, class, may_migrate } => {
@@ -126,7 +127,23 @@ fn from_configuration(answer: configuration::Answer, with_secrets: bool) -> Resp
             Json(SystemConfigurationView::new(found, with_secrets)).into_response()
         }
         configuration::Answer::Refused(refusal) => refused(&refusal).into_response(),
+        configuration::Answer::RowsRefused(rows) => rows_refused(&rows).into_response(),
     }
+}
+
+fn rows_refused(rows: &[management::RowRefused]) -> Problem {
+    let told = rows.iter().map(|management::RowRefused { row, refusal, alone }| {
+        let Problem { detail, fix, .. } = refused(refusal);
+        RowProblem { row: row + 1, detail, fix, alone: *alone }
+    });
+    some_rows(told.collect())
+}
+
+/// The problem that some of many are refused.
+pub(super) fn some_rows(rows: Vec<RowProblem>) -> Problem {
+    let what = format!("{} of the rows are refused; nothing was changed", rows.len());
+    let fix = "correct these rows, and send all again";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "rows-refused", what, fix).with_rows(rows)
 }
 
 fn from_core(answer: registration::Answer) -> Response {

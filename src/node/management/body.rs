@@ -146,10 +146,10 @@ impl SubscriberBody {
     /// # Errors
     ///
     /// The field that is wrong, and what is wrong with it.
-    pub(super) fn into_request(
+    pub(super) fn into_subscriber(
         self,
         impi: Impi,
-    ) -> Result<api::Request, (&'static str, &'static str)> {
+    ) -> Result<api::Subscriber, (&'static str, &'static str)> {
         let operator = match (self.op, self.opc) {
             (Some(op), None) => api::OperatorKey::Op(op.0),
             (None, Some(opc)) => api::OperatorKey::Opc(opc.0),
@@ -162,14 +162,14 @@ impl SubscriberBody {
         if self.seq >> 43 != 0 {
             return Err(("seq", "does not fit 43 bits"));
         }
-        Ok(api::Request::PutSubscriber(api::Subscriber {
+        Ok(api::Subscriber {
             impi,
             impus: self.impus,
             k: self.k.0,
             operator,
             amf: self.amf.map_or(AMF_DEFAULT, |amf| *amf.0.expose()),
             seq: self.seq,
-        }))
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{
-        configuration::{AgreementKey, Request, Users},
+        configuration::{AgreementKey, Request, User, Users},
         connection_details::{SIP_CORE_ADDRESSES_MAX, SystemConfiguration},
         migration_identity::Direction,
     },
@@ -196,8 +196,12 @@ pub(super) async fn delete_system_configuration(
 }
 
 pub(super) fn user_request(id: &str, body: UserBody) -> Result<Request, Problem> {
+    user(id, body).map(Request::PutUser)
+}
+
+pub(super) fn user(id: &str, body: UserBody) -> Result<User, Problem> {
     let user = body.into_user(service_id("mc_service_id", id)?);
-    user.map(Request::PutUser).map_err(|(field, what)| invalid_field(field, what))
+    user.map_err(|(field, what)| invalid_field(field, what))
 }
 
 pub(super) fn agreement_request(key: KeySegments, body: AgreementBody) -> Result<Request, Problem> {

@@ -14,7 +14,7 @@ use super::{
     operator_body::HeldBindingView,
 };
 use crate::{
-    api::migration_identity::{Direction, Request},
+    api::migration_identity::{Direction, Request, Subscriber},
     identity::{Impi, SipDatabaseId},
     node::{
         http::{Body, Problem, Query, Segments},
@@ -223,8 +223,12 @@ pub(super) async fn delete_grant(
 }
 
 pub(super) fn subscriber_request(impi: &str, body: SubscriberBody) -> Result<Request, Problem> {
-    let request = body.into_request(private_identity(impi)?);
-    request.map_err(|(field, what)| invalid_field(field, what))
+    subscriber(impi, body).map(Request::PutSubscriber)
+}
+
+pub(super) fn subscriber(impi: &str, body: SubscriberBody) -> Result<Subscriber, Problem> {
+    let subscriber = body.into_subscriber(private_identity(impi)?);
+    subscriber.map_err(|(field, what)| invalid_field(field, what))
 }
 
 pub(super) fn pool_request(name: String, body: PoolBody) -> Result<Request, Problem> {

@@ -21,7 +21,7 @@ use super::{
     operator_body::PageView,
 };
 use crate::{
-    identity::{Impi, McSystemId, SipDatabaseId},
+    identity::{IdentityError, Impi, McSystemId, SipDatabaseId},
     node::{
         http::{Problem, Query},
         park::NoAnswer,
@@ -350,31 +350,42 @@ impl From<RecordError> for Unreadable {
     }
 }
 
+/// Where the other system's SIP database is in a record.
+const PARTNER_AT: [(RecordKind, &str); 3] = [
+    (RecordKind::OutboundBinding, "/record/partner"),
+    (RecordKind::InboundBinding, "/record/primary/database"),
+    (RecordKind::Grant, "/record/partner"),
+];
+
+/// Where the other MC system is in an agreement's record.
+const PARTNER_SYSTEM_AT: &str = "/record/agreement/key/partner";
+
+/// Where the private identity of the user is in a record.
+const HOLDER_AT: [(RecordKind, &str); 3] = [
+    (RecordKind::OutboundBinding, "/record/user/impi"),
+    (RecordKind::InboundBinding, "/record/primary/identity/impi"),
+    (RecordKind::Grant, "/record/user/impi"),
+];
+
+fn pointer_in(kind: RecordKind, places: &[(RecordKind, &'static str)]) -> Option<&'static str> {
+    places.iter().find(|(of, _)| *of == kind).map(|(_, pointer)| *pointer)
+}
+
 fn partner_filter(kind: RecordKind, partner: &str) -> Result<Filter, Problem> {
-    let of_database = |pointer| {
-        let database = SipDatabaseId::parse(partner);
-        let database = database.map_err(|error| invalid_field("partner", &error.to_string()))?;
-        Ok(Filter { pointer, value: database.as_str().to_owned() })
-    };
-    match kind {
-        RecordKind::OutboundBinding | RecordKind::Grant => of_database("/record/partner"),
-        RecordKind::InboundBinding => of_database("/record/primary/database"),
-        RecordKind::Agreement => {
-            let system = McSystemId::parse(partner);
-            let system = system.map_err(|error| invalid_field("partner", &error.to_string()))?;
-            let pointer = "/record/agreement/key/partner";
-            Ok(Filter { pointer, value: system.as_str().to_owned() })
-        }
-        _ => Err(invalid_field("partner", "is no filter of this list")),
+    let wrong = |error: IdentityError| invalid_field("partner", &error.to_string());
+    if kind == RecordKind::Agreement {
+        let system = McSystemId::parse(partner).map_err(wrong)?;
+        return Ok(Filter { pointer: PARTNER_SYSTEM_AT, value: system.as_str().to_owned() });
     }
+    let pointer = pointer_in(kind, &PARTNER_AT)
+        .ok_or_else(|| invalid_field("partner", "is no filter of this list"))?;
+    let database = SipDatabaseId::parse(partner).map_err(wrong)?;
+    Ok(Filter { pointer, value: database.as_str().to_owned() })
 }
 
 fn holder_filter(kind: RecordKind, holder: &str) -> Result<Filter, Problem> {
-    let pointer = match kind {
-        RecordKind::OutboundBinding | RecordKind::Grant => "/record/user/impi",
-        RecordKind::InboundBinding => "/record/primary/identity/impi",
-        _ => return Err(invalid_field("holder", "is no filter of this list")),
-    };
+    let pointer = pointer_in(kind, &HOLDER_AT)
+        .ok_or_else(|| invalid_field("holder", "is no filter of this list"))?;
     let impi = Impi::parse(holder).map_err(|error| invalid_field("holder", &error.to_string()))?;
     Ok(Filter { pointer, value: impi.as_str().to_owned() })
 }

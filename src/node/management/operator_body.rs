@@ -140,7 +140,7 @@ impl HeldBindingView {
             other_database: details.other_database,
             server_name: details.server_name,
             lease,
-            lease_end: details.lease_end.map(|end| end.as_secs()),
+            lease_end: details.lease_end.map(Timestamp::as_secs),
             reserved_until: (binding.reserved_until != Timestamp::MAX)
                 .then(|| binding.reserved_until.as_secs()),
             active: binding.active,

@@ -43,6 +43,17 @@ impl Target {
         }
     }
 
+    /// The place of its kind in the order in which a system is filled.
+    pub(in crate::node) const fn kind(&self) -> u8 {
+        match self {
+            Self::Pool(_) => 0,
+            Self::Subscriber(_) => 1,
+            Self::User(_) => 2,
+            Self::SystemConfiguration(_) => 3,
+            Self::Agreement(..) => 4,
+        }
+    }
+
     /// The path of the request.
     pub(in crate::node) fn path(&self) -> String {
         match self {
@@ -55,6 +66,29 @@ impl Target {
                 format!("/v1/agreements/{partner}/{}/{users}", escape(direction))
             }
         }
+    }
+
+    /// Where to send many of these by one request, if that can be.
+    pub(in crate::node) const fn path_of_many(&self) -> Option<&'static str> {
+        match self {
+            Self::Subscriber(_) => Some("/v1/subscribers"),
+            Self::User(_) => Some("/v1/users"),
+            Self::Pool(_) | Self::SystemConfiguration(_) | Self::Agreement(..) => None,
+        }
+    }
+
+    /// Appends the line that this is in a request about many, to which `body` belongs.
+    pub(in crate::node) fn append_row(&self, body: &[u8], rows: &mut Vec<u8>) {
+        let (name, id, rest) = match self {
+            Self::Subscriber(id) => ("impi", id, "subscriber"),
+            Self::User(id) => ("mc_service_id", id, "user"),
+            Self::Pool(_) | Self::SystemConfiguration(_) | Self::Agreement(..) => return,
+        };
+        // The body is JSON of our own making, and has no line end in it.
+        let id = serde_json::Value::from(id.as_str());
+        rows.extend_from_slice(format!("{{\"{name}\":{id},\"{rest}\":").as_bytes());
+        rows.extend_from_slice(body);
+        rows.extend_from_slice(b"}\n");
     }
 
     /// Whether a request with this body is well-formed.

@@ -71,7 +71,7 @@ enum Action {
     /// Take a lent pair back; who is registered with it stays so until the registration ends.
     #[command(subcommand)]
     Release(ReleaseCommand),
-    /// End it, at once: no vector is given on account of it any more.
+    /// End it, at once and not only when its time is over.
     #[command(subcommand)]
     Revoke(RevokeCommand),
 }

@@ -1,5 +1,7 @@
 //! Lists, page after page.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::{
@@ -55,7 +57,10 @@ pub(super) async fn run(
         };
         left = left.saturating_sub(items.len());
         let text = if json {
-            items.iter().map(|item| format!("{item}\n")).collect()
+            items.iter().fold(String::new(), |mut lines, item| {
+                let _ = writeln!(lines, "{item}");
+                lines
+            })
         } else {
             let cells = |item: &Value| columns.iter().map(|(_, cell)| cell(item)).collect();
             table.lines(items.iter().map(cells).collect())
@@ -78,7 +83,7 @@ impl Selection {
         ];
         for (name, value) in parts {
             if let Some(value) = value {
-                path += &format!("&{name}={}", escape(value));
+                let _ = write!(path, "&{name}={}", escape(value));
             }
         }
         path

@@ -1,5 +1,7 @@
 //! Rows of text in columns, as they come.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// A table that grows page by page: what is printed stays, so a later page may need wider columns.
@@ -27,7 +29,7 @@ impl Table {
         for row in rows {
             let mut line = String::new();
             for (width, cell) in self.widths.iter().zip(row) {
-                line.push_str(&format!("{cell:width$}  "));
+                let _ = write!(line, "{cell:width$}  ");
             }
             text.push_str(line.trim_end());
             text.push('\n');

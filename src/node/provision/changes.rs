@@ -19,6 +19,8 @@ const FINDINGS_SHOWN_MAX: usize = 20;
 pub(super) struct Change {
     pub(super) target: Target,
     pub(super) origin: Origin,
+    /// Whether it is made by a request of its own, although there could be one for many.
+    pub(super) alone: bool,
     /// The JSON body. It may hold keys.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -101,7 +103,7 @@ impl Changes {
             match target.validate(&body) {
                 Ok(()) => {
                     let (target, origin) = (target.clone(), origin.clone());
-                    self.list.push(Change { target, origin, body });
+                    self.list.push(Change { target, origin, alone: false, body });
                 }
                 Err(problem) => self.findings.add(origin, &told(&problem, columns)),
             }

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
-use tokio::task::JoinSet;
-
 use super::{
-    CONCURRENT,
     changes::{Change, Changes, Findings},
-    progress_bar, sections, table,
+    progress_bar,
+    requests::{self, Outcome},
+    sections, table,
     ue_files::{self, UeFiles},
 };
 use crate::node::client::{ClientError, ManagementClient};
@@ -68,6 +67,18 @@ pub enum LoadError {
         /// What happened.
         error: ClientError,
     },
+    /// The system has changed since it was asked.
+    #[error("{done} of {all} changes were made, but not at {at}: {problem}; run it again")]
+    Refused {
+        /// Changes made.
+        done: usize,
+        /// Changes to make.
+        all: usize,
+        /// File and line of the first that was not made.
+        at: String,
+        /// What the system said.
+        problem: String,
+    },
     /// A state file of a UE cannot be written.
     #[error("the system was changed, but {} cannot be written: {error}", path.display())]
     UeFile {
@@ -105,9 +116,9 @@ pub async fn load(job: &Load) -> Result<Loaded, LoadError> {
     // What others rely on comes first.
     list.sort_by(|one, other| one.target.cmp(&other.target));
     let client = ManagementClient::new(&job.system);
-    let list = Arc::new(list);
+    let mut list = Arc::new(list);
     let system = client.system().await.map_err(LoadError::NotChecked)?;
-    check(&client, &list).await?;
+    check(&client, &mut list).await?;
     apply(&client, &list).await?;
     let changes = list.len();
     let (ue_files, ue_files_kept) = match &job.ue_files {
@@ -117,96 +128,65 @@ pub async fn load(job: &Load) -> Result<Loaded, LoadError> {
     Ok(Loaded { changes, ue_files, ue_files_kept })
 }
 
-/// Asks the system about every change before the first is made.
-async fn check(client: &ManagementClient, list: &Arc<Vec<Change>>) -> Result<(), LoadError> {
+/// Asks the system about every change before the first is made, and notes which are to be made alone.
+async fn check(client: &ManagementClient, list: &mut Arc<Vec<Change>>) -> Result<(), LoadError> {
     let progress = progress_bar(list.len(), "checked");
-    let mut refused = BTreeMap::new();
-    let mut requests = Requests::new(client, list, true);
-    while let Some((number, _, outcome)) = requests.next().await {
-        match outcome {
-            Ok(()) => {}
-            // What the system cannot do now is not for the files to mend.
-            Err(ClientError::Refused { status: ..500, problem, .. }) => {
-                refused.insert(number, problem);
-            }
-            Err(error) => return Err(LoadError::NotChecked(error)),
-        }
-        progress.inc(1);
-    }
+    let (mut refused, mut alone) = (BTreeMap::new(), Vec::new());
+    let mut each = |number, outcome| match outcome {
+        Outcome::Done => {}
+        Outcome::Refused(problem) => drop(refused.insert(number, problem)),
+        Outcome::Alone => alone.push(number),
+    };
+    let sent = requests::send(client, list, true, &progress, &mut each).await;
     progress.finish_and_clear();
+    sent.map_err(|(_, error)| LoadError::NotChecked(error))?;
     let mut findings = Findings::default();
     for (number, problem) in refused {
         if let Some(change) = list.get(number) {
             findings.add(&change.origin, &problem);
         }
     }
-    if findings.is_empty() { Ok(()) } else { Err(LoadError::WouldRefuse(findings)) }
+    if !findings.is_empty() {
+        return Err(LoadError::WouldRefuse(findings));
+    }
+    if let (false, Some(list)) = (alone.is_empty(), Arc::get_mut(list)) {
+        for number in alone {
+            if let Some(change) = list.get_mut(number) {
+                change.alone = true;
+            }
+        }
+        // By kind, as before, and within a kind by one request first.
+        list.sort_by(|one, other| {
+            let kind = |change: &Change| (change.target.kind(), change.alone);
+            kind(one).cmp(&kind(other))
+        });
+    }
+    Ok(())
 }
 
 /// Makes the changes, kind after kind.
 async fn apply(client: &ManagementClient, list: &Arc<Vec<Change>>) -> Result<(), LoadError> {
     let all = list.len();
     let progress = progress_bar(all, "changes");
-    let (mut done, mut failed) = (0, None);
-    let mut requests = Requests::new(client, list, false);
-    while let Some((_, change, outcome)) = requests.next().await {
-        match outcome {
-            Ok(()) => done += 1,
-            Err(error) => {
-                requests.stop();
-                failed.get_or_insert_with(|| (change.origin.to_string(), error));
-            }
+    let (mut done, mut refused) = (0, None);
+    let mut each = |number, outcome| match outcome {
+        Outcome::Done => done += 1,
+        Outcome::Refused(problem) => drop(refused.get_or_insert((number, problem))),
+        Outcome::Alone => {
+            let problem = "it was changed meanwhile; run it again".to_owned();
+            refused.get_or_insert((number, problem));
         }
-        progress.inc(1);
-    }
+    };
+    let sent = requests::send(client, list, false, &progress, &mut each).await;
     progress.finish_and_clear();
-    failed.map_or(Ok(()), |(at, error)| Err(LoadError::Stopped { done, all, at, error }))
-}
-
-/// Requests in order, [`CONCURRENT`] at a time, but none of a kind before those of the last are answered.
-struct Requests<'a> {
-    client: &'a ManagementClient,
-    list: &'a Arc<Vec<Change>>,
-    check: bool,
-    next: usize,
-    running: JoinSet<(usize, Result<(), ClientError>)>,
-}
-
-impl<'a> Requests<'a> {
-    fn new(client: &'a ManagementClient, list: &'a Arc<Vec<Change>>, check: bool) -> Self {
-        Self { client, list, check, next: 0, running: JoinSet::new() }
-    }
-
-    /// Sends no more.
-    fn stop(&mut self) {
-        self.next = self.list.len();
-    }
-
-    /// The next answer, and to which change.
-    async fn next(&mut self) -> Option<(usize, &'a Change, Result<(), ClientError>)> {
-        while self.running.len() < CONCURRENT && self.may_send() {
-            let (client, list) = (self.client.clone(), Arc::clone(self.list));
-            let (number, check) = (self.next, self.check);
-            self.next += 1;
-            self.running.spawn(async move {
-                let outcome = match list.get(number) {
-                    Some(change) => client.put(&change.target, &change.body, check).await,
-                    None => Ok(()),
-                };
-                (number, outcome)
-            });
+    let at = |number: usize| {
+        list.get(number).map_or_else(String::new, |change| change.origin.to_string())
+    };
+    match (sent, refused) {
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some((number, problem))) => {
+            Err(LoadError::Refused { done, all, at: at(number), problem })
         }
-        // A request does not panic; if one did, its answer is missing and the rest goes on.
-        let (number, outcome) = self.running.join_next().await?.ok()?;
-        Some((number, self.list.get(number)?, outcome))
-    }
-
-    fn may_send(&self) -> bool {
-        let Some(change) = self.list.get(self.next) else { return false };
-        let before = self.next.checked_sub(1).and_then(|before| self.list.get(before));
-        let same_kind = before.is_none_or(|before| {
-            std::mem::discriminant(&before.target) == std::mem::discriminant(&change.target)
-        });
-        same_kind || self.check || self.running.is_empty()
+        (Err((number, error)), _) => Err(LoadError::Stopped { done, all, at: at(number), error }),
     }
 }

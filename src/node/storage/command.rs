@@ -9,7 +9,11 @@ use std::{
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 
-use super::{EmbeddedEngine, Key, KeyId, Keys, OpenError, Resealed, has_store};
+use super::{
+    EmbeddedEngine, Key, KeyId, Keys, OpenError, Resealed, has_store,
+    json::Secrets,
+    transfer::{TransferError, check_store, export_store, import_store, verify_export},
+};
 use crate::{
     node::{
         SystemEntropy,
@@ -35,6 +39,43 @@ pub enum StoreCommand {
     ///
     /// It may be interrupted and run again.
     Reseal(Place),
+    /// Read every record, and say whether all of them can be used and fit together.
+    ///
+    /// It changes nothing. It ends with 0 if nothing is wrong, and with 1 if something is.
+    Check {
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+        /// Tell the keys of records that are wrong; they are identities.
+        #[arg(long)]
+        verbose: bool,
+    },
+    /// Write all records as JSON lines, to be read by people or imported elsewhere.
+    ///
+    /// The file is for its owner alone: also without keys it tells who migrated where.
+    Export {
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+        /// Where to; - for standard output.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// With keys and credentials. Only such an export can be imported.
+        #[arg(long)]
+        secrets: bool,
+    },
+    /// Make a store of an export, in an empty directory.
+    ///
+    /// The whole file is read and checked first: if anything is wrong in it, all of it is told with its lines,
+    /// and nothing is written. Secrets are sealed with the key given, whichever the exported store had.
+    Import {
+        /// The export, with its secrets.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Which store.
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Which store.
@@ -96,6 +137,9 @@ pub enum StoreError {
         /// Why not.
         error: io::Error,
     },
+    /// Records are wrong, or cannot be brought from one place to the other.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// Standard output is gone.
     #[error("cannot write the result: {0}")]
     Output(io::Error),
@@ -116,6 +160,7 @@ impl StoreError {
                     | OpenError::KeyFileExposed { .. }
                     | OpenError::KeyLine { .. }
             ),
+            Self::Transfer(error) => error.is_wrong_input(),
             Self::Broken(_) | Self::KeyFile { .. } | Self::Output(_) => false,
         }
     }
@@ -131,6 +176,19 @@ impl StoreCommand {
         match self {
             Self::NewKey { output } => new_key(output.as_deref()),
             Self::Reseal(place) => reseal(place.open_existing()?),
+            Self::Check { place, verbose } => {
+                print(&check_store(&place.open_existing()?, verbose)?)
+            }
+            Self::Export { place, output, secrets } => {
+                let secrets = if secrets { Secrets::Shown } else { Secrets::Hidden };
+                print(&export_store(&mut place.open_existing()?, &output, secrets)?)
+            }
+            Self::Import { file, place } => {
+                let (directory, key_file) = place.find()?;
+                let keys = Keys::find(key_file.as_deref())?;
+                let verified = verify_export(&file)?;
+                print(&import_store(&directory, &keys, &file, verified)?)
+            }
         }
     }
 }
@@ -201,6 +259,10 @@ fn reseal(mut engine: EmbeddedEngine) -> Result<(), StoreError> {
         let _ = write!(text, "; key {id} can go");
     }
     text.push('\n');
+    print(&text)
+}
+
+fn print(text: &str) -> Result<(), StoreError> {
     io::stdout().write_all(text.as_bytes()).map_err(StoreError::Output)
 }
 

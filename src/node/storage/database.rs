@@ -99,16 +99,12 @@ impl Database {
         let Some(cut) = journal::cut_last_batch(store)? else {
             return Err(DatabaseError::Damaged(torn));
         };
-        match Self::open(store) {
-            Ok(database) => {
-                cut.keep();
-                Ok(database)
-            }
-            Err(_) => {
-                cut.undo()?;
-                Err(DatabaseError::Damaged(torn))
-            }
+        if let Ok(database) = Self::open(store) {
+            cut.keep();
+            return Ok(database);
         }
+        cut.undo()?;
+        Err(DatabaseError::Damaged(torn))
     }
 
     fn open(store: &Path) -> Result<Self, DatabaseError> {
@@ -246,6 +242,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or_else(|| "the database stopped".to_owned())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may add more")]
 impl From<fjall::Error> for DatabaseError {
     fn from(error: fjall::Error) -> Self {
         use fjall::{Error, LsmError};

@@ -4,6 +4,7 @@
 //! lock      held as long as an engine has the store, also while it is closed after a failure
 //! intact    missing after a failed sync
 //! store/    the database; made as store.new and renamed when it is whole
+//! import    there while an import makes a store
 //! ```
 
 use std::{
@@ -22,10 +23,11 @@ use super::{
 const LOCK: &str = "lock";
 const STORE: &str = "store";
 const NEW_STORE: &str = "store.new";
+const IMPORT: &str = "import";
 
 /// What may be in a directory that is to become a store: our own beginnings, and what file systems have
 /// at their root.
-const EMPTY_ENOUGH: [&str; 3] = [LOCK, NEW_STORE, "lost+found"];
+const EMPTY_ENOUGH: [&str; 4] = [LOCK, NEW_STORE, IMPORT, "lost+found"];
 
 /// Whether there is a store in a directory.
 pub fn has_store(directory: &Path) -> bool {
@@ -67,6 +69,45 @@ impl Directory {
         }
     }
 
+    /// Whether there is a store.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be found out.
+    pub(super) fn has_store(&self) -> Result<bool, DatabaseError> {
+        Ok(self.path.join(STORE).try_exists()?)
+    }
+
+    /// Whether an import began to make a store here, and did not get there.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be found out.
+    pub(super) fn has_unfinished_import(&self) -> Result<bool, DatabaseError> {
+        Ok(!self.has_store()? && self.path.join(IMPORT).try_exists()?)
+    }
+
+    /// Notes that an import begins: until there is a store no system makes an empty one.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be noted.
+    pub(super) fn begin_import(&self) -> Result<(), DatabaseError> {
+        File::create(self.path.join(IMPORT))?.sync_all()?;
+        Ok(sync_directory(&self.path)?)
+    }
+
+    /// Notes that an import has ended, and removes what one without success has left.
+    ///
+    /// # Errors
+    ///
+    /// Why not; it does no harm.
+    pub(super) fn end_import(&self) -> Result<(), DatabaseError> {
+        remove_directory(&self.path.join(NEW_STORE))?;
+        fs::remove_file(self.path.join(IMPORT))?;
+        Ok(sync_directory(&self.path)?)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -77,30 +118,32 @@ impl Directory {
     /// # Errors
     ///
     /// Why it cannot be made.
-    pub(super) fn create_store(
+    pub(super) fn create_store<E: From<DatabaseError>>(
         &self,
-        fill: impl FnOnce(&Database) -> Result<(), DatabaseError>,
-    ) -> Result<(), DatabaseError> {
+        fill: impl FnOnce(&Database) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (store, new) = (self.path.join(STORE), self.path.join(NEW_STORE));
-        if store.try_exists()? {
+        if self.has_store()? {
             return Ok(());
         }
         tracing::info!("making a new store in {}", self.path.display());
-        remove_directory(&new)?;
+        remove_directory(&new).map_err(DatabaseError::from)?;
         let database = Database::create(&new)?;
         let filled = fill(&database);
         database.close();
         filled?;
         // The library does not sync the directory that it makes the one of a keyspace in.
-        sync_directories(&new)?;
-        fs::rename(&new, &store)?;
+        sync_directories(&new).map_err(DatabaseError::from)?;
+        Ok(self.keep(&new, &store).map_err(DatabaseError::from)?)
+    }
+
+    /// Gives a whole new store its name, for good.
+    fn keep(&self, new: &Path, store: &Path) -> io::Result<()> {
+        fs::rename(new, store)?;
         journal::trust(&self.path)?;
         // The directory itself may be new too.
-        self.path
-            .parent()
-            .filter(|it| !it.as_os_str().is_empty())
-            .map_or(Ok(()), sync_directory)?;
-        Ok(())
+        let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty());
+        parent.map_or(Ok(()), sync_directory)
     }
 
     /// Opens the store that is there.

@@ -103,6 +103,18 @@ pub enum OpenError {
         /// What is in it, as an example.
         found: String,
     },
+    /// There is a store already where an import is to make one.
+    #[error("there is a store in {} already: import into an empty directory", directory.display())]
+    Occupied {
+        /// Which directory.
+        directory: PathBuf,
+    },
+    /// An import was cut off.
+    #[error("an import into {} was cut off: import again, or remove the file import in it", directory.display())]
+    ImportCutOff {
+        /// Which directory.
+        directory: PathBuf,
+    },
     /// A newer build wrote it.
     #[error(
         "the store in {} has format {found}, newer than this build's {known}: use a newer migcore",

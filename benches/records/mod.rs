@@ -1,0 +1,152 @@
+//! Stored records as a system has them: generated identities, contacts as devices write them.
+#![allow(clippy::expect_used, dead_code, unreachable_pub, reason = "a part of two benchmarks")]
+
+use std::time::Duration;
+
+use migcore::{
+    api::migration_identity::{AgreementId, Allowance, PrimaryUser},
+    identity::{Impi, Impu, SipDatabaseId, UserIdentity},
+    sip_core::{ContactBinding, Registration},
+    store::{RecordKind, encode},
+    time::Timestamp,
+};
+
+/// The kind, key and value of a record.
+pub type Encoded = (RecordKind, String, Vec<u8>);
+
+/// The shapes of stored records.
+type Inbound = (Impu, PrimaryUser, Lease, Origin, Option<Allowance>);
+type Outbound = (Impu, UserIdentity, SipDatabaseId, Lease, Origin, Option<Allowance>);
+type Grant = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
+type Visited = (SipDatabaseId, u8);
+type Subscriber =
+    (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32, Vec<Visited>, Option<String>, bool);
+
+#[derive(serde::Serialize)]
+enum Lease {
+    Reserved(Timestamp),
+    Active(Timestamp),
+}
+
+#[derive(serde::Serialize)]
+enum Origin {
+    Generated { pool: &'static str, n: u64 },
+}
+
+pub fn inbound_of(now: Timestamp, n: u64) -> Encoded {
+    let lent = identity_of("mig", "b.example", n);
+    let primary = PrimaryUser {
+        database: SipDatabaseId::parse("sipdb.a.example").expect("a host"),
+        identity: identity_of("out", "a.example", n),
+        server_name: "sip:migration@a.example".to_owned(),
+    };
+    let until = in_future(now, n, 31 * 24 * 3_600);
+    let lease = if n % 8 == 0 { Lease::Reserved(until) } else { Lease::Active(until) };
+    let allowed = Allowance { agreement: AgreementId(scrambled(n)), until: now + YEAR };
+    let record: Inbound =
+        (lent.impu, primary, lease, Origin::Generated { pool: "inbound", n }, Some(allowed));
+    (RecordKind::InboundBinding, lent.impi.as_str().to_owned(), encode(&record))
+}
+
+pub fn registration_of(now: Timestamp, n: u64) -> Encoded {
+    let lent = identity_of("mig", "b.example", n);
+    // the shortest is that of this crate's own UE, the others as devices write them
+    let parameters = match n % 4 {
+        0 | 1 => String::new(),
+        _ => ";+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.mcptt\";+g.3gpp.mcptt"
+            .to_owned(),
+    };
+    let call_id = match n % 2 {
+        0 => format!("{:016x}{:016x}", scrambled(n), scrambled(n + 7)),
+        _ => format!("{:010x}@192.0.2.1", scrambled(n) >> 24),
+    };
+    let contact = ContactBinding {
+        uri: format!(
+            "{}@192.0.2.{}:5060",
+            lent.impu.as_str().split('@').next().unwrap_or(""),
+            n % 250
+        ),
+        parameters,
+        paths: Vec::new(),
+        call_id,
+        cseq: u32::try_from(n % 40).expect("small") + 2,
+        expires_at: in_future(now, n, 3_600),
+    };
+    let registration = Registration { impus: vec![lent.impu], contacts: vec![contact] };
+    (RecordKind::Registration, lent.impi.as_str().to_owned(), encode(&registration))
+}
+
+pub fn subscriber_of(_now: Timestamp, n: u64) -> Encoded {
+    let real = real_of(n);
+    let visited = vec![(SipDatabaseId::parse("sipdb.b.example").expect("a host"), 4)];
+    let serving = Some("sip:scscf.a.example".to_owned());
+    let record: Subscriber = (
+        vec![real.impu],
+        vec![1; 16],
+        vec![2; 16],
+        [0x80, 0],
+        n % 10_000,
+        0,
+        visited,
+        serving,
+        true,
+    );
+    (RecordKind::Subscriber, real.impi.as_str().to_owned(), encode(&record))
+}
+
+pub fn outbound_of(now: Timestamp, n: u64) -> Encoded {
+    let lent = identity_of("out", "a.example", n);
+    let lease = Lease::Reserved(in_future(now, n, 31 * 24 * 3_600));
+    let partner = SipDatabaseId::parse("sipdb.b.example").expect("a host");
+    let allowed = Allowance { agreement: AgreementId(scrambled(n)), until: now + YEAR };
+    let origin = Origin::Generated { pool: "outbound", n };
+    let record: Outbound = (lent.impu, real_of(n), partner, lease, origin, Some(allowed));
+    (RecordKind::OutboundBinding, lent.impi.as_str().to_owned(), encode(&record))
+}
+
+pub fn grant_of(now: Timestamp, n: u64) -> Encoded {
+    let user = real_of(n);
+    let key = format!("{} sipdb.c.example", user.impi.as_str());
+    let partner = SipDatabaseId::parse("sipdb.c.example").expect("a host");
+    let record: Grant = (user, partner, now + YEAR, None);
+    (RecordKind::Grant, key, encode(&record))
+}
+
+fn real_of(n: u64) -> UserIdentity {
+    let text = format!("user{n:07}@a.example");
+    UserIdentity {
+        impi: Impi::parse(&text).expect("an IMPI"),
+        impu: Impu::parse(&format!("sip:{text}")).expect("an IMPU"),
+    }
+}
+
+/// The `n`-th generated pair: 13 characters of a number that follows from `n`.
+fn identity_of(kind: &str, domain: &str, n: u64) -> UserIdentity {
+    let impi = format!("{kind}-{}@{domain}", characters(scrambled(n)));
+    let impu = format!("sip:{kind}-{}@{domain}", characters(scrambled(n ^ (1 << 40))));
+    UserIdentity {
+        impi: Impi::parse(&impi).expect("an IMPI"),
+        impu: Impu::parse(&impu).expect("an IMPU"),
+    }
+}
+
+fn characters(number: u64) -> String {
+    let character = |at: u32| {
+        let digit = u32::try_from((number >> (5 * at)) & 31).expect("five bits");
+        char::from_digit(digit, 32).expect("a digit")
+    };
+    (0..13).rev().map(character).collect()
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+fn in_future(now: Timestamp, n: u64, secs: u64) -> Timestamp {
+    now + Duration::from_micros(1 + scrambled(n ^ (1 << 41)) % (secs * 1_000_000))
+}
+
+/// A bijection that scatters (the finalizer of `SplitMix64`).
+pub const fn scrambled(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}

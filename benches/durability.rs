@@ -6,6 +6,9 @@
 //! take turns, so that what else the machine does concerns both.
 
 #![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::expect_used,

@@ -14,6 +14,7 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     reason = "a bench"
 )]
@@ -54,7 +55,7 @@ fn main() {
         ["replay"] => replay(PAIRS, RecordKind::InboundBinding),
         ["replay", "--pairs", pairs] => replay(pairs.parse().unwrap(), RecordKind::InboundBinding),
         ["replay", "--subscribers", pairs] => {
-            replay(pairs.parse().unwrap(), RecordKind::Subscriber)
+            replay(pairs.parse().unwrap(), RecordKind::Subscriber);
         }
         ["fill", directory, kind, pairs, end] => {
             let kind = RecordKind::from_u8(kind.parse().unwrap()).unwrap();

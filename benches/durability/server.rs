@@ -122,8 +122,7 @@ fn put_subscribers(management: SocketAddr, users: usize, next: &AtomicUsize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let http = reqwest::Client::new();
-        let hex =
-            |octets: [u8; 16]| octets.iter().map(|it| format!("{it:02x}")).collect::<String>();
+        let hex = |octets: [u8; 16]| format!("{:032x}", u128::from_be_bytes(octets));
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= users {

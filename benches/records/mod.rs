@@ -41,7 +41,7 @@ pub fn inbound_of(now: Timestamp, n: u64) -> Encoded {
         server_name: "sip:migration@a.example".to_owned(),
     };
     let until = in_future(now, n, 31 * 24 * 3_600);
-    let lease = if n % 8 == 0 { Lease::Reserved(until) } else { Lease::Active(until) };
+    let lease = if n.is_multiple_of(8) { Lease::Reserved(until) } else { Lease::Active(until) };
     let allowed = Allowance { agreement: AgreementId(scrambled(n)), until: now + YEAR };
     let record: Inbound =
         (lent.impu, primary, lease, Origin::Generated { pool: "inbound", n }, Some(allowed));

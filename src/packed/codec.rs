@@ -193,7 +193,9 @@ mod tests {
             let impus = ["sip:user@b.example", "tel:+39061234"].map(|it| Impu::parse(it).unwrap());
             let impi = Impi::parse(&format!("{}@b.example", "u".repeat(240))).unwrap();
             writer.impi(impi.as_str());
-            impus.iter().for_each(|impu| writer.impu(impu.as_str()));
+            for impu in &impus {
+                writer.impu(impu.as_str());
+            }
             writer.word("sipdb.b.example");
             let mut reader = Reader { octets: &octets, words: &words };
             for number in [0, 127, 128, 300, u64::MAX] {

@@ -99,11 +99,15 @@ impl<V: Packed> PackedTable<V> {
 
     /// The record of `key`, locked until the guard is dropped; the default one if there is none, which is kept
     /// when it was changed.
+    ///
+    /// # Panics
+    ///
+    /// If what this table packed cannot be unpacked, which is a bug.
     pub fn lock(&self, key: &Impi) -> RefMut<'_, V>
     where
         V: Default,
     {
-        #[expect(clippy::expect_used, reason = "there is a default")]
+        #[expect(clippy::expect_used, reason = "there is a default, and what was packed unpacks")]
         self.locked(key, || Some(V::default())).expect("a value")
     }
 

@@ -587,8 +587,11 @@ mod tests {
         tables
     }
 
+    /// When a change began, which, and when it ended how, if it did.
+    type Told = (u64, Change, Option<(u64, Outcome)>);
+
     /// A ledger of changes, each with its span and outcome.
-    fn ledger(changes: &[(u64, Change, Option<(u64, Outcome)>)]) -> Result<Ledger, &'static str> {
+    fn ledger(changes: &[Told]) -> Result<Ledger, &'static str> {
         let mut ledger = Ledger::new(5);
         ledger.provisioned(Direction::Inbound, impi("listed"), Duration::from_secs(30));
         for (begun, change, end) in changes {
@@ -601,10 +604,7 @@ mod tests {
     }
 
     /// Which rule is violated, if any, by what is stored after the changes.
-    fn broken(
-        changes: &[(u64, Change, Option<(u64, Outcome)>)],
-        stored: &Tables,
-    ) -> Option<&'static str> {
+    fn broken(changes: &[Told], stored: &Tables) -> Option<&'static str> {
         match ledger(changes) {
             Ok(ledger) => ledger.check(at(500), stored).err().map(|violation| violation.rule),
             Err(rule) => Some(rule),

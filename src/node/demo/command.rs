@@ -144,6 +144,7 @@ fn how_to_reach(running: &RunningDemo) -> String {
     if ahead > 0 {
         let _ = writeln!(text, "Their clocks are {ahead} days ahead, after the pause.");
     }
+    let _ = writeln!(text, "What they store is below {}.", running.stage.directory().display());
     let (home, partner) = (&running.stage.home, &running.stage.partner);
     for (name, site) in [("A, the home", home), ("B, the partner", partner)] {
         let Some(bound) = site.system().map(RunningSystem::bound) else { continue };

@@ -30,12 +30,8 @@ impl Place {
     ///
     /// [`DemoError::Directory`] and [`DemoError::Key`].
     pub(super) fn take(kept: Option<&Path>) -> Result<Self, DemoError> {
-        let place = if let Some(directory) = kept {
-            Self { directory: directory.to_owned(), is_temporary: false }
-        } else {
-            let name = format!("migcore-demo-{:016x}", SystemEntropy::new().next_u64());
-            Self { directory: std::env::temp_dir().join(name), is_temporary: true }
-        };
+        let directory = kept.map_or_else(temporary_directory, Path::to_owned);
+        let place = Self { directory, is_temporary: kept.is_none() };
         let directory = || place.directory.clone();
         let failed = |error: io::Error| DemoError::Directory { directory: directory(), error };
         DirBuilder::new()
@@ -48,6 +44,11 @@ impl Place {
             write_new_key(&key_file)?;
         }
         Ok(place)
+    }
+
+    /// The directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The section of the configuration of the system `name`.
@@ -67,4 +68,9 @@ impl Drop for Place {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+fn temporary_directory() -> PathBuf {
+    let name = format!("migcore-demo-{:016x}", SystemEntropy::new().next_u64());
+    std::env::temp_dir().join(name)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -58,7 +59,7 @@ pub struct Stage {
     pub partner: Site,
     clock_ahead: Duration,
     /// Outlives both systems, which keep what they store there.
-    _place: Arc<Place>,
+    place: Arc<Place>,
 }
 
 impl Site {
@@ -140,7 +141,7 @@ impl Stage {
             Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
         };
         let (home, partner) = (site("a", "b")?, site("b", "a")?);
-        Ok(Self { home, partner, clock_ahead: Duration::ZERO, _place: Arc::clone(place) })
+        Ok(Self { home, partner, clock_ahead: Duration::ZERO, place: Arc::clone(place) })
     }
 
     /// Starts both systems, after a restart too, and waits until they are connected.
@@ -149,6 +150,11 @@ impl Stage {
         self.home.start(clock_ahead)?;
         self.partner.start(clock_ahead)?;
         self.wait_connected().await
+    }
+
+    /// The directory with the stores of both systems.
+    pub fn directory(&self) -> &Path {
+        self.place.directory()
     }
 
     /// How far the clocks of both systems are ahead.

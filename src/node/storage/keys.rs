@@ -235,8 +235,8 @@ mod tests {
         assert_eq!(at(&format!("{a}\n{}", &b[1..])), (2, KeyLineError::Length(63)));
         assert_eq!(at(&format!("# mine\n\n{}x", &a[1..])), (3, KeyLineError::NotHex(64)));
         assert_eq!(at(&format!("{a}\n{b}\n{a}")), (3, KeyLineError::Repeated));
-        let many: String = (0..=KEYS_MAX).map(|n| format!("{n:064x}\n")).collect();
-        assert_eq!(at(&many), (KEYS_MAX + 1, KeyLineError::TooMany));
+        let many: Vec<String> = (0..=KEYS_MAX).map(|n| format!("{n:064x}\n")).collect();
+        assert_eq!(at(&many.concat()), (KEYS_MAX + 1, KeyLineError::TooMany));
         assert!(matches!(Keys::parse("# none\n", "file"), Err(OpenError::NoKey)));
 
         let keys = Keys::parse(&format!("{a} # new\n{b}\n"), "file").unwrap();

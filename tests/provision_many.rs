@@ -1,6 +1,8 @@
 //! Provisioning of many by one request: all of them or none, quickly, and while SIP is served.
 #![cfg(feature = "node")]
 #![allow(
+    clippy::format_push_string,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -55,7 +55,7 @@ const BINDINGS: usize = 12_000;
 const OTHERS_EVERY: usize = 100;
 
 fn user(number: usize) -> PrimaryUser {
-    let letter = if number % OTHERS_EVERY == 0 { "c" } else { "a" };
+    let letter = if number.is_multiple_of(OTHERS_EVERY) { "c" } else { "a" };
     PrimaryUser {
         database: database(&format!("hss.{letter}.example")),
         identity: pair(&format!("out-{number}"), &format!("{letter}.example")),

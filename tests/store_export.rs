@@ -2,6 +2,8 @@
 //! happened, and what is wrong with a file is told before anything is written.
 #![cfg(feature = "node")]
 #![allow(
+    clippy::format_push_string,
+    clippy::too_many_lines,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,

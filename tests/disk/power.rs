@@ -17,7 +17,7 @@ const CHANGES: u64 = 600;
 
 /// Of so many cuts one is followed by another one while the system starts.
 const EARLY: u64 = 4;
-const EARLY_CHANGES: u64 = 30;
+const EARLY_CHANGES: u64 = 12;
 
 #[derive(Debug, Default)]
 struct Cuts {

@@ -1,7 +1,11 @@
 //! In what order things happened: no answer that says that something changed leaves before the sync that
 //! makes the change durable has returned.
 
-use std::{collections::HashMap, fmt::Write as _, rc::Rc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+    rc::Rc,
+};
 
 use crate::{
     common::Seeded,
@@ -127,7 +131,7 @@ fn check(log: &[Record]) -> Result<Vec<Answer>, String> {
     let mut sip: HashMap<String, usize> = HashMap::new();
     let mut http: HashMap<u64, (usize, bool)> = HashMap::new();
     let mut diameter: HashMap<(u64, u32), usize> = HashMap::new();
-    let mut bodies = Vec::new();
+    let mut pairs = HashSet::new();
     for (place, record) in log.iter().enumerate() {
         let (Event::Received { socket, .. } | Event::Sent { socket, .. }) = record.event else {
             continue;
@@ -149,9 +153,10 @@ fn check(log: &[Record]) -> Result<Vec<Answer>, String> {
                     None
                 }
                 Message::HttpResponse { status: 200..=299, body, .. } if is_sent => {
-                    // What was lent before is told again without a change.
-                    let is_repeat = body.contains("impi") && bodies.contains(&body);
-                    bodies.push(body);
+                    // Who asks again is told the pair that it has, without a change.
+                    let told = told_pair(&body);
+                    let is_repeat = told.as_ref().is_some_and(|pair| pairs.contains(pair));
+                    pairs.extend(told);
                     http.remove(&socket)
                         .filter(|(_, changes)| *changes && !is_repeat)
                         .map(|(received, _)| (About::Management, received))
@@ -177,6 +182,12 @@ fn check(log: &[Record]) -> Result<Vec<Answer>, String> {
         }
     }
     Ok(answers)
+}
+
+/// The pair that an answer of the management interface tells, and until when it is lent.
+fn told_pair(body: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    Some(format!("{} until {}", body["impi"].as_str()?, body["reserved_until"]))
 }
 
 /// A write to a file, and a sync of the same file that began after it and ended well, all after

@@ -63,7 +63,9 @@ impl World {
         let directory = std::env::temp_dir().join(format!("migcore-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
-        let mut seeded = Seeded(seed);
+        // Tests run side by side: the same draws would give them the same ports.
+        let mut seeded =
+            Seeded(name.bytes().fold(seed, |mixed, it| mixed.wrapping_mul(31) + u64::from(it)));
         let mut systems = server::pair(&directory, &mut seeded, planted);
         let disks = [A, B].map(|which| {
             let mut config = std::fs::read_to_string(systems[which].config_path()).unwrap();

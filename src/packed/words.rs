@@ -7,7 +7,7 @@ use std::sync::{
 
 use ahash::RandomState;
 
-/// Texts that one [`Words`] keeps. What comes later is written out in the records.
+/// Texts that one table of words keeps. What comes later is written out in the records.
 pub const WORDS_MAX: usize = 4_096;
 /// Longest text kept, octets.
 pub const WORD_OCTETS_MAX: usize = 512;

@@ -22,7 +22,7 @@ pub(super) fn format(at: Timestamp) -> String {
     format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
-/// Reads a `date-time` of RFC 3339 clause 5.6, such as `2031-01-01T00:00:00Z`, and what [`format`] writes.
+/// Reads a `date-time` of RFC 3339 clause 5.6, such as `2031-01-01T00:00:00Z`, and what [`format()`] writes.
 /// Of a fraction of a second six digits count. `None` for what is none, and for times before 1970.
 pub(super) fn parse(text: &str) -> Option<Timestamp> {
     let (expanded, year_digits) = match text.strip_prefix('+') {

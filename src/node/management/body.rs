@@ -19,7 +19,7 @@ pub const BODY_OCTETS_MAX: usize = 4 << 20;
 const AMF_DEFAULT: [u8; 2] = [0x80, 0x00];
 
 /// What each field must be, for those who got one wrong.
-const HELP: [(&str, &str); 36] = [
+const HELP: &[(&str, &str)] = &[
     ("impi", "write a private identity, user@realm"),
     ("impu", "write a public identity, sip:user@host"),
     ("impus", "write a list of public identities, the default one first: [\"sip:user@host\"]"),
@@ -61,6 +61,14 @@ const HELP: [(&str, &str); 36] = [
         "write {\"impi\": \"user@realm\", \"impu\": \"sip:user@host\"}, a free pair of a listed pool",
     ),
     ("mc_service_id", "write the user's MC service ID, such as \"sip:alice@a.example\""),
+    (
+        "subscriber",
+        "write all of the subscriber but its impi: {\"impus\": [..], \"k\": .., \"opc\": ..}",
+    ),
+    (
+        "user",
+        "write all of the user but its mc_service_id, such as {\"impi\": \"alice@a.example\"}",
+    ),
     ("mc_system_id", "write the system's MC system ID, such as \"sip:b.example\""),
     ("class", "write the name of a class, 1 to 64 octets, or leave it out"),
     ("may_migrate", "write true or false, or leave it out"),

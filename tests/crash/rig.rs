@@ -136,10 +136,6 @@ impl Rig {
         while report.kills.iter().sum::<u64>() < plan.kills && !self.is_wrong() {
             self.kill_once(&situation, &mut report).await;
             assert!(!load.has_failed(), "a client panicked");
-            let done = report.kills.iter().sum::<u64>();
-            if done.is_multiple_of(20) {
-                println!("{done} kills, {} registrations", self.history.registered());
-            }
         }
         if plan.kills == 0 {
             self.load_for(UNDISTURBED, &mut report).await;
@@ -197,7 +193,15 @@ impl Rig {
             report.early += 1;
         }
         self.until_ready().await;
-        report.restarts.push(started.elapsed());
+        let ready = started.elapsed();
+        report.restarts.push(ready);
+        println!(
+            "kill {:3}: {} after {span:4} ms at {:4.0} registrations/s, ready after {:4} ms",
+            report.kills.iter().sum::<u64>(),
+            ["A   ", "B   ", "both"][who],
+            report.at_the_end.last().copied().unwrap_or(0.0),
+            ready.as_millis(),
+        );
         situation.send_modify(|situation| situation.restarts += 1);
     }
 

@@ -106,18 +106,23 @@ impl<'a> Reader<'a> {
     /// Reads a text.
     pub fn text(&mut self) -> Option<&'a str> {
         let length = self.number()?;
-        self.written_out(length)
+        str::from_utf8(self.octets_of(length)?).ok()
     }
 
     /// Reads a text that may be in other records too.
     pub fn word(&mut self) -> Option<&'a str> {
-        self.kept_or_written_out().map(|(text, _)| text)
+        match self.word_form()? {
+            Word::Kept(text) => Some(text),
+            Word::WrittenOut(octets) => str::from_utf8(octets).ok(),
+        }
     }
 
     /// Reads such a text to be kept: without an allocation, where that is possible.
     pub fn shared_word(&mut self) -> Option<Arc<str>> {
-        let (text, kept) = self.kept_or_written_out()?;
-        Some(kept.map_or_else(|| text.into(), Arc::clone))
+        match self.word_form()? {
+            Word::Kept(text) => Some(Arc::clone(text)),
+            Word::WrittenOut(octets) => str::from_utf8(octets).ok().map(Arc::from),
+        }
     }
 
     /// Reads a private identity.
@@ -135,34 +140,54 @@ impl<'a> Reader<'a> {
         self.shared_word().map(SipDatabaseId::from_checked)
     }
 
-    /// Whether the identity that follows is `identity`; reads past it.
-    pub(super) fn is_identity(&mut self, identity: &str) -> bool {
-        let (Some(user), Some(host)) = (self.text(), self.word()) else { return false };
-        identity.strip_prefix(user).is_some_and(|rest| rest == host)
+    /// Reads past an identity and tells whether it is `identity`.
+    pub fn is_identity(&mut self, identity: &str) -> Option<bool> {
+        let (user, host) = self.halves()?;
+        Some(identity.as_bytes().strip_prefix(user).is_some_and(|rest| rest == host))
+    }
+
+    /// Reads past an identity.
+    pub fn skip_identity(&mut self) -> Option<()> {
+        self.halves().map(|_| ())
     }
 
     fn identity(&mut self) -> Option<Arc<str>> {
-        let (user, host) = (self.text()?, self.word()?);
+        let (user, host) = self.halves()?;
         let mut text = [0; IDENTITY_OCTETS_MAX];
         let (head, rest) = text.split_at_mut_checked(user.len())?;
-        head.copy_from_slice(user.as_bytes());
-        rest.get_mut(..host.len())?.copy_from_slice(host.as_bytes());
+        head.copy_from_slice(user);
+        rest.get_mut(..host.len())?.copy_from_slice(host);
         str::from_utf8(text.get(..user.len() + host.len())?).ok().map(Arc::from)
     }
 
-    fn kept_or_written_out(&mut self) -> Option<(&'a str, Option<&'a Arc<str>>)> {
-        let number = self.number()?;
-        if number % 2 == 0 {
-            return self.written_out(number / 2).map(|text| (text, None));
-        }
-        let kept = self.words.text_of(usize::try_from(number / 2).ok()?)?;
-        Some((kept, Some(kept)))
+    /// The octets of an identity before its host, and those of the host.
+    fn halves(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let length = self.number()?;
+        let user = self.octets_of(length)?;
+        let host = match self.word_form()? {
+            Word::Kept(host) => host.as_bytes(),
+            Word::WrittenOut(host) => host,
+        };
+        Some((user, host))
     }
 
-    fn written_out(&mut self, length: u64) -> Option<&'a str> {
-        let text = self.octets.split_off(..usize::try_from(length).ok()?)?;
-        str::from_utf8(text).ok()
+    fn word_form(&mut self) -> Option<Word<'a>> {
+        let number = self.number()?;
+        if number % 2 == 0 {
+            return self.octets_of(number / 2).map(Word::WrittenOut);
+        }
+        self.words.text_of(usize::try_from(number / 2).ok()?).map(Word::Kept)
     }
+
+    fn octets_of(&mut self, length: u64) -> Option<&'a [u8]> {
+        self.octets.split_off(..usize::try_from(length).ok()?)
+    }
+}
+
+/// A text that may be in other records too, as it is in this one.
+enum Word<'a> {
+    Kept(&'a Arc<str>),
+    WrittenOut(&'a [u8]),
 }
 
 const fn low_octet(number: u64) -> u8 {
@@ -217,7 +242,7 @@ mod tests {
         let is = |written: &str, asked: &str| {
             let mut octets = Vec::new();
             Writer { octets: &mut octets, words: &words }.impi(written);
-            Reader { octets: &octets, words: &words }.is_identity(asked)
+            Reader { octets: &octets, words: &words }.is_identity(asked).unwrap()
         };
         for _ in 0..3 {
             assert!(is("user@b.example", "user@b.example"));

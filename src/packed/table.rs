@@ -176,14 +176,15 @@ impl<V> fmt::Debug for PackedTable<V> {
 impl Shard {
     fn find(&self, words: &Words, fingerprint: Fingerprint, key: &Impi) -> Option<Handle> {
         self.slots.find(fingerprint, |handle| {
-            Reader { octets: self.slab.get(handle), words }.is_identity(key.as_str())
+            let mut reader = Reader { octets: self.slab.get(handle), words };
+            reader.is_identity(key.as_str()) == Some(true)
         })
     }
 
     /// The fields after the key.
     fn value<'a>(&'a self, words: &'a Words, handle: Handle) -> Option<Reader<'a>> {
         let mut reader = Reader { octets: self.slab.get(handle), words };
-        let (_user, _realm) = (reader.text()?, reader.word()?);
+        reader.skip_identity()?;
         Some(reader)
     }
 

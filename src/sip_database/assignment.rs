@@ -1,15 +1,16 @@
 //! Server assignment (SAR, TS 29.228 clause 6.1.2): which SIP core serves a user, and whether the user is
 //! registered. For an inbound identity it moves the lease of the binding.
 
-use super::{SipDatabase, subscriber::Subscriber};
+use super::{SipDatabase, inbound::InboundHead, lease::Lease, subscriber::Subscriber};
 use crate::{
     diameter::cx::{
         Answer, ResultCode, ServerAssignmentAnswer, ServerAssignmentRequest, ServerAssignmentType,
         UserData,
     },
-    identity::Impi,
+    identity::{Impi, Impu},
     outbox::{Context, Message, Peer, ReplyTo},
     store::CommitSeq,
+    time::Timestamp,
 };
 
 /// The profile to answer with, if any, and the records relied on.
@@ -88,34 +89,47 @@ impl SipDatabase {
         event: Event,
         request: &ServerAssignmentRequest,
     ) -> Assigned {
-        let mut binding = self.inbound.get_mut(impi).ok_or(ResultCode::USER_UNKNOWN)?;
-        if request.impus.iter().any(|impu| *impu != binding.record.impu) {
-            return Err(ResultCode::IDENTITIES_DONT_MATCH);
-        }
-        let lease = binding.record.lease;
-        if !lease.is_live(ctx.now) {
-            return Err(ResultCode::USER_UNKNOWN);
-        }
-        match event {
-            Event::Registration | Event::Reregistration => {
-                let active = lease.activate(ctx.now, self.config.reserved_lease);
-                if active != lease {
-                    self.set_inbound_lease(ctx, impi, &mut binding, active);
-                }
-            }
-            Event::Deregistration { .. } if lease.is_active() => {
-                let lease = lease.deactivate(ctx.now, self.config.reserved_lease);
+        let head = self.inbound.view(impi, InboundHead::unpack).ok_or(ResultCode::USER_UNKNOWN)?;
+        let InboundHead { mut version, lease, mut impu, .. } = head;
+        if self.lease_after(ctx.now, event, (&impu, lease), request)? != lease {
+            // The same again under the lock: a refresh that changes nothing, as most do, needs none.
+            let mut binding = self.inbound.get_mut(impi).ok_or(ResultCode::USER_UNKNOWN)?;
+            let old = (&binding.record.impu, binding.record.lease);
+            let lease = self.lease_after(ctx.now, event, old, request)?;
+            if lease != binding.record.lease {
                 self.set_inbound_lease(ctx, impi, &mut binding, lease);
             }
+            (version, impu) = (binding.version, binding.record.impu.clone());
+        }
+        let user_data = event
+            .wants_user_data(request)
+            .then(|| UserData { impi: impi.clone(), impus: vec![impu] });
+        Ok((user_data, version))
+    }
+
+    /// The lease of an inbound pair after `event`.
+    fn lease_after(
+        &self,
+        now: Timestamp,
+        event: Event,
+        (impu, lease): (&Impu, Lease),
+        request: &ServerAssignmentRequest,
+    ) -> Result<Lease, ResultCode> {
+        if request.impus.iter().any(|asked| asked != impu) {
+            return Err(ResultCode::IDENTITIES_DONT_MATCH);
+        }
+        if !lease.is_live(now) {
+            return Err(ResultCode::USER_UNKNOWN);
+        }
+        let span = self.config.reserved_lease;
+        Ok(match event {
+            Event::Registration | Event::Reregistration => lease.activate(now, span),
+            Event::Deregistration { .. } if lease.is_active() => lease.deactivate(now, span),
             Event::Deregistration { .. }
             | Event::ProfileWanted
             | Event::Unregistered
-            | Event::AuthenticationFailed => {}
-        }
-        let impus = vec![binding.record.impu.clone()];
-        let user_data =
-            event.wants_user_data(request).then(|| UserData { impi: impi.clone(), impus });
-        Ok((user_data, binding.version))
+            | Event::AuthenticationFailed => lease,
+        })
     }
 }
 

@@ -3,20 +3,23 @@
 
 use super::{
     SipDatabase,
+    agreement::Withdrawn,
     bound::read,
-    inbound::{InboundRecord, InboundUser},
+    inbound::{InboundHead, InboundRecord, InboundUser},
+    lease::Lease,
     step,
     vectors::Asked,
 };
 use crate::{
     aka::AuthVector,
-    api::migration_identity::PrimaryUser,
+    api::migration_identity::{Allowance, PrimaryUser},
     diameter::cx::{Answer, MultimediaAuthAnswer, MultimediaAuthRequest, Request, ResultCode},
-    identity::UserIdentity,
+    identity::{Impu, UserIdentity},
     outbox::{
         Context, CxDestination, CxReply, Message, Note, ReplyTo, RequestId, Role, TimerKey,
         TimerWhat,
     },
+    packed::Reader,
     step::Step,
     store::CommitSeq,
 };
@@ -88,14 +91,24 @@ impl SipDatabase {
     ) -> Result<(PrimaryUser, CommitSeq), ResultCode> {
         let withdrawn = read(&self.withdrawn);
         let binding = self.inbound.get(&asked.impi).ok_or(ResultCode::USER_UNKNOWN)?;
-        if binding.record.impu != asked.impu {
-            return Err(ResultCode::IDENTITIES_DONT_MATCH);
-        }
-        let InboundRecord { primary, lease, allowed, .. } = binding.record;
-        if !lease.is_live(ctx.now) || !withdrawn.permits(allowed, ctx.now) {
-            return Err(ResultCode::USER_UNKNOWN);
-        }
+        let InboundRecord { impu, primary, lease, allowed, .. } = binding.record;
+        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)?;
         Ok((primary, binding.version))
+    }
+
+    /// Checks that the inbound pair `asked` is still held by `user`, and what it was lent under holds.
+    fn check_holder(
+        &self,
+        ctx: &Context<'_>,
+        asked: &UserIdentity,
+        user: &InboundUser,
+    ) -> Result<CommitSeq, ResultCode> {
+        let withdrawn = read(&self.withdrawn);
+        let read = |from: &mut Reader<'_>| InboundHead::unpack_of(from, user.holder());
+        let found = self.inbound.view(&asked.impi, read).ok_or(ResultCode::USER_UNKNOWN)?;
+        let (InboundHead { version, lease, allowed, impu }, is_held) = found;
+        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)?;
+        if is_held { Ok(version) } else { Err(ResultCode::USER_UNKNOWN) }
     }
 
     /// Handles the answer to a forwarded request, or its loss. One that comes late is dropped: the SIP
@@ -148,11 +161,24 @@ impl SipDatabase {
             (true, None) => return Err(ResultCode::UNABLE_TO_COMPLY),
             (false, _) => return Err(result),
         };
-        let (primary, version) = self.primary_of(ctx, &forward.asked.identity)?;
-        if InboundUser::of(&primary) != forward.user {
-            return Err(ResultCode::USER_UNKNOWN);
-        }
+        let version = self.check_holder(ctx, &forward.asked.identity, &forward.user)?;
         step(ctx, 20, "the pair of the answer translated to the inbound pair");
         Ok((vector, version))
     }
+}
+
+/// Checks that a binding with this public identity, lease and allowance is good for a vector now.
+fn check_usable(
+    ctx: &Context<'_>,
+    withdrawn: &Withdrawn,
+    (impu, lease, allowed): (&Impu, Lease, Option<Allowance>),
+    asked: &UserIdentity,
+) -> Result<(), ResultCode> {
+    if *impu != asked.impu {
+        return Err(ResultCode::IDENTITIES_DONT_MATCH);
+    }
+    if !lease.is_live(ctx.now) || !withdrawn.permits(allowed, ctx.now) {
+        return Err(ResultCode::USER_UNKNOWN);
+    }
+    Ok(())
 }

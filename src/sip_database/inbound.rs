@@ -125,6 +125,36 @@ impl InboundView<'_> {
     }
 }
 
+/// What decides whether a binding may be used, without who holds it: the first fields of a packed one.
+#[derive(Debug)]
+pub(super) struct InboundHead {
+    pub(super) version: CommitSeq,
+    pub(super) lease: Lease,
+    pub(super) allowed: Option<Allowance>,
+    pub(super) impu: Impu,
+}
+
+impl InboundHead {
+    pub(super) fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            version: CommitSeq::from_u64(from.number()?),
+            lease: Lease::unpack(from)?,
+            allowed: unpack_allowed(from)?,
+            impu: from.impu()?,
+        })
+    }
+
+    /// Reads the head, and then whether the binding is held by `user`.
+    pub(super) fn unpack_of(from: &mut Reader<'_>, user: Holder<'_>) -> Option<(Self, bool)> {
+        let head = Self::unpack(from)?;
+        let (database, impi, impu) = user;
+        let is_held = from.word()? == database
+            && from.is_identity(impi) == Some(true)
+            && from.is_identity(impu) == Some(true);
+        Some((head, is_held))
+    }
+}
+
 impl<'a> PrimaryView<'a> {
     /// Under what the index of users has the binding.
     pub(super) const fn holder(&self) -> Holder<'a> {
@@ -138,10 +168,7 @@ impl Packed for InboundBinding {
     }
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
-        let version = CommitSeq::from_u64(from.number()?);
-        let lease = Lease::unpack(from)?;
-        let allowed = unpack_allowed(from)?;
-        let impu = from.impu()?;
+        let InboundHead { version, lease, allowed, impu } = InboundHead::unpack(from)?;
         let primary = PrimaryUser {
             database: from.database()?,
             identity: UserIdentity { impi: from.impi()?, impu: from.impu()? },
@@ -224,8 +251,9 @@ impl SipDatabase {
     /// The inbound private identity that `user` holds: one of the `candidates` that the index has for it.
     pub(super) fn held_by(&self, user: Holder<'_>, candidates: &[Fingerprint]) -> Option<Impi> {
         let is_held = |impi: &Impi| {
-            let binding = self.inbound.get(impi);
-            binding.is_some_and(|binding| InboundUser::of(&binding.record.primary).holder() == user)
+            self.inbound
+                .view(impi, |from| InboundHead::unpack_of(from, user))
+                .is_some_and(|it| it.1)
         };
         candidates.iter().flat_map(|record| self.inbound.keys_of(*record)).find(is_held)
     }

@@ -57,6 +57,14 @@ pub(super) struct OutboundView<'a> {
     allowed: Option<Allowance>,
 }
 
+/// Reads whose a packed outbound binding is, the private identity alone.
+pub(super) fn unpack_user(from: &mut Reader<'_>) -> Option<Impi> {
+    let (_version, _lease) = (from.number()?, Lease::unpack(from)?);
+    unpack_allowed(from)?;
+    from.skip_identity()?;
+    from.impi()
+}
+
 impl OutboundRecord {
     fn view(&self) -> OutboundView<'_> {
         let Self { impu, user, partner, lease, origin, allowed } = self;

@@ -5,6 +5,7 @@ use super::{
     SipDatabase,
     agreement::Withdrawn,
     bound::read,
+    outbound::unpack_user,
     subscriber::{Requester, Subscriber},
     visits::Visit,
 };
@@ -90,7 +91,7 @@ impl SipDatabase {
         request: &MultimediaAuthRequest,
     ) -> Issued {
         let asked = &request.identity;
-        let lent = self.outbound.get(&asked.impi).map(|held| held.record.user.impi);
+        let lent = self.outbound.view(&asked.impi, unpack_user);
         // Both held until the SQN is drawn: no vector is made once a revocation has returned.
         let withdrawn = read(&self.withdrawn);
         let visits = self.visits.read(lent.as_ref().unwrap_or(&asked.impi));

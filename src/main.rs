@@ -292,6 +292,8 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
         () = end.wait() => return Ok(()),
         started = started => started.map_err(Failure::failed)??,
     };
+    // Told from here on, where a signal shuts it down.
+    tracing::info!(system = %system.config().system.name, bound = ?system.bound(), "system is up");
     let outcome = tokio::select! {
         () = end.wait() => Ok(()),
         () = system.failed() => Err(Failure::failed("stopped after a fault of its own; see the log")),

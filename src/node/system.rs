@@ -207,7 +207,6 @@ impl RunningSystem {
             let worker = run::run_worker(Arc::clone(&self.shared), index, parts);
             self.workers.push(Thread::with_runtime(format!("worker-{index}"), worker)?);
         }
-        tracing::info!(system = %self.shared.config.system.name, bound = ?self.bound, "system is up");
         Ok(())
     }
 

@@ -316,8 +316,8 @@ fn a_wrong_body_is_told_precisely_and_allocates_nothing() {
             (right.with_body("{\"wrong\": 1}"), 422, "invalid-request", "wrong is no known field"),
             (right.with_body("{\"\u{e9}\": 1}"), 422, "invalid-request", "has an unknown field"),
             (right.with_body(vec![0xff; 100]), 400, "invalid-request", "the body is not JSON"),
-            (untyped(None), 415, "not-json", "not declared as JSON"),
-            (untyped(Some("text/plain")), 415, "not-json", "not declared as JSON"),
+            (untyped(None), 415, "not-json", "not declared as application/json"),
+            (untyped(Some("text/plain")), 415, "not-json", "not declared as application/json"),
             (untyped(Some("application/x-www-form-urlencoded")), 415, "not-json", "not declared"),
         ] {
             let reply = Client::to(address).ask(&wrong.octets());

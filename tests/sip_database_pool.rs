@@ -414,6 +414,23 @@ fn a_listed_pool_that_lends_again_too_soon_is_refused_with_the_least_quarantine(
 }
 
 #[test]
+fn a_quarantine_that_became_too_short_is_as_long_as_the_configuration_now_demands() {
+    let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(24 * 3_600));
+    let mut b = system_b();
+    let guests = vec![pair("guest", "b.example")];
+    b.done(Manage::PutPool(listed("in", Direction::Inbound, guests, hour)));
+    b.config.inbound_quarantine_min = day;
+    b.restart();
+    let bind = |user| Manage::BindInbound { primary: visitor(user), allowed: None };
+    let guest = b.binding(bind(1)).identity;
+    b.done(Manage::ReleaseInbound(guest.impi.clone()));
+    b.pass(day / 2);
+    assert_eq!(b.refusal(bind(2)), Refusal::Exhausted("inbound"));
+    b.pass(day / 2);
+    assert_eq!(b.binding(bind(2)).identity, guest);
+}
+
+#[test]
 fn the_end_of_a_lease_returns_a_listed_pair_to_its_quarantine() {
     let day = Duration::from_secs(24 * 3_600);
     let mut b = system_b();

@@ -138,6 +138,8 @@ impl SipDatabase {
                     .map_err(|_| RecordError::Damaged)?
             }
             SourceRecord::Listed { quarantine } => {
+                // The configuration may have come to demand more since the pool was provisioned.
+                let quarantine = quarantine.max(self.quarantine_min(direction));
                 Source::Listed(Listed::new(quarantine, record.version))
             }
         };

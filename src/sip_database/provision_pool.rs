@@ -169,16 +169,21 @@ impl SipDatabase {
         direction: Direction,
         quarantine: Duration,
     ) -> Result<(), Refusal> {
-        let least = match direction {
-            Direction::Inbound => self.config.inbound_quarantine_min,
-            Direction::Outbound => self.config.outbound_quarantine_min,
-        };
+        let least = self.quarantine_min(direction);
         // Whole seconds are what is provisioned; a part of one counts as one.
         let least_seconds = least.as_secs() + if least.subsec_nanos() > 0 { 1 } else { 0 };
         if quarantine.as_secs() < least_seconds {
             return Err(Refusal::QuarantineTooShort { least_seconds });
         }
         Ok(())
+    }
+
+    /// The least quarantine of a listed pool.
+    pub(super) const fn quarantine_min(&self, direction: Direction) -> Duration {
+        match direction {
+            Direction::Inbound => self.config.inbound_quarantine_min,
+            Direction::Outbound => self.config.outbound_quarantine_min,
+        }
     }
 
     /// Returns the pairs that the pool does not have yet, if all may be in it.

@@ -551,6 +551,7 @@ fn a_registration_survives_a_restart_and_still_expires() {
     let mut bench = Bench::new();
     bench.register(&initial());
     bench.restart();
+    assert_eq!(bench.core.registered(), 1);
     let fetch = Register { contact: None, ..initial() }.branch("fetch").cseq(3);
     assert_eq!(
         bench.register(&fetch).header("Contact"),
@@ -558,6 +559,7 @@ fn a_registration_survives_a_restart_and_still_expires() {
     );
     bench.pass(Duration::from_secs(3_601));
     assert_eq!(bench.assignments.last(), Some(&ServerAssignmentType::TimeoutDeregistration));
+    assert_eq!(bench.core.registered(), 0);
 }
 
 #[test]

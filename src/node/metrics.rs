@@ -190,7 +190,7 @@ impl Metrics {
         );
         registry.register(
             "registrations",
-            "Users registered since the start, less those who left",
+            "Users registered in the SIP core",
             self.registrations.clone(),
         );
         registry.register(
@@ -243,9 +243,8 @@ impl Metrics {
             Note::VectorIssued { partner } => {
                 self.vectors_issued.get_or_create(&Peer::of(partner.as_ref())).inc();
             }
-            Note::Registered(true) => drop(self.registrations.inc()),
-            Note::Registered(false) => drop(self.registrations.dec()),
-            Note::VectorRefused { .. }
+            Note::Registered(_)
+            | Note::VectorRefused { .. }
             | Note::AuthenticationFailed
             | Note::Resynchronised
             | Note::SqnMovedBack

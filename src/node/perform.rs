@@ -651,6 +651,10 @@ impl Shared {
             let resting = database.resting(self.clock.now());
             self.metrics.identities_resting.set(i64::try_from(resting).unwrap_or(i64::MAX));
         }
+        if let Some(core) = &self.roles.core {
+            let registered = i64::try_from(core.registered()).unwrap_or(i64::MAX);
+            self.metrics.registrations.set(registered);
+        }
         let queued = self.committer.queued();
         self.metrics.commits_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.metrics.encode()

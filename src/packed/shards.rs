@@ -44,6 +44,13 @@ impl<T: Default> Shards<T> {
         self.shard(fingerprint).write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds up what `count` finds in each shard, one after the other.
+    pub(super) fn sum(&self, count: impl Fn(&T) -> usize) -> usize {
+        let count =
+            |shard: &RwLock<T>| count(&shard.read().unwrap_or_else(PoisonError::into_inner));
+        self.shards.iter().map(count).sum()
+    }
+
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             *shard.write().unwrap_or_else(PoisonError::into_inner) = T::default();
@@ -88,6 +95,11 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T: Copy> Slots<T> {
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// What is kept by `fingerprint`.
     pub(super) fn all(&self, fingerprint: Fingerprint) -> impl Iterator<Item = T> {
         let same = move |slot: &&Slot<T>| slot.fingerprint == fingerprint;

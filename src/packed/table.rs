@@ -161,6 +161,11 @@ impl<V: Packed> PackedTable<V> {
         shard.slots.all(fingerprint).filter_map(key_of).collect()
     }
 
+    /// How many records there are, counted shard by shard.
+    pub fn count(&self) -> usize {
+        self.shards.sum(|shard| shard.slots.len())
+    }
+
     /// Forgets all records.
     pub fn clear(&self) {
         self.shards.clear();

@@ -134,6 +134,11 @@ impl SipCore {
         }
     }
 
+    /// How many users are registered now, loaded ones too.
+    pub fn registered(&self) -> usize {
+        self.registrations.count()
+    }
+
     /// Forgets everything, for a reload after a failed commit: whoever waits repeats.
     pub fn clear(&self) {
         self.transactions.clear();

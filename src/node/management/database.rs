@@ -55,7 +55,8 @@ pub(super) async fn get_subscriber(
     ask_database(&shared, "get_subscriber", request).await
 }
 
-/// Removes a subscriber with its outbound bindings and grants.
+/// Removes a subscriber with its outbound bindings and grants. Its SEQ is forgotten too: a subscriber that comes
+/// back with the same keys needs a `seq` no lower than the one that a GET shows before.
 #[utoipa::path(
     delete, path = "/v1/subscribers/{impi}",
     params(("impi" = String, Path, description = "The private identity.")),

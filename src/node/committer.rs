@@ -2,8 +2,8 @@
 //!
 //! An engine in memory runs inline: a thread hop would cost more than the commit. One that waits for a medium
 //! has a thread of its own ([`Committer::run`]): while it syncs what it took, the queue gathers what comes, and
-//! is then taken as a whole. So nobody waits for a timer, an idle engine is asked at once, and many share a
-//! sync when there are many. A message that waited goes back to the worker that sent it.
+//! is then taken as a whole. So an idle engine is asked at once, and many share a sync when there are many;
+//! under load, and then only, the thread pauses between batches ([`Pace`]). A message that waited goes back to the worker that sent it.
 //!
 //! **What can stop it.** The thread waits for the commits of calls that are under way, and a call waits for
 //! nothing: not for a commit, nor for room in the queue, since a full queue is told to *new* requests only.
@@ -18,6 +18,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,13 @@ use crate::{
     outbox::Send,
     store::{Commit, CommitSeq, Each, Engine, EngineError, Reader, ReplayError, Watermark},
 };
+
+/// How far apart batches are on average when there is always something to commit.
+const BATCHES_APART: Duration = Duration::from_millis(2);
+
+/// How many batches may follow each other without a pause after a time with none: what comes now and then
+/// never waits.
+const BATCHES_AT_ONCE: u32 = 16;
 
 /// Reaches every commit.
 const EVERYTHING: CommitSeq = CommitSeq::from_u64(u64::MAX);
@@ -175,7 +183,8 @@ impl Committer {
     /// Makes commits durable as they come, until [`Committer::end`]. `done` is told of each batch how many
     /// commits it had, how long it took, and how it went.
     pub(super) fn run(&self, mut done: impl FnMut(usize, Duration, Result<(), EngineError>)) {
-        while let Some(batch) = self.next_batch() {
+        let mut pace = Pace::starting(Instant::now());
+        while let Some(batch) = self.next_batch(&mut pace) {
             let began = Instant::now();
             let outcome = self.lock_engine().commit(&batch);
             let took = began.elapsed();
@@ -313,9 +322,19 @@ impl Committer {
     }
 
     /// Waits for commits that may be made durable together; `None` after [`Committer::end`].
-    fn next_batch(&self) -> Option<Vec<Commit>> {
+    fn next_batch(&self, pace: &mut Pace) -> Option<Vec<Commit>> {
         let mut state = self.lock();
         loop {
+            if !state.queue.is_empty()
+                && !state.ended
+                && let Some(pause) = pace.pause(Instant::now())
+            {
+                // Those who come meanwhile need not wake this thread.
+                state.committing = true;
+                drop(state);
+                thread::sleep(pause);
+                state = self.lock();
+            }
             let batch = state.queue.take();
             state.committing = !batch.is_empty();
             self.note_load(&state);
@@ -372,6 +391,29 @@ impl Committer {
 impl State {
     fn is_settled(&self) -> bool {
         !self.committing && self.queue.is_empty() && self.waiting.is_empty()
+    }
+}
+
+/// How many batches are made durable in a time: under load each has the more commits in it.
+///
+/// On a fast disk a sync is over before much has gathered, and then what it costs this and other threads to be
+/// put to sleep and woken is more than all else that a commit costs.
+#[derive(Debug)]
+struct Pace {
+    /// When all batches so far would be over, were each [`BATCHES_APART`] after the one before.
+    spent_until: Instant,
+}
+
+impl Pace {
+    const fn starting(now: Instant) -> Self {
+        Self { spent_until: now }
+    }
+
+    /// Counts a batch that is to be made durable now, and returns how long it is to wait, if it is.
+    fn pause(&mut self, now: Instant) -> Option<Duration> {
+        self.spent_until = self.spent_until.max(now) + BATCHES_APART;
+        let early = self.spent_until.saturating_duration_since(now);
+        early.checked_sub(BATCHES_APART * BATCHES_AT_ONCE).filter(|pause| !pause.is_zero())
     }
 }
 
@@ -496,6 +538,26 @@ mod tests {
         committer.run(|commits, _, outcome| done.push((commits, outcome)));
         committer.lock().ended = false;
         done
+    }
+
+    #[test]
+    fn only_under_load_are_batches_apart() {
+        let mut now = Instant::now();
+        let mut pace = Pace::starting(now);
+        let mut pauses = |gap, batches| -> Duration {
+            let pauses = (0..batches).filter_map(|_| {
+                now += gap;
+                let pause = pace.pause(now)?;
+                now += pause;
+                Some(pause)
+            });
+            pauses.sum()
+        };
+        assert_eq!(pauses(BATCHES_APART, 1_000), Duration::ZERO);
+        assert_eq!(pauses(Duration::ZERO, BATCHES_AT_ONCE - 1), Duration::ZERO);
+        assert_eq!(pauses(Duration::ZERO, 1_000), 1_000 * BATCHES_APART);
+        assert_eq!(pauses(Duration::from_secs(1), 1), Duration::ZERO);
+        assert_eq!(pauses(Duration::ZERO, BATCHES_AT_ONCE - 1), Duration::ZERO);
     }
 
     #[test]

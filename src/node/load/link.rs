@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::outgoing::Outgoing;
 use crate::{
+    node::datagrams,
     outbox::Transport,
     sip::stream::{Frame, StreamFramer},
 };
@@ -23,9 +24,6 @@ const BUFFER_OCTETS: usize = 8 << 20;
 
 /// Messages taken from one socket in one turn.
 const BATCH: usize = 64;
-
-/// Longest datagram, octets.
-const DATAGRAM_OCTETS_MAX: usize = 65_535;
 
 /// Octets read from a connection at a time.
 const READ_OCTETS: usize = 65_536;
@@ -47,8 +45,12 @@ pub(super) enum Link {
 
 /// Connected UDP sockets.
 pub(super) struct Udp {
+    target: SocketAddr,
     sockets: Vec<UdpSocket>,
-    buffer: Box<[u8]>,
+    incoming: datagrams::Incoming,
+    outgoing: datagrams::Outgoing,
+    /// What found no room in a send buffer.
+    unsent: datagrams::Outgoing,
     /// ICMP reports that nobody listens there.
     refused: u64,
 }
@@ -82,8 +84,14 @@ impl Link {
         match transport {
             Transport::Udp => {
                 let sockets: io::Result<_> = (0..count).map(|_| open_udp(target)).collect();
-                let buffer = vec![0; DATAGRAM_OCTETS_MAX].into();
-                Ok(Self::Udp(Udp { sockets: sockets?, buffer, refused: 0 }))
+                Ok(Self::Udp(Udp {
+                    target,
+                    sockets: sockets?,
+                    incoming: datagrams::Incoming::new(BATCH),
+                    outgoing: datagrams::Outgoing::new(),
+                    unsent: datagrams::Outgoing::new(),
+                    refused: 0,
+                }))
             }
             Transport::Tcp => Tcp::open(target).map(Self::Tcp),
         }
@@ -174,36 +182,33 @@ impl Udp {
     fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> usize {
         let mut count = 0;
         for socket in &self.sockets {
-            for _ in 0..BATCH {
-                match socket.recv(&mut self.buffer) {
-                    Ok(length) => {
-                        count += 1;
-                        each(self.buffer.get(..length).unwrap_or_default());
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => {
-                        self.refused += u64::from(error.kind() == ErrorKind::ConnectionRefused);
-                    }
+            match self.incoming.receive(socket.as_fd()) {
+                Ok(received) => {
+                    count += received;
+                    self.incoming.datagrams().for_each(|(octets, _)| each(octets));
+                }
+                Err(error) => {
+                    self.refused += u64::from(error.kind() == ErrorKind::ConnectionRefused);
                 }
             }
         }
         count
     }
 
+    /// What cannot be sent counts as lost.
     fn send(&mut self, out: &Outgoing) {
-        for (number, octets) in out.iter() {
-            let Some(socket) = self.sockets.get(number) else { continue };
-            loop {
-                match socket.send(octets) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        wait_for_room(socket.as_fd());
-                    }
-                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                        // About an earlier datagram; this one was not sent.
-                        self.refused += 1;
-                    }
-                    // It counts as lost.
-                    Ok(_) | Err(_) => break,
+        let Self { target, sockets, outgoing, unsent, .. } = self;
+        for (number, socket) in sockets.iter().enumerate() {
+            for (_, octets) in out.iter().filter(|(by, _)| *by == number) {
+                outgoing.push(*target, |buffer| buffer.extend_from_slice(octets));
+            }
+            while !outgoing.is_empty() {
+                outgoing.flush(socket.as_fd(), |to, octets| {
+                    unsent.push(to, |buffer| buffer.extend_from_slice(octets));
+                });
+                if !unsent.is_empty() {
+                    std::mem::swap(outgoing, unsent);
+                    wait_for_room(socket.as_fd());
                 }
             }
         }

@@ -11,11 +11,13 @@
 
 mod answer;
 mod arrival;
+mod asker;
 mod cause;
 pub mod command;
 mod deploy;
 mod effort;
 mod generator;
+mod handover;
 mod link;
 mod live;
 mod outgoing;
@@ -37,8 +39,8 @@ mod worker;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use self::{arrival::Plan, threshold::Threshold};
-use super::client::ClientError;
+use self::{arrival::Plan, asker::Inquiry, threshold::Threshold};
+use super::{client::ClientError, provision::ProvisionError};
 use crate::{aka::digest::Algorithm, outbox::Transport};
 
 pub use self::{
@@ -62,6 +64,9 @@ pub enum Workload {
     Refresh,
     /// Every UE registers once, all within --spread, and tries again until it is registered.
     Storm,
+    /// Every UE migrates once: asks its home for connection details by HTTP, then registers in the partner with the
+    /// pair that it was told (steps 1 to 25). The target is the partner's SIP core.
+    Migrate,
 }
 
 impl Workload {
@@ -70,6 +75,7 @@ impl Workload {
             Self::Register => "register",
             Self::Refresh => "refresh",
             Self::Storm => "storm",
+            Self::Migrate => "migrate",
         }
     }
 }
@@ -98,6 +104,8 @@ struct Job {
     ind_bits: u8,
     t1: Duration,
     thresholds: Vec<Threshold>,
+    /// Of a migration: whom to ask for connection details.
+    inquiry: Option<Inquiry>,
 }
 
 /// Why there is no report.
@@ -136,6 +144,9 @@ pub enum LoadError {
     /// Subscribers cannot be provisioned.
     #[error(transparent)]
     Provision(#[from] ClientError),
+    /// The systems cannot be prepared for migrations.
+    #[error(transparent)]
+    Prepare(#[from] ProvisionError),
     /// The system refuses the subscribers.
     #[error("the system would not take the subscribers: {0}")]
     Rejected(String),

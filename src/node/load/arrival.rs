@@ -72,6 +72,11 @@ pub(super) struct Share {
 }
 
 impl Share {
+    /// The number in the run of the thread's own number `own`: the threads take turns.
+    pub(super) const fn number(self, own: u32) -> u32 {
+        own * self.of as u32 + self.index as u32
+    }
+
     /// The share of `total` things.
     pub(super) const fn part(self, total: u64) -> u64 {
         let (index, of) = (self.index as u64, self.of as u64);

@@ -6,6 +6,8 @@ use std::{borrow::Cow, fmt};
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Step {
+    /// The request for connection details until its answer (`MIG-1` to `MIG-13`).
+    Details,
     /// REGISTER without a response until its 401 (`MIG-15` to `MIG-22`).
     Challenge,
     /// REGISTER with the response until its 200 (`MIG-23`, `MIG-24`).
@@ -15,6 +17,7 @@ pub(super) enum Step {
 impl Step {
     pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::Details => "details",
             Self::Challenge => "challenge",
             Self::Response => "response",
         }
@@ -64,6 +67,12 @@ pub(super) enum Cause {
     Broken,
     /// It was still under way when the run ended.
     CutOff,
+    /// Refused by the configuration management server, which names this problem.
+    NoDetails(&'static str),
+    /// No HTTP connection, or it broke.
+    NoHttp,
+    /// The subscriber is no user of a configuration management server.
+    NoUser,
 }
 
 impl Cause {
@@ -92,11 +101,14 @@ impl Cause {
             Self::Malformed => "malformed",
             Self::Broken => "broken",
             Self::CutOff => "cut-off",
+            Self::NoDetails(problem) => problem,
+            Self::NoHttp => "http",
+            Self::NoUser => "no-user",
         })
     }
 
     /// What to look at.
-    pub(super) const fn advice(self) -> &'static str {
+    pub(super) fn advice(self) -> &'static str {
         match self {
             Self::Timeout(_) | Self::CutOff => {
                 "it is overloaded, or datagrams are lost: look at drops, or lower the rate"
@@ -137,6 +149,16 @@ impl Cause {
             Self::Challenged => {
                 "a nonce is not known any more when it is answered: look for a shared state there"
             }
+            Self::NoDetails("exhausted") => {
+                "a pool is empty, or a table is full: see migcore admin list pools"
+            }
+            Self::NoDetails("not-authenticated") => "the tokens differ: provision the users anew",
+            Self::NoDetails("partner-unreachable" | "unavailable") => {
+                "a server is overloaded or cut off from another one: lower the rate, see its log"
+            }
+            Self::NoDetails(_) => "look at users, agreements, partners and UE configurations there",
+            Self::NoHttp => "is it up, and is this its CSC-4 address?",
+            Self::NoUser => "add the columns mc_service_id and token",
             Self::Period => "ask for longer with --expires",
             Self::NotGranted => "look at its limits for Expires and contacts",
             Self::Malformed => "see what it sends with a capture",
@@ -182,6 +204,16 @@ impl fmt::Display for Cause {
             Self::Malformed => "an answer that is no SIP",
             Self::Broken => "the TCP connection ended",
             Self::CutOff => "still under way when the run ended",
+            Self::NoDetails(problem) => {
+                return write!(
+                    f,
+                    "{problem}: no connection details, says the configuration server"
+                );
+            }
+            Self::NoHttp => {
+                "the configuration server cannot be reached, or broke the connection off"
+            }
+            Self::NoUser => "the file has no mc_service_id and token for it",
         };
         f.write_str(text)
     }
@@ -189,6 +221,7 @@ impl fmt::Display for Cause {
 
 const fn asked(step: Step) -> &'static str {
     match step {
+        Step::Details => "request for connection details",
         Step::Challenge => "first REGISTER",
         Step::Response => "response to the challenge",
     }

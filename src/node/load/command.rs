@@ -20,14 +20,25 @@ use clap::Args;
 use super::{
     Ended, Job, LoadError, SOCKETS_MAX, THREADS_MAX, Workload,
     arrival::{Plan, Spread},
+    asker::Inquiry,
     deploy::{Deployed, Storage},
-    provision,
+    provision::{self, Kind},
     report::{Report, to_json, to_page, to_table},
     run,
     subscribers::{Generated, SUBSCRIBERS_MAX, Subscribers},
     threshold::Threshold,
 };
-use crate::{aka::digest::Algorithm, node::http_client::Endpoint, outbox::Transport};
+use crate::{
+    aka::digest::Algorithm,
+    api::connection_details::Location,
+    identity::{IdentityError, Plmn},
+    node::{
+        client::ManagementClient,
+        http_client::Endpoint,
+        provision::{TEST_PLMN, prepare_migration},
+    },
+    outbox::Transport,
+};
 
 /// How much load, on whom, and what to make of it.
 #[derive(Debug, Args)]
@@ -71,6 +82,16 @@ pub struct LoadCommand {
         help_heading = "Subscribers"
     )]
     key_seed: u64,
+    /// Of migrate: CSC-4 of the home system, where UEs ask for connection details.
+    #[arg(long, value_name = "URL", conflicts_with = "deploy", help_heading = "Subscribers")]
+    csc4: Option<Endpoint>,
+    /// Of migrate, with --provision: the management interface of the partner, to make pools, agreements and the UE
+    /// configuration where they are missing.
+    #[arg(long, value_name = "URL", requires = "provision", help_heading = "Subscribers")]
+    partner: Option<Endpoint>,
+    /// Of migrate: the PLMN where the UEs are.
+    #[arg(long, value_name = "PLMN", default_value = TEST_PLMN, value_parser = plmn, help_heading = "Subscribers")]
+    plmn: Plmn,
     /// Put the subscribers into a running system first, by its management interface.
     #[arg(long, value_name = "URL", conflicts_with = "deploy", help_heading = "Subscribers")]
     provision: Option<Endpoint>,
@@ -174,6 +195,10 @@ After a restart everybody comes at once; a 503 with Retry-After is obeyed until 
 
   migcore load storm --deploy --subscribers 20000 --spread 1s --duration 60s
 
+All 25 steps, between two systems that are started for it:
+
+  migcore load migrate --deploy --subscribers 5000 --rate 200 --duration 20s --html migrate.html
+
 What is measured. A registration is a REGISTER, its 401 (challenge), a REGISTER with the response of the ISIM, its
 200. Latency counts from the time when the first REGISTER was to leave: if the generator or the registrar stalls,
 whoever had to wait for it is counted with the time waited. Requests over UDP are sent again by RFC 3261 (T1, T2,
@@ -221,16 +246,14 @@ impl LoadCommand {
         let deployed = match self.deploy {
             Some(storage) => {
                 let domain = subscribers.domain_of_all()?;
-                Some(Deployed::start(domain, storage, &others)?)
+                let start = if self.migrates() { Deployed::start_two } else { Deployed::start };
+                let deployed = start(domain, storage, &others)?;
+                deployed.ready().await?;
+                Some(deployed)
             }
             None => None,
         };
-        let management =
-            deployed.as_ref().map(|deployed| format!("http://{}", deployed.management));
-        let management = management.or(self.provision.as_ref().map(ToString::to_string));
-        if let Some(management) = management {
-            provision::put(&subscribers, &management, self.quiet).await?;
-        }
+        self.provision(&subscribers, deployed.as_ref()).await?;
         let job = self.job(deployed.as_ref(), threads, own)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (quiet, thread_stop) = (self.quiet, Arc::clone(&stop));
@@ -247,6 +270,55 @@ impl LoadCommand {
         };
         let report = report.map_err(|error| LoadError::Thread(error.to_string()))??;
         self.show(&report)
+    }
+
+    fn migrates(&self) -> bool {
+        self.workload == Workload::Migrate
+    }
+
+    /// Puts the subscribers where they are to be known.
+    async fn provision(
+        &self,
+        subscribers: &Subscribers,
+        deployed: Option<&Deployed>,
+    ) -> Result<(), LoadError> {
+        let managed: Vec<String> = match deployed {
+            Some(deployed) => deployed.management().collect(),
+            None => self.provision.iter().chain(&self.partner).map(ToString::to_string).collect(),
+        };
+        let Some(home) = managed.first() else { return Ok(()) };
+        provision::put(Kind::Subscribers, subscribers, home, self.quiet).await?;
+        if self.migrates() {
+            provision::put(Kind::Users, subscribers, home, self.quiet).await?;
+            if let Some(partner) = managed.get(1) {
+                let core =
+                    deployed.map(Deployed::target).or(self.target.map(|target| target.address));
+                let [home, partner] = [home, partner].map(|url| ManagementClient::new(url));
+                prepare_migration(&home, &partner, core).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom UEs that migrate ask.
+    fn inquiry(&self, deployed: Option<&Deployed>) -> Result<Option<Inquiry>, LoadError> {
+        if !self.migrates() {
+            return Ok(None);
+        }
+        let wrong = |why: &str| LoadError::Argument { argument: "--csc4", why: why.to_owned() };
+        let server = match deployed {
+            Some(deployed) => deployed.csc4().parse().map_err(|_| wrong("is no URL"))?,
+            None => self
+                .csc4
+                .clone()
+                .ok_or_else(|| wrong("name CSC-4 of the home system, or --deploy"))?,
+        };
+        if self.concurrency.is_some() || self.search {
+            let why = "not with migrate, where each UE comes once; use --rate or --ramp".to_owned();
+            return Err(LoadError::Argument { argument: "--concurrency, --search", why });
+        }
+        let location = Location { plmn: self.plmn.clone(), tracking_area: None, cell: None };
+        Ok(Some(Inquiry { server, location }))
     }
 
     fn subscribers(&self) -> Result<Subscribers, LoadError> {
@@ -282,7 +354,7 @@ impl LoadCommand {
         let target = match (deployed, self.target) {
             (Some(deployed), _) => {
                 let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
-                Target { transport, address: deployed.sip }
+                Target { transport, address: deployed.target() }
             }
             (None, Some(target)) => target,
             (None, None) => {
@@ -319,6 +391,7 @@ impl LoadCommand {
             ind_bits: self.ind_bits,
             t1: self.t1,
             thresholds,
+            inquiry: self.inquiry(deployed)?,
         })
     }
 
@@ -376,6 +449,10 @@ impl FromStr for Ramp {
         }
         Ok(Self { from, to, time })
     }
+}
+
+fn plmn(text: &str) -> Result<Plmn, IdentityError> {
+    Plmn::parse(text)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! The threads of the generator, and the phases that they run together.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::{
     Job, LoadError,
     arrival::{Arrivals, Plan, Share},
+    asker::{Asker, Inquiry},
     effort::Effort,
+    handover::handover,
     link::Link,
     live::Live,
     random::Random,
@@ -24,7 +27,7 @@ use super::{
     subscribers::Subscribers,
     timeline::Timeline,
     ues::{Manner, Settings, Ues},
-    worker::{Outcome, Phase, Worker},
+    worker::{Outcome, Phase, Source, Worker},
 };
 use crate::{outbox::Transport, sip::Framing};
 
@@ -41,6 +44,8 @@ pub(super) struct Generator {
     target: std::net::SocketAddr,
     stop: Arc<AtomicBool>,
     random: Random,
+    subscribers: Arc<Subscribers>,
+    inquiry: Option<Inquiry>,
 }
 
 /// One phase.
@@ -96,7 +101,15 @@ impl Generator {
             workers.push(Worker::new(ues, link));
         }
         let random = Random::new(job.seed);
-        Ok(Self { workers, cores: job.cores.clone(), target: job.target, stop, random })
+        Ok(Self {
+            workers,
+            cores: job.cores.clone(),
+            target: job.target,
+            stop,
+            random,
+            subscribers: Arc::clone(subscribers),
+            inquiry: job.inquiry.clone(),
+        })
     }
 
     /// How many threads there are.
@@ -122,16 +135,22 @@ impl Generator {
             stop: &self.stop,
             timeline: &timeline,
         };
-        let cores = &self.cores;
+        let (cores, subscribers, inquiry) = (&self.cores, &self.subscribers, self.inquiry.as_ref());
         let outcomes = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (index, worker) in self.workers.iter_mut().enumerate() {
                 let share = Share { index, of };
                 let arrivals = Arrivals::new(run.plan, run.time, run.count, seed, share);
                 let core = cores.get(index % cores.len().max(1)).copied();
+                let asker = inquiry.map(|inquiry| {
+                    Arc::new(Asker::new(Arc::clone(subscribers), share, inquiry.clone()))
+                });
                 threads.push(scope.spawn(move || {
                     core.map(pin);
-                    worker.run(arrivals, phase)
+                    match asker {
+                        None => worker.run(Source::Plan(arrivals), phase),
+                        Some(asker) => ask_and_run(worker, asker, arrivals, phase),
+                    }
                 }));
             }
             while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
@@ -212,6 +231,23 @@ impl Measured {
             })
             .collect();
     }
+}
+
+/// Runs a phase whose registrations begin with steps 1 to 13, which a thread beside this one does.
+fn ask_and_run(
+    worker: &mut Worker,
+    asker: Arc<Asker>,
+    arrivals: Arrivals,
+    phase: Phase<'_>,
+) -> io::Result<Outcome> {
+    let (teller, listener) = handover()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            runtime.block_on(asker.run(arrivals, phase.start, phase.stop, teller));
+        });
+        worker.run(Source::Told { listener, is_over: false }, phase)
+    })
 }
 
 fn settings(job: &Job, run: u32) -> Settings {

@@ -150,9 +150,13 @@ impl Link {
         }
     }
 
-    /// Waits until something arrives, or what waits to be written can be, or `time` is over.
-    pub(super) fn wait(&self, time: Duration) -> io::Result<()> {
+    /// Waits until something arrives, or what waits to be written can be, or `wake` can be
+    /// read, or `time` is over.
+    pub(super) fn wait(&self, time: Duration, wake: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let timeout = timespec(time);
+        if let Some(wake) = wake {
+            return self.wait_or_wake(&timeout, wake);
+        }
         let outcome = match self {
             Self::Udp(udp) => match udp.sockets.as_slice() {
                 [one] => poll(&mut [PollFd::new(one, PollFlags::IN)], Some(&timeout)),
@@ -162,19 +166,28 @@ impl Link {
                     poll(&mut all, Some(&timeout))
                 }
             },
-            Self::Tcp(tcp) => {
-                let writes = if tcp.unsent.is_empty() {
-                    PollFlags::IN
-                } else {
-                    PollFlags::IN | PollFlags::OUT
-                };
-                poll(&mut [PollFd::new(&tcp.stream, writes)], Some(&timeout))
-            }
+            Self::Tcp(tcp) => poll(&mut [PollFd::new(&tcp.stream, tcp.awaited())], Some(&timeout)),
         };
-        match outcome {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        waited(outcome)
+    }
+
+    /// The same, or until `wake` can be read.
+    fn wait_or_wake(&self, timeout: &Timespec, wake: BorrowedFd<'_>) -> io::Result<()> {
+        let mut all = vec![PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        match self {
+            Self::Udp(udp) => {
+                all.extend(udp.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+            }
+            Self::Tcp(tcp) => all.push(PollFd::new(&tcp.stream, tcp.awaited())),
         }
+        waited(poll(&mut all, Some(timeout)))
+    }
+}
+
+fn waited(outcome: rustix::io::Result<usize>) -> io::Result<()> {
+    match outcome {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -228,6 +241,11 @@ impl Tcp {
             unsent: Vec::new(),
             written: 0,
         })
+    }
+
+    /// What to wait for.
+    fn awaited(&self) -> PollFlags {
+        if self.unsent.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
     fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<usize, Lost> {

@@ -16,8 +16,17 @@ use crate::node::{client::ManagementClient, private_file, provision::progress_ba
 /// Subscribers that one request is about.
 const ROWS: usize = 50_000;
 
-/// Where many subscribers go.
-const PATH: &str = "/v1/subscribers";
+/// Writes one JSON line.
+type WriteRow = fn(&Subscribers, usize, &mut NameBuffers, &mut Vec<u8>) -> io::Result<()>;
+
+/// What is put into a system.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// Of the SIP database.
+    Subscribers,
+    /// Of the configuration management server.
+    Users,
+}
 
 /// Puts all subscribers into the system whose management interface is at `url`.
 ///
@@ -25,21 +34,27 @@ const PATH: &str = "/v1/subscribers";
 ///
 /// It cannot be reached, or does not want them.
 pub(super) async fn put(
+    kind: Kind,
     subscribers: &Subscribers,
     url: &str,
     quiet: bool,
 ) -> Result<(), LoadError> {
+    let (path, write_row, name): (_, WriteRow, _) = match kind {
+        Kind::Subscribers => ("/v1/subscribers", write_subscriber, "subscribers"),
+        Kind::Users => ("/v1/users", write_user, "users"),
+    };
     let client = ManagementClient::new(url);
-    let progress = progress_bar(if quiet { 0 } else { subscribers.len() }, "subscribers");
+    let progress = progress_bar(if quiet { 0 } else { subscribers.len() }, name);
     let mut next = 0;
     while next < subscribers.len() {
         let end = (next + ROWS).min(subscribers.len());
         let mut rows = Zeroizing::new(Vec::with_capacity((end - next) * 256));
         let mut names = NameBuffers::default();
         for number in next..end {
-            write_row(subscribers, number, &mut names, &mut rows).map_err(LoadError::Show)?;
+            write_row(subscribers, number, &mut names, &mut rows)
+                .map_err(|error| LoadError::Rejected(error.to_string()))?;
         }
-        let refused = client.put_many(PATH, std::mem::take(&mut *rows), false).await?;
+        let refused = client.put_many(path, std::mem::take(&mut *rows), false).await?;
         if let Some(first) = refused.first() {
             let number = next + first.row;
             let why = format!("subscriber {number}: {}; {}", first.detail, first.fix);
@@ -65,19 +80,43 @@ pub(super) fn write(subscribers: &Subscribers, path: &Path) -> Result<(), LoadEr
 
 fn write_table(subscribers: &Subscribers, path: &Path, partial: &Path) -> io::Result<()> {
     let mut file = io::BufWriter::new(private_file::create(partial)?);
-    file.write_all(b"impi,impu,k,opc\n")?;
+    file.write_all(b"impi,impu,k,opc,mc_service_id,token\n")?;
     let mut names = NameBuffers::default();
     for number in 0..subscribers.len() {
         let Some(Keys { k, opc }) = named(subscribers, number, &mut names) else { continue };
         let (k, opc) = (k.to_hex(), opc.to_hex());
-        writeln!(file, "{},{},{},{}", names.impi, names.impu, k.as_str(), opc.as_str())?;
+        write!(file, "{},{},{},{}", names.impi, names.impu, k.as_str(), opc.as_str())?;
+        let user = u32::try_from(number).ok().and_then(|number| subscribers.user(number));
+        match user {
+            Some((id, token)) => writeln!(file, ",{},{}", id.as_str(), token.expose())?,
+            None => writeln!(file, ",,")?,
+        }
     }
     file.flush()?;
     private_file::replace(file.get_ref(), partial, path)
 }
 
-/// One JSON line.
-fn write_row(
+fn write_user(
+    subscribers: &Subscribers,
+    number: usize,
+    names: &mut NameBuffers,
+    rows: &mut Vec<u8>,
+) -> io::Result<()> {
+    if named(subscribers, number, names).is_none() {
+        return Ok(());
+    }
+    let user = u32::try_from(number).ok().and_then(|number| subscribers.user(number));
+    let Some((id, token)) = user else {
+        let why = format!("subscriber {} has no mc_service_id and token", number + 1);
+        return Err(io::Error::other(why));
+    };
+    let user = serde_json::json!({
+        "impi": names.impi, "impu": names.impu, "may_migrate": true, "token": token.expose(),
+    });
+    writeln!(rows, "{}", serde_json::json!({ "mc_service_id": id, "user": user }))
+}
+
+fn write_subscriber(
     subscribers: &Subscribers,
     number: usize,
     names: &mut NameBuffers,

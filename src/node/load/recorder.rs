@@ -63,7 +63,7 @@ pub(super) struct Recorder {
     /// From the intended begin to the 200.
     pub(super) registration: Latencies,
     /// By [`Step`]; only what was answered as it should be.
-    pub(super) steps: [Latencies; 2],
+    pub(super) steps: [Latencies; 3],
     pub(super) codes: Vec<Code>,
     pub(super) causes: Vec<Failures>,
     /// From the intended begin to the time when the request was given to the kernel.
@@ -136,7 +136,7 @@ impl Recorder {
     pub(super) fn new() -> Self {
         Self {
             registration: Latencies::new(),
-            steps: [Latencies::new(), Latencies::new()],
+            steps: [(); 3].map(|()| Latencies::new()),
             codes: Vec::new(),
             causes: Vec::new(),
             lateness: Latencies::new(),
@@ -159,8 +159,9 @@ impl Recorder {
 
     /// Records that a step ended as it should.
     pub(super) fn step_done(&mut self, step: Step, nanos: u64) {
-        let [challenge, response] = &mut self.steps;
+        let [details, challenge, response] = &mut self.steps;
         match step {
+            Step::Details => details.record(nanos),
             Step::Challenge => challenge.record(nanos),
             Step::Response => response.record(nanos),
         }

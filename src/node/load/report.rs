@@ -37,6 +37,7 @@ pub(super) struct Summary {
 pub(super) struct Facts {
     /// From the intended begin to the end.
     pub(super) registration: Summary,
+    pub(super) details: Summary,
     pub(super) challenge: Summary,
     pub(super) response: Summary,
     pub(super) counts: Counts,
@@ -126,9 +127,10 @@ impl Summary {
 
 impl Facts {
     pub(super) fn new(recorder: &Recorder, registrations_per_s: f64) -> Self {
-        let [challenge, response] = &recorder.steps;
+        let [details, challenge, response] = &recorder.steps;
         Self {
             registration: Summary::new(recorder.registration.clone()),
+            details: Summary::new(details.clone()),
             challenge: Summary::new(challenge.clone()),
             response: Summary::new(response.clone()),
             counts: recorder.counts,
@@ -149,9 +151,12 @@ impl Report {
     }
 
     /// The rows of latencies that every format shows: name, and what it is of.
-    pub(super) fn rows(&self) -> [(&'static str, &Summary); 3] {
-        let Facts { registration, challenge, response, .. } = &self.facts;
-        [("registration", registration), ("challenge", challenge), ("response", response)]
+    pub(super) fn rows(&self) -> Vec<(&'static str, &Summary)> {
+        let Facts { registration, details, challenge, response, .. } = &self.facts;
+        let steps = [("details", details), ("challenge", challenge), ("response", response)];
+        let whole = if details.count() > 0 { "migration" } else { "registration" };
+        let asked = steps.into_iter().filter(|(name, row)| *name != "details" || row.count() > 0);
+        std::iter::once((whole, registration)).chain(asked).collect()
     }
 }
 

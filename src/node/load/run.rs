@@ -110,7 +110,7 @@ fn measure(
             let time = job.spread + Duration::from_secs(1);
             Run { plan, time, count: ues as u64, manner, patience: job.duration }
         }
-        Workload::Register | Workload::Refresh => {
+        Workload::Register | Workload::Refresh | Workload::Migrate => {
             let patience = job.t1 * 64 + Duration::from_secs(1);
             Run { plan: job.plan, time: job.duration, count: job.count, manner, patience }
         }

@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 pub use self::file::{LineProblem, SubscribersError};
 use crate::{
     aka::opc_from_op,
-    identity::{Impi, Impu},
+    identity::{Impi, Impu, McServiceId},
     secret::Secret,
+    token::BearerToken,
 };
 
 /// Most subscribers of one run.
@@ -28,6 +29,15 @@ pub(super) struct Subscribers {
     keys: Vec<Keys>,
     /// The OP of each, up to the first whose OPc was given instead.
     ops: Vec<Secret<16>>,
+    users: Users,
+}
+
+/// What subscribers are to a configuration management server.
+enum Users {
+    /// Names and tokens follow from the number and this seed.
+    Generated(u64),
+    /// As a file has them, up to the first that is none.
+    Listed(Vec<(McServiceId, BearerToken)>),
 }
 
 /// What an ISIM holds that never changes.
@@ -84,6 +94,7 @@ struct New<'a> {
     domain: &'a str,
     k: Secret<16>,
     operator: Operator,
+    user: Option<(McServiceId, BearerToken)>,
 }
 
 /// The operator's part of the key.
@@ -121,12 +132,14 @@ impl Subscribers {
             domains: vec![domain.into()],
             keys,
             ops: Vec::new(),
+            users: Users::Generated(*seed),
         })
     }
 
     const fn empty() -> Self {
         let names = Names::Listed { text: String::new(), spans: Vec::new() };
-        Self { names, domains: Vec::new(), keys: Vec::new(), ops: Vec::new() }
+        let users = Users::Listed(Vec::new());
+        Self { names, domains: Vec::new(), keys: Vec::new(), ops: Vec::new(), users }
     }
 
     /// How many there are.
@@ -154,6 +167,21 @@ impl Subscribers {
     /// The OP of subscriber `number`, if it was given.
     pub(super) fn op(&self, number: u32) -> Option<&Secret<16>> {
         self.ops.get(number as usize)
+    }
+
+    /// The name and the token of subscriber `number` at a configuration management server, if it is a user.
+    pub(super) fn user(&self, number: u32) -> Option<(McServiceId, BearerToken)> {
+        match &self.users {
+            Users::Listed(users) => users.get(number as usize).cloned(),
+            Users::Generated(seed) => {
+                let mut names = NameBuffers::default();
+                self.name(number, &mut names);
+                // Not the public identity: a partner is told this name, and not that identity.
+                let id = McServiceId::parse(&format!("sip:officer-{}", names.impi)).ok()?;
+                let digits = Secret::new(derived("token", *seed, u64::from(number))).to_hex();
+                Some((id, BearerToken::parse(&digits).ok()?))
+            }
+        }
     }
 
     /// Writes the names of subscriber `number`; returns its domain.
@@ -204,6 +232,11 @@ impl Subscribers {
                 opc
             }
         };
+        if let (Users::Listed(users), Some(user)) = (&mut self.users, new.user)
+            && users.len() == self.keys.len()
+        {
+            users.push(user);
+        }
         self.keys.push(Keys { k: new.k, opc });
         Ok(())
     }
@@ -258,13 +291,19 @@ pub(super) fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &str {
 
 /// The keys of a generated subscriber.
 fn derive(seed: u64, number: u64) -> Keys {
-    let mut hash = Sha256::new();
-    hash.update(b"migcore load subscriber");
-    hash.update(seed.to_be_bytes());
-    hash.update(number.to_be_bytes());
-    let octets: Zeroizing<[u8; 32]> = Zeroizing::new(hash.finalize().into());
+    let octets = Zeroizing::new(derived("keys", seed, number));
     let ([k, opc], _) = octets.as_chunks::<16>() else { unreachable!("32 octets are two keys") };
     Keys { k: Secret::new(*k), opc: Secret::new(*opc) }
+}
+
+/// Octets that follow from what they are for, a seed and a number.
+fn derived(purpose: &str, seed: u64, number: u64) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"migcore load ");
+    hash.update(purpose);
+    hash.update(seed.to_be_bytes());
+    hash.update(number.to_be_bytes());
+    hash.finalize().into()
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ enum Metric {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Row {
     Whole,
+    Details,
     Challenge,
     Response,
 }
@@ -58,7 +59,7 @@ pub(super) enum InvalidThreshold {
     Comparison,
     /// An unknown metric.
     #[error(
-        "names no metric before the sign; known are p50, p99.9 and the like, mean, min, max, these with challenge. or \
+        "names no metric before the sign; known are p50, p99.9 and the like, mean, min, max, these with details., challenge. or \
          response. before them, failures, retransmissions, rate"
     )]
     Metric,
@@ -128,6 +129,7 @@ impl Metric {
             Self::Latency(row, quantity) => {
                 let row = match row {
                     Row::Whole => &facts.registration,
+                    Row::Details => &facts.details,
                     Row::Challenge => &facts.challenge,
                     Row::Response => &facts.response,
                 };
@@ -161,6 +163,7 @@ fn metric_and_limit(name: &str, value: &str) -> Result<(Metric, f64), InvalidThr
         "rate" => return Ok((Metric::Rate, number(value)?)),
         _ => {
             let (row, quantity) = match name.split_once('.') {
+                Some(("details", rest)) => (Row::Details, rest),
                 Some(("challenge", rest)) => (Row::Challenge, rest),
                 Some(("response", rest)) => (Row::Response, rest),
                 _ => (Row::Whole, name),
@@ -212,6 +215,7 @@ mod tests {
         let row = |latencies: &Latencies| Summary::new(latencies.clone());
         Facts {
             registration: row(&latencies),
+            details: row(&Latencies::new()),
             challenge: row(&Latencies::new()),
             response: row(&latencies),
             counts: Counts { started: 2_000, failed: 3, retransmissions: 40, ..Counts::default() },

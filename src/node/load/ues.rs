@@ -9,6 +9,7 @@ use super::{
     answer::{Answer, Answerer, Diagnosis},
     arrival::{Arrivals, Share},
     cause::{Cause, Step},
+    handover::{Pair, Told},
     outgoing::{Kept, NOT_KEPT, Outgoing},
     random::Random,
     recorder::Recorder,
@@ -81,6 +82,8 @@ pub(super) struct Ues {
     diagnosis: Diagnosis,
     fired: Vec<u32>,
     under_way: usize,
+    /// Pairs that UEs were told to register with, in the place of their own.
+    pairs: Vec<Option<Pair>>,
     /// Until then all UEs were busy; nanoseconds.
     busy_until: Option<u64>,
     pub(super) recorder: Recorder,
@@ -170,6 +173,7 @@ impl Ues {
             diagnosis: Diagnosis::default(),
             fired: Vec::new(),
             under_way: 0,
+            pairs: Vec::new(),
             busy_until: None,
             recorder: Recorder::new(),
             current: Current::new(),
@@ -234,6 +238,30 @@ impl Ues {
             }
             self.change(ue, |state| state.intended = intended);
             self.begin(ue, intended, now, out);
+        }
+    }
+
+    /// Lets a UE register with the pair that it was told, or fail if it was told none.
+    pub(super) fn take_over(&mut self, told: Told, now: u64, out: &mut Outgoing) {
+        let Told { ue, intended, late, took, status, outcome } = told;
+        self.under_way += 1;
+        self.recorder.counts.started += 1;
+        self.current.started();
+        self.recorder.lateness.record(late);
+        if status > 0 {
+            self.recorder.answered(Step::Details, status, took);
+        }
+        self.change(ue, |state| state.intended = intended);
+        match outcome {
+            Ok(pair) => {
+                self.recorder.step_done(Step::Details, took);
+                self.pairs.resize_with(self.states.len(), || None);
+                if let Some(place) = self.pairs.get_mut(ue as usize) {
+                    *place = Some(pair);
+                }
+                self.begin(ue, now, now, out);
+            }
+            Err(cause) => self.fail(ue, cause, None, now),
         }
     }
 
@@ -338,8 +366,8 @@ impl Ues {
         let Some(state) = self.states.get(ue as usize).copied() else { return };
         let subscriber = self.subscriber(ue);
         let socket = self.socket(ue);
-        let Self { subscribers, names, commons, .. } = self;
-        let domain = subscribers.name(subscriber, names);
+        let Self { subscribers, pairs, names, commons, .. } = self;
+        let domain = name(subscribers, pairs, (subscriber, ue), names);
         let Some(common) = commons.get(socket) else { return };
         let request = Request {
             common,
@@ -392,7 +420,7 @@ impl Ues {
         }
         self.recorder.counts.retransmissions += 1;
         match step {
-            Step::Challenge => self.write_initial(ue, out),
+            Step::Challenge | Step::Details => self.write_initial(ue, out),
             Step::Response => {
                 let octets = self.kept.get(state.kept);
                 out.add(self.socket(ue), |out| out.extend_from_slice(octets));
@@ -419,8 +447,8 @@ impl Ues {
         let subscriber = self.subscriber(ue);
         let cnonce = hex(self.random.next_u64() as u32);
         let cnonce = std::str::from_utf8(&cnonce).unwrap_or_default();
-        let Self { subscribers, names, uri, sqn, diagnosis, .. } = self;
-        let domain = subscribers.name(subscriber, names);
+        let Self { subscribers, pairs, names, uri, sqn, diagnosis, .. } = self;
+        let domain = name(subscribers, pairs, (subscriber, ue), names);
         uri.clear();
         uri.push_str("sip:");
         uri.push_str(domain);
@@ -455,8 +483,8 @@ impl Ues {
     fn send_response(&mut self, ue: u32, answered: &Answer<'_>, cnonce: &str, out: &mut Outgoing) {
         let Some(state) = self.states.get(ue as usize).copied() else { return };
         let (subscriber, socket) = (self.subscriber(ue), self.socket(ue));
-        let Self { subscribers, names, commons, kept, .. } = self;
-        let domain = subscribers.name(subscriber, names);
+        let Self { subscribers, pairs, names, commons, kept, .. } = self;
+        let domain = name(subscribers, pairs, (subscriber, ue), names);
         let Some(common) = commons.get(socket) else { return };
         let response = Response {
             realm: &answered.challenge.realm,
@@ -542,7 +570,7 @@ impl Ues {
 
     /// The number of the subscriber in the run: the threads take turns.
     const fn subscriber(&self, ue: u32) -> u32 {
-        ue * self.share.of as u32 + self.share.index as u32
+        self.share.number(ue)
     }
 
     const fn socket(&self, ue: u32) -> usize {
@@ -550,6 +578,25 @@ impl Ues {
             0 => 0,
             sockets => ue as usize % sockets,
         }
+    }
+}
+
+/// Writes the names that a UE registers with; returns its domain.
+fn name<'a>(
+    subscribers: &'a Subscribers,
+    pairs: &'a [Option<Pair>],
+    (subscriber, ue): (u32, u32),
+    names: &mut NameBuffers,
+) -> &'a str {
+    match pairs.get(ue as usize) {
+        Some(Some(Pair { impi, impu, domain })) => {
+            names.impi.clear();
+            names.impi.push_str(impi);
+            names.impu.clear();
+            names.impu.push_str(impu);
+            domain
+        }
+        Some(None) | None => subscribers.name(subscriber, names),
     }
 }
 

@@ -5,13 +5,17 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::TryRecvError,
+    },
     time::{Duration, Instant},
 };
 
 use super::{
     arrival::Arrivals,
     effort::{Effort, Meter},
+    handover::Listener,
     link::{Link, Lost, Sent},
     outgoing::Outgoing,
     recorder::Recorder,
@@ -53,6 +57,19 @@ pub(super) struct Phase<'a> {
     pub(super) timeline: &'a Timeline,
 }
 
+/// What lets registrations begin.
+pub(super) enum Source {
+    /// A plan.
+    Plan(Arrivals),
+    /// UEs that were told their connection details.
+    Told {
+        /// Where they come from.
+        listener: Listener,
+        /// Whether no more will come.
+        is_over: bool,
+    },
+}
+
 /// What one thread saw and did in a phase.
 pub(super) struct Outcome {
     pub(super) recorder: Recorder,
@@ -78,7 +95,7 @@ impl Worker {
     /// # Errors
     ///
     /// A socket that does not work.
-    pub(super) fn run(&mut self, mut arrivals: Arrivals, phase: Phase<'_>) -> io::Result<Outcome> {
+    pub(super) fn run(&mut self, mut source: Source, phase: Phase<'_>) -> io::Result<Outcome> {
         self.ues.begin_phase(phase.manner);
         let ports = self.link.locals()?;
         std::thread::sleep(phase.start.saturating_duration_since(Instant::now()));
@@ -89,8 +106,8 @@ impl Worker {
         loop {
             let turn = now();
             let stops = phase.stop.load(Ordering::Relaxed);
-            let is_late = arrivals.are_overdue(turn);
-            if over_at.is_none() && (arrivals.is_over(turn) || is_late || stops) {
+            let is_late = source.is_overdue(turn);
+            if over_at.is_none() && (source.is_over(turn) || is_late || stops) {
                 (over_at, is_behind) = (Some(turn), is_late);
                 in_time = self.ues.recorder.counts.succeeded;
             }
@@ -99,11 +116,11 @@ impl Worker {
             if nobody || stops || is_refused || patience.is_some_and(|end| turn >= end) {
                 break;
             }
-            let heard = self.turn(&mut arrivals, over_at.is_none(), &now)?;
+            let heard = self.turn(&mut source, over_at.is_none(), &now)?;
             phase.timeline.roll(&mut self.ues.current, turn);
             is_refused = self.link.refused() > REFUSED_MAX && self.ues.recorder.codes.is_empty();
             if heard == 0 {
-                self.sleep(&arrivals, now())?;
+                self.sleep(&source, now())?;
             }
         }
         let ended = now();
@@ -118,7 +135,7 @@ impl Worker {
     /// Takes in what arrived, begins what is due, sends. Returns how much there was to do.
     fn turn(
         &mut self,
-        arrivals: &mut Arrivals,
+        source: &mut Source,
         begins: bool,
         now: &dyn Fn() -> u64,
     ) -> io::Result<usize> {
@@ -135,7 +152,7 @@ impl Worker {
         let at = now();
         ues.handle_timers(at, out);
         if begins && link.has_room() {
-            ues.begin_due(arrivals, at, out, begun);
+            source.begin(ues, at, out, begun);
         }
         let wrote = !out.is_empty();
         match link.send(out) {
@@ -166,10 +183,51 @@ impl Worker {
         Ok(())
     }
 
-    fn sleep(&self, arrivals: &Arrivals, now: u64) -> io::Result<()> {
+    fn sleep(&self, source: &Source, now: u64) -> io::Result<()> {
         let most = if self.ues.is_timing() { TIMER_SLEEP_MAX } else { SLEEP_MAX };
-        let next = arrivals.next_at().map(|at| Duration::from_nanos(at.saturating_sub(now)));
-        self.link.wait(next.unwrap_or(most).min(most))
+        let (next, wake) = match source {
+            Source::Plan(arrivals) => (arrivals.next_at(), None),
+            Source::Told { listener, .. } => (None, Some(listener.wake())),
+        };
+        let next = next.map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        self.link.wait(next.unwrap_or(most).min(most), wake)
+    }
+}
+
+impl Source {
+    fn is_over(&self, now: u64) -> bool {
+        match self {
+            Self::Plan(arrivals) => arrivals.is_over(now),
+            Self::Told { is_over, .. } => *is_over,
+        }
+    }
+
+    /// Whether the plan is not kept.
+    fn is_overdue(&self, now: u64) -> bool {
+        match self {
+            Self::Plan(arrivals) => arrivals.are_overdue(now),
+            Self::Told { .. } => false,
+        }
+    }
+
+    /// Begins what is due; its intended times go to `begun`.
+    fn begin(&mut self, ues: &mut Ues, now: u64, out: &mut Outgoing, begun: &mut Vec<u64>) {
+        match self {
+            Self::Plan(arrivals) => ues.begin_due(arrivals, now, out, begun),
+            Self::Told { listener, is_over } => {
+                listener.rest();
+                loop {
+                    match listener.next() {
+                        Ok(told) => ues.take_over(told, now, out),
+                        Err(TryRecvError::Empty) => break,
+                        Err(TryRecvError::Disconnected) => {
+                            *is_over = true;
+                            break;
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

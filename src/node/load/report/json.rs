@@ -10,7 +10,8 @@ const SCHEMA: u32 = 1;
 /// Writes the report for programs.
 pub(in crate::node::load) fn to_json(report: &Report) -> Value {
     let counts = &report.facts.counts;
-    let latencies = report.rows().map(|(name, summary)| (name.to_owned(), summary_of(summary)));
+    let rows = report.rows().into_iter();
+    let latencies = rows.map(|(name, summary)| (name.to_owned(), summary_of(summary)));
     let codes: Vec<Value> = report
         .codes
         .iter()
@@ -55,7 +56,7 @@ pub(in crate::node::load) fn to_json(report: &Report) -> Value {
             "malformed": counts.malformed,
             "no_idle_ue": counts.no_idle_ue,
         },
-        "latency_us": latencies.into_iter().collect::<serde_json::Map<_, _>>(),
+        "latency_us": latencies.collect::<serde_json::Map<_, _>>(),
         "codes": codes,
         "failures": failures,
         "generator": generator(report),

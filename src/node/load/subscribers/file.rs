@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use super::{New, Operator, Subscribers};
 use crate::{
-    identity::{IdentityError, Impi, Impu},
+    identity::{IdentityError, Impi, Impu, McServiceId},
     secret::Secret,
+    token::{BearerToken, InvalidToken},
 };
 
 /// Longest line of a file, octets.
@@ -75,6 +76,9 @@ pub enum LineProblem {
     /// No key.
     #[error("{0} is no key; write 32 hexadecimal digits")]
     Key(&'static str),
+    /// No token.
+    #[error("token {0}")]
+    Token(InvalidToken),
     /// No keyword in an injection file.
     #[error(
         "no [authentication username=.. aka_K=0x.. aka_OP=0x..] among the fields; \
@@ -187,6 +191,8 @@ struct Columns {
     k: usize,
     op: Option<usize>,
     opc: Option<usize>,
+    mc_service_id: Option<usize>,
+    token: Option<usize>,
 }
 
 impl Kind {
@@ -210,6 +216,8 @@ impl Kind {
             k: needed("k")?,
             op,
             opc,
+            mc_service_id: position("mc_service_id"),
+            token: position("token"),
         }))
     }
 }
@@ -231,7 +239,11 @@ fn add_row(to: &mut Subscribers, columns: &Columns, line: &str) -> Result<(), Pr
         (None, Some(opc)) => Operator::Opc(hexadecimal("opc", opc)?),
         _ => return Err(LineProblem::Operator.into()),
     };
-    Ok(to.add(New { impi: &impi, impu: &impu, domain: impi.realm(), k, operator })?)
+    let user = match (given(columns.mc_service_id), given(columns.token)) {
+        (Some(id), Some(token)) => Some(user(id, token)?),
+        _ => None,
+    };
+    Ok(to.add(New { impi: &impi, impu: &impu, domain: impi.realm(), k, operator, user })?)
 }
 
 /// Inbound private identity; user part of the public identity; domain; keyword. Only the keyword must be there.
@@ -251,7 +263,8 @@ fn add_injection(to: &mut Subscribers, line: &str) -> Result<(), Problem> {
     let impu = impu(&format!("sip:{user}@{domain}"))?;
     let k = sipp_key("aka_K", parameter("aka_K")?)?;
     let operator = Operator::Op(sipp_key("aka_OP", parameter("aka_OP")?)?);
-    Ok(to.add(New { impi: &impi, impu: &impu, domain: impu.host(), k, operator })?)
+    let domain = impu.host();
+    Ok(to.add(New { impi: &impi, impu: &impu, domain, k, operator, user: None })?)
 }
 
 fn impi(text: &str) -> Result<Impi, LineProblem> {
@@ -262,6 +275,13 @@ fn impi(text: &str) -> Result<Impi, LineProblem> {
 fn impu(text: &str) -> Result<Impu, LineProblem> {
     Impu::parse(text)
         .map_err(|error| LineProblem::Identity("impu", error, "such as sip:alice@a.example"))
+}
+
+fn user(id: &str, token: &str) -> Result<(McServiceId, BearerToken), LineProblem> {
+    let named = McServiceId::parse(id).map_err(|error| {
+        LineProblem::Identity("mc_service_id", error, "such as sip:officer-alice@a.example")
+    })?;
+    Ok((named, BearerToken::parse(token).map_err(LineProblem::Token)?))
 }
 
 fn hexadecimal(name: &'static str, text: &str) -> Result<Secret<16>, LineProblem> {

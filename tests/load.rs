@@ -188,6 +188,35 @@ fn everybody_registers_with_a_system_that_it_starts_and_the_report_says_so() {
 }
 
 #[test]
+fn ues_migrate_by_all_25_steps_between_two_systems_that_it_starts() {
+    let arguments = [
+        "migrate",
+        "--deploy",
+        "--subscribers",
+        "40",
+        "--rate",
+        "50",
+        "--count",
+        "40",
+        "--duration",
+        "20s",
+        "--fail-if",
+        "details.p50>1h",
+    ];
+    let run = load("migrate", &arguments);
+    run.check_code(0);
+    assert_eq!((run.count("started"), run.count("succeeded")), (40, 40), "{}", run.report);
+    for row in ["migration", "details", "challenge", "response"] {
+        assert_eq!(run.report["latency_us"][row]["count"], 40, "{row}");
+    }
+    assert!(
+        run.latency("migration", "min") > run.latency("details", "min"),
+        "it has all the steps"
+    );
+    assert!(run.page.contains("migrate to"));
+}
+
+#[test]
 fn ues_refresh_over_one_connection_under_their_call_ids() {
     let run = load(
         "refresh",

@@ -85,39 +85,28 @@ impl Answerer<'_> {
             let auts = milenage.auts(&rand, memory.highest(number));
             (response(algorithm, &input, &[]), Some(encode_auts(&auts)))
         };
-        Ok(Answer { algorithm, qop, response, auts, challenge })
+        Ok(Answer { challenge, algorithm, qop, response, auts })
     }
 }
 
-/// The first challenge of AKA.
+/// The first challenge of AKA. If none can be answered: what the one that came farthest lacks.
 fn usable_challenge<'m>(
     answer: &ResponseView<'m>,
 ) -> Result<(DigestChallenge<'m>, Algorithm, (Rand, Autn)), Cause> {
-    let mut cause = Cause::NoChallenge;
+    const LACKING: [Cause; 4] =
+        [Cause::NoChallenge, Cause::Algorithm, Cause::Nonce, Cause::NoRealm];
+    let mut farthest = 0;
     for challenge in answer.challenges() {
         let algorithm = challenge.algorithm.as_deref().and_then(Algorithm::parse);
-        let nonce = decode_nonce(&challenge.nonce);
-        match (algorithm, nonce) {
-            (None, _) => cause = cause.max_progress(Cause::Algorithm),
-            (_, None) => cause = cause.max_progress(Cause::Nonce),
-            _ if challenge.realm.is_empty() => cause = cause.max_progress(Cause::NoRealm),
+        let lacks = match (algorithm, decode_nonce(&challenge.nonce)) {
+            (None, _) => 1,
+            (_, None) => 2,
+            _ if challenge.realm.is_empty() => 3,
             (Some(algorithm), Some(nonce)) => return Ok((challenge, algorithm, nonce)),
-        }
-    }
-    Err(cause)
-}
-
-impl Cause {
-    /// The one of two challenges' causes that came farther.
-    fn max_progress(self, other: Self) -> Self {
-        let progress = |cause| match cause {
-            Self::Algorithm => 1,
-            Self::Nonce => 2,
-            Self::NoRealm => 3,
-            _ => 0,
         };
-        if progress(other) >= progress(self) { other } else { self }
+        farthest = farthest.max(lacks);
     }
+    Err(LACKING.get(farthest).copied().unwrap_or(Cause::NoChallenge))
 }
 
 /// `auth`, else `auth-int`, else none where none is offered (RFC 2617 clause 3.2.1).

@@ -66,15 +66,15 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     /// Which thread, from 0 on.
-    pub(super) index: usize,
+    pub(super) index: u32,
     /// Of how many.
-    pub(super) of: usize,
+    pub(super) of: u32,
 }
 
 impl Share {
     /// The number in the run of the thread's own number `own`: the threads take turns.
     pub(super) const fn number(self, own: u32) -> u32 {
-        own * self.of as u32 + self.index as u32
+        own * self.of + self.index
     }
 
     /// The share of `total` things.
@@ -101,15 +101,14 @@ impl Arrivals {
         Self { kind, end, left }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a few threads")]
     fn open(from: f64, to: f64, ramp: Duration, spread: Spread, seed: u64, share: Share) -> Kind {
-        let of = share.of as f64;
+        let of = f64::from(share.of);
         let curve = Curve { from: from / of, to: to / of, ramp: ramp.as_secs_f64() };
-        let mut random = Random::new(seed ^ (share.index as u64).wrapping_mul(0x9e37_79b9));
+        let mut random = Random::new(seed ^ u64::from(share.index).wrapping_mul(0x9e37_79b9));
         let mass = match spread {
             Spread::Poisson => random.next_exponential(),
             // The threads take turns.
-            Spread::Even => (share.index as f64 + 1.0) / of,
+            Spread::Even => (f64::from(share.index) + 1.0) / of,
         };
         let next = curve.time_of(mass);
         Kind::Open { curve, spread, random, mass, next }

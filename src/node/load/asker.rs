@@ -8,12 +8,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 
 use super::{
     arrival::{Arrivals, Share},
@@ -34,11 +38,23 @@ use crate::{
 /// Connections of one thread.
 const CONNECTIONS_MAX: usize = 1_024;
 
-/// Answers waited for at a time; beyond that nothing new begins.
-const UNDER_WAY_MAX: usize = 65_536;
+/// UEs that are due and have not been looked at.
+const DUE_MAX: usize = 65_536;
 
-/// How exact the times of requests are: what the timers of the runtime can do.
-const TICK: Duration = Duration::from_millis(1);
+/// The longest sleep: a signal to stop is seen after it.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+
+/// A way to tell that a UE is due.
+pub(super) fn due_channel() -> (mpsc::Sender<Due>, mpsc::Receiver<Due>) {
+    mpsc::channel(DUE_MAX)
+}
+
+/// A UE that is to ask now.
+pub(super) struct Due {
+    ue: u32,
+    /// Nanoseconds.
+    intended: u64,
+}
 
 /// Whom to ask for what.
 #[derive(Clone, Debug)]
@@ -78,38 +94,52 @@ impl Asker {
         Self { subscribers, share, inquiry, idle, connections }
     }
 
-    /// Asks when it is time, until all have asked or `stop` is set, and hands everybody over.
-    pub(super) async fn run(
-        self: Arc<Self>,
+    /// Gives each UE its time: sleeps until it is due, then lets `due` know. Runs on a thread of its own, since
+    /// the timers of the runtime tell milliseconds only.
+    pub(super) fn keep_time(
+        &self,
         mut arrivals: Arrivals,
         start: Instant,
         stop: &AtomicBool,
+        due: &mpsc::Sender<Due>,
+    ) {
+        let now = || nanos(start.elapsed());
+        thread::sleep(start.saturating_duration_since(Instant::now()));
+        let ues = u32::try_from(self.share.part(self.subscribers.len() as u64)).unwrap_or(u32::MAX);
+        for ue in 0..ues {
+            let intended = loop {
+                if stop.load(Ordering::Relaxed) || arrivals.is_over(now()) {
+                    return;
+                }
+                if let Some(intended) = arrivals.take(now(), 0) {
+                    break intended;
+                }
+                let next =
+                    arrivals.next_at().map(|at| Duration::from_nanos(at.saturating_sub(now())));
+                thread::sleep(next.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+            };
+            if due.blocking_send(Due { ue, intended }).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Asks for all that are due, until no more will be, and hands everybody over.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        mut due: mpsc::Receiver<Due>,
+        start: Instant,
         teller: Teller,
     ) {
-        let now = move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        tokio::time::sleep(start.saturating_duration_since(Instant::now())).await;
-        let ues = u32::try_from(self.share.part(self.subscribers.len() as u64)).unwrap_or(u32::MAX);
-        let mut next = 0..ues;
         let mut under_way = JoinSet::new();
-        while !stop.load(Ordering::Relaxed) && !arrivals.is_over(now()) && !next.is_empty() {
-            let room = under_way.len() < UNDER_WAY_MAX;
-            match arrivals.take(now(), under_way.len()).filter(|_| room) {
-                Some(intended) => {
-                    let Some(ue) = next.next() else { break };
-                    let (asker, teller) = (Arc::clone(&self), teller.clone());
-                    let late = now().saturating_sub(intended);
-                    under_way.spawn(async move {
-                        let (status, outcome) = asker.ask(ue).await;
-                        let took = now().saturating_sub(intended);
-                        teller.tell(Told { ue, intended, late, took, status, outcome });
-                    });
-                }
-                None => {
-                    let wait =
-                        arrivals.next_at().map(|at| Duration::from_nanos(at.saturating_sub(now())));
-                    tokio::time::sleep(wait.unwrap_or(TICK).min(TICK)).await;
-                }
-            }
+        while let Some(Due { ue, intended }) = due.recv().await {
+            let (asker, teller) = (Arc::clone(&self), teller.clone());
+            let late = nanos(start.elapsed()).saturating_sub(intended);
+            under_way.spawn(async move {
+                let (status, outcome) = asker.ask(ue).await;
+                let took = nanos(start.elapsed()).saturating_sub(intended);
+                teller.tell(Told { ue, intended, late, took, status, outcome });
+            });
             while under_way.try_join_next().is_some() {}
         }
         while under_way.join_next().await.is_some() {}
@@ -147,6 +177,10 @@ impl Asker {
         lock().push(connection);
         Ok(answer)
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What an answer says.

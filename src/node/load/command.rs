@@ -169,7 +169,7 @@ pub struct LoadCommand {
 const SHORT: &str = "Exit codes: 0 done; 1 failed, or nothing succeeded; 2 wrong arguments or files; 3 a --fail-if \
 is true; 4 INVALID, the generator itself is seen in the figures. --help has examples.";
 
-const EXAMPLES: &str = r#"A first look, nothing else needed: a system on one core, the generator on another one.
+const EXAMPLES: &str = r"A first look, nothing else needed: a system on one core, the generator on another one.
 
   migcore load register --deploy --rate 2000 --html report.html
 
@@ -212,7 +212,7 @@ core for more than 20 %. The report says which, and what to do.
 Files for --from: a table with the columns impi, impu, k and op or opc (more columns are ignored), or what SIPp
 takes: user;user part;domain;[authentication username=.. aka_K=0x.. aka_OP=0x.. aka_AMF=0x..].
 
-Exit codes: 0 done; 1 failed, or nothing succeeded; 2 wrong arguments or files; 3 a --fail-if is true; 4 INVALID."#;
+Exit codes: 0 done; 1 failed, or nothing succeeded; 2 wrong arguments or files; 3 a --fail-if is true; 4 INVALID.";
 
 /// Whom to ask, and over what.
 #[derive(Clone, Copy, Debug)]
@@ -258,7 +258,7 @@ impl LoadCommand {
         let stop = Arc::new(AtomicBool::new(false));
         let (quiet, thread_stop) = (self.quiet, Arc::clone(&stop));
         let measure = tokio::task::spawn_blocking(move || {
-            run::run(&job, &subscribers, deployed, thread_stop, quiet)
+            run::run(&job, &subscribers, deployed.as_ref(), thread_stop, quiet)
         });
         let mut measure = pin!(measure);
         let report = tokio::select! {

@@ -228,7 +228,10 @@ impl System {
         let engine = match storage {
             Storage::Memory => "engine = \"memory\"".to_owned(),
             Storage::Embedded => {
-                format!("engine = \"embedded\"\ndirectory = {:?}", directory.join("store"))
+                format!(
+                    "engine = \"embedded\"\ndirectory = \"{}\"",
+                    directory.join("store").display()
+                )
             }
         };
         // What has no section comes first.

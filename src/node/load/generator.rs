@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::{
     Job, LoadError,
     arrival::{Arrivals, Plan, Share},
-    asker::{Asker, Inquiry},
+    asker::{Asker, Inquiry, due_channel},
     effort::Effort,
     handover::handover,
     link::Link,
@@ -84,6 +84,8 @@ impl Generator {
         let run = run_number();
         let failed = |error| LoadError::Socket { target: job.target, error };
         let threads = job.threads.min(subscribers.len()).max(1);
+        // At most THREADS_MAX.
+        let threads = u32::try_from(threads).unwrap_or(1);
         let mut workers = Vec::new();
         for index in 0..threads {
             let link = Link::open(job.transport, job.target, job.sockets).map_err(failed)?;
@@ -126,7 +128,8 @@ impl Generator {
     pub(super) fn run(&mut self, run: &Run, live: &mut Live) -> Result<Measured, LoadError> {
         let timeline = Timeline::new(run.time);
         let seed = self.random.next_u64();
-        let of = self.workers.len();
+        // At most THREADS_MAX.
+        let of = u32::try_from(self.workers.len()).unwrap_or(1);
         let start = Instant::now() + START_DELAY;
         let phase = Phase {
             start,
@@ -138,15 +141,17 @@ impl Generator {
         let (cores, subscribers, inquiry) = (&self.cores, &self.subscribers, self.inquiry.as_ref());
         let outcomes = thread::scope(|scope| {
             let mut threads = Vec::new();
-            for (index, worker) in self.workers.iter_mut().enumerate() {
+            for (index, worker) in (0..).zip(&mut self.workers) {
                 let share = Share { index, of };
                 let arrivals = Arrivals::new(run.plan, run.time, run.count, seed, share);
-                let core = cores.get(index % cores.len().max(1)).copied();
+                let core = cores.get(index as usize % cores.len().max(1)).copied();
                 let asker = inquiry.map(|inquiry| {
                     Arc::new(Asker::new(Arc::clone(subscribers), share, inquiry.clone()))
                 });
                 threads.push(scope.spawn(move || {
-                    core.map(pin);
+                    if let Some(core) = core {
+                        pin(core);
+                    }
                     match asker {
                         None => worker.run(Source::Plan(arrivals), phase),
                         Some(asker) => ask_and_run(worker, asker, arrivals, phase),
@@ -243,9 +248,10 @@ fn ask_and_run(
     let (teller, listener) = handover()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::scope(|scope| {
-        scope.spawn(move || {
-            runtime.block_on(asker.run(arrivals, phase.start, phase.stop, teller));
-        });
+        let (tell, due) = due_channel();
+        let clock = Arc::clone(&asker);
+        scope.spawn(move || clock.keep_time(arrivals, phase.start, phase.stop, &tell));
+        scope.spawn(move || runtime.block_on(asker.run(due, phase.start, teller)));
         worker.run(Source::Told { listener, is_over: false }, phase)
     })
 }

@@ -18,6 +18,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// A uniformly random number.
+    pub(super) const fn next_u32(&mut self) -> u32 {
+        (self.next_u64() >> 32) as u32
+    }
+
     /// A uniformly random number above 0, at most 1.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     pub(super) fn next_unit(&mut self) -> f64 {

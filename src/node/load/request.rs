@@ -66,7 +66,7 @@ pub(super) enum Authorization<'a> {
 pub(super) struct Response<'a> {
     pub(super) realm: &'a str,
     pub(super) nonce: &'a str,
-    pub(super) response: &'a str,
+    pub(super) digest: &'a str,
     pub(super) algorithm: &'static str,
     /// The name of the qop, and the cnonce.
     pub(super) qop: Option<(&'static str, &'a str)>,
@@ -84,7 +84,7 @@ impl BranchPrefix {
     pub(super) fn find(&self, answer: &[u8]) -> Option<Branch> {
         let at = self.finder.find(answer)? + self.text.len();
         let (ue, rest) = answer.get(at..)?.split_first_chunk::<8>()?;
-        Some(Branch { ue: from_hex(ue)?, cseq: from_hex(rest.first_chunk::<8>()?)? })
+        Some(Branch { ue: from_hex(*ue)?, cseq: from_hex(*rest.first_chunk::<8>()?)? })
     }
 }
 
@@ -93,7 +93,9 @@ impl Request<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let Common { transport, local, run, expires, is_stream } = self.common;
         let put = |out: &mut Vec<u8>, parts: &[&str]| {
-            parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+            for part in parts {
+                out.extend_from_slice(part.as_bytes());
+            }
         };
         let mut digits = [0; 10];
         put(
@@ -101,11 +103,15 @@ impl Request<'_> {
             &["REGISTER sip:", self.domain, " SIP/2.0\r\nVia: SIP/2.0/", transport, " ", local],
         );
         put(out, &[";branch=z9hG4bK"]);
-        [*run, self.branch.ue, self.branch.cseq].iter().for_each(|number| put_hex(out, *number));
+        for number in [*run, self.branch.ue, self.branch.cseq] {
+            put_hex(out, number);
+        }
         put(out, &[";rport\r\nMax-Forwards: 70\r\nFrom: <", self.impu, ">;tag="]);
         put_hex(out, self.subscriber);
         put(out, &["\r\nTo: <", self.impu, ">\r\nCall-ID: "]);
-        [*run, self.subscriber, self.call].iter().for_each(|number| put_hex(out, *number));
+        for number in [*run, self.subscriber, self.call] {
+            put_hex(out, number);
+        }
         put(
             out,
             &["\r\nCSeq: ", decimal(self.branch.cseq, &mut digits), " REGISTER\r\nContact: <sip:u"],
@@ -136,13 +142,13 @@ impl Request<'_> {
 
 impl Response<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        let Self { realm, nonce, response, algorithm, qop, auts, opaque } = self;
+        let Self { realm, nonce, digest, algorithm, qop, auts, opaque } = self;
         for (name, value) in [(", realm=\"", realm), (", nonce=\"", nonce)] {
             out.extend_from_slice(name.as_bytes());
             put_escaped(out, value);
             out.push(b'"');
         }
-        for part in [", response=\"", response, "\", algorithm=", algorithm] {
+        for part in [", response=\"", digest, "\", algorithm=", algorithm] {
             out.extend_from_slice(part.as_bytes());
         }
         if let Some((qop, cnonce)) = qop {
@@ -193,7 +199,7 @@ pub(super) fn hex(number: u32) -> [u8; 8] {
     digits
 }
 
-fn from_hex(digits: &[u8; 8]) -> Option<u32> {
+fn from_hex(digits: [u8; 8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| Some(number << 4 | char::from(*digit).to_digit(16)?))
 }
 
@@ -218,7 +224,7 @@ mod tests {
         let response = Response {
             realm: "a \"realm\"\r\nEvil: x",
             nonce: "bm9uY2U=",
-            response: "00ff",
+            digest: "00ff",
             algorithm: "AKAv2-SHA-256",
             qop: Some(("auth", "0000abcd")),
             auts: Some("QVVUUw=="),

@@ -33,7 +33,7 @@ const WARM_UP_TIME_MAX: Duration = Duration::from_secs(600);
 pub(super) fn run(
     job: &Job,
     subscribers: &Arc<Subscribers>,
-    deployed: Option<Deployed>,
+    deployed: Option<&Deployed>,
     stop: Arc<AtomicBool>,
     quiet: bool,
 ) -> Result<Report, LoadError> {
@@ -43,9 +43,9 @@ pub(super) fn run(
     if job.workload == Workload::Refresh {
         warm_up(job, subscribers.len(), &mut generator, &mut live)?;
     }
-    let before = deployed.as_ref().map(Deployed::spent);
+    let before = deployed.map(Deployed::spent);
     let (measured, plan, trials) = measure(job, subscribers.len(), &mut generator, &mut live)?;
-    let server = deployed.as_ref().zip(before).filter(|_| trials.is_empty());
+    let server = deployed.zip(before).filter(|_| trials.is_empty());
     let succeeded = measured.recorder.counts.succeeded;
     let server = server.map(|(deployed, before): (_, Spent)| deployed.report(before, succeeded));
     let setting = Setting {

@@ -158,14 +158,15 @@ impl Ues {
         commons: Vec<Common>,
     ) -> Self {
         // At most SUBSCRIBERS_MAX.
-        let count = share.part(subscribers.len() as u64) as usize;
-        let seed = u64::from(settings.run) << 32 | share.index as u64;
+        let ues = u32::try_from(share.part(subscribers.len() as u64)).unwrap_or(u32::MAX);
+        let count = ues as usize;
+        let seed = u64::from(settings.run) << 32 | u64::from(share.index);
         Self {
             prefix: BranchPrefix::new(settings.run),
             states: vec![Ue::new(); count],
             sqn: SqnMemory::new(count, settings.ind_bits),
             wheel: Wheel::new(count),
-            idle: (0..count as u32).collect(),
+            idle: (0..ues).collect(),
             kept: Kept::default(),
             names: NameBuffers::default(),
             uri: String::new(),
@@ -329,7 +330,7 @@ impl Ues {
         if self.under_way == 0 {
             return;
         }
-        for ue in 0..self.states.len() as u32 {
+        for ue in 0..u32::try_from(self.states.len()).unwrap_or(u32::MAX) {
             let phase = self.states.get(ue as usize).map(|state| state.phase);
             let waits = phase == Some(Phase::Waits) && self.manner.persists;
             if phase.is_some_and(|phase| phase != Phase::Idle) && !waits {
@@ -445,7 +446,7 @@ impl Ues {
             return self.fail(ue, cause, None, now);
         }
         let subscriber = self.subscriber(ue);
-        let cnonce = hex(self.random.next_u64() as u32);
+        let cnonce = hex(self.random.next_u32());
         let cnonce = std::str::from_utf8(&cnonce).unwrap_or_default();
         let Self { subscribers, pairs, names, uri, sqn, diagnosis, .. } = self;
         let domain = name(subscribers, pairs, (subscriber, ue), names);
@@ -489,7 +490,7 @@ impl Ues {
         let response = Response {
             realm: &answered.challenge.realm,
             nonce: &answered.challenge.nonce,
-            response: answered.response.as_str(),
+            digest: answered.response.as_str(),
             algorithm: answered.algorithm.as_str(),
             qop: answered.qop.map(|qop| (Qop::as_str(qop), cnonce)),
             auts: answered.auts.as_deref(),

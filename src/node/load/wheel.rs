@@ -4,7 +4,7 @@
 pub(super) const TICK_NANOS: u64 = 1_000_000;
 
 /// Slots of the wheel: beyond so many ticks a timer waits for another round.
-const SLOTS: usize = 1 << 16;
+const SLOTS: u32 = 1 << 16;
 
 /// No UE.
 const NONE: u32 = u32::MAX;
@@ -33,7 +33,7 @@ impl Wheel {
     /// The wheel of so many UEs.
     pub(super) fn new(ues: usize) -> Self {
         let idle = Link { next: NONE, previous: NONE, due: NONE };
-        Self { heads: vec![NONE; SLOTS].into(), links: vec![idle; ues], tick: 0, armed: 0 }
+        Self { heads: vec![NONE; SLOTS as usize].into(), links: vec![idle; ues], tick: 0, armed: 0 }
     }
 
     /// Begins at time 0 again. No timer may be armed.
@@ -93,7 +93,7 @@ impl Wheel {
             self.tick = self.tick.max(now);
             return;
         }
-        let slots = now.saturating_sub(self.tick).min(SLOTS as u32);
+        let slots = now.saturating_sub(self.tick).min(SLOTS);
         for ahead in 1..=slots {
             let mut ue = self.heads.get(slot(self.tick + ahead)).copied().unwrap_or(NONE);
             while let Some(&Link { next, due, .. }) = self.links.get(ue as usize) {
@@ -109,7 +109,7 @@ impl Wheel {
 }
 
 const fn slot(tick: u32) -> usize {
-    tick as usize % SLOTS
+    (tick % SLOTS) as usize
 }
 
 #[cfg(test)]

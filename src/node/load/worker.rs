@@ -142,12 +142,9 @@ impl Worker {
         let Self { ues, link, out, begun } = self;
         let at = now();
         let heard = link.receive(&mut |octets| ues.handle_message(octets, at, out));
-        let heard = match heard {
-            Ok(heard) => heard,
-            Err(Lost) => {
-                self.reconnect(at)?;
-                return Ok(1);
-            }
+        let Ok(heard) = heard else {
+            self.reconnect(at)?;
+            return Ok(1);
         };
         let at = now();
         ues.handle_timers(at, out);

@@ -290,13 +290,11 @@ fn hexadecimal(name: &'static str, text: &str) -> Result<Secret<16>, LineProblem
 
 /// A key as SIPp takes it: hexadecimal digits after `0x`, else 16 characters.
 fn sipp_key(name: &'static str, text: &str) -> Result<Secret<16>, LineProblem> {
-    match text.strip_prefix("0x") {
-        Some(digits) => hexadecimal(name, digits),
-        None => {
-            let octets = <[u8; 16]>::try_from(text.as_bytes());
-            octets.map(Secret::new).map_err(|_| LineProblem::Key(name))
-        }
+    if let Some(digits) = text.strip_prefix("0x") {
+        return hexadecimal(name, digits);
     }
+    let octets = <[u8; 16]>::try_from(text.as_bytes());
+    octets.map(Secret::new).map_err(|_| LineProblem::Key(name))
 }
 
 fn unquoted(text: &str) -> &str {

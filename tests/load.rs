@@ -201,7 +201,7 @@ fn ues_migrate_by_all_25_steps_between_two_systems_that_it_starts() {
         "--duration",
         "20s",
         "--fail-if",
-        "details.p50>1h",
+        "details.p50>600s",
     ];
     let run = load("migrate", &arguments);
     run.check_code(0);

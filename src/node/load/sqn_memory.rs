@@ -81,7 +81,7 @@ mod tests {
                 assert_eq!(memory.highest(ue), alone[ue as usize].highest());
                 if outcome.is_ok() { accepted += 1 } else { refused += 1 }
             }
-            assert!(accepted > 1_000 && refused > 1_000, "{accepted} {refused}");
+            assert!(accepted > 1_000 && refused > 100, "{accepted} {refused}");
         }
     }
 }

@@ -149,7 +149,9 @@ mod tests {
                     fired.sort_unstable();
                     assert_eq!(fired, due, "at {now}");
                     fired.clear();
-                    due.iter().for_each(|ue| drop(model.remove(ue)));
+                    for ue in due {
+                        model.remove(&ue);
+                    }
                 }
             }
             assert_eq!(wheel.is_armed(), !model.is_empty());

@@ -116,7 +116,8 @@ impl Chart<'_> {
 impl Axis {
     /// An axis from 0 to about `high`, with round numbers at it.
     pub(super) fn linear(name: &'static str, high: f64) -> Self {
-        let wanted = if high > 0.0 { high / 4.0 } else { 0.25 };
+        let high = if high > 0.0 { high } else { 1.0 };
+        let wanted = high / 4.0;
         let power = 10_f64.powf(wanted.log10().floor());
         let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * power);
         let step = step.into_iter().find(|step| *step >= wanted).unwrap_or(wanted);
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn an_axis_has_round_numbers_and_room_for_the_highest() {
         for (high, ticks) in [
-            (0.0, &["0", "0.25"][..]),
+            (0.0, &["0", "0.25", "0.5", "0.75", "1"][..]),
             (7.0, &["0", "2", "4", "6", "8"]),
             (40_000.0, &["0", "10 k", "20 k", "30 k", "40 k"]),
             (910.0, &["0", "250", "500", "750", "1000"]),

@@ -121,7 +121,8 @@ impl SipDatabase {
         for impu in &stored.impus {
             self.public.insert(impu.clone(), impi.clone());
         }
-        let subscriber = Subscriber::stored(stored, record.version);
+        let profile = self.config.sqn_profile();
+        let subscriber = Subscriber::stored(stored.fitted(profile), record.version);
         self.subscribers.insert(impi, Box::new(subscriber));
         self.subscribers_bound.take_loaded();
         Ok(())

@@ -67,11 +67,11 @@ use self::{
     load::Loading,
     outbound::OutboundBinding,
     pool::Pools,
-    subscriber::{SqnProfile, Subscriber},
+    subscriber::{SqnProfile, Subscriber, ind_bits_within},
     visits::Visits,
 };
 use crate::{
-    aka::{IND_BITS_DEFAULT, IND_BITS_MAX},
+    aka::IND_BITS_DEFAULT,
     api::migration_identity as management_api,
     deadlines::Deadlines,
     diameter::cx,
@@ -165,12 +165,7 @@ impl Config {
     }
 
     const fn sqn_profile(&self) -> SqnProfile {
-        let ind_bits = match self.ind_bits {
-            0..=3 => 3,
-            bits if bits > IND_BITS_MAX => IND_BITS_MAX,
-            bits => bits,
-        };
-        SqnProfile { ind_bits, range: self.sqn_range }
+        SqnProfile { ind_bits: ind_bits_within(self.ind_bits), range: self.sqn_range }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     IMPUS_PER_SUBSCRIBER_MAX, Outcome, SipDatabase,
     bound::read,
     pool::Pools,
-    subscriber::{Subscriber, SubscriberRecord},
+    subscriber::{SqnProfile, Subscriber, SubscriberRecord},
 };
 use crate::{
     aka::opc_from_op,
@@ -59,7 +59,7 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         subscriber: api::Subscriber,
     ) -> Outcome {
-        let (impi, record) = record_of(subscriber);
+        let (impi, record) = record_of(subscriber, self.config.sqn_profile());
         match self.subscribers.entry(impi.clone()) {
             dashmap::Entry::Occupied(mut held) => {
                 self.claim(&impi, &record.impus)?;
@@ -181,13 +181,16 @@ impl SipDatabase {
 }
 
 /// What is stored of a new subscriber.
-pub(super) fn record_of(subscriber: api::Subscriber) -> (Impi, SubscriberRecord) {
+pub(super) fn record_of(
+    subscriber: api::Subscriber,
+    profile: SqnProfile,
+) -> (Impi, SubscriberRecord) {
     let api::Subscriber { impi, impus, k, operator, amf, seq } = subscriber;
     let opc = match operator {
         OperatorKey::Op(op) => opc_from_op(&k, &op),
         OperatorKey::Opc(opc) => opc,
     };
-    (impi, SubscriberRecord::new(impus, k, opc, amf, seq))
+    (impi, SubscriberRecord::new(impus, (k, opc), amf, seq, profile.ind_bits))
 }
 
 pub(super) fn check_impus(impus: &[Impu]) -> Result<(), Refusal> {

@@ -362,6 +362,11 @@ impl Outbox {
         seq
     }
 
+    /// The latest commit drawn so far, whoever drew it: what waits for it relies on all that it may have read.
+    pub fn latest_commit(&self) -> CommitSeq {
+        self.sequencer.last()
+    }
+
     /// Sends `message`, which is `step`, after everything up to `after` is durable. `after` is the
     /// highest number among the records read; [`CommitSeq::NOTHING`] if the message relies on none.
     pub fn send_after(&mut self, after: CommitSeq, step: Option<Step>, message: Message) {

@@ -15,19 +15,18 @@ use crate::{
 impl SipDatabase {
     /// Checks a request: [`Answer::Done`] if it would be performed now.
     pub(super) fn check(&self, ctx: &Context<'_>, request: Request) -> Outcome {
-        if let Request::PutSubscribers(subscribers) = &request {
-            return self.check_put_subscribers(subscribers);
-        }
-        self.check_request(ctx, request).map(|()| (Answer::Done, self.removed.get()))
+        let answer = self.check_request(ctx, request)?;
+        // It tells of all that would be in the way.
+        Ok((answer, ctx.out.latest_commit()))
     }
 
-    fn check_request(&self, ctx: &Context<'_>, request: Request) -> Result<(), Refusal> {
+    fn check_request(&self, ctx: &Context<'_>, request: Request) -> Result<Answer, Refusal> {
         let now = ctx.now;
-        match request {
+        let checked = match request {
             Request::PutSubscriber(subscriber) => self.check_put_subscriber(&subscriber),
             // Of many there is more to say than one refusal.
             Request::PutSubscribers(subscribers) => {
-                self.check_put_subscribers(&subscribers).map(drop)
+                return self.check_put_subscribers(&subscribers);
             }
             Request::GetSubscriber(impi) | Request::DeleteSubscriber(impi) => {
                 self.get_subscriber(&impi).map(drop)
@@ -57,7 +56,8 @@ impl SipDatabase {
             Request::GetInbound(impi) | Request::ReleaseInbound(impi) => {
                 self.get_inbound(now, &impi).map(drop)
             }
-        }
+        };
+        checked.map(|()| Answer::Done)
     }
 
     fn check_bind_outbound(

@@ -14,6 +14,9 @@
 //!
 //! **What is not there** may have been removed by a commit that is not durable yet: an answer that
 //! relies on an absence waits for the latest removal (`removed`). A withdrawn agreement counts as removed.
+//! What a Cx request is declined for is a record that is there as often ([`Declined`]). The management
+//! interface is in no such hurry: where it tells of more than a record, its answer waits for the latest
+//! commit of all.
 
 mod agreement;
 mod assignment;
@@ -74,7 +77,7 @@ use crate::{
     aka::IND_BITS_DEFAULT,
     api::migration_identity as management_api,
     deadlines::Deadlines,
-    diameter::cx,
+    diameter::cx::{self, ResultCode},
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId},
     outbox::{Context, CxReply, Message, Peer, ReplyTo, Role, TimerKey, TimerWhat},
@@ -112,7 +115,8 @@ pub struct Config {
     /// The domain of this system, in lower case: realm of every private and host of every public
     /// identity that it lends.
     pub domain: String,
-    /// Bits of SQN that are IND: 3 to 8; what is outside counts as the nearest (TS 33.102 annex C.3).
+    /// Bits of SQN that are IND: 3 to 8; what is outside counts as the nearest (TS 33.102 annex C.3). After a
+    /// change of it SQNs go on above those of before.
     pub ind_bits: u8,
     /// SEQs that one commit reserves for a subscriber; at least 1.
     pub sqn_range: u64,
@@ -322,3 +326,24 @@ fn step(ctx: &mut Context<'_>, number: u8, summary: &'static str) {
 /// What a request of the management interface comes to: the answer, the records it relies on, and the
 /// step that it is.
 type Outcome = Result<(management_api::Answer, CommitSeq), management_api::Refusal>;
+
+/// Why a Cx request is declined, and the latest record that says so. What is not there counts besides.
+#[derive(Clone, Copy, Debug)]
+struct Declined {
+    result: ResultCode,
+    after: CommitSeq,
+}
+
+impl Declined {
+    /// Declined on account of a record that commit `version` wrote.
+    const fn by(version: CommitSeq, result: ResultCode) -> Self {
+        Self { result, after: version }
+    }
+}
+
+impl From<ResultCode> for Declined {
+    /// Declined on account of no record: of what is not there, or of the request itself.
+    fn from(result: ResultCode) -> Self {
+        Self { result, after: CommitSeq::NOTHING }
+    }
+}

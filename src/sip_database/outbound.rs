@@ -2,7 +2,7 @@
 //! which partner (TR 23.781 solution 2, steps 5 and 19).
 
 use super::{
-    Outcome, SipDatabase,
+    Declined, Outcome, SipDatabase,
     agreement::Withdrawn,
     bound::read,
     identity_view::IdentityView,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     api::migration_identity::{Allowance, Answer, Binding, BindingDetails, Direction, Refusal},
+    diameter::cx::ResultCode,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
     packed::{Packed, Reader, Writer},
@@ -232,22 +233,22 @@ impl SipDatabase {
     }
 
     /// Returns whose the outbound pair `asked` is, while its lease lives and what it was lent under
-    /// holds; the caller holds the user's visits. Use renews the lease if less than half of it is left:
-    /// who stays registered at the partner keeps the pair.
+    /// holds, or else declines by its record; the caller holds the user's visits. Use renews the lease if
+    /// less than half of it is left: who stays registered at the partner keeps the pair.
     pub(super) fn use_outbound(
         &self,
         ctx: &mut Context<'_>,
         withdrawn: &Withdrawn,
         asked: &UserIdentity,
-    ) -> Option<(UserIdentity, CommitSeq)> {
-        let mut binding = self.outbound.get_mut(&asked.impi)?;
+    ) -> Result<(UserIdentity, CommitSeq), Declined> {
+        let mut binding = self.outbound.get_mut(&asked.impi).ok_or(ResultCode::USER_UNKNOWN)?;
         let OutboundRecord { impu, lease, allowed, .. } = &binding.record;
         let good = lease.is_live(ctx.now) && withdrawn.permits(*allowed, ctx.now);
         if *impu != asked.impu || !good {
-            return None;
+            return Err(Declined::by(binding.version, ResultCode::USER_UNKNOWN));
         }
         self.renew_outbound(ctx, &asked.impi, &mut binding);
-        Some((binding.record.user.clone(), binding.version))
+        Ok((binding.record.user.clone(), binding.version))
     }
 
     /// Shows a binding.

@@ -35,7 +35,7 @@ impl SipDatabase {
         let pools = read(&self.pools);
         let refused = self.check_all(&pools, &subscribers)?;
         if !refused.is_empty() {
-            return Ok((Answer::RowsRefused(refused), self.removed.get()));
+            return Ok((Answer::RowsRefused(refused), ctx.out.latest_commit()));
         }
         let (known, new): (Vec<_>, Vec<_>) = subscribers
             .into_iter()
@@ -77,11 +77,13 @@ impl SipDatabase {
     }
 
     /// Says which of many [`Self::put_subscribers`] would refuse.
-    pub(super) fn check_put_subscribers(&self, subscribers: &[api::Subscriber]) -> Outcome {
+    pub(super) fn check_put_subscribers(
+        &self,
+        subscribers: &[api::Subscriber],
+    ) -> Result<Answer, Refusal> {
         let pools = read(&self.pools);
         let refused = self.check_all(&pools, subscribers)?;
-        let answer = if refused.is_empty() { Answer::Done } else { Answer::RowsRefused(refused) };
-        Ok((answer, self.removed.get()))
+        Ok(if refused.is_empty() { Answer::Done } else { Answer::RowsRefused(refused) })
     }
 
     fn check_all(

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase,
+    Declined, Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase,
     agreement::Withdrawn,
     bound::read,
     lease::{Lease, pack_allowed, unpack_allowed},
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::migration_identity::{Allowance, Answer, Refusal},
+    diameter::cx::ResultCode,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::Context,
     packed::{Packed, Reader, Writer},
@@ -78,9 +79,11 @@ impl Grant {
         now: Timestamp,
         withdrawn: &Withdrawn,
         impu: &Impu,
-    ) -> Option<CommitSeq> {
-        let allows = self.impu == *impu && self.permits(now, withdrawn);
-        allows.then_some(self.version)
+    ) -> Result<CommitSeq, Declined> {
+        if self.impu == *impu && self.permits(now, withdrawn) {
+            return Ok(self.version);
+        }
+        Err(Declined::by(self.version, ResultCode::USER_UNKNOWN))
     }
 }
 

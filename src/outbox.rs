@@ -287,6 +287,8 @@ pub enum TimerWhat {
     InboundLeasesEnd,
     /// Leases of outbound pairs may have ended: one timer for the first of all.
     OutboundLeasesEnd,
+    /// Grants of real pairs may have ended: one timer for the first of all.
+    GrantsEnd,
     /// A user's request for connection details, or a partner's for access, has had its time.
     MigrationTimeout(u64),
     /// The user agent's retransmission (Timer E).

@@ -21,7 +21,7 @@ use migcore::{
     outbox::Peer,
     secret::Secret,
     sip_database::Config,
-    store::{Engine, MemoryEngine},
+    store::{Engine, MemoryEngine, RecordKind},
 };
 use sip_database_harness::*;
 
@@ -262,7 +262,8 @@ fn deleting_a_subscriber_ends_its_bindings_and_grants_for_good() {
     });
     let valid_for = Duration::from_secs(60);
     let partner = database("hss.d.example");
-    a.done(Manage::PutGrant { user: alice(), partner: partner.clone(), valid_for, allowed: None });
+    let partner_d = partner.clone();
+    a.granted(Manage::PutGrant { user: alice(), partner: partner_d, valid_for, allowed: None });
     let effects = a.manage_effects(Manage::DeleteSubscriber(alice().impi));
     assert_eq!(effects.commits.len(), 1, "all in one commit");
     for _ in 0..2 {
@@ -345,15 +346,15 @@ fn a_subscriber_has_a_bounded_number_of_partners_and_ended_grants_give_way() {
         allowed: None,
     };
     for number in 0..64 {
-        a.done(grant(number));
+        a.granted(grant(number));
     }
     assert_eq!(a.refusal(grant(64)), Refusal::Full("partners of one subscriber"));
-    a.done(grant(0));
-    a.pass(Duration::from_secs(61));
-    a.done(grant(64));
+    a.granted(grant(0));
+    a.now = a.now + Duration::from_secs(61); // and no timer has come yet
+    a.granted(grant(64));
     a.restart();
     for number in 65..128 {
-        a.done(grant(number));
+        a.granted(grant(number));
     }
     assert_eq!(a.refusal(grant(128)), Refusal::Full("partners of one subscriber"));
 }
@@ -547,4 +548,84 @@ fn a_listed_pool_from_before_a_generated_one_of_its_form_can_still_be_put() {
     a.done(put(old));
     let new = vec![pair("out-bbbbbbbbbbbbb", "a.example")];
     assert!(matches!(a.refusal(put(new)), Refusal::Invalid(_)));
+}
+
+/// A grant of Alice's real pair for a minute.
+fn grant_at(number: u32) -> Manage {
+    let partner = database(&format!("hss{number}.example"));
+    Manage::PutGrant { user: alice(), partner, valid_for: Duration::from_secs(60), allowed: None }
+}
+
+fn stored_grants(a: &mut System) -> usize {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    a.engine
+        .replay(&|record| {
+            let grant = record.kind == RecordKind::Grant;
+            count.fetch_add(usize::from(grant), std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+    count.into_inner()
+}
+
+#[test]
+fn a_grant_whose_time_is_over_is_forgotten_and_no_longer_stored() {
+    for restarts in [false, true] {
+        let mut a = system_a();
+        a.put_alice();
+        for number in 0..5 {
+            a.granted(grant_at(number));
+        }
+        a.pass(Duration::from_secs(30));
+        a.granted(grant_at(0));
+        if restarts {
+            a.restart();
+        }
+        let ended = a.pass(Duration::from_secs(31));
+        assert_eq!(ended.mutations(RecordKind::Grant).len(), 4);
+        let refused = a
+            .refusal(Manage::DeleteGrant { impi: alice().impi, partner: database("hss1.example") });
+        assert_eq!(refused, Refusal::NotFound("grant"));
+        let from = Peer::Database(database("hss0.example"));
+        assert!(a.vector(&from, mar(&alice())).result.is_success(), "it was prolonged");
+        assert_eq!(stored_grants(&mut a), 1);
+        a.pass(Duration::from_secs(30));
+        assert_eq!(stored_grants(&mut a), 0);
+        let nothing = a.manage_effects(Manage::EndVisits(alice().impi));
+        assert!(nothing.commits.is_empty(), "nothing is left to end");
+    }
+}
+
+#[test]
+fn grants_that_end_while_the_process_or_the_storage_is_away_go_afterwards() {
+    let mut a = system_a();
+    a.put_alice();
+    a.granted(grant_at(1));
+    a.now = a.now + Duration::from_secs(90);
+    a.restart();
+    a.pass(Duration::from_secs(1));
+    assert_eq!(stored_grants(&mut a), 0);
+
+    a.granted(grant_at(2));
+    a.storage_available = false;
+    assert!(a.pass(Duration::from_secs(61)).commits.is_empty());
+    a.storage_available = true;
+    a.reload();
+    a.pass(Duration::from_secs(1));
+    assert_eq!(stored_grants(&mut a), 0);
+}
+
+#[test]
+fn a_grant_that_was_withdrawn_or_whose_user_has_gone_ends_no_second_time() {
+    let mut a = system_a();
+    a.put_alice();
+    for end in [
+        Manage::DeleteGrant { impi: alice().impi, partner: database("hss1.example") },
+        Manage::EndVisits(alice().impi),
+        Manage::DeleteSubscriber(alice().impi),
+    ] {
+        a.granted(grant_at(1));
+        a.done(end);
+        assert!(a.pass(Duration::from_secs(120)).commits.is_empty());
+    }
 }

@@ -44,6 +44,7 @@ impl ConfigServer {
             management::Answer::Subscriber { .. }
             | management::Answer::Pool { .. }
             | management::Answer::Binding(_)
+            | management::Answer::Granted { .. }
             | management::Answer::RowsRefused(_) => {
                 return self.give_up_change(ctx, to, request, Refusal::Unavailable);
             }

@@ -5,7 +5,8 @@
 //!
 //! **Locks.** An operation that changes several tables holds one lock of each and takes them in this
 //! order: `pools`, `withdrawn`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`,
-//! `listed`, the state of one pool, `outbound_ends`, `inbound_ends`. No lock is held across a second entry of the same table.
+//! `listed`, the state of one pool, `grant_ends`, `outbound_ends`, `inbound_ends`. No lock is held across a
+//! second entry of the same table.
 //! An outbound binding changes under its user's entry in `visits`; an inbound one is created and removed
 //! under its user's entry in `inbound_users`. An agreement is withdrawn under the lock of `withdrawn`,
 //! which whoever lends or makes a vector holds for reading until that is done. A listed pair that returns
@@ -184,6 +185,7 @@ pub struct SipDatabase {
     public: Table<Impu, Impi>,
     /// Where each subscriber may be, by its real private identity.
     visits: PackedTable<Visits>,
+    grant_ends: Deadlines,
     /// Outbound bindings by outbound private identity.
     outbound: PackedTable<OutboundBinding>,
     outbound_bound: Bound,
@@ -233,6 +235,7 @@ impl SipDatabase {
             subscribers_bound: Bound::new(config.subscribers_max),
             public: new_table(entropy),
             visits: PackedTable::new(entropy),
+            grant_ends: Deadlines::default(),
             outbound: PackedTable::new(entropy),
             outbound_bound: Bound::new(config.bindings_max),
             outbound_ends: Deadlines::default(),
@@ -291,12 +294,13 @@ impl SipDatabase {
         self.manage(ctx, to, request);
     }
 
-    /// Handles a timer: the end of a lease or of the time of a forwarded request.
+    /// Handles a timer: the end of a lease, of a grant, or of the time of a forwarded request.
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
             TimerWhat::RequestTimeout(number) => self.handle_forward_timeout(ctx, *number),
             TimerWhat::InboundLeasesEnd => self.end_inbound_leases(ctx),
             TimerWhat::OutboundLeasesEnd => self.end_outbound_leases(ctx),
+            TimerWhat::GrantsEnd => self.end_grants(ctx),
             TimerWhat::TransactionEnd(_)
             | TimerWhat::TransactionTrying(_)
             | TimerWhat::ChallengeExpiry(_)

@@ -3,7 +3,7 @@
 
 use super::{
     Declined, Outcome, SipDatabase,
-    agreement::Withdrawn,
+    agreement::{Withdrawn, lent_before, stays_by_administrator},
     bound::read,
     identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
@@ -12,7 +12,9 @@ use super::{
     step,
 };
 use crate::{
-    api::migration_identity::{Allowance, Answer, Binding, BindingDetails, Direction, Refusal},
+    api::migration_identity::{
+        Allowance, Answer, Binding, BindingDetails, Direction, Lent, Refusal,
+    },
     diameter::cx::ResultCode,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
@@ -124,15 +126,16 @@ impl OutboundBinding {
         self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
     }
 
-    fn shown(&self, impi: &Impi) -> Answer {
-        Answer::Binding(self.binding(impi))
+    fn shown(&self, impi: &Impi, lent: Lent) -> Answer {
+        Answer::Binding(self.binding(impi, lent))
     }
 
-    fn binding(&self, impi: &Impi) -> Binding {
+    fn binding(&self, impi: &Impi, lent: Lent) -> Binding {
         Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
             reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: false,
+            lent,
             details: None,
         }
     }
@@ -149,7 +152,8 @@ impl OutboundBinding {
             agreement: record.allowed,
             usable: record.lease.is_live(now) && withdrawn.permits(record.allowed, now),
         };
-        Answer::Binding(Binding { details: Some(Box::new(details)), ..self.binding(impi) })
+        let binding = self.binding(impi, lent_before(record.allowed));
+        Answer::Binding(Binding { details: Some(Box::new(details)), ..binding })
     }
 }
 
@@ -157,7 +161,7 @@ impl SipDatabase {
     /// Lends an outbound pair to `user` for use at `partner`, or returns the one it holds (`MIG-5`, `MIG-6`).
     ///
     /// Idempotent; a repeat renews the lease if less than half of it is left, and takes over another
-    /// allowance.
+    /// allowance, unless the pair is lent by an administrator's word.
     pub(super) fn bind_outbound(
         &self,
         ctx: &mut Context<'_>,
@@ -191,7 +195,10 @@ impl SipDatabase {
     ) -> Outcome {
         let mut binding =
             self.outbound.get_mut(impi).ok_or(Refusal::NotFound("outbound binding"))?;
-        if binding.record.user != *user || binding.record.allowed != allowed {
+        let OutboundRecord { user: held, allowed: under, .. } = &binding.record;
+        let lent = lent_before(*under);
+        let stays = stays_by_administrator((*under, &held.impu), (allowed, &user.impu))?;
+        if !stays && (held != user || *under != allowed) {
             binding.record.user = user.clone();
             binding.record.allowed = allowed;
             binding.commit(ctx, impi);
@@ -200,9 +207,9 @@ impl SipDatabase {
         step(ctx, 5, "the user holds an outbound pair already");
         #[cfg(feature = "planted-bugs")]
         if crate::planted::is_armed(crate::planted::Bug::RepeatIgnoresCommit) {
-            return Ok((binding.shown(impi), CommitSeq::NOTHING));
+            return Ok((binding.shown(impi, lent), CommitSeq::NOTHING));
         }
-        Ok((binding.shown(impi), binding.version))
+        Ok((binding.shown(impi, lent), binding.version))
     }
 
     fn lend_outbound(
@@ -227,7 +234,7 @@ impl SipDatabase {
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
         self.change_outbound_end(ctx, &impi, None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
-        let outcome = (binding.shown(&impi), binding.version);
+        let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
         self.outbound.insert(&impi, &binding);
         Ok((impi, outcome))
     }

@@ -181,7 +181,7 @@ impl SipDatabase {
         self.unclaim(&subscriber.get().record.impus);
         subscriber.remove();
         self.subscribers_bound.give();
-        self.finish_ending(ctx, ending);
+        self.finish_ending(ctx, impi, ending);
         visits.remove();
         Ok((Answer::Done, seq))
     }

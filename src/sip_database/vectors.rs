@@ -127,8 +127,8 @@ impl SipDatabase {
             // The visits are those of the pair's user, the pair is not.
             return Err(ResultCode::USER_UNKNOWN.into());
         }
-        let version = visit.grant.as_ref()?.allows(ctx.now, withdrawn, &asked.impu)?;
-        Some((asked.clone(), version))
+        let grant = visit.grant.as_ref().ok_or(ResultCode::USER_UNKNOWN)?;
+        Ok((asked.clone(), grant.allows(ctx.now, withdrawn, &asked.impu)?))
     }
 
     /// Draws an SQN under the subscriber's lock and makes the vector.

@@ -86,7 +86,7 @@ fn running(engine: impl Engine + 'static) -> RunningSystem {
 fn embedded(directory: &Path, from: &MemoryEngine) -> EmbeddedEngine {
     let mut engine = storage_support::open(directory).unwrap();
     let mut commits = BTreeMap::<_, Vec<_>>::new();
-    let reader = from.reader().unwrap();
+    let reader = from.reader();
     for kind in RecordKind::ALL {
         for OwnedRecord { key, version, value, .. } in reader.page(kind, None, usize::MAX).unwrap()
         {
@@ -541,9 +541,9 @@ impl Engine for Flaky {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
+    fn reader(&self) -> Arc<dyn Reader> {
         let closed = Arc::clone(&self.closed);
-        Some(Arc::new(FlakyReader { reader: self.engine.reader()?, closed }))
+        Arc::new(FlakyReader { reader: self.engine.reader(), closed })
     }
 }
 

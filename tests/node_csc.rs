@@ -553,8 +553,8 @@ impl Engine for Flaky {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        None
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.engine.reader()
     }
 }
 

@@ -68,7 +68,7 @@ fn secrets_are_sealed_on_the_disk_and_nothing_else_is() {
     let records = replayed(&mut engine).unwrap().records;
     let subscriber = &records[&(RecordKind::Subscriber, b"alice"[..].into())];
     assert_eq!(*subscriber, (seq(1), SECRET.to_vec()));
-    let page = engine.reader().unwrap().page(RecordKind::Subscriber, None, 9).unwrap();
+    let page = engine.reader().page(RecordKind::Subscriber, None, 9).unwrap();
     assert_eq!(&*page[0].value, SECRET);
 }
 

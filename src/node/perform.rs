@@ -64,9 +64,9 @@ pub(super) struct Shared {
     pub(super) roles: Roles,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) committer: Committer,
-    /// Reads what is durable, for lists; none if the engine has none. Of the engine's data, not of one
-    /// opening of it: it goes on after a failure, once the engine is open again.
-    pub(super) reader: Option<Arc<dyn Reader>>,
+    /// Reads what is durable, for lists. Of the engine's data, not of one opening of it: it goes on after a
+    /// failure, once the engine is open again.
+    pub(super) reader: Arc<dyn Reader>,
     pub(super) loading: Loading,
     /// Held for reading during a call into a role and its commits; for writing before and after a reload.
     pub(super) gate: RwLock<()>,

@@ -233,8 +233,8 @@ impl Engine for EmbeddedEngine {
         true
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        Some(Arc::clone(&self.shared) as Arc<dyn Reader>)
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::clone(&self.shared) as Arc<dyn Reader>
     }
 }
 

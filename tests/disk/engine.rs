@@ -13,7 +13,13 @@ use migcore::{
     store::{Commit, CommitSeq, Engine, Mutation, RecordKind},
 };
 
-use crate::{common::Seeded, image::Unsynced, log::Event, number, shim::Disk};
+use crate::{
+    common::Seeded,
+    image::Unsynced,
+    log::Event,
+    number,
+    shim::{Call, Disk, Fault, Word},
+};
 
 /// Cuts by default. `MIGCORE_FULL=1` makes it 200, `MIGCORE_CUTS=n` n.
 const CUTS: u64 = 12;
@@ -90,6 +96,10 @@ fn keys() -> Keys {
 fn stored(directory: &Path) -> (u64, State) {
     let mut engine =
         EmbeddedEngine::open(directory, keys()).unwrap_or_else(|error| panic!("{error}"));
+    all_of(&mut engine)
+}
+
+fn all_of(engine: &mut EmbeddedEngine) -> (u64, State) {
     let state = Mutex::new(State::new());
     let highest = engine
         .replay(&|record| {
@@ -232,4 +242,46 @@ fn a_store_that_power_failures_hit_while_it_is_made_is_made_anew_or_whole() {
     }
     println!("{instants} instants");
     assert!(instants > 0, "making a store changes files");
+}
+
+/// One sync after the other fails while keys are rotated: the next run knows that what it reads may not be
+/// on the disk.
+#[test]
+fn keys_rotated_over_a_failed_sync_are_so_on_the_disk_too() {
+    let mut failures = 0;
+    for skip in 0.. {
+        let mut disk = Disk::new("rotation");
+        let mut engine = EmbeddedEngine::open(&disk.directory, keys()).unwrap();
+        engine.replay(&|_| Ok(())).unwrap();
+        engine.commit(&(1..9).map(commit).collect::<Vec<_>>()).unwrap();
+        drop(engine);
+        let (_, before) = stored(&disk.directory);
+        let key_file = disk.directory.parent().unwrap().join("keys");
+        std::fs::write(&key_file, format!("{}\n{}\n", "a5".repeat(32), "5a".repeat(32))).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&key_file, private).unwrap();
+        let reseal = |disk: &mut Disk| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+            command.args(["store", "reseal", "--directory"]).arg(&disk.directory);
+            command.arg("--key-file").arg(&key_file).envs(disk.attach()).output().unwrap()
+        };
+        disk.fail(Call::Sync, Fault::Failing, skip, 1);
+        let first = reseal(&mut disk);
+        let is_hit = disk.get(Word::Injected) > 0;
+        let second = reseal(&mut disk);
+        let said = String::from_utf8_lossy(&second.stderr);
+        assert!(second.status.success(), "after sync {skip} failed: {said}");
+        disk.cut(Unsynced::Lost, &mut Seeded(0));
+        let new = Keys::new(&Key::parse(&"a5".repeat(32)).unwrap());
+        let mut engine = EmbeddedEngine::open(&disk.directory, new)
+            .unwrap_or_else(|error| panic!("after sync {skip} failed: {error}"));
+        assert_eq!(all_of(&mut engine).1, before, "after sync {skip} failed");
+        if !is_hit {
+            assert!(first.status.success());
+            break;
+        }
+        failures += u64::from(!first.status.success());
+    }
+    println!("{failures} runs failed");
+    assert!(failures > 0);
 }

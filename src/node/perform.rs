@@ -73,7 +73,7 @@ pub(super) struct Shared {
     /// Wakes the task that mends the storage.
     pub(super) storage_failed: Notify,
     /// Taken by the one request of the management interface that may be about many at a time.
-    pub(super) many: Semaphore,
+    pub(super) many: Arc<Semaphore>,
     pub(super) parked: Table<u64, Parked>,
     pub(super) parked_number: AtomicU64,
     pub(super) connections: Connections,
@@ -529,7 +529,7 @@ impl Drop for Caller {
 }
 
 /// Stops the system when its thread panics.
-struct FailsOnPanic<'a>(&'a Shared);
+pub(super) struct FailsOnPanic<'a>(pub(super) &'a Shared);
 
 impl Drop for FailsOnPanic<'_> {
     fn drop(&mut self) {
@@ -575,7 +575,6 @@ impl Shared {
             return;
         };
         self.metrics.commit_failures.inc_by(commits as u64);
-        self.metrics.storage_available.set(0);
         // Of what is refused after the failure there may be much.
         if error != EngineError::Closed {
             tracing::error!(system = %self.config.system.name, %error, "a commit failed");
@@ -610,7 +609,6 @@ impl Shared {
         self.sequencer.advance_to(highest);
         let _outside = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.committer.resume(self.sequencer.last());
-        self.metrics.storage_available.set(1);
         if let Some(worker) = self.workers.first() {
             Caller::new(self, worker).finish_loading();
         }
@@ -648,6 +646,7 @@ impl Shared {
         let timers: usize = self.workers.iter().map(|worker| worker.timers.len()).sum();
         self.metrics.timers.set(i64::try_from(timers).unwrap_or(i64::MAX));
         self.metrics.waiting.set(i64::try_from(self.parked.len()).unwrap_or(i64::MAX));
+        self.metrics.storage_available.set(i64::from(self.committer.is_available()));
         if let Some(database) = &self.roles.database {
             for (direction, label) in [
                 (management::Direction::Inbound, "inbound"),

@@ -50,6 +50,7 @@ pub(super) async fn run_worker(shared: Arc<Shared>, index: usize, sockets: Worke
     let taking_back = tokio::spawn(worker::take_back(Caller::new(&shared, &worker), ends));
     if let Err(error) = spawn_all(&shared, &worker, sockets, &open, &mut tasks, &mut servers) {
         tracing::error!(system = %shared.config.system.name, %error, "a worker cannot use its sockets");
+        shared.fail();
     }
     if index == 0 {
         tasks.spawn(mend_storage(Arc::clone(&shared)));
@@ -137,9 +138,16 @@ async fn mend_storage(shared: Arc<Shared>) {
         let mut delay = shortest;
         while !shared.committer.is_available() {
             tokio::time::sleep(delay).await;
+            // A call about many keeps the gate for long, and while a reload waits for that, the gate lets
+            // nobody else in.
+            let Ok(none) = Arc::clone(&shared.many).acquire_owned().await else { return };
             let reloading = Arc::clone(&shared);
             // It reads all that is stored: this thread has others to serve meanwhile.
-            match tokio::task::spawn_blocking(move || reloading.reload()).await {
+            let reload = move || {
+                let _none = none;
+                reloading.reload()
+            };
+            match tokio::task::spawn_blocking(reload).await {
                 Ok(Ok(())) => {
                     tracing::info!(system = %shared.config.system.name, "storage is available again");
                 }

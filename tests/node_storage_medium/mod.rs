@@ -121,11 +121,17 @@ fn failed() -> EngineError {
 pub struct SlowEngine {
     medium: Arc<Medium>,
     closed: bool,
+    waits: bool,
 }
 
 impl SlowEngine {
     pub fn new(medium: &Arc<Medium>) -> Self {
-        Self { medium: Arc::clone(medium), closed: true }
+        Self { medium: Arc::clone(medium), closed: true, waits: true }
+    }
+
+    /// Whoever commits waits in its own call.
+    pub fn inline(medium: &Arc<Medium>) -> Self {
+        Self { waits: false, ..Self::new(medium) }
     }
 }
 
@@ -176,7 +182,7 @@ impl Engine for SlowEngine {
     }
 
     fn waits(&self) -> bool {
-        true
+        self.waits
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

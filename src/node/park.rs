@@ -3,7 +3,10 @@
 //! Each is answered once: by the role, by the end of its time, or because its answer was lost with a commit
 //! that failed. A client that has gone away cancels nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -202,6 +205,7 @@ impl Shared {
             let call = prepare(ReplyTo::World(number)).inspect_err(|_| {
                 shared.parked.remove(&number);
             })?;
+            let _apart = shared.apart.lock().unwrap_or_else(PoisonError::into_inner);
             Caller::new(&shared, &worker).call(call);
             Ok(())
         });

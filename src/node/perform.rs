@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -70,6 +70,9 @@ pub(super) struct Shared {
     pub(super) loading: Loading,
     /// Held for reading during a call into a role and its commits; for writing before and after a reload.
     pub(super) gate: RwLock<()>,
+    /// Held during a call that takes long, and during a reload. If a reload waited at the gate for such a call
+    /// to end, the gate would let no other call in meanwhile.
+    pub(super) apart: Mutex<()>,
     /// Wakes the task that mends the storage.
     pub(super) storage_failed: Notify,
     /// Taken by the one request of the management interface that may be about many at a time.
@@ -591,6 +594,7 @@ impl Shared {
     ///
     /// Why it does not work yet; the roles hold a part of it, and go on refusing everything.
     pub(super) fn reload(self: &Arc<Self>) -> Result<(), ReplayError> {
+        let _apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let _outside = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             self.clear_roles();

@@ -138,16 +138,9 @@ async fn mend_storage(shared: Arc<Shared>) {
         let mut delay = shortest;
         while !shared.committer.is_available() {
             tokio::time::sleep(delay).await;
-            // A call about many keeps the gate for long, and while a reload waits for that, the gate lets
-            // nobody else in.
-            let Ok(none) = Arc::clone(&shared.many).acquire_owned().await else { return };
             let reloading = Arc::clone(&shared);
             // It reads all that is stored: this thread has others to serve meanwhile.
-            let reload = move || {
-                let _none = none;
-                reloading.reload()
-            };
-            match tokio::task::spawn_blocking(reload).await {
+            match tokio::task::spawn_blocking(move || reloading.reload()).await {
                 Ok(Ok(())) => {
                     tracing::info!(system = %shared.config.system.name, "storage is available again");
                 }

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -321,6 +321,7 @@ fn create_shared(
         reader,
         loading: Loading::new(progress),
         gate: RwLock::new(()),
+        apart: Mutex::new(()),
         storage_failed: Notify::new(),
         many: Arc::new(Semaphore::new(1)),
         parked: new_table(&mut entropy),

@@ -12,16 +12,12 @@ mod node_storage_medium;
 mod node_world;
 
 use std::{
-    io::Write,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::Arc,
     time::Duration,
 };
 
-use migcore::{
-    node::{Options, RunningSystem, StartError, config::Config},
-    store::Engine,
-};
+use migcore::node::{Options, RunningSystem, StartError, config::Config};
 use node_storage_medium::{Medium, SlowEngine};
 use node_world::{eventually, metric, start_with, toml};
 use reqwest::{Client, Response};
@@ -255,49 +251,6 @@ async fn a_medium_that_hangs_does_not_keep_a_system_from_stopping() {
     assert!(stopped.unwrap().is_none(), "the engine is given up");
     assert!(!matches!(answer.await, Ok(answer) if answer.status().is_success()));
     medium.hold_commits(false);
-}
-
-#[tokio::test]
-async fn a_request_about_many_is_under_way_until_it_is_done_also_if_its_client_has_gone() {
-    const ROW: &str = "{\"impi\":\"alice@a.example\",\"subscriber\":{\"impus\":[\"sip:alice@a.example\"],\
-        \"k\":\"465b5ce8b199b49faa5f0a2ee238a6bc\",\"opc\":\"465b5ce8b199b49faa5f0a2ee238a6bc\"}}\n";
-    let medium = Medium::new();
-    let engine = Some(Box::new(SlowEngine::inline(&medium)) as Box<dyn Engine>);
-    let system = start_with("a.example", "", Options { engine, ..Options::default() });
-    let management = system.bound().management.unwrap();
-    let url = format!("http://{management}/v1/subscribers");
-    let again = || {
-        let request = Client::new().post(&url).timeout(Duration::from_secs(10));
-        request.header("content-type", "application/x-ndjson").body(ROW).send()
-    };
-
-    medium.hold_commits(true);
-    let mut gone = TcpStream::connect(management).unwrap();
-    write!(
-        gone,
-        "POST /v1/subscribers HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n\
-         Content-Length: {}\r\n\r\n{ROW}",
-        ROW.len()
-    )
-    .unwrap();
-    medium.until_in_hand(1).await;
-    socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(gone);
-    let open = "migcore_http_connections{listener=\"management\"}";
-    eventually("it is seen to be gone", || metric(&system, open) < 0.5).await;
-    assert_says_try_again(&again().await.unwrap());
-
-    medium.hold_commits(false);
-    let mut status = 0;
-    for _ in 0..1_000 {
-        status = again().await.unwrap().status().as_u16();
-        if status != 503 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(status, 204);
-    system.shutdown().await;
 }
 
 #[tokio::test]

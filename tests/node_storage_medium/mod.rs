@@ -121,17 +121,11 @@ fn failed() -> EngineError {
 pub struct SlowEngine {
     medium: Arc<Medium>,
     closed: bool,
-    waits: bool,
 }
 
 impl SlowEngine {
     pub fn new(medium: &Arc<Medium>) -> Self {
-        Self { medium: Arc::clone(medium), closed: true, waits: true }
-    }
-
-    /// Whoever commits waits in its own call.
-    pub fn inline(medium: &Arc<Medium>) -> Self {
-        Self { waits: false, ..Self::new(medium) }
+        Self { medium: Arc::clone(medium), closed: true }
     }
 }
 
@@ -182,7 +176,7 @@ impl Engine for SlowEngine {
     }
 
     fn waits(&self) -> bool {
-        self.waits
+        true
     }
 
     fn reader(&self) -> Arc<dyn Reader> {

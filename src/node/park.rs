@@ -15,7 +15,8 @@ use super::{
     config::ACCESS_TIMEOUT_MAX,
     diameter::WireRequest,
     http::Problem,
-    perform::{Call, Caller, FailsOnPanic, Shared},
+    perform::{Call, Caller, Shared},
+    shared::FailsOnPanic,
 };
 use crate::{
     api::{

@@ -12,7 +12,7 @@ use crate::{
     aka::{AuthVector, IND_BITS_DEFAULT, Sqn},
     api::{
         connection_details::SystemConfiguration,
-        migration_identity::{AgreementId, Allowance, Answer, Binding, Direction, Request},
+        migration_identity::{AgreementId, Allowance, Answer, Binding, Direction, Lent, Request},
         system_access,
     },
     diameter::cx,
@@ -77,6 +77,8 @@ pub(super) struct Checks {
     pub(super) told: BTreeMap<usize, Told>,
     /// When each UE was told anything last.
     pub(super) told_at: BTreeMap<usize, Timestamp>,
+    /// How each subscriber, by real private identity, came to have what it was lent for its partner last.
+    pub(super) lent: BTreeMap<Impi, Lent>,
     /// What must not appear on the wire between the systems.
     real: Vec<Vec<u8>>,
     /// The last octets towards A and towards B, where a needle may have begun.
@@ -106,6 +108,7 @@ impl Checks {
             told_to: BTreeMap::new(),
             told: BTreeMap::new(),
             told_at: BTreeMap::new(),
+            lent: BTreeMap::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
             tail_to_a: Vec::new(),
             tail_to_b: Vec::new(),
@@ -218,7 +221,11 @@ impl World {
         answer: &Answer,
     ) -> Result<(), Violation> {
         match answer {
-            Answer::Binding(binding) => self.check_binding(id, to, binding)?,
+            Answer::Binding(binding) => {
+                self.enter_lent(id, to, binding.lent);
+                self.check_binding(id, to, binding)?;
+            }
+            Answer::Granted { lent, .. } => self.enter_lent(id, to, *lent),
             Answer::Done => match self.question_of(id, to) {
                 Some(Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. }) => {
                     let impi = impi.clone();
@@ -238,6 +245,16 @@ impl World {
             | Answer::Pool { .. } => {}
         }
         self.enter_answer(id, to, answer)
+    }
+
+    /// Takes note of how a subscriber came to have what it is lent for its partner.
+    fn enter_lent(&mut self, id: SystemId, to: &ReplyTo, lent: Lent) {
+        if let Some(Request::BindOutbound { user, .. } | Request::PutGrant { user, .. }) =
+            self.question_of(id, to)
+        {
+            let user = user.impi.clone();
+            self.checks.lent.insert(user, lent);
+        }
     }
 
     /// A vector that leaves its home: SQN is covered by the stored reservation and new, and the

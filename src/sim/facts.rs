@@ -169,7 +169,10 @@ impl World {
             }
             Answer::Refused(Refusal::Unavailable) => Outcome::Unknown,
             Answer::Refused(_) | Answer::RowsRefused(_) => Outcome::Refused,
-            Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => Outcome::Done,
+            Answer::Done
+            | Answer::Granted { .. }
+            | Answer::Subscriber { .. }
+            | Answer::Pool { .. } => Outcome::Done,
         };
         let now = self.now();
         self.checks.facts.end(now, &cause, &outcome)

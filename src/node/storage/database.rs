@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::Duration,
@@ -55,6 +55,8 @@ const ROOM_POLL: Duration = Duration::from_millis(1);
 pub(super) struct Database {
     database: fjall::Database,
     records: fjall::Keyspace,
+    /// The directory of the store, where failed syncs are noted.
+    noted_in: PathBuf,
 }
 
 /// Why a database does not do what it is told.
@@ -81,25 +83,20 @@ pub(super) struct Batch<'a> {
 }
 
 impl Database {
-    /// Makes an empty database in `store`, which is not there yet.
-    pub(super) fn create(store: &Path) -> Result<Self, DatabaseError> {
-        Self::open(store)
-    }
-
-    /// Opens the database in `store`. A last batch that a crash has torn is dropped.
-    pub(super) fn recover(store: &Path) -> Result<Self, DatabaseError> {
+    /// Opens the database in `store`, in `directory`. A last batch that a crash has torn is dropped.
+    pub(super) fn recover(directory: &Path, store: &Path) -> Result<Self, DatabaseError> {
         if !store.join("version").try_exists()? {
             // Or the library would make an empty one.
             return Err(DatabaseError::Damaged("the file store/version is missing".to_owned()));
         }
-        let torn = match Self::open(store) {
+        let torn = match Self::open(directory, store) {
             Err(DatabaseError::Damaged(why)) => why,
             outcome => return outcome,
         };
         let Some(cut) = journal::cut_last_batch(store)? else {
             return Err(DatabaseError::Damaged(torn));
         };
-        if let Ok(database) = Self::open(store) {
+        if let Ok(database) = Self::open(directory, store) {
             cut.keep();
             return Ok(database);
         }
@@ -107,7 +104,9 @@ impl Database {
         Err(DatabaseError::Damaged(torn))
     }
 
-    fn open(store: &Path) -> Result<Self, DatabaseError> {
+    /// Opens the database in `store`, in `directory`; makes an empty one if there is none.
+    pub(super) fn open(directory: &Path, store: &Path) -> Result<Self, DatabaseError> {
+        let noted_in = directory.to_owned();
         guarded(|| {
             let database = fjall::Database::builder(store)
                 .cache_size(CACHE_OCTETS_MAX)
@@ -116,7 +115,7 @@ impl Database {
                 .worker_threads(THREADS)
                 .open()?;
             let records = database.keyspace(RECORDS, options)?;
-            Ok(Self { database, records })
+            Ok(Self { database, records, noted_in })
         })
     }
 
@@ -157,6 +156,10 @@ impl Database {
     /// Writes everything to files and merges them into one sorted run: what was replaced or deleted is
     /// then gone from the disk.
     pub(super) fn compact(&self) -> Result<(), DatabaseError> {
+        self.noting(self.write_and_merge())
+    }
+
+    fn write_and_merge(&self) -> Result<(), DatabaseError> {
         guarded(|| self.records.rotate_memtable())?;
         while self.records.sealed_memtable_count() > 0 {
             self.persist()?;
@@ -175,6 +178,14 @@ impl Database {
             thread::sleep(ROOM_POLL);
         }
         Ok(())
+    }
+
+    /// Notes a failure, which may be that of a sync.
+    fn noting(&self, outcome: Result<(), DatabaseError>) -> Result<(), DatabaseError> {
+        if outcome.is_err() {
+            journal::distrust(&self.noted_in);
+        }
+        outcome
     }
 
     /// Fails if the database stopped after a failure.
@@ -196,8 +207,9 @@ impl Batch<'_> {
 
     /// Makes the batch durable, all or nothing.
     pub(super) fn commit(self) -> Result<(), DatabaseError> {
-        self.database.wait_for_room()?;
-        guarded(|| self.batch.commit())
+        let Self { database, batch } = self;
+        let waited = database.wait_for_room();
+        database.noting(waited.and_then(|()| guarded(|| batch.commit())))
     }
 }
 

@@ -72,6 +72,7 @@ impl World {
         };
         if self.run_until(end, all)? {
             self.check_leftovers()?;
+            self.check_assignments()?;
             return self.check_memory();
         }
         let ue = (0..self.ues.len()).find(|ue| !self.is_registered(*ue)).unwrap_or(0);

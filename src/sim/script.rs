@@ -147,6 +147,13 @@ impl World {
                 ue.script.stage = Stage::Ask;
                 self.back_off(number);
             }
+            // The pair was revoked, and is somebody else's by now: whose vector is it?
+            (Stage::Register, State::Failed(Failure::NetworkNotAuthentic))
+                if ue.administrator.excuses_refusal(self.queue.now()) =>
+            {
+                ue.script.stage = Stage::Ask;
+                self.back_off(number);
+            }
             (Stage::Leave, State::Failed(Failure::Refused(403)))
                 if ue.administrator.excuses_refusal(self.queue.now()) =>
             {
@@ -266,7 +273,10 @@ impl World {
     fn release_of(&self, number: usize) -> Option<(SystemId, Request)> {
         let ue = self.ues.get(number)?;
         if ue.script.stage == Stage::ReleaseInbound {
-            let impi = ue.details()?.identity.impi.clone();
+            // An administrator may have revoked it, and it may be somebody else's by now.
+            let held = self.inbound_of(number);
+            let impi =
+                held.filter(|held| ue.details().is_some_and(|it| it.identity.impi == *held))?;
             return Some((ue.home.other(), Request::ReleaseInbound(impi)));
         }
         Some((ue.home, self.withdrawal(ue)?))

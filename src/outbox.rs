@@ -283,8 +283,6 @@ pub enum TimerWhat {
     ChallengeExpiry(Impi),
     /// Contacts may have expired: one timer for the first of all.
     ContactsEnd,
-    /// That this user's registration ended need not be known any more.
-    RegistrationGone(Impi),
     /// Leases of inbound pairs may have ended: one timer for the first of all.
     InboundLeasesEnd,
     /// Leases of outbound pairs may have ended: one timer for the first of all.

@@ -480,6 +480,58 @@ fn the_database_is_told_of_a_registration_after_what_it_follows_from_is_durable(
 }
 
 #[test]
+fn a_refresh_under_way_while_its_contact_ends_is_told_to_the_database_last() {
+    let mut bench = Bench::new();
+    bench.register(&initial());
+    bench.pass(Duration::from_secs(3_599));
+    let refresh = initial().branch("refresh").cseq(3);
+    let nonce = bench.send(&refresh).nonce();
+    bench.database = Database::Silent;
+    assert!(bench.send_on(udp(), &refresh.answering(&nonce, Answer::Right).text()).is_none());
+    bench.pass(Duration::from_secs(2));
+    bench.database = Database::Serves;
+    let [refreshed, ended] = std::mem::take(&mut bench.silent).try_into().unwrap();
+    for reply in [refreshed, ended] {
+        bench.with_core(|core, ctx| core.handle_answer(ctx, reply));
+    }
+    assert_eq!(bench.replies.pop().unwrap().status(), 200);
+    assert_eq!(
+        bench.assignments[1..],
+        [
+            ServerAssignmentType::ReRegistration,
+            ServerAssignmentType::TimeoutDeregistration,
+            ServerAssignmentType::Registration,
+        ]
+    );
+}
+
+#[test]
+fn the_end_of_a_registration_that_the_database_hears_of_late_is_mended() {
+    // Two workers sent: the answers come in one order or the other, for the database heard of both.
+    for notice_first in [true, false] {
+        let mut bench = Bench::new();
+        bench.register(&initial());
+        bench.database = Database::Silent;
+        bench.pass(Duration::from_secs(3_601));
+        let ended = bench.silent.remove(0);
+        bench.database = Database::Serves;
+        let anew = initial().branch("anew").cseq(3);
+        let nonce = bench.send(&anew).nonce();
+        bench.database = Database::Silent;
+        assert!(bench.send_on(udp(), &anew.answering(&nonce, Answer::Right).text()).is_none());
+        let registered = bench.silent.remove(0);
+        bench.database = Database::Serves;
+        let replies = if notice_first { [ended, registered] } else { [registered, ended] };
+        for reply in replies {
+            bench.with_core(|core, ctx| core.handle_answer(ctx, reply));
+        }
+        assert_eq!(bench.replies.pop().unwrap().status(), 200);
+        assert_eq!(bench.assignments.last(), Some(&ServerAssignmentType::Registration));
+        assert_eq!(bench.assignments.len(), 4, "{:?}", bench.assignments);
+    }
+}
+
+#[test]
 fn an_expiry_never_removes_a_newer_registration() {
     let mut bench = Bench::new();
     bench.register(&initial());

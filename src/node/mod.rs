@@ -17,6 +17,7 @@ mod committer;
 pub mod config;
 pub mod csc17;
 pub mod csc4;
+pub mod datagrams;
 pub mod demo;
 mod diameter;
 mod entropy;

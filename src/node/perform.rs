@@ -266,7 +266,12 @@ impl Caller {
         }
     }
 
-    /// Makes a call, and the calls that follow from it.
+    /// Lets datagrams leave that calls made; to be called after one call or several.
+    pub(super) fn flush(&self) {
+        self.worker.flush(&self.shared.metrics);
+    }
+
+    /// Makes a call, and the calls that follow from it; [`Self::flush`] follows.
     pub(super) fn call(&mut self, call: Call<'_>) {
         self.enter(call);
         self.follow();
@@ -423,7 +428,7 @@ impl Caller {
                 self.shared.observe_sip(Direction::Out, step, &flow, &octets);
                 match flow.transport {
                     Transport::Udp => {
-                        self.worker.send_datagram(&self.shared.metrics, &flow, octets);
+                        self.worker.send_datagram(&self.shared.metrics, &flow, &octets);
                     }
                     Transport::Tcp => {
                         self.shared.connections.send(&self.shared.metrics, flow.connection, octets);
@@ -512,11 +517,13 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
 }
 
 impl Drop for Caller {
-    /// A panic during a call may have left a commit number that never becomes durable, and every
-    /// later answer would wait for it: the system stops instead.
+    /// Lets leave what calls made. But a panic during a call may have left a commit number that never becomes
+    /// durable, and every later answer would wait for it: the system stops instead.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.fail();
+        } else {
+            self.flush();
         }
     }
 }

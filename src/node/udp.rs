@@ -1,21 +1,19 @@
 //! SIP over UDP: datagrams in. Answers leave by [`Worker::send_datagram`](super::worker::Worker).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, os::fd::AsFd, sync::Arc};
 
 use bytes::Bytes;
-use tokio::net::UdpSocket;
+use tokio::{io::Interest, net::UdpSocket};
 
 use super::{
+    datagrams::Incoming,
     metrics::Direction,
     perform::{Call, Caller},
     worker::Datagram,
 };
 use crate::outbox::{Flow, Transport};
 
-/// Longest datagram, octets.
-const DATAGRAM_OCTETS_MAX: usize = 65_535;
-
-/// Datagrams taken in before other tasks of the worker get their turn.
+/// Datagrams taken in by one system call, before other tasks of the worker get their turn.
 const BATCH: usize = 64;
 
 /// From the how-manieth datagram in a row on every other one is handed to another worker: the kernel
@@ -24,28 +22,23 @@ const BACKLOG: usize = 16;
 
 /// Takes datagrams in until the task is dropped.
 pub(super) async fn receive(mut caller: Caller, socket: Arc<UdpSocket>, local: SocketAddr) {
-    let mut buffer = vec![0; DATAGRAM_OCTETS_MAX];
+    let mut incoming = Incoming::new(BATCH);
     let mut in_a_row = 0;
     loop {
-        if socket.readable().await.is_err() {
-            caller.shared.metrics.drop_one("udp_receive_error");
+        let received =
+            socket.async_io(Interest::READABLE, || incoming.receive(socket.as_fd())).await;
+        match received {
+            Ok(count) if count < BATCH => in_a_row = 0,
+            Ok(_) => {}
+            // ICMP reports on earlier answers arrive here; they concern no datagram.
+            Err(_) => caller.shared.metrics.drop_one("udp_receive_error"),
         }
-        for _ in 0..BATCH {
-            match socket.try_recv_from(&mut buffer) {
-                Ok((length, remote)) => {
-                    in_a_row += 1;
-                    let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
-                    let octets = buffer.get(..length).unwrap_or_default();
-                    handle(&mut caller, flow, octets, in_a_row);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    in_a_row = 0;
-                    break;
-                }
-                // ICMP reports on earlier answers arrive here; they concern no datagram.
-                Err(_) => caller.shared.metrics.drop_one("udp_receive_error"),
-            }
+        for (octets, remote) in incoming.datagrams() {
+            in_a_row += 1;
+            let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
+            handle(&mut caller, flow, octets, in_a_row);
         }
+        caller.flush();
         tokio::task::yield_now().await;
     }
 }

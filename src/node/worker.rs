@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
+    os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -14,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    datagrams::Outgoing,
     metrics::Metrics,
     perform::{Call, Caller, Shared},
     timers::TimerQueue,
@@ -25,6 +27,9 @@ pub(super) const SEND_BACKLOG_DATAGRAMS_MAX: usize = 4_096;
 
 /// Most datagrams that another worker may have handed over and that are not handled yet.
 pub(super) const HANDED_OVER_DATAGRAMS_MAX: usize = 4_096;
+
+/// Datagrams that leave by one system call at most.
+const OUTGOING_BATCH: usize = 64;
 
 /// Timers handled before sockets get their turn.
 const TIMERS_BATCH: usize = 64;
@@ -39,6 +44,8 @@ pub(super) struct Worker {
     pub(super) timers: TimerQueue,
     /// The worker's own socket for each listen address.
     pub(super) sockets: OnceLock<Vec<(SocketAddr, Arc<UdpSocket>)>>,
+    /// What leaves with the next flush, by socket.
+    outgoing: Mutex<Vec<Outgoing>>,
     /// Where other workers hand datagrams over when they have a backlog.
     pub(super) handed_over: mpsc::Sender<Datagram>,
     unsent: Mutex<VecDeque<Unsent>>,
@@ -67,6 +74,7 @@ impl Worker {
             index,
             timers: TimerQueue::default(),
             sockets: OnceLock::new(),
+            outgoing: Mutex::default(),
             handed_over,
             unsent: Mutex::default(),
             has_unsent: Notify::new(),
@@ -74,29 +82,61 @@ impl Worker {
         (Arc::new(worker), receiver)
     }
 
-    /// Sends a datagram from this worker's socket of the flow's address.
-    pub(super) fn send_datagram(&self, metrics: &Metrics, flow: &Flow, octets: Bytes) {
-        let sockets = self.sockets.get().map(Vec::as_slice).unwrap_or_default();
-        let Some((_, socket)) = sockets.iter().find(|(local, _)| *local == flow.local) else {
+    /// Lets a datagram leave from this worker's socket of the flow's address, with the next [`Self::flush`] at the
+    /// latest.
+    pub(super) fn send_datagram(&self, metrics: &Metrics, flow: &Flow, octets: &[u8]) {
+        let sockets = self.sockets();
+        let Some(number) = sockets.iter().position(|(local, _)| *local == flow.local) else {
             return metrics.drop_one("no_such_socket");
         };
-        match socket.try_send_to(&octets, flow.remote) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                let mut unsent = self.unsent();
-                if unsent.len() >= SEND_BACKLOG_DATAGRAMS_MAX {
-                    return metrics.drop_one("udp_send_backlog");
-                }
-                unsent.push_back(Unsent {
-                    socket: Arc::clone(socket),
-                    remote: flow.remote,
-                    octets,
-                });
-                self.has_unsent.notify_one();
-            }
-            // What ICMP reported about an earlier datagram, or an address that cannot be reached.
-            Err(_) => metrics.drop_one("udp_send_error"),
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        if outgoing.len() <= number {
+            outgoing.resize_with(number + 1, Outgoing::new);
         }
+        let Some(batch) = outgoing.get_mut(number) else { return };
+        batch.push(flow.remote, |batch| batch.extend_from_slice(octets));
+        let is_full = batch.len() >= OUTGOING_BATCH;
+        drop(outgoing);
+        if is_full {
+            self.flush(metrics);
+        }
+    }
+
+    /// Sends what was to leave.
+    pub(super) fn flush(&self, metrics: &Metrics) {
+        let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((_, socket), batch) in self.sockets().iter().zip(outgoing.iter_mut()) {
+            if batch.is_empty() {
+                continue;
+            }
+            let sent = batch.flush(socket.as_fd(), |remote, octets| {
+                self.keep_unsent(metrics, socket, remote, octets);
+            });
+            for _ in 0..sent.failed {
+                // What ICMP reported about an earlier datagram, or an address that cannot be reached.
+                metrics.drop_one("udp_send_error");
+            }
+        }
+    }
+
+    fn keep_unsent(
+        &self,
+        metrics: &Metrics,
+        socket: &Arc<UdpSocket>,
+        remote: SocketAddr,
+        octets: &[u8],
+    ) {
+        let mut unsent = self.unsent();
+        if unsent.len() >= SEND_BACKLOG_DATAGRAMS_MAX {
+            return metrics.drop_one("udp_send_backlog");
+        }
+        let octets = Bytes::copy_from_slice(octets);
+        unsent.push_back(Unsent { socket: Arc::clone(socket), remote, octets });
+        self.has_unsent.notify_one();
+    }
+
+    fn sockets(&self) -> &[(SocketAddr, Arc<UdpSocket>)] {
+        self.sockets.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     fn unsent(&self) -> MutexGuard<'_, VecDeque<Unsent>> {
@@ -126,6 +166,7 @@ pub(super) async fn handle_handed_over(
 ) {
     while let Some(Datagram { flow, octets }) = datagrams.recv().await {
         caller.call(Call::Sip { flow, octets: &octets });
+        caller.flush();
     }
 }
 
@@ -142,9 +183,11 @@ pub(super) async fn take_back(mut caller: Caller, mut ends: oneshot::Receiver<()
         for (number, waited) in (1_usize..).zip(returned.drain(..)) {
             caller.take_back(waited);
             if number.is_multiple_of(RETURNED_BATCH) {
+                caller.flush();
                 tokio::task::yield_now().await;
             }
         }
+        caller.flush();
         caller.shared.committer.done_with(count);
     }
 }
@@ -160,6 +203,7 @@ pub(super) async fn run_timers(mut caller: Caller) {
             caller.call(Call::Timer(timer));
             handled += 1;
         }
+        caller.flush();
         if handled == TIMERS_BATCH {
             tokio::task::yield_now().await;
             continue;

@@ -22,6 +22,7 @@ use crate::{
 use super::{
     SipCore,
     answer::{CHALLENGE_STEP, RegisterError, refusal},
+    notice::Asked,
     request_timer,
     user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, User, WAITERS_MAX},
 };
@@ -74,7 +75,9 @@ impl SipCore {
             resync,
             server_name: self.config.server_name.clone(),
         });
-        let number = self.send_request(ctx, impi, CommitSeq::NOTHING, Some(Step::mig(16)), request);
+        let asked = Asked::ByAttempt(impi.clone());
+        let step = Some(Step::mig(16));
+        let number = self.send_request(ctx, asked, CommitSeq::NOTHING, step, request);
         let state = AwaitVector { request: number, waiters: vec![key], resync: resync.is_some() };
         user.attempts.push(Attempt { origin, state: AttemptState::AwaitVector(state) });
     }
@@ -84,13 +87,13 @@ impl SipCore {
     pub(super) fn send_request(
         &self,
         ctx: &mut Context<'_>,
-        impi: &Impi,
+        asked: Asked,
         after: CommitSeq,
         step: Option<Step>,
         request: cx::Request,
     ) -> u64 {
         let number = self.draw_number();
-        self.requests.insert(number, impi.clone());
+        self.requests.insert(number, asked);
         Self::send_cx(ctx, number, after, step, request);
         ctx.out.arm(ctx.now + self.config.vector_timeout, request_timer(number));
         number

@@ -1,32 +1,17 @@
 //! What ends by itself: challenges that nobody answers, contacts that nobody refreshes.
 
-use std::time::Duration;
-
 use crate::{
     diameter::cx::ServerAssignmentType,
     identity::{Impi, UserIdentity},
     outbox::{Context, Note, Role, TimerKey, TimerWhat},
-    store::CommitSeq,
 };
 
 use super::{SipCore, user::Attempt};
-
-/// How long the number of a deletion is kept, so that an answer that tells of it waits for it.
-pub(super) const GONE_KEPT: Duration = Duration::from_secs(60);
 
 /// The timer of the first contact that ends. It has no version: what has ended is told by the registrations
 /// when it comes.
 pub(super) const CONTACTS_TIMER: TimerKey =
     TimerKey { role: Role::SipCore, what: TimerWhat::ContactsEnd, version: 0 };
-
-/// The timer of a registration that was deleted by commit `gone`.
-pub(super) fn gone_timer(impi: Impi, gone: CommitSeq) -> TimerKey {
-    TimerKey {
-        role: Role::SipCore,
-        what: TimerWhat::RegistrationGone(impi),
-        version: gone.as_u64(),
-    }
-}
 
 impl SipCore {
     /// reg-await-auth is over: the attempt failed; an existing registration stays (TS 24.229). A later
@@ -62,7 +47,7 @@ impl SipCore {
     /// Removes the contacts of one user whose time is over. Which ones is read under the user's lock, so that
     /// an expiry never removes a newer registration.
     fn expire_registration(&self, ctx: &mut Context<'_>, impi: &Impi) {
-        let Ok(mut user) = self.user_entry(ctx, impi) else { return };
+        let Ok(user) = self.user_entry(ctx, impi) else { return };
         let mut ended = None;
         let known = self.registrations.get(impi).map(|known| known.registration);
         if let Some(mut registration) = known
@@ -75,7 +60,7 @@ impl SipCore {
             }
             let impu = registration.impus.first().cloned();
             let is_over = registration.contacts.is_empty();
-            let changed = self.store(ctx, (impi, &mut user), Some(ending), registration);
+            let changed = self.store(ctx, impi, Some(ending), registration);
             ended = impu.filter(|_| is_over).map(|impu| (impu, changed));
         }
         drop(user);
@@ -83,19 +68,8 @@ impl SipCore {
         if let Some((impu, changed)) = ended {
             ctx.out.note(Note::Registered(false));
             let identity = UserIdentity { impi: impi.clone(), impu };
-            let timeout = ServerAssignmentType::TimeoutDeregistration;
-            self.notify_database(ctx, changed, identity, timeout);
+            self.tell(ctx, changed, identity, ServerAssignmentType::TimeoutDeregistration);
         }
-    }
-
-    /// Forgets the number of a deletion, unless there is a later one.
-    pub(super) fn forget_gone(&self, impi: &Impi, version: u64) {
-        let Some(mut user) = self.users.get_mut(impi) else { return };
-        if user.gone.as_u64() == version {
-            user.gone = CommitSeq::NOTHING;
-        }
-        drop(user);
-        self.forget_if_idle(impi);
     }
 }
 

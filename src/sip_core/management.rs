@@ -44,7 +44,7 @@ impl SipCore {
             return (NOT_REGISTERED, CommitSeq::NOTHING);
         };
         let known = self.registrations.get(impi);
-        let changed = known.as_ref().map_or(user.gone, |known| known.changed);
+        let changed = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         drop(user);
         self.forget_if_idle(impi);
         let registration = known.map(|Registered { mut registration, .. }| {
@@ -83,9 +83,9 @@ impl SipCore {
         if let Some(registration) = registration {
             ctx.out.note(Note::Registered(false));
             let ending = Some(registration.next_expiry());
-            self.store(ctx, (impi, &mut user), ending, Registration::default());
+            self.store(ctx, impi, ending, Registration::default());
         }
-        let gone = user.gone;
+        let gone = self.removed.get();
         for attempt in attempts {
             self.abandon(ctx, attempt, gone);
         }
@@ -94,7 +94,7 @@ impl SipCore {
         if let Some(impu) = impu {
             let identity = UserIdentity { impi: impi.clone(), impu };
             let ended = ServerAssignmentType::AdministrativeDeregistration;
-            self.notify_database(ctx, gone, identity, ended);
+            self.tell(ctx, gone, identity, ended);
         }
         (if found { Answer::Done } else { NOT_REGISTERED }, gone)
     }

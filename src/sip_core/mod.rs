@@ -28,6 +28,7 @@ mod config;
 mod expiry;
 mod kept;
 mod management;
+mod notice;
 mod registered;
 mod registration;
 mod transaction;
@@ -60,12 +61,13 @@ use crate::{
         uri::Uri,
         view::{MessageView, StartLine},
     },
-    store::{CommitSeq, Record, RecordError, RecordKind, decode},
+    store::{CommitSeq, Mark, Record, RecordError, RecordKind, decode},
     table::{Bound, Table, new_table},
 };
 
 use answer::RegisterError;
 use kept::{Registered, RegistrationView};
+use notice::Asked;
 use registration::RegistrationUpdate;
 use transaction::{Admission, Transactions};
 use user::User;
@@ -84,8 +86,10 @@ pub struct SipCore {
     users_bound: Bound,
     /// When the first contact of each registration ends.
     deadlines: Deadlines,
-    /// Which user a Cx request is about, by its number.
-    requests: Table<u64, Impi>,
+    /// What was asked, by the number of the Cx request.
+    requests: Table<u64, Asked>,
+    /// The latest commit that deleted a registration: an answer that tells that there is none waits for it.
+    removed: Mark,
     /// The last number drawn for a Cx request or an attempt.
     numbers: AtomicU64,
 }
@@ -101,6 +105,7 @@ impl SipCore {
             users_bound: Bound::new(USERS_MAX),
             deadlines: Deadlines::default(),
             requests: new_table(entropy),
+            removed: Mark::default(),
             numbers: AtomicU64::new(0),
         }
     }
@@ -147,6 +152,7 @@ impl SipCore {
         self.users_bound.reset();
         self.deadlines.clear();
         self.requests.clear();
+        self.removed.reset();
     }
 
     /// Handles one framed SIP message that arrived on `flow`.
@@ -191,10 +197,19 @@ impl SipCore {
 
     /// Handles the answer of the SIP database to a MAR or a SAR.
     pub fn handle_answer(&self, ctx: &mut Context<'_>, reply: CxReply) {
-        let Some((_, impi)) = self.requests.remove(&reply.id.number) else {
-            return; // its time is over, or it was only a notice
+        let Some((_, asked)) = self.requests.remove(&reply.id.number) else {
+            return; // its time is over, or nothing follows from it
         };
-        self.settle_request(ctx, &impi, reply.id.number, reply.outcome);
+        match asked {
+            Asked::ByAttempt(impi) => {
+                self.settle_request(ctx, &impi, reply.id.number, reply.outcome);
+            }
+            Asked::Notice(notice) => {
+                if reply.outcome.is_ok() {
+                    self.settle_notice(ctx, notice);
+                }
+            }
+        }
     }
 
     /// Handles a timer that this role armed.
@@ -203,13 +218,12 @@ impl SipCore {
             TimerWhat::TransactionEnd(key) => self.transactions.end(*key),
             TimerWhat::TransactionTrying(key) => self.transactions.send_trying(ctx, *key),
             TimerWhat::RequestTimeout(number) => {
-                if let Some((_, impi)) = self.requests.remove(number) {
+                if let Some((_, Asked::ByAttempt(impi))) = self.requests.remove(number) {
                     self.settle_request(ctx, &impi, *number, Err(Undeliverable));
                 }
             }
             TimerWhat::ChallengeExpiry(impi) => self.expire_challenges(ctx, impi),
             TimerWhat::ContactsEnd => self.expire_registrations(ctx),
-            TimerWhat::RegistrationGone(impi) => self.forget_gone(impi, timer.version),
             TimerWhat::InboundLeasesEnd
             | TimerWhat::OutboundLeasesEnd
             | TimerWhat::MigrationTimeout(_)
@@ -314,8 +328,8 @@ impl SipCore {
     }
 
     /// The commit of the last change of a user's registration, its deletion included.
-    fn changed(&self, impi: &Impi, user: &User) -> CommitSeq {
-        self.registrations.view(impi, kept::changed).unwrap_or(user.gone)
+    fn changed(&self, impi: &Impi) -> CommitSeq {
+        self.registrations.view(impi, kept::changed).unwrap_or_else(|| self.removed.get())
     }
 
     fn draw_number(&self) -> u64 {

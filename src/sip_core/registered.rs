@@ -22,6 +22,7 @@ use super::{
     answer::{CONFIRM_STEP, RegisterError, refusal},
     expiry,
     kept::Registered,
+    notice::Asked,
     registration::{Registration, RegistrationUpdate},
     user::{Attempt, AttemptState, AwaitAssignment, Challenged, Origin, User},
 };
@@ -109,7 +110,7 @@ impl SipCore {
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config)?;
         let known = self.registrations.get(impi);
-        let changed = known.as_ref().map_or(user.gone, |known| known.changed);
+        let changed = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         let current = known.map(|Registered { mut registration, .. }| {
             registration.expire(ctx.now); // the timer of what has ended may come later
             registration
@@ -121,8 +122,8 @@ impl SipCore {
             return Ok(());
         }
         let Some(assignment) = assignment_for(current.as_ref(), &update) else {
-            let outcome = self.confirm(ctx, (impi, user), &origin.impu, update, None, proof);
-            let changed = self.changed(impi, user);
+            let outcome = self.confirm(ctx, impi, &origin.impu, update, None, proof);
+            let changed = self.changed(impi);
             self.conclude(ctx, (key, changed), authentication_info.as_deref(), outcome);
             return Ok(());
         };
@@ -133,8 +134,8 @@ impl SipCore {
             assignment,
             user_data_already_available: current.is_some(),
         });
-        // What is told follows from the registration, and must not overtake what was told of its end.
-        let number = self.send_request(ctx, impi, changed, None, sar);
+        // What is told follows from the registration; of its end the SIP database may still be told later.
+        let number = self.send_request(ctx, Asked::ByAttempt(impi.clone()), changed, None, sar);
         let state = AwaitAssignment {
             request: number,
             transaction: key,
@@ -162,7 +163,7 @@ impl SipCore {
                 self.handle_vector(ctx, (impi, &mut user), (origin, waiting), outcome);
             }
             AttemptState::AwaitAssignment(waiting) => {
-                self.handle_assignment(ctx, (impi, &mut user), (origin, waiting), outcome);
+                self.handle_assignment(ctx, impi, (origin, waiting), outcome);
             }
             AttemptState::Challenged(_) => {} // waits for the UE; take_waiting never gives it
         }
@@ -173,7 +174,7 @@ impl SipCore {
     fn handle_assignment(
         &self,
         ctx: &mut Context<'_>,
-        (impi, user): (&Impi, &mut User),
+        impi: &Impi,
         (origin, waiting): (Origin, AwaitAssignment),
         outcome: Result<cx::Answer, Undeliverable>,
     ) {
@@ -181,22 +182,21 @@ impl SipCore {
             waiting;
         let confirmed = match outcome {
             Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
-                self.confirm(ctx, (impi, user), &origin.impu, update, answer.user_data, proof)
+                self.confirm(ctx, impi, &origin.impu, update, answer.user_data, proof)
             }
             Ok(cx::Answer::ServerAssignment(answer)) => Err(refusal(answer.result, false)),
             Ok(cx::Answer::MultimediaAuth(_)) | Err(Undeliverable) => {
                 Err(RegisterError::HomeUnreachable)
             }
         };
-        let changed = self.changed(impi, user);
+        let changed = self.changed(impi);
         if confirmed.is_ok()
             && assignment == ServerAssignmentType::UserDeregistration
             && self.registrations.contains_key(impi)
         {
             // Another device registered while the SIP database was told that nobody is left.
             let identity = UserIdentity { impi: impi.clone(), impu: origin.impu };
-            let again = ServerAssignmentType::Registration;
-            self.notify_database(ctx, changed, identity, again);
+            self.tell(ctx, changed, identity, ServerAssignmentType::Registration);
         }
         self.conclude(ctx, (transaction, changed), authentication_info.as_deref(), confirmed);
     }
@@ -205,7 +205,7 @@ impl SipCore {
     fn confirm(
         &self,
         ctx: &mut Context<'_>,
-        (impi, user): (&Impi, &mut User),
+        impi: &Impi,
         impu: &Impu,
         update: RegistrationUpdate,
         user_data: Option<cx::UserData>,
@@ -218,7 +218,7 @@ impl SipCore {
         }
         let paths = update.paths.clone();
         let ending = known.as_ref().map(|known| known.registration.next_expiry());
-        let mut after = known.as_ref().map_or(user.gone, |known| known.changed);
+        let mut after = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         let mut registration = known.map(|known| known.registration).unwrap_or_default();
         registration.expire(ctx.now);
         registration.apply(update, ctx.now)?;
@@ -231,7 +231,7 @@ impl SipCore {
         let impus = registration.impus.clone();
         if changes {
             let is_registered = !registration.contacts.is_empty();
-            after = self.store(ctx, (impi, user), ending, registration);
+            after = self.store(ctx, impi, ending, registration);
             if is_registered != ending.is_some() {
                 ctx.out.note(Note::Registered(is_registered));
             }
@@ -240,11 +240,11 @@ impl SipCore {
     }
 
     /// Commits the registration in place of the one that is due at `ending`, if there is one, or its end when
-    /// it has no contact left. Returns the commit of its last change.
+    /// it has no contact left. Returns the commit of its last change. The caller has the user's entry locked.
     pub(super) fn store(
         &self,
         ctx: &mut Context<'_>,
-        (impi, user): (&Impi, &mut User),
+        impi: &Impi,
         ending: Option<Timestamp>,
         registration: Registration,
     ) -> CommitSeq {
@@ -252,18 +252,16 @@ impl SipCore {
         if registration.contacts.is_empty() {
             if ending.is_some() {
                 let deletion = Mutation::delete(RecordKind::Registration, impi.as_str());
-                user.gone = ctx.out.commit(vec![deletion]);
+                // Raised before the registration is gone for others.
+                self.removed.raise(ctx.out.commit(vec![deletion]));
                 self.registrations.remove(impi);
                 self.deadlines.change(ctx.now, fingerprint, ending, None);
-                let timer = expiry::gone_timer(impi.clone(), user.gone);
-                ctx.out.arm(ctx.now + expiry::GONE_KEPT, timer);
             }
-            return user.gone;
+            return self.removed.get();
         }
         let first_end = registration.next_expiry();
         let record = Mutation::put(RecordKind::Registration, impi.as_str(), &registration);
         let changed = ctx.out.commit(vec![record]);
-        user.gone = CommitSeq::NOTHING;
         self.registrations.insert(impi, &Registered { registration, changed });
         let ending = ending.filter(|_| !expiry::removes_newer());
         if let Some(at) = self.deadlines.change(ctx.now, fingerprint, ending, Some(first_end)) {
@@ -309,36 +307,6 @@ impl SipCore {
     fn refuse(&self, ctx: &mut Context<'_>, key: u128, after: CommitSeq, error: &RegisterError) {
         let render = |head: &ReplyHead| error.render(head);
         self.transactions.reply(ctx, key, after, Some(CONFIRM_STEP), render);
-    }
-
-    /// Tells the SIP database that an attempt ended without success; its answer changes nothing.
-    pub(super) fn report_failure(
-        &self,
-        ctx: &mut Context<'_>,
-        impi: &Impi,
-        impu: Impu,
-        assignment: ServerAssignmentType,
-    ) {
-        let identity = UserIdentity { impi: impi.clone(), impu };
-        self.notify_database(ctx, CommitSeq::NOTHING, identity, assignment);
-    }
-
-    /// Tells the SIP database of a change that no UE waits for, once it is durable.
-    pub(super) fn notify_database(
-        &self,
-        ctx: &mut Context<'_>,
-        after: CommitSeq,
-        identity: UserIdentity,
-        assignment: ServerAssignmentType,
-    ) {
-        let request = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
-            impi: Some(identity.impi),
-            impus: vec![identity.impu],
-            server_name: self.config.server_name.clone(),
-            assignment,
-            user_data_already_available: true,
-        });
-        Self::send_cx(ctx, self.draw_number(), after, None, request);
     }
 }
 

@@ -7,7 +7,6 @@ use crate::{
     },
     diameter::cx::ServerAssignmentType,
     identity::Impu,
-    store::CommitSeq,
     time::Timestamp,
 };
 
@@ -24,8 +23,6 @@ pub(super) const WAITERS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct User {
     pub(super) attempts: Vec<Attempt>,
-    /// The commit that deleted the registration, if there was one lately.
-    pub(super) gone: CommitSeq,
 }
 
 /// One attempt to register.
@@ -111,7 +108,17 @@ impl Attempt {
 
 impl User {
     pub(super) fn is_idle(&self) -> bool {
-        self.attempts.is_empty() && self.gone == CommitSeq::NOTHING
+        self.attempts.is_empty()
+    }
+
+    /// Whether the SIP database has been asked to take the user as registered, and has not answered yet.
+    pub(super) fn is_being_registered(&self) -> bool {
+        self.attempts.iter().any(|attempt| match &attempt.state {
+            AttemptState::AwaitAssignment(waiting) => {
+                waiting.assignment != ServerAssignmentType::UserDeregistration
+            }
+            AttemptState::AwaitVector(_) | AttemptState::Challenged(_) => false,
+        })
     }
 
     /// The attempt that a repeated initial REGISTER belongs to.

@@ -302,7 +302,6 @@ impl SipDatabase {
             | TimerWhat::TransactionTrying(_)
             | TimerWhat::ChallengeExpiry(_)
             | TimerWhat::ContactsEnd
-            | TimerWhat::RegistrationGone(_)
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp

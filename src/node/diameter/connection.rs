@@ -201,6 +201,7 @@ impl Wire {
             let Ok(outgoing) = self.mailbox.try_recv() else { break };
             self.send(outgoing);
         }
+        self.caller.flush();
     }
 
     /// Ends the connection of a peer that does not read, whatever the octets are: answers of roles,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Event, SystemId, Violation, World,
+    Event, SystemId, Violation, Who, World,
     http::{Asker, Inquiry},
 };
 
@@ -140,8 +140,10 @@ impl World {
         let Some(ue) = self.ues.get(number) else { return };
         let (user, token) = (ue.real.impi.clone(), ue.administrator.token);
         let request = if what == What::Visits {
+            self.record(Who::World, || "all visits of a user are to end".to_owned());
             management::Request::EndVisits(user.clone())
         } else if let Some(pair) = self.inbound_of(number) {
+            self.record(Who::World, || "an inbound pair is to be revoked".to_owned());
             management::Request::ReleaseInbound(pair)
         } else {
             return self.revoked(number); // it has none, or not any more

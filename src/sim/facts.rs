@@ -302,11 +302,16 @@ impl World {
         let done = if answer.status() == 200 { Outcome::Done } else { Outcome::Unknown };
         let cause = Cause::Register(id, answer.call_id().to_owned(), answer.cseq());
         let now = self.now();
-        if answer.status() == 200 && self.checks.facts.is_open(&cause) {
-            // The first 200: all that the SIP database was told is done as well.
+        if self.checks.facts.is_open(&cause) {
             let begun = self.checks.facts.begun(&cause);
-            let user = begun.and_then(|(_, changes)| Some(user_of(changes)?.clone()));
-            self.checks.assigned.extend(user.map(|user| (id, user)));
+            let user = begun.and_then(|(_, changes)| Some((id, user_of(changes)?.clone())));
+            if answer.status() == 200 {
+                // The first one: all that the SIP database was told is done as well.
+                self.checks.assigned.extend(user);
+            } else if let Some(user) = user {
+                // The SIP database may have been told of what is not done, its answer came too late.
+                self.checks.assigned.remove(&user);
+            }
         }
         // Nothing is lent by a SIP answer, so nothing can be violated.
         let _ = self.checks.facts.end(now, &cause, &done);

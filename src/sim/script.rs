@@ -147,14 +147,9 @@ impl World {
                 ue.script.stage = Stage::Ask;
                 self.back_off(number);
             }
-            // The pair was revoked, and is somebody else's by now: whose vector is it?
-            (Stage::Register, State::Failed(Failure::NetworkNotAuthentic))
-                if ue.administrator.excuses_refusal(self.queue.now()) =>
-            {
-                ue.script.stage = Stage::Ask;
-                self.back_off(number);
-            }
+            // The second: the pair was revoked, and is somebody else's by now. Whose vector is it?
             (Stage::Leave, State::Failed(Failure::Refused(403)))
+            | (Stage::Register, State::Failed(Failure::NetworkNotAuthentic))
                 if ue.administrator.excuses_refusal(self.queue.now()) =>
             {
                 ue.script.stage = Stage::Ask;

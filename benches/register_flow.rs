@@ -188,6 +188,7 @@ impl World {
                 management::Answer::Binding(binding) => self.lent = Some(binding.identity),
                 management::Answer::Refused(refusal) => panic!("{refusal}"),
                 management::Answer::Done
+                | management::Answer::Granted { .. }
                 | management::Answer::RowsRefused(_)
                 | management::Answer::Subscriber { .. }
                 | management::Answer::Pool { .. } => {}

@@ -287,6 +287,8 @@ pub enum TimerWhat {
     InboundLeasesEnd,
     /// Leases of outbound pairs may have ended: one timer for the first of all.
     OutboundLeasesEnd,
+    /// Grants of real pairs may have ended: one timer for the first of all.
+    GrantsEnd,
     /// A user's request for connection details, or a partner's for access, has had its time.
     MigrationTimeout(u64),
     /// The user agent's retransmission (Timer E).
@@ -360,6 +362,11 @@ impl Outbox {
         let seq = self.sequencer.draw();
         self.effects.push(Effect::Commit(Commit { seq, mutations }));
         seq
+    }
+
+    /// The latest commit drawn so far, whoever drew it: what waits for it relies on all that it may have read.
+    pub fn latest_commit(&self) -> CommitSeq {
+        self.sequencer.last()
     }
 
     /// Sends `message`, which is `step`, after everything up to `after` is durable. `after` is the

@@ -44,20 +44,16 @@ fn a_repeat_gives_the_same_pairs_and_takes_nothing_more() {
 }
 
 #[test]
-fn a_definite_refusal_of_the_partner_releases_what_was_lent() {
+fn a_definite_refusal_of_the_partner_releases_what_was_lent_for_it() {
     // Scenario 47 and its relatives.
-    for (refusal, want, misconfigured) in [
-        (AccessRefusal::NotAuthorised, Refusal::RefusedByPartner, false),
-        (AccessRefusal::Exhausted, Refusal::Exhausted, false),
-        (AccessRefusal::NotAuthenticated, Refusal::RefusedByPartner, true),
-        (AccessRefusal::WrongSystem, Refusal::RefusedByPartner, true),
-        (AccessRefusal::Invalid("so"), Refusal::RefusedByPartner, true),
+    for (refusal, want) in [
+        (AccessRefusal::NotAuthorised, Refusal::RefusedByPartner),
+        (AccessRefusal::Exhausted, Refusal::Exhausted),
     ] {
         let mut world = World::ready();
         world.link = Link::Refuses(refusal);
         assert_eq!(world.refusal(), want);
-        let noted = matches!(world.notes[..], [Note::AccessMisconfigured { .. }]);
-        assert_eq!(noted, misconfigured, "{refusal:?}: {:?}", world.notes);
+        assert_eq!(world.notes, [], "{refusal:?}");
         assert_eq!(world.a.lent("out"), 0, "{refusal:?}");
         assert!(matches!(world.asked.last(), Some(Manage::ReleaseOutbound(_))), "{refusal:?}");
 
@@ -70,6 +66,74 @@ fn a_definite_refusal_of_the_partner_releases_what_was_lent() {
             other => panic!("{refusal:?}: {other:?}"),
         }
     }
+}
+
+/// Whether the last thing asked of the SIP database of A takes something back.
+fn is_taken_back(world: &World) -> bool {
+    matches!(world.asked.last(), Some(Manage::ReleaseOutbound(_) | Manage::DeleteGrant { .. }))
+}
+
+#[test]
+fn what_is_wrong_between_the_systems_takes_nothing_from_their_users() {
+    for agreement in [agreement("b", Direction::Outbound), shown("b")] {
+        for refusal in [
+            AccessRefusal::NotAuthenticated,
+            AccessRefusal::WrongSystem,
+            AccessRefusal::Invalid("so"),
+        ] {
+            let mut world = World::ready();
+            world.a.put_agreement(agreement.clone());
+            world.link = Link::Refuses(refusal);
+            assert_eq!(world.refusal(), Refusal::RefusedByPartner);
+            let noted = matches!(world.notes[..], [Note::AccessMisconfigured { .. }]);
+            assert!(noted, "{refusal:?}: {:?}", world.notes);
+            assert!(!is_taken_back(&world), "{refusal:?}");
+            assert_eq!(world.a.lent("out"), u64::from(agreement.hide_identities), "{refusal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_definite_refusal_takes_away_neither_what_was_used_before_nor_what_an_administrator_lent() {
+    let (user, partner) = (real("alice"), database("b"));
+    let bind = Manage::BindOutbound { user: user.clone(), partner: partner.clone(), allowed: None };
+    let grant = Manage::PutGrant {
+        user: user.clone(),
+        partner: partner.clone(),
+        valid_for: DAY,
+        allowed: None,
+    };
+    let withdrawn = Manage::DeleteGrant { impi: user.impi, partner };
+    for by_administrator in [false, true] {
+        for (agreement, put) in [(agreement("b", Direction::Outbound), &bind), (shown("b"), &grant)]
+        {
+            let case = format!("{by_administrator}, hidden: {}", agreement.hide_identities);
+            let mut world = World::ready();
+            world.a.put_agreement(agreement.clone());
+            if by_administrator {
+                world.a.manage(put.clone());
+            } else {
+                world.details();
+            }
+            world.link = Link::Refuses(AccessRefusal::NotAuthorised);
+            assert_eq!(world.refusal(), Refusal::RefusedByPartner, "{case}");
+            assert!(!is_taken_back(&world), "{case}");
+            if agreement.hide_identities {
+                assert_eq!(world.a.lent("out"), 1, "{case}");
+            } else {
+                assert_eq!(world.a.manage(withdrawn.clone()), ManagementAnswer::Done, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn details_say_how_long_an_administrators_grant_lasts() {
+    let mut world = World::ready();
+    world.a.put_agreement(shown("b"));
+    let (user, partner) = (real("alice"), database("b"));
+    world.a.manage(Manage::PutGrant { user, partner, valid_for: DAY, allowed: None });
+    assert_eq!(world.details().valid_until, world.a.now + DAY);
 }
 
 #[test]

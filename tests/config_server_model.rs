@@ -21,7 +21,7 @@ use migcore::{
             Answer as DetailsAnswer, Location, Reason, Refusal, Request as DetailsRequest,
         },
         migration_identity::{
-            AgreementId, Allowance, Answer as ManagementAnswer, Binding, Direction,
+            AgreementId, Allowance, Answer as ManagementAnswer, Binding, Direction, Lent,
             Request as Manage,
         },
         system_access::Access,
@@ -295,14 +295,14 @@ impl Run {
         let (allowed, hides, lent) = match asked {
             Manage::BindOutbound { allowed, .. } => {
                 let reserved_until = self.a.now + DAY;
-                let binding =
-                    Binding { identity: real("out"), reserved_until, active: false, details: None };
+                let binding = Binding { identity: real("out"), reserved_until, ..any_binding() };
                 (allowed, true, ManagementAnswer::Binding(binding))
             }
             Manage::PutGrant { allowed, valid_for, .. } => {
                 let allowed = allowed.expect("an agreement");
                 assert!(valid_for <= allowed.until.since(self.a.now) && valid_for <= 31 * DAY);
-                (Some(allowed), false, ManagementAnswer::Done)
+                let until = self.a.now + valid_for;
+                (Some(allowed), false, ManagementAnswer::Granted { until, lent: Lent::Anew })
             }
             other => panic!("{other:?}"),
         };

@@ -100,10 +100,10 @@ fn a_refused_migration_keeps_the_pair_that_an_overlapping_one_is_told_or_may_be(
             } else {
                 let told = matches!(end.details_answer(), DetailsAnswer::Details(_));
                 assert_eq!(told, last == Granted, "{case}");
-                // What is kept is kept for whoever asks next, who may lose it.
+                // What is kept is not the next one's to lose.
                 let (next, same) = at_partner(&mut a);
                 assert_eq!(pair, same, "{case}");
-                comes_to(&mut a, next, Refused).for_database();
+                comes_to(&mut a, next, Refused).details_answer();
             }
         }
     }
@@ -119,7 +119,8 @@ fn migrations_of_others_or_to_other_partners_do_not_keep_a_pair() {
         match comes_to(&mut a, request, Fate::Refused).for_database() {
             (request, Manage::ReleaseOutbound(impi)) => {
                 assert_eq!(impi, pair.impi);
-                a.database_answers(request, ManagementAnswer::Done);
+                let released = a.manage(Manage::ReleaseOutbound(impi));
+                a.database_answers(request, released);
             }
             other => panic!("{other:?}"),
         }
@@ -209,9 +210,33 @@ fn however_a_migration_ends_it_keeps_no_pair_afterwards() {
         a.done(Configure::PutUser(user("alice")));
         a.put_agreement(hidden());
         end(&mut a);
+        a.manage(Manage::EndVisits(real("alice").impi));
         let request = at_partner(&mut a).0;
         let released = comes_to(&mut a, request, Fate::Refused).for_database().1;
         assert!(matches!(released, Manage::ReleaseOutbound(_)), "{what}: {released:?}");
+    }
+}
+
+#[test]
+fn whoever_loses_leave_loses_nothing_that_an_administrator_lends() {
+    for agreement in [hidden(), shown()] {
+        let mut a = World::ready().a;
+        a.put_agreement(agreement.clone());
+        let (user, partner) = (real("alice"), database("b"));
+        let put = if agreement.hide_identities {
+            Manage::BindOutbound { user: user.clone(), partner, allowed: None }
+        } else {
+            Manage::PutGrant { user: user.clone(), partner, valid_for: DAY, allowed: None }
+        };
+        let (request, lend) = a.asked_by("alice", ask("alice", "b")).for_database();
+        a.done(Configure::PutUser(User {
+            may_migrate: false,
+            ..config_server_harness::user("alice")
+        }));
+        a.manage(put);
+        let lent = a.manage(lend);
+        let told = a.database_answers(request, lent).details_answer();
+        assert_eq!(told, refused(Refusal::NotAuthorised));
     }
 }
 

@@ -115,7 +115,7 @@ fn a_release_without_a_commit_is_caught() {
             "what was given back is not resurrected",
             "a listed pair that was given back is in its pool",
             "a holder has one pair of a direction",
-            "a definite refusal of the partner leaves nothing lent",
+            "a definite refusal of the partner leaves nothing lent for it",
             "a UE is told a pair whose other side its home has not taken back",
         ],
     );

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use migcore::{
     api::migration_identity::{
-        AgreementId, Allowance, Answer, Direction, Refusal, Request as Manage,
+        AgreementId, Allowance, Answer, Direction, Lent, Refusal, Request as Manage,
     },
     diameter::cx::{MultimediaAuthAnswer, Request, ResultCode},
     identity::UserIdentity,
@@ -128,7 +128,7 @@ fn a_lease_that_ends_before_the_agreement_is_shown_with_its_own_end() {
 #[test]
 fn a_grant_is_good_while_its_agreement_holds() {
     let mut a = home();
-    a.done(grant(under(1)));
+    a.granted(grant(under(1)));
     a.restart();
     a.pass(ALMOST_TEN_DAYS);
     assert_good(&mut a, &alice());
@@ -366,13 +366,13 @@ fn a_grant_of_a_withdrawn_agreement_gives_way_for_want_of_room() {
         allowed,
     };
     for number in 0..64 {
-        a.done(at(number, under(u64::from(number % 2))));
+        a.granted(at(number, under(u64::from(number % 2))));
     }
     assert!(matches!(a.refusal(at(64, None)), Refusal::Full(_)));
     a.done(withdraw(1));
-    a.done(at(64, None));
+    a.granted(at(64, None));
     a.restart();
-    a.done(at(65, None));
+    a.granted(at(65, None));
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn ending_the_visits_of_a_subscriber_ends_its_pairs_and_grants_and_keeps_the_sub
     let out = a.binding(lend_out(under(1))).identity;
     let c = database("hss.c.example");
     let (user, valid_for) = (alice(), DAY);
-    a.done(Manage::PutGrant { user, partner: c.clone(), valid_for, allowed: None });
+    a.granted(Manage::PutGrant { user, partner: c.clone(), valid_for, allowed: None });
 
     let ended = a.manage_effects(Manage::EndVisits(alice().impi));
     assert_eq!((ended.commits.len(), ended.sent().0), (1, ended.last_commit()), "all in one");
@@ -424,4 +424,65 @@ fn a_lending_for_a_role_is_step_6_or_11_as_one_for_an_administrator() {
         });
         assert_eq!(effects.sent(), (effects.last_commit(), Some(Step::mig(number))));
     }
+}
+
+#[test]
+fn an_agreement_takes_nothing_from_what_an_administrator_lent() {
+    for restarts in [false, true] {
+        let mut a = home();
+        let first = a.binding(lend_out(None));
+        let until = a.now + 30 * DAY;
+        assert_eq!((first.lent, a.granted(grant(None))), (Lent::Anew, (until, Lent::Anew)));
+        if restarts {
+            a.restart();
+        }
+        let again = a.binding(lend_out(under(1)));
+        assert_eq!((&again.identity, again.lent), (&first.identity, Lent::ByAdministrator));
+        assert_eq!(again.reserved_until, first.reserved_until, "not the agreement's end");
+        assert_eq!(a.granted(grant(under(1))), (until, Lent::ByAdministrator));
+        a.done(withdraw(1));
+        for identity in [&first.identity, &alice()] {
+            assert!(a.vector(&peer_b(), mar(identity)).result.is_success());
+        }
+        a.pass(20 * DAY);
+        assert!(a.vector(&peer_b(), mar(&alice())).result.is_success(), "its own end counts");
+    }
+}
+
+#[test]
+fn an_administrator_takes_over_what_was_lent_under_an_agreement() {
+    let mut a = home();
+    let first = a.binding(lend_out(under(1)));
+    let end = a.now + 30 * DAY;
+    assert_eq!((first.lent, a.granted(grant(under(1)))), (Lent::Anew, (end, Lent::Anew)));
+    assert_eq!(a.binding(lend_out(under(1))).lent, Lent::Before);
+    assert_eq!(a.granted(grant(under(1))), (end, Lent::Before));
+    a.binding(lend_out(None));
+    a.granted(grant(None));
+    a.done(withdraw(1));
+    for identity in [&first.identity, &alice()] {
+        assert!(a.vector(&peer_b(), mar(identity)).result.is_success());
+    }
+}
+
+#[test]
+fn what_an_administrator_lent_for_one_public_identity_is_not_lent_for_another() {
+    let mut a = home();
+    let other = UserIdentity { impi: alice().impi, impu: pair("second", "a.example").impu };
+    let mut both = subscriber(&alice(), 0);
+    both.impus.push(other.impu.clone());
+    a.done(Manage::PutSubscriber(both));
+    a.binding(lend_out(None));
+    a.granted(grant(None));
+    let partner = database("hss.b.example");
+    let (user, allowed) = (other, under(1));
+    for request in [
+        Manage::BindOutbound { user: user.clone(), partner: partner.clone(), allowed },
+        Manage::PutGrant { user, partner, valid_for: DAY, allowed },
+    ] {
+        let checked = a.refusal(Manage::Check(Box::new(request.clone())));
+        assert!(matches!(checked, Refusal::Invalid(_)));
+        assert_eq!(a.refusal(request), checked);
+    }
+    assert!(a.vector(&peer_b(), mar(&alice())).result.is_success());
 }

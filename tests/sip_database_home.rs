@@ -13,13 +13,15 @@ mod sip_database_harness;
 use std::{collections::BTreeSet, time::Duration};
 
 use migcore::{
-    api::migration_identity::{Answer, Direction, Pool, PoolSource, Refusal, Request as Manage},
-    diameter::cx::{MultimediaAuthRequest, ResultCode, ServerAssignmentType as Type},
-    identity::Impu,
+    api::migration_identity::{
+        Answer, Direction, Pool, PoolSource, PrimaryUser, Refusal, Request as Manage, Subscriber,
+    },
+    diameter::cx::{MultimediaAuthRequest, Request, ResultCode, ServerAssignmentType as Type},
+    identity::{Impu, UserIdentity},
     outbox::Peer,
     secret::Secret,
     sip_database::Config,
-    store::{Engine, MemoryEngine},
+    store::{Engine, MemoryEngine, RecordKind},
 };
 use sip_database_harness::*;
 
@@ -123,10 +125,7 @@ fn no_sqn_leaves_twice_over_crashes_at_any_time() {
         for number in 0..vectors {
             a.storing = number < vectors / 2;
             let before = a.engine.clone();
-            let effects = a.request(
-                &Peer::OwnCore,
-                migcore::diameter::cx::Request::MultimediaAuth(mar(&alice())),
-            );
+            let effects = a.request(&Peer::OwnCore, Request::MultimediaAuth(mar(&alice())));
             let durable = a.storing || effects.sent().0 <= highest_of(&before);
             let seq = sqn_of(&effects.vector().vector.unwrap()).0;
             if durable {
@@ -151,7 +150,7 @@ fn one_commit_serves_32_vectors() {
     a.put_alice();
     let commits: usize = (0..64)
         .map(|_| {
-            let request = migcore::diameter::cx::Request::MultimediaAuth(mar(&alice()));
+            let request = Request::MultimediaAuth(mar(&alice()));
             a.request(&Peer::OwnCore, request).commits.len()
         })
         .sum();
@@ -263,7 +262,8 @@ fn deleting_a_subscriber_ends_its_bindings_and_grants_for_good() {
     });
     let valid_for = Duration::from_secs(60);
     let partner = database("hss.d.example");
-    a.done(Manage::PutGrant { user: alice(), partner: partner.clone(), valid_for, allowed: None });
+    let partner_d = partner.clone();
+    a.granted(Manage::PutGrant { user: alice(), partner: partner_d, valid_for, allowed: None });
     let effects = a.manage_effects(Manage::DeleteSubscriber(alice().impi));
     assert_eq!(effects.commits.len(), 1, "all in one commit");
     for _ in 0..2 {
@@ -346,15 +346,15 @@ fn a_subscriber_has_a_bounded_number_of_partners_and_ended_grants_give_way() {
         allowed: None,
     };
     for number in 0..64 {
-        a.done(grant(number));
+        a.granted(grant(number));
     }
     assert_eq!(a.refusal(grant(64)), Refusal::Full("partners of one subscriber"));
-    a.done(grant(0));
-    a.pass(Duration::from_secs(61));
-    a.done(grant(64));
+    a.granted(grant(0));
+    a.now = a.now + Duration::from_secs(61); // and no timer has come yet
+    a.granted(grant(64));
     a.restart();
     for number in 65..128 {
-        a.done(grant(number));
+        a.granted(grant(number));
     }
     assert_eq!(a.refusal(grant(128)), Refusal::Full("partners of one subscriber"));
 }
@@ -411,5 +411,221 @@ fn a_lookup_with_a_scheme_of_any_length_does_not_fail() {
             &Peer::OwnCore,
             MultimediaAuthRequest { scheme: scheme.to_owned(), ..mar(&alice()) },
         );
+    }
+}
+
+#[test]
+fn who_is_turned_away_by_a_record_is_told_after_it_is_durable() {
+    let mut a = system_a();
+    a.put_alice();
+    let assign =
+        |a: &mut System, request| a.request(&Peer::OwnCore, Request::ServerAssignment(request));
+    let serving = assign(&mut a, sar(&alice(), Type::Registration)).last_commit();
+    let mut of_nobody = sar(&alice(), Type::Registration);
+    of_nobody.impus = vec![pair("bob", "a.example").impu];
+    for (request, result) in [
+        (from_core(OTHER_CORE, Type::Registration), ResultCode::IDENTITY_ALREADY_REGISTERED),
+        (from_core(OTHER_CORE, Type::UserDeregistration), ResultCode::UNABLE_TO_COMPLY),
+        (of_nobody, ResultCode::IDENTITIES_DONT_MATCH),
+    ] {
+        let effects = assign(&mut a, request);
+        assert_eq!(effects.sent().0, serving, "{result:?}");
+        assert_eq!(effects.assignment().result, result);
+    }
+    let stranger = UserIdentity { impu: pair("bob", "a.example").impu, ..alice() };
+    let effects = a.request(&Peer::OwnCore, Request::MultimediaAuth(mar(&stranger)));
+    assert_eq!(effects.sent().0, serving);
+    assert_eq!(effects.vector().result, ResultCode::IDENTITIES_DONT_MATCH);
+}
+
+#[test]
+fn a_partner_is_turned_away_by_a_grant_for_another_identity_after_that_is_durable() {
+    let mut a = system_a();
+    let other = UserIdentity { impi: alice().impi, impu: pair("second", "a.example").impu };
+    let mut both = subscriber(&alice(), 0);
+    both.impus.push(other.impu.clone());
+    a.done(Manage::PutSubscriber(both));
+    let partner = database("hss.b.example");
+    let valid_for = Duration::from_secs(60);
+    let grant =
+        Manage::PutGrant { user: other, partner: partner.clone(), valid_for, allowed: None };
+    let granted = a.manage_effects(grant).last_commit();
+    let effects = a.request(&Peer::Database(partner), Request::MultimediaAuth(mar(&alice())));
+    assert_eq!(effects.sent().0, granted);
+    assert_eq!(effects.vector().result, ResultCode::USER_UNKNOWN);
+}
+
+#[test]
+fn that_a_public_identity_was_given_up_is_relied_upon_after_it_is_durable() {
+    let mut a = system_a();
+    let mut both = subscriber(&alice(), 0);
+    let second = pair("second", "a.example");
+    both.impus.push(second.impu.clone());
+    a.done(Manage::PutSubscriber(both));
+    let given_up = a.manage_effects(Manage::PutSubscriber(subscriber(&alice(), 0))).last_commit();
+    let mut request = sar(&second, Type::NoAssignment);
+    request.impi = None;
+    let effects = a.request(&Peer::OwnCore, Request::ServerAssignment(request));
+    assert_eq!(effects.sent().0, given_up);
+    assert_eq!(effects.assignment().result, ResultCode::USER_UNKNOWN);
+}
+
+#[test]
+fn a_refusal_a_check_and_a_count_are_told_after_all_that_they_rely_on_is_durable() {
+    let mut a = system_a();
+    let guest = pair("guest", "a.example");
+    a.done(Manage::PutPool(listed("in", Direction::Inbound, vec![guest.clone()], Duration::ZERO)));
+    let mut visitor = primary(&pair("carol", "b.example"));
+    visitor.database = database("hss.b.example");
+    let bind = |name: &str| {
+        let primary = PrimaryUser { identity: pair(name, "b.example"), ..visitor.clone() };
+        Manage::BindInbound { primary, allowed: None }
+    };
+    let after = |a: &mut System, request| a.manage_effects(request).sent().0;
+
+    let put = a.manage_effects(Manage::PutSubscriber(subscriber(&alice(), 0))).last_commit();
+    let mut taker = subscriber(&pair("bob", "a.example"), 0);
+    taker.impus = vec![alice().impu];
+    assert_eq!(after(&mut a, Manage::PutSubscriber(taker.clone())), put, "belongs to another");
+    assert_eq!(after(&mut a, Manage::PutSubscribers(vec![taker])), put, "one of many does");
+
+    let lent = a.manage_effects(bind("carol")).last_commit();
+    assert_eq!(after(&mut a, bind("dave")), lent, "none is free");
+    let other = PrimaryUser { identity: pair("dave", "b.example"), ..visitor.clone() };
+    let map = Manage::MapInbound { primary: other, identity: guest };
+    assert_eq!(after(&mut a, map), lent, "lent to another");
+    assert_eq!(after(&mut a, Manage::GetPool("in".to_owned())), lent, "one is lent");
+    let check = Manage::Check(Box::new(bind("carol")));
+    assert_eq!(after(&mut a, check), lent, "it would be done: the user holds one");
+    a.storage_available = false;
+    assert!(after(&mut a, bind("dave")) < lent, "that the storage is gone relies on nothing");
+}
+
+#[test]
+fn a_subscriber_from_before_a_generated_pool_of_its_form_can_still_be_changed() {
+    let mut a = system_a();
+    let old = pair("out-aaaaaaaaaaaaa", "a.example");
+    let new = pair("out-bbbbbbbbbbbbb", "a.example");
+    a.done(Manage::PutSubscriber(subscriber(&old, 0)));
+    a.done(Manage::PutPool(generated("out", Direction::Outbound, "a.example")));
+    let mut more = subscriber(&old, 0);
+    more.impus.push(pair("second", "a.example").impu);
+    let mut too_much = more.clone();
+    too_much.impus.push(new.impu.clone());
+    for restarts in [false, true] {
+        if restarts {
+            a.restart();
+        }
+        for put in [
+            |it: &Subscriber| Manage::PutSubscriber(it.clone()),
+            |it: &Subscriber| Manage::Check(Box::new(Manage::PutSubscriber(it.clone()))),
+            |it: &Subscriber| Manage::PutSubscribers(vec![it.clone()]),
+        ] {
+            a.done(put(&more));
+            a.done(put(&subscriber(&old, 0)));
+            for form in [&too_much, &subscriber(&new, 0)] {
+                let refused = a.manage(put(form));
+                assert!(
+                    matches!(
+                        refused,
+                        Answer::Refused(Refusal::Invalid(_)) | Answer::RowsRefused(_)
+                    ),
+                    "{refused:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_listed_pool_from_before_a_generated_one_of_its_form_can_still_be_put() {
+    let mut a = system_a();
+    let old = vec![pair("out-aaaaaaaaaaaaa", "a.example")];
+    let put =
+        |identities| Manage::PutPool(listed("l", Direction::Inbound, identities, Duration::ZERO));
+    a.done(put(old.clone()));
+    a.done(Manage::PutPool(generated("out", Direction::Outbound, "a.example")));
+    a.done(put(old));
+    let new = vec![pair("out-bbbbbbbbbbbbb", "a.example")];
+    assert!(matches!(a.refusal(put(new)), Refusal::Invalid(_)));
+}
+
+/// A grant of Alice's real pair for a minute.
+fn grant_at(number: u32) -> Manage {
+    let partner = database(&format!("hss{number}.example"));
+    Manage::PutGrant { user: alice(), partner, valid_for: Duration::from_secs(60), allowed: None }
+}
+
+fn stored_grants(a: &mut System) -> usize {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    a.engine
+        .replay(&|record| {
+            let grant = record.kind == RecordKind::Grant;
+            count.fetch_add(usize::from(grant), std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+    count.into_inner()
+}
+
+#[test]
+fn a_grant_whose_time_is_over_is_forgotten_and_no_longer_stored() {
+    for restarts in [false, true] {
+        let mut a = system_a();
+        a.put_alice();
+        for number in 0..5 {
+            a.granted(grant_at(number));
+        }
+        a.pass(Duration::from_secs(30));
+        a.granted(grant_at(0));
+        if restarts {
+            a.restart();
+        }
+        let ended = a.pass(Duration::from_secs(31));
+        assert_eq!(ended.mutations(RecordKind::Grant).len(), 4);
+        let refused = a
+            .refusal(Manage::DeleteGrant { impi: alice().impi, partner: database("hss1.example") });
+        assert_eq!(refused, Refusal::NotFound("grant"));
+        let from = Peer::Database(database("hss0.example"));
+        assert!(a.vector(&from, mar(&alice())).result.is_success(), "it was prolonged");
+        assert_eq!(stored_grants(&mut a), 1);
+        a.pass(Duration::from_secs(30));
+        assert_eq!(stored_grants(&mut a), 0);
+        let nothing = a.manage_effects(Manage::EndVisits(alice().impi));
+        assert!(nothing.commits.is_empty(), "nothing is left to end");
+    }
+}
+
+#[test]
+fn grants_that_end_while_the_process_or_the_storage_is_away_go_afterwards() {
+    let mut a = system_a();
+    a.put_alice();
+    a.granted(grant_at(1));
+    a.now = a.now + Duration::from_secs(90);
+    a.restart();
+    a.pass(Duration::from_secs(1));
+    assert_eq!(stored_grants(&mut a), 0);
+
+    a.granted(grant_at(2));
+    a.storage_available = false;
+    assert!(a.pass(Duration::from_secs(61)).commits.is_empty());
+    a.storage_available = true;
+    a.reload();
+    a.pass(Duration::from_secs(1));
+    assert_eq!(stored_grants(&mut a), 0);
+}
+
+#[test]
+fn a_grant_that_was_withdrawn_or_whose_user_has_gone_ends_no_second_time() {
+    let mut a = system_a();
+    a.put_alice();
+    for end in [
+        Manage::DeleteGrant { impi: alice().impi, partner: database("hss1.example") },
+        Manage::EndVisits(alice().impi),
+        Manage::DeleteSubscriber(alice().impi),
+    ] {
+        a.granted(grant_at(1));
+        a.done(end);
+        assert!(a.pass(Duration::from_secs(120)).commits.is_empty());
     }
 }

@@ -308,7 +308,7 @@ fn furnished() -> System {
     b.binding(bind(1));
     b.done(map(2, guest(2)));
     let (user, partner) = (bob, database("hss.c.example"));
-    b.done(Manage::PutGrant { user, partner, valid_for: DAY, allowed: None });
+    b.granted(Manage::PutGrant { user, partner, valid_for: DAY, allowed: None });
     b.done(Manage::WithdrawAgreement(AgreementId(1)));
     b
 }

@@ -556,8 +556,11 @@ impl Model for HomeModel {
             (Call::Release(identity), Reply::Refused) => (!holds(identity)).then(|| self.clone()),
             (Call::Bind(number), Reply::Lent(lent)) => {
                 let new = self.held.is_none() && !self.past.contains(lent);
-                let agreements = self.agreements.lent(*number);
-                (self.seq.is_some() && (new || holds(lent)) && agreements.are_good())
+                // What is lent by an administrator's word, number 0, stays so.
+                let stays = holds(lent) && self.agreements.lent_under == 0;
+                let under = if stays { 0 } else { *number };
+                let agreements = self.agreements.lent(under);
+                (self.seq.is_some() && (new || holds(lent)) && self.agreements.hold(*number))
                     .then(|| Self { held: Some(lent.clone()), agreements, ..self.clone() })
             }
             (Call::Bind(number), Reply::Withdrawn) => {

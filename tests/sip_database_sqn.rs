@@ -103,3 +103,53 @@ fn a_visited_system_keeps_its_ind_across_restarts() {
         assert_eq!(ind_of(number, true), inds[number], "partner {number}");
     }
 }
+
+/// A system whose SQNs have `ind_bits` bits of IND.
+fn with_ind_bits(system: &mut System, ind_bits: u8) {
+    system.config.ind_bits = ind_bits;
+    system.restart();
+}
+
+/// The SQN of a vector for Alice.
+fn sqn(system: &mut System, from: &Peer, asked: &UserIdentity) -> u64 {
+    let vector = system.vector(from, mar(asked)).vector.unwrap();
+    milenage().verify_autn(&vector.rand, &vector.autn).unwrap().sqn.into()
+}
+
+#[test]
+fn no_sqn_leaves_twice_when_the_width_of_ind_changes() {
+    let mut a = system_a();
+    a.put_alice();
+    a.done(Manage::PutPool(generated("out", Direction::Outbound, "a.example")));
+    let outbound = a.binding(bind_outbound()).identity;
+    let partner = Peer::Database(database("hss.b.example"));
+    let mut last = 0;
+    for ind_bits in [5, 3, 8, 4, 3, 6, 8, 5] {
+        with_ind_bits(&mut a, ind_bits);
+        for restarts in [false, true] {
+            if restarts {
+                a.restart();
+            }
+            for (from, asked) in [(&Peer::OwnCore, &alice()), (&partner, &outbound)] {
+                for _ in 0..3 {
+                    let next = sqn(&mut a, from, asked);
+                    assert!(next > last, "{next} with {ind_bits} bits after {last}");
+                    last = next;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_width_of_ind_that_is_taken_back_before_a_vector_was_given_changes_nothing() {
+    let mut a = system_a();
+    a.put_alice();
+    let mut b = system_a();
+    b.put_alice();
+    with_ind_bits(&mut a, 8);
+    with_ind_bits(&mut a, 5);
+    b.restart();
+    let [after, without] = [&mut a, &mut b].map(|system| sqn(system, &Peer::OwnCore, &alice()));
+    assert_eq!(after, without);
+}

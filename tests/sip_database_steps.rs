@@ -81,7 +81,7 @@ fn step_6_answers_with_the_outbound_pair_after_it_is_durable() {
     let repeat = a.manage_effects(bind_outbound());
     assert!(repeat.commits.is_empty());
     assert_eq!(repeat.sent(), first.sent(), "the repeat waits for the same commit");
-    assert_eq!(repeat.management(), first.management());
+    assert_eq!(repeat.lent(), first.lent());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn step_11_answers_with_the_inbound_pair_after_it_is_durable() {
         b.manage_effects(Manage::BindInbound { primary: primary(&alice()), allowed: None });
     assert!(repeat.commits.is_empty());
     assert_eq!(repeat.sent(), first.sent());
-    assert_eq!(repeat.management(), first.management());
+    assert_eq!(repeat.lent(), first.lent());
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn scenario_43_a_grant_lets_the_partner_use_the_real_pair_while_it_is_valid() {
     let partner = database("hss.b.example");
     let grant =
         Manage::PutGrant { user: alice(), partner: partner.clone(), valid_for: DAY, allowed: None };
-    a.done(grant.clone());
+    a.granted(grant.clone());
     let inbound =
         b.binding(Manage::BindInbound { primary: primary(&alice()), allowed: None }).identity;
     let mut migration = Migration { a, b, outbound: alice(), inbound };
@@ -399,7 +399,7 @@ fn scenario_43_a_grant_lets_the_partner_use_the_real_pair_while_it_is_valid() {
     assert_eq!(migration.fetch(None).result, ResultCode::SUCCESS);
     migration.a.pass(DAY);
     assert_eq!(migration.fetch(None).result, UNKNOWN);
-    migration.a.done(grant);
+    migration.a.granted(grant);
     assert_eq!(migration.fetch(None).result, ResultCode::SUCCESS);
     let withdrawal = Manage::DeleteGrant { impi: alice().impi, partner };
     migration.a.done(withdrawal.clone());

@@ -258,7 +258,7 @@ fn records() -> Vec<(&'static str, &'static str, Value)> {
     let subscriber = |user: &str| {
         json!({
             "impus": [format!("sip:{user}@a.example")], "k": K, "opc": K, "amf": "8000", "reserved_seq": 7,
-            "epoch": 0, "visited": [], "server_name": null, "registered": false,
+            "epoch": 0, "ind_bits": 5, "visited": [], "server_name": null, "registered": false,
         })
     };
     let generated = |direction: &str, id: &str| {

@@ -28,7 +28,8 @@ pub enum Request {
     PutPool(Pool),
     /// Asks how full a pool is.
     GetPool(String),
-    /// Lends an outbound pair for use at one partner (B1, `MIG-4` to `MIG-6`). Repeatable.
+    /// Lends an outbound pair for use at one partner (B1, `MIG-4` to `MIG-6`). Repeatable. What is lent by an
+    /// administrator's word stays so when it is asked for under an agreement.
     BindOutbound {
         /// The real pair.
         user: UserIdentity,
@@ -37,7 +38,8 @@ pub enum Request {
         /// The agreement that it is lent under; without one it is lent by an administrator's word.
         allowed: Option<Allowance>,
     },
-    /// Allows the real pair at one partner, where policy skips outbound identities.
+    /// Allows the real pair at one partner, where policy skips outbound identities. An administrator's grant
+    /// stays as it is, with its end, when one is asked for under an agreement.
     PutGrant {
         /// The real pair.
         user: UserIdentity,
@@ -211,6 +213,13 @@ pub enum Answer {
     },
     /// A binding.
     Binding(Binding),
+    /// The real pair is granted.
+    Granted {
+        /// The end of the grant.
+        until: Timestamp,
+        /// How it came to be.
+        lent: Lent,
+    },
     /// It did not work; nothing changed.
     Refused(Refusal),
     /// Some of many are refused, in their order; nothing changed.
@@ -237,8 +246,22 @@ pub struct Binding {
     pub reserved_until: Timestamp,
     /// Whether the user is registered with it now (inbound only).
     pub active: bool,
+    /// How it came to be lent.
+    pub lent: Lent,
     /// What an operator wants to know; in the answer to a question about the binding only.
     pub details: Option<Box<BindingDetails>>,
+}
+
+/// How what a request asks for came to be lent or granted. Whoever gives back what it was lent in vain gives
+/// back no more than that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lent {
+    /// By this request.
+    Anew,
+    /// Before, under an agreement.
+    Before,
+    /// Before, by an administrator's word, which no agreement replaces.
+    ByAdministrator,
 }
 
 /// What an operator wants to know of a binding.

@@ -75,15 +75,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it is certain that asking again changes nothing: the primary releases what it lent.
+    /// Whether the partner has nothing for this user: the primary releases what it lent for this request.
+    /// What is wrong between the two systems says nothing of the user, and lasts until an operator mends it.
     pub const fn is_definite(self) -> bool {
         match self {
-            Self::NotAuthenticated
-            | Self::WrongSystem
-            | Self::NotAuthorised
-            | Self::Invalid(_)
-            | Self::Exhausted => true,
-            Self::Unavailable => false,
+            Self::NotAuthorised | Self::Exhausted => true,
+            Self::NotAuthenticated | Self::WrongSystem | Self::Invalid(_) | Self::Unavailable => {
+                false
+            }
         }
     }
 }

@@ -128,6 +128,7 @@ impl ConfigServer {
             management::Answer::Refused(management::Refusal::Invalid(_)) => Refusal::NotAuthorised,
             management::Answer::Refused(_)
             | management::Answer::Done
+            | management::Answer::Granted { .. }
             | management::Answer::RowsRefused(_)
             | management::Answer::Subscriber { .. }
             | management::Answer::Pool { .. } => Refusal::Unavailable,

@@ -44,6 +44,7 @@ impl ConfigServer {
             management::Answer::Subscriber { .. }
             | management::Answer::Pool { .. }
             | management::Answer::Binding(_)
+            | management::Answer::Granted { .. }
             | management::Answer::RowsRefused(_) => {
                 return self.give_up_change(ctx, to, request, Refusal::Unavailable);
             }
@@ -106,21 +107,16 @@ impl ConfigServer {
             Request::DeleteSystemConfiguration(system) => {
                 self.delete_configuration(ctx, system, after)
             }
-            Request::Check(request) => {
-                if let Request::PutUsers(users) = &**request {
-                    return self.check_users(users, after);
-                }
-                self.check(request, after).map(|()| Next::Answer(Answer::Done))
-            }
+            Request::Check(request) => self.check(request, after),
         }
     }
 
     /// Says whether `request` would be refused now.
-    fn check(&self, request: &Request, after: &mut CommitSeq) -> Result<(), Refusal> {
-        match request {
+    fn check(&self, request: &Request, after: &mut CommitSeq) -> Outcome {
+        let checked = match request {
             Request::PutUser(user) => self.check_user(user),
             // Of many there is more to say than one refusal.
-            Request::PutUsers(users) => self.check_users(users, after).map(drop),
+            Request::PutUsers(users) => return self.check_users(users, after),
             Request::PutAgreement(agreement) => self.check_agreement(agreement),
             Request::PutSystemConfiguration { system, configuration } => {
                 self.check_configuration(system, configuration, after)
@@ -136,7 +132,8 @@ impl ConfigServer {
                 self.get_configuration(system, after).map(drop)
             }
             Request::Check(_) => Err(Refusal::Invalid("a check cannot be checked")),
-        }
+        };
+        checked.map(|()| Next::Answer(Answer::Done))
     }
 
     fn answer_configuration(

@@ -2,9 +2,10 @@
 //! solution 2, steps 2, 4, 6, 7 and 13).
 //!
 //! Every repeat goes through all steps again; each of them answers a repeat with what it has lent already. A
-//! definite refusal of the partner gives back what was lent here, unless others of the same user are under way
-//! (`under_way`). No answer, or one that leaves open what the partner has done, keeps it, and the repeat names
-//! the same pair.
+//! definite refusal of the partner gives back what was lent anew for it, unless others of the same user are under
+//! way (`under_way`); what was there before stays: the user may be registered with it, or an administrator lent
+//! it. No answer, or one that leaves open what the partner has done or is about the two systems rather than the
+//! user, keeps it, and the repeat names the same pair.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::{
         connection_details::{
             Answer, Details, Reason, Refusal, Request, SIP_CORE_ADDRESSES_MAX, SystemConfiguration,
         },
-        migration_identity::{self as management, Binding, PrimaryUser},
+        migration_identity::{self as management, Binding, Lent, PrimaryUser},
         system_access as csc17,
     },
     identity::{McSystemId, SipDatabaseId, UserIdentity},
@@ -136,12 +137,18 @@ impl ConfigServer {
         mut migration: Box<Migration>,
         answer: management::Answer,
     ) {
-        match answer {
-            management::Answer::Binding(Binding { identity, reserved_until, .. }) => {
+        let hidden = migration.agreement.hide_identities;
+        let lent = match answer {
+            management::Answer::Binding(binding) if hidden => {
+                let Binding { identity, reserved_until, lent, .. } = binding;
                 migration.primary_side = identity;
                 migration.lent_until = migration.agreement.allowance.until.min(reserved_until);
+                lent
             }
-            management::Answer::Done if !migration.agreement.hide_identities => {}
+            management::Answer::Granted { until, lent } if !hidden => {
+                migration.lent_until = migration.lent_until.min(until);
+                lent
+            }
             management::Answer::Refused(refusal) => {
                 let refusal = if self.is_still_agreed(ctx, &mut migration) {
                     explain_refused_lending(ctx, &migration.partner, &refusal)
@@ -151,18 +158,27 @@ impl ConfigServer {
                 return self.refuse_migration(ctx, *migration, refusal);
             }
             management::Answer::Done
+            | management::Answer::Binding(_)
+            | management::Answer::Granted { .. }
             | management::Answer::RowsRefused(_)
             | management::Answer::Subscriber { .. }
             | management::Answer::Pool { .. } => {
                 return self.refuse_migration(ctx, *migration, Refusal::Unavailable);
             }
+        };
+        if lent == Lent::Anew {
+            self.lent_anew(&migration);
         }
         // Whoever ended the user's visits meanwhile may have done so before this one began.
         if self.may_still_migrate(&migration.caller, &mut migration.after) {
             self.ask_partner(ctx, migration);
         } else {
             self.stop_all(&migration);
-            self.release(ctx, migration, Refusal::NotAuthorised);
+            if lent == Lent::ByAdministrator {
+                self.refuse_migration(ctx, *migration, Refusal::NotAuthorised);
+            } else {
+                self.release(ctx, migration, Refusal::NotAuthorised);
+            }
         }
     }
 
@@ -192,17 +208,15 @@ impl ConfigServer {
         };
         match reply.outcome {
             Ok(csc17::Answer::Granted(access)) => self.answer_details(ctx, *migration, *access),
-            Ok(csc17::Answer::Refused(refusal)) if refusal.is_definite() => {
-                let refusal = explain_refused_access(ctx, &migration.partner, refusal);
-                if self.may_release(&migration) {
-                    self.release(ctx, migration, refusal);
+            Ok(csc17::Answer::Refused(refusal)) => {
+                let told = explain_refused_access(ctx, &migration.partner, refusal);
+                if refusal.is_definite() && self.may_release(&migration) {
+                    self.release(ctx, migration, told);
                 } else {
-                    self.refuse_migration(ctx, *migration, refusal);
+                    self.refuse_migration(ctx, *migration, told);
                 }
             }
-            Ok(csc17::Answer::Refused(_)) | Err(_) => {
-                self.refuse_migration(ctx, *migration, Refusal::PartnerUnreachable);
-            }
+            Err(_) => self.refuse_migration(ctx, *migration, Refusal::PartnerUnreachable),
         }
     }
 
@@ -329,7 +343,7 @@ fn explain_refused_lending(
     }
 }
 
-/// What the UE is told when the partner refused for good. All but the user's own case is for an operator.
+/// What the UE is told when the partner refused. All but the user's own case is for an operator.
 fn explain_refused_access(
     ctx: &mut Context<'_>,
     partner: &McSystemId,

@@ -2,9 +2,9 @@
 //! arrive twice. All of them are lent the same pair or grant, and each asks the partner on its own; if the
 //! partner's agreement changes meanwhile, one may be refused and another granted.
 //!
-//! Therefore a refused one releases what was lent only if it is the last one under way and none of those
-//! that it overlapped was granted. Otherwise what was lent is kept: a repeat is lent the same, or the lease
-//! ends it. While a release is under way no new one begins, since it would be lent what is about to go: its
+//! Therefore a refused one releases what was lent only if it is the last one under way, none of those that it
+//! overlapped was granted, and one of them was lent it anew: what was there before them may be in use.
+//! Otherwise what was lent is kept: a repeat is lent the same, or the lease ends it. While a release is under way no new one begins, since it would be lent what is about to go: its
 //! UE is told "unavailable" and repeats. A release whose answer does not come in time counts as over: the
 //! SIP database was asked before and does it before it lends anything that is asked for later.
 //!
@@ -20,6 +20,8 @@ pub(super) type Key = (Impi, SipDatabaseId);
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
     count: usize,
+    /// Whether one of those that overlap was lent what nobody had before.
+    lent_anew: bool,
     /// Whether the partner granted one of those that overlap.
     granted: bool,
     /// Whether what they were lent is being released, or was.
@@ -35,6 +37,13 @@ impl ConfigServer {
         }
         entry.count += 1;
         true
+    }
+
+    /// Takes note that a migration was lent what nobody had before.
+    pub(super) fn lent_anew(&self, migration: &Migration) {
+        if let Some(mut all) = self.under_way.get_mut(&migration.key()) {
+            all.lent_anew = true;
+        }
     }
 
     /// Ends a migration.
@@ -64,9 +73,10 @@ impl ConfigServer {
     /// Whether a migration that the partner refused may release what it was lent. If so, no other begins
     /// until this one has ended.
     pub(super) fn may_release(&self, migration: &Migration) -> bool {
-        self.under_way.get_mut(&migration.key()).is_none_or(|mut all| {
-            all.releasing |= all.count <= 1 && !all.granted;
-            all.releasing
+        self.under_way.get_mut(&migration.key()).is_some_and(|mut all| {
+            let may = all.lent_anew && all.count <= 1 && !all.granted;
+            all.releasing |= may;
+            may
         })
     }
 

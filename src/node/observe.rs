@@ -351,6 +351,7 @@ const fn describe_management_request(request: &management::Request) -> &'static 
 const fn describe_management_answer(answer: &management::Answer) -> &'static str {
     match answer {
         management::Answer::Binding(_) => "a pair",
+        management::Answer::Granted { .. } => "the real pair is allowed",
         management::Answer::Refused(_) | management::Answer::RowsRefused(_) => "refused",
         management::Answer::Done
         | management::Answer::Subscriber { .. }

@@ -191,6 +191,7 @@ impl World {
             management::Answer::Refused(_)
             | management::Answer::RowsRefused(_)
             | management::Answer::Binding(_)
+            | management::Answer::Granted { .. }
             | management::Answer::Subscriber { .. }
             | management::Answer::Pool { .. } => {
                 let detail = format!("{answer:?}");

@@ -12,7 +12,7 @@ use crate::{
     aka::Sqn,
     api::{
         connection_details::SystemConfiguration,
-        migration_identity::{AgreementId, Request},
+        migration_identity::{AgreementId, Lent, Request},
         system_access,
     },
     diameter::cx,
@@ -75,6 +75,8 @@ pub(super) struct Checks {
     pub(super) told: BTreeMap<usize, Told>,
     /// When each UE was told anything last.
     pub(super) told_at: BTreeMap<usize, Timestamp>,
+    /// How each subscriber, by real private identity, came to have what it was lent for its partner last.
+    pub(super) lent: BTreeMap<Impi, Lent>,
     /// What must not appear on the wire between the systems.
     real: Vec<Vec<u8>>,
     /// The last octets towards A and towards B, where a needle may have begun.
@@ -105,6 +107,7 @@ impl Checks {
             told_to: BTreeMap::new(),
             told: BTreeMap::new(),
             told_at: BTreeMap::new(),
+            lent: BTreeMap::new(),
             real: ues.iter().filter(|ue| ue.hidden).flat_map(needles).collect(),
             tail_to_a: Vec::new(),
             tail_to_b: Vec::new(),

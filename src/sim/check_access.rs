@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     api::{
         connection_details::{Answer, Details, Refusal, SystemConfiguration},
-        migration_identity::PrimaryUser,
+        migration_identity::{Lent, PrimaryUser},
         system_access::{Access, Request},
     },
     identity::{McServiceId, UserIdentity},
@@ -73,7 +73,7 @@ impl World {
     }
 
     /// A2: all that it relies on is stored where it belongs, the pair is this user's, and it is the one
-    /// that the user was told before. A definite refusal of the partner leaves nothing lent.
+    /// that the user was told before. A definite refusal of the partner leaves nothing that was lent for it.
     pub(super) fn check_details(
         &mut self,
         id: SystemId,
@@ -105,9 +105,10 @@ impl World {
                 let told = self.checks.told_at.get(&ue.number).copied();
                 let overlapped = self.details_under_way(ue) > 1 || told >= self.since(id, to);
                 let alone = ue.asked <= Some(question) && !overlapped;
-                if alone && (self.outbound_of(ue).is_some() || self.has_grant(ue)) {
+                let anew = self.checks.lent.get(&ue.real.impi) == Some(&Lent::Anew);
+                if alone && anew && (self.outbound_of(ue).is_some() || self.has_grant(ue)) {
                     let detail = format_args!("ue{}", ue.number);
-                    let rule = "a definite refusal of the partner leaves nothing lent";
+                    let rule = "a definite refusal of the partner leaves nothing lent for it";
                     return Err(Violation::new(rule, &detail));
                 }
                 Ok(())

@@ -2,7 +2,10 @@
 //! is not there was not there.
 
 use crate::{
-    api::migration_identity::{Answer, Binding, Direction, Refusal, Request},
+    api::{
+        configuration,
+        migration_identity::{Allowance, Answer, Binding, Direction, Lent, Refusal, Request},
+    },
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impu, SipDatabaseId, UserIdentity},
     outbox::ReplyTo,
@@ -16,14 +19,12 @@ use super::{
     http::Inquiry,
     ledger::grant_key,
     tables::{
-        Holder, InboundRecord, LeaseRecord, OutboundRecord, PoolRecord, SourceRecord,
+        GrantRecord, Holder, InboundRecord, LeaseRecord, OutboundRecord, PoolRecord, SourceRecord,
         SubscriberRecord,
     },
 };
-use crate::api::{configuration, migration_identity::Allowance};
-
 /// A lent pair as a version of its record has it.
-struct Lent {
+struct LentPair {
     impu: Impu,
     holder: Holder,
     lease: LeaseRecord,
@@ -43,7 +44,14 @@ impl World {
             && let Some(since) = begun
         {
             match answer {
-                Answer::Binding(binding) => self.check_binding(id, &request, since, binding)?,
+                Answer::Binding(binding) => {
+                    self.enter_lent(&request, binding.lent);
+                    self.check_binding(id, &request, since, binding)?;
+                }
+                Answer::Granted { until, lent } => {
+                    self.enter_lent(&request, *lent);
+                    self.check_granted(id, &request, since, *until)?;
+                }
                 Answer::Done => self.confirm_end(id, &request, since),
                 Answer::Refused(Refusal::NotFound(_)) => {
                     self.check_absent(id, record_of(&request), since)?;
@@ -139,6 +147,29 @@ impl World {
         Err(Violation::new("an assignment is confirmed after it is stored", &detail))
     }
 
+    /// Takes note of how a subscriber came to have what it is lent for its partner.
+    fn enter_lent(&mut self, request: &Request, lent: Lent) {
+        if let Request::BindOutbound { user, .. } | Request::PutGrant { user, .. } = request {
+            self.checks.lent.insert(user.impi.clone(), lent);
+        }
+    }
+
+    /// A grant that is confirmed is stored with the end that is told.
+    fn check_granted(
+        &self,
+        id: SystemId,
+        request: &Request,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Violation> {
+        let Request::PutGrant { user, partner, .. } = request else { return Ok(()) };
+        let key = grant_key(&user.impi, partner);
+        self.check_stored(id, (RecordKind::Grant, &key), since, |value| {
+            decode::<GrantRecord>(value)
+                .is_ok_and(|(of, at, end, _)| of == *user && at == *partner && end == until)
+        })
+    }
+
     /// A pair that leaves: its binding is stored as it is shown.
     fn check_binding(
         &mut self,
@@ -154,7 +185,7 @@ impl World {
             (None, _) => Direction::Outbound,
         };
         let pair = &binding.identity;
-        let fits = |lent: &Lent| {
+        let fits = |lent: &LentPair| {
             let end = lent.lease.end().unwrap_or(Timestamp::MAX);
             let until = lent.allowed.map_or(end, |allowed| end.min(allowed.until));
             lent.impu == pair.impu
@@ -252,9 +283,9 @@ const fn kind_of(direction: Direction) -> RecordKind {
     }
 }
 
-fn lent(direction: Direction, value: &[u8]) -> Option<Lent> {
+fn lent(direction: Direction, value: &[u8]) -> Option<LentPair> {
     let lent = |impu, user: UserIdentity, other: SipDatabaseId, lease, allowed| {
-        Some(Lent { impu, holder: Holder { user, other }, lease, allowed })
+        Some(LentPair { impu, holder: Holder { user, other }, lease, allowed })
     };
     match direction {
         Direction::Outbound => {

@@ -25,7 +25,7 @@ use super::{
     ledger::{Change, Holder, Ledger, Outcome, Side, Tables, Ticket, check_agreement, grant_key},
     options::Committing,
     system::Parked,
-    tables::{InboundRecord, LeaseRecord, OutboundRecord},
+    tables::{GrantRecord, InboundRecord, LeaseRecord, OutboundRecord},
     ue_host::UeHost,
 };
 
@@ -278,6 +278,7 @@ impl World {
             }
             Answer::Refused(Refusal::Unavailable) => Outcome::Unknown,
             Answer::Refused(_) | Answer::RowsRefused(_) => Outcome::Refused,
+            Answer::Granted { until, .. } => Outcome::Kept { until: *until },
             Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => Outcome::Done,
         };
         let now = self.now();
@@ -473,6 +474,9 @@ fn is_expiry(mutation: &Mutation, known: &[u8], now: Timestamp) -> bool {
         }
         (RecordKind::InboundBinding, None) => {
             decode::<InboundRecord>(known).is_ok_and(|(_, _, lease, ..)| lease_ended(lease))
+        }
+        (RecordKind::Grant, None) => {
+            decode::<GrantRecord>(known).is_ok_and(|(_, _, until, _)| until <= now)
         }
         (RecordKind::OutboundBinding, None) => {
             decode::<OutboundRecord>(known).is_ok_and(|(_, _, _, lease, ..)| lease_ended(lease))

@@ -298,6 +298,7 @@ impl World {
             Answer::Refused(_)
             | Answer::RowsRefused(_)
             | Answer::Binding(_)
+            | Answer::Granted { .. }
             | Answer::Subscriber { .. }
             | Answer::Pool { .. } => {
                 let detail = format!("{answer:?}");

@@ -26,7 +26,7 @@ pub(super) type InboundRecord = (Impu, PrimaryUser, LeaseRecord, OriginRecord, O
 /// A grant as stored.
 pub(super) type GrantRecord = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
 
-/// A subscriber as stored: identities, keys and AMF, SQN, who has which IND, and who serves it.
+/// A subscriber as stored: identities, keys and AMF, SQN, who has which IND of how many, and who serves it.
 pub(super) type SubscriberRecord = (
     Vec<Impu>,
     Vec<u8>,
@@ -34,6 +34,7 @@ pub(super) type SubscriberRecord = (
     [u8; 2],
     u64,
     u32,
+    u8,
     Vec<(SipDatabaseId, u8)>,
     Option<String>,
     bool,
@@ -99,7 +100,7 @@ pub struct Tables {
     pub registrations: BTreeMap<Impi, Registration>,
     /// Which SIP core each subscriber is registered with that is registered at home.
     pub serving: BTreeMap<Impi, String>,
-    /// Every record that is there for as long as nobody deletes it, by kind and key.
+    /// Every record that stays until somebody deletes it, or for an agreed time, by kind and key.
     pub names: BTreeSet<(RecordKind, String)>,
 }
 
@@ -147,7 +148,7 @@ impl Tables {
         }
         match record.kind {
             RecordKind::Subscriber => {
-                let (_, _, _, _, reserved_seq, epoch, _, core, registered) =
+                let (_, _, _, _, reserved_seq, epoch, _, _, core, registered) =
                     decode::<SubscriberRecord>(record.value)?;
                 let stored = StoredSubscriber { reserved_seq, epoch };
                 let impi = impi_of(record)?;
@@ -318,8 +319,8 @@ impl Tables {
     }
 }
 
-/// Whether records of a kind stay until somebody deletes them; pairs, pool entries and registrations come and
-/// go by themselves.
+/// Whether records of a kind stay until somebody deletes them, grants for an agreed time at most; pairs, pool
+/// entries and registrations come and go by themselves.
 const fn is_named(kind: RecordKind) -> bool {
     matches!(
         kind,

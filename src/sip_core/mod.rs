@@ -226,6 +226,7 @@ impl SipCore {
             TimerWhat::ContactsEnd => self.expire_registrations(ctx),
             TimerWhat::InboundLeasesEnd
             | TimerWhat::OutboundLeasesEnd
+            | TimerWhat::GrantsEnd
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp

@@ -11,13 +11,42 @@ use super::{
     bound::{read, write},
 };
 use crate::{
-    api::migration_identity::{AgreementId, Allowance, Answer, Refusal},
+    api::migration_identity::{AgreementId, Allowance, Answer, Lent, Refusal},
+    identity::Impu,
     outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
     time::Timestamp,
 };
 
 const FULL: Refusal = Refusal::Full("withdrawn agreements");
+const KEPT_FOR_ANOTHER: Refusal = Refusal::Invalid(
+    "an administrator lent it for another public identity of the user; release that first",
+);
+
+/// Whether what was lent stays an administrator's word although it is asked for under an agreement. `held` and
+/// `asked` are what it is lent under and the real public identity.
+///
+/// # Errors
+///
+/// [`Refusal::Invalid`] if it is asked for another public identity: it cannot be both.
+pub(super) fn stays_by_administrator(
+    held: (Option<Allowance>, &Impu),
+    asked: (Option<Allowance>, &Impu),
+) -> Result<bool, Refusal> {
+    match (held.0, asked.0) {
+        (None, Some(_)) if held.1 != asked.1 => Err(KEPT_FOR_ANOTHER),
+        (None, Some(_)) => Ok(true),
+        (_, None) | (Some(_), Some(_)) => Ok(false),
+    }
+}
+
+/// How something came to be lent that was there before.
+pub(super) const fn lent_before(allowed: Option<Allowance>) -> Lent {
+    match allowed {
+        None => Lent::ByAdministrator,
+        Some(_) => Lent::Before,
+    }
+}
 
 /// The agreements that were withdrawn, with the commits that stored it. They are few, and each of them
 /// counts for good: a number is never used twice.

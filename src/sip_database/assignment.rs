@@ -1,7 +1,7 @@
 //! Server assignment (SAR, TS 29.228 clause 6.1.2): which SIP core serves a user, and whether the user is
 //! registered. For an inbound identity it moves the lease of the binding.
 
-use super::{SipDatabase, inbound::InboundHead, lease::Lease, subscriber::Subscriber};
+use super::{Declined, SipDatabase, inbound::InboundHead, lease::Lease, subscriber::Subscriber};
 use crate::{
     diameter::cx::{
         Answer, ResultCode, ServerAssignmentAnswer, ServerAssignmentRequest, ServerAssignmentType,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The profile to answer with, if any, and the records relied on.
-type Assigned = Result<(Option<UserData>, CommitSeq), ResultCode>;
+type Assigned = Result<(Option<UserData>, CommitSeq), Declined>;
 
 /// `DIAMETER_ERROR_IN_ASSIGNMENT_TYPE` (TS 29.229 clause 6.2.2).
 const ERROR_IN_ASSIGNMENT_TYPE: ResultCode = ResultCode::Experimental(5007);
@@ -31,12 +31,12 @@ impl SipDatabase {
     ) {
         let assigned = match from {
             Peer::OwnCore if ctx.out.storage_available() => self.assign(ctx, request),
-            Peer::OwnCore => Err(ResultCode::TOO_BUSY),
-            Peer::Database(_) => Err(ResultCode::AUTHORIZATION_REJECTED),
+            Peer::OwnCore => Err(ResultCode::TOO_BUSY.into()),
+            Peer::Database(_) => Err(ResultCode::AUTHORIZATION_REJECTED.into()),
         };
         let (result, user_data, after) = match assigned {
             Ok((user_data, after)) => (ResultCode::SUCCESS, user_data, after),
-            Err(result) => (result, None, self.removed.get()),
+            Err(Declined { result, after }) => (result, None, after.max(self.removed.get())),
         };
         let answer = ServerAssignmentAnswer { result, impi: request.impi.clone(), user_data };
         let message = Message::CxAnswer { to, answer: Answer::ServerAssignment(answer) };
@@ -50,7 +50,7 @@ impl SipDatabase {
             (None, Some(impu)) => {
                 self.public.get(impu).ok_or(ResultCode::USER_UNKNOWN)?.value().clone()
             }
-            (None, None) => return Err(ResultCode::USER_UNKNOWN),
+            (None, None) => return Err(ResultCode::USER_UNKNOWN.into()),
         };
         if self.inbound.contains_key(&impi) {
             self.assign_inbound(ctx, &impi, event, request)
@@ -68,9 +68,11 @@ impl SipDatabase {
     ) -> Assigned {
         let mut subscriber = self.subscribers.get_mut(impi).ok_or(ResultCode::USER_UNKNOWN)?;
         if !request.impus.iter().all(|impu| subscriber.record.has(impu)) {
-            return Err(ResultCode::IDENTITIES_DONT_MATCH);
+            return Err(Declined::by(subscriber.version, ResultCode::IDENTITIES_DONT_MATCH));
         }
-        if subscriber.assign(event, &request.server_name)? {
+        let version = subscriber.version;
+        let declined = |result| Declined::by(version, result);
+        if subscriber.assign(event, &request.server_name).map_err(declined)? {
             subscriber.version = ctx.out.commit(vec![subscriber.record.mutation(impi)]);
         }
         let impus = &subscriber.record.impus;
@@ -91,11 +93,16 @@ impl SipDatabase {
     ) -> Assigned {
         let head = self.inbound.view(impi, InboundHead::unpack).ok_or(ResultCode::USER_UNKNOWN)?;
         let InboundHead { mut version, lease, mut impu, .. } = head;
-        if self.lease_after(ctx.now, event, (&impu, lease), request)? != lease {
+        let next = self
+            .lease_after(ctx.now, event, (&impu, lease), request)
+            .map_err(|result| Declined::by(version, result))?;
+        if next != lease {
             // The same again under the lock: a refresh that changes nothing, as most do, needs none.
             let mut binding = self.inbound.get_mut(impi).ok_or(ResultCode::USER_UNKNOWN)?;
             let old = (&binding.record.impu, binding.record.lease);
-            let lease = self.lease_after(ctx.now, event, old, request)?;
+            let lease = self
+                .lease_after(ctx.now, event, old, request)
+                .map_err(|result| Declined::by(binding.version, result))?;
             if lease != binding.record.lease {
                 self.set_inbound_lease(ctx, impi, &mut binding, lease);
             }

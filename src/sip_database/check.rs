@@ -4,7 +4,10 @@
 //! The answer is true of the moment. Who checks two requests one of which makes room or way for the other
 //! learns what is true of each alone.
 
-use super::{Outcome, SipDatabase, bound::read, inbound::InboundUser, visits::check_valid_for};
+use super::{
+    Outcome, SipDatabase, agreement::stays_by_administrator, bound::read, inbound::InboundUser,
+    outbound::OutboundBinding, visits::check_valid_for,
+};
 use crate::{
     api::migration_identity::{Allowance, Answer, Direction, PrimaryUser, Refusal, Request},
     identity::{Impi, SipDatabaseId, UserIdentity},
@@ -15,19 +18,18 @@ use crate::{
 impl SipDatabase {
     /// Checks a request: [`Answer::Done`] if it would be performed now.
     pub(super) fn check(&self, ctx: &Context<'_>, request: Request) -> Outcome {
-        if let Request::PutSubscribers(subscribers) = &request {
-            return self.check_put_subscribers(subscribers);
-        }
-        self.check_request(ctx, request).map(|()| (Answer::Done, self.removed.get()))
+        let answer = self.check_request(ctx, request)?;
+        // It tells of all that would be in the way.
+        Ok((answer, ctx.out.latest_commit()))
     }
 
-    fn check_request(&self, ctx: &Context<'_>, request: Request) -> Result<(), Refusal> {
+    fn check_request(&self, ctx: &Context<'_>, request: Request) -> Result<Answer, Refusal> {
         let now = ctx.now;
-        match request {
+        let checked = match request {
             Request::PutSubscriber(subscriber) => self.check_put_subscriber(&subscriber),
             // Of many there is more to say than one refusal.
             Request::PutSubscribers(subscribers) => {
-                self.check_put_subscribers(&subscribers).map(drop)
+                return self.check_put_subscribers(&subscribers);
             }
             Request::GetSubscriber(impi) | Request::DeleteSubscriber(impi) => {
                 self.get_subscriber(&impi).map(drop)
@@ -39,7 +41,7 @@ impl SipDatabase {
             }
             Request::PutGrant { user, partner, valid_for, allowed } => {
                 check_valid_for(valid_for)?;
-                self.check_visit(now, &user, &partner, allowed)
+                self.check_put_grant(now, &user, &partner, allowed)
             }
             Request::DeleteGrant { impi, partner } => self.check_delete_grant(&impi, &partner),
             Request::BindInbound { primary, allowed } => {
@@ -57,7 +59,8 @@ impl SipDatabase {
             Request::GetInbound(impi) | Request::ReleaseInbound(impi) => {
                 self.get_inbound(now, &impi).map(drop)
             }
-        }
+        };
+        checked.map(|()| Answer::Done)
     }
 
     fn check_bind_outbound(
@@ -68,8 +71,9 @@ impl SipDatabase {
         allowed: Option<Allowance>,
     ) -> Result<(), Refusal> {
         self.check_visit(now, user, partner, allowed)?;
-        if self.holds_outbound(&user.impi, partner) {
-            return Ok(());
+        if let Some(held) = self.held_outbound(&user.impi, partner) {
+            let under = (held.record.allowed, &held.record.user.impu);
+            return stays_by_administrator(under, (allowed, &user.impu)).map(drop);
         }
         if !self.outbound_bound.has_room(1) {
             return Err(Refusal::Full("outbound bindings"));
@@ -101,9 +105,8 @@ impl SipDatabase {
         Ok(())
     }
 
-    fn holds_outbound(&self, impi: &Impi, partner: &SipDatabaseId) -> bool {
-        let visits = self.visits.get(impi);
-        let visit = visits.as_ref().and_then(|visits| visits.at(partner));
-        visit.is_some_and(|visit| visit.outbound.is_some())
+    fn held_outbound(&self, impi: &Impi, partner: &SipDatabaseId) -> Option<OutboundBinding> {
+        let visits = self.visits.get(impi)?;
+        self.outbound.get(visits.at(partner)?.outbound.as_ref()?)
     }
 }

@@ -1,4 +1,4 @@
-//! When the reservations of lent pairs end.
+//! When the reservations of lent pairs, and grants of real ones, end.
 //!
 //! The role keeps the ends in order itself and arms one timer for the first of them ([`crate::deadlines`]).
 
@@ -40,10 +40,25 @@ impl SipDatabase {
         arm(ctx, at, TimerWhat::OutboundLeasesEnd);
     }
 
+    /// Takes note that a grant of the subscriber `impi` does not end at `old` any more but at `new`. The caller
+    /// holds the entry of the subscriber's visits.
+    pub(super) fn change_grant_end(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        old: Option<Timestamp>,
+        new: Option<Timestamp>,
+    ) {
+        let record = self.visits.fingerprint(impi);
+        let at = self.grant_ends.change(ctx.now, record, old, new);
+        arm(ctx, at, TimerWhat::GrantsEnd);
+    }
+
     /// Arms the timers for what was loaded.
     pub(super) fn finish_loading_ends(&self, ctx: &mut Context<'_>) {
         arm(ctx, self.inbound_ends.finish_loading(ctx.now), TimerWhat::InboundLeasesEnd);
         arm(ctx, self.outbound_ends.finish_loading(ctx.now), TimerWhat::OutboundLeasesEnd);
+        arm(ctx, self.grant_ends.finish_loading(ctx.now), TimerWhat::GrantsEnd);
     }
 
     /// Ends the leases of inbound pairs that have run out: their bindings go, listed pairs return to their
@@ -70,6 +85,18 @@ impl SipDatabase {
             self.end_outbound_lease(ctx, &impi);
         }
         arm(ctx, at, TimerWhat::OutboundLeasesEnd);
+    }
+
+    /// Removes the grants whose time is over.
+    pub(super) fn end_grants(&self, ctx: &mut Context<'_>) {
+        if !ctx.out.storage_available() {
+            return;
+        }
+        let (due, at) = self.grant_ends.take_due(ctx.now);
+        for impi in due.into_iter().flat_map(|record| self.visits.keys_of(record)) {
+            self.end_grants_of(ctx, &impi);
+        }
+        arm(ctx, at, TimerWhat::GrantsEnd);
     }
 }
 

@@ -2,7 +2,7 @@
 //! pair it knows, the answer translated back (TR 23.781 solution 2, steps 16 to 18, 20 and 21).
 
 use super::{
-    SipDatabase,
+    Declined, SipDatabase,
     agreement::Withdrawn,
     bound::read,
     inbound::{InboundHead, InboundRecord, InboundUser},
@@ -49,14 +49,15 @@ impl SipDatabase {
     ) {
         let (primary, version) = match self.primary_of(ctx, &request.identity) {
             Ok(found) => found,
-            Err(code) => {
-                return self.answer_vector(ctx, to, Some(ANSWER), Asked::by(request), Err(code));
+            Err(declined) => {
+                let asked = Asked::by(request);
+                return self.answer_vector(ctx, to, Some(ANSWER), asked, Err(declined));
             }
         };
         step(ctx, 17, "primary SIP database and pair found by the binding");
         if !self.forwards_bound.take() {
             ctx.out.note(Note::TableFull("forwarded vector requests"));
-            let busy = Err(ResultCode::TOO_BUSY);
+            let busy = Err(ResultCode::TOO_BUSY.into());
             return self.answer_vector(ctx, to, Some(ANSWER), Asked::by(request), busy);
         }
         let user = InboundUser::of(&primary);
@@ -88,11 +89,12 @@ impl SipDatabase {
         &self,
         ctx: &Context<'_>,
         asked: &UserIdentity,
-    ) -> Result<(PrimaryUser, CommitSeq), ResultCode> {
+    ) -> Result<(PrimaryUser, CommitSeq), Declined> {
         let withdrawn = read(&self.withdrawn);
         let binding = self.inbound.get(&asked.impi).ok_or(ResultCode::USER_UNKNOWN)?;
         let InboundRecord { impu, primary, lease, allowed, .. } = binding.record;
-        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)?;
+        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)
+            .map_err(|result| Declined::by(binding.version, result))?;
         Ok((primary, binding.version))
     }
 
@@ -102,13 +104,14 @@ impl SipDatabase {
         ctx: &Context<'_>,
         asked: &UserIdentity,
         user: &InboundUser,
-    ) -> Result<CommitSeq, ResultCode> {
+    ) -> Result<CommitSeq, Declined> {
         let withdrawn = read(&self.withdrawn);
         let read = |from: &mut Reader<'_>| InboundHead::unpack_of(from, user.holder());
         let found = self.inbound.view(&asked.impi, read).ok_or(ResultCode::USER_UNKNOWN)?;
         let (InboundHead { version, lease, allowed, impu }, is_held) = found;
-        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)?;
-        if is_held { Ok(version) } else { Err(ResultCode::USER_UNKNOWN) }
+        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)
+            .and(if is_held { Ok(version) } else { Err(ResultCode::USER_UNKNOWN) })
+            .map_err(|result| Declined::by(version, result))
     }
 
     /// Handles the answer to a forwarded request, or its loss. One that comes late is dropped: the SIP
@@ -119,7 +122,7 @@ impl SipDatabase {
         };
         let issued = match reply.outcome {
             Ok(answer) => self.translate_back(ctx, &forward, answer),
-            Err(_undeliverable) => Err(ResultCode::UNABLE_TO_DELIVER),
+            Err(_undeliverable) => Err(ResultCode::UNABLE_TO_DELIVER.into()),
         };
         self.answer_vector(ctx, forward.to, Some(ANSWER), forward.asked, issued);
     }
@@ -127,7 +130,7 @@ impl SipDatabase {
     /// Gives a forwarded request up that had its time.
     pub(super) fn handle_forward_timeout(&self, ctx: &mut Context<'_>, number: u64) {
         if let Some(forward) = self.take_forward(number) {
-            let late = Err(ResultCode::UNABLE_TO_DELIVER);
+            let late = Err(ResultCode::UNABLE_TO_DELIVER.into());
             self.answer_vector(ctx, forward.to, Some(ANSWER), forward.asked, late);
         }
     }
@@ -145,21 +148,21 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         forward: &Forward,
         answer: Answer,
-    ) -> Result<(AuthVector, CommitSeq), ResultCode> {
+    ) -> Result<(AuthVector, CommitSeq), Declined> {
         if !ctx.out.storage_available() {
-            return Err(ResultCode::TOO_BUSY);
+            return Err(ResultCode::TOO_BUSY.into());
         }
         let Answer::MultimediaAuth(MultimediaAuthAnswer { result, identity, vector, .. }) = answer
         else {
-            return Err(ResultCode::UNABLE_TO_COMPLY);
+            return Err(ResultCode::UNABLE_TO_COMPLY.into());
         };
         if !forward.user.is_known_as(&identity) {
-            return Err(ResultCode::UNABLE_TO_COMPLY);
+            return Err(ResultCode::UNABLE_TO_COMPLY.into());
         }
         let vector = match (result.is_success(), vector) {
             (true, Some(vector)) => vector,
-            (true, None) => return Err(ResultCode::UNABLE_TO_COMPLY),
-            (false, _) => return Err(result),
+            (true, None) => return Err(ResultCode::UNABLE_TO_COMPLY.into()),
+            (false, _) => return Err(result.into()),
         };
         let version = self.check_holder(ctx, &forward.asked.identity, &forward.user)?;
         step(ctx, 20, "the pair of the answer translated to the inbound pair");

@@ -2,7 +2,7 @@
 
 use super::{
     Outcome, SipDatabase,
-    agreement::Withdrawn,
+    agreement::{Withdrawn, lent_before},
     bound::read,
     identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::migration_identity::{
-        Allowance, Answer, Binding, BindingDetails, Direction, PrimaryUser, Refusal,
+        Allowance, Answer, Binding, BindingDetails, Direction, Lent, PrimaryUser, Refusal,
     },
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
@@ -190,15 +190,16 @@ impl InboundBinding {
         self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
     }
 
-    fn shown(&self, impi: &Impi) -> Answer {
-        Answer::Binding(self.binding(impi))
+    fn shown(&self, impi: &Impi, lent: Lent) -> Answer {
+        Answer::Binding(self.binding(impi, lent))
     }
 
-    fn binding(&self, impi: &Impi) -> Binding {
+    fn binding(&self, impi: &Impi, lent: Lent) -> Binding {
         Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
             reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: self.record.lease.is_active(),
+            lent,
             details: None,
         }
     }
@@ -215,7 +216,8 @@ impl InboundBinding {
             agreement: record.allowed,
             usable: record.lease.is_live(now) && withdrawn.permits(record.allowed, now),
         };
-        Answer::Binding(Binding { details: Some(Box::new(details)), ..self.binding(impi) })
+        let binding = self.binding(impi, lent_before(record.allowed));
+        Answer::Binding(Binding { details: Some(Box::new(details)), ..binding })
     }
 }
 
@@ -304,6 +306,7 @@ impl SipDatabase {
     ) -> Outcome {
         let mut binding = self.inbound.get_mut(impi).ok_or(Refusal::NotFound("inbound binding"))?;
         let InboundRecord { primary: held, allowed: under, .. } = &binding.record;
+        let lent = lent_before(*under);
         if held.server_name != primary.server_name || *under != allowed {
             binding.record.primary = primary;
             binding.record.allowed = allowed;
@@ -315,9 +318,9 @@ impl SipDatabase {
         step(ctx, 10, "the user holds an inbound pair already");
         #[cfg(feature = "planted-bugs")]
         if crate::planted::is_armed(crate::planted::Bug::RepeatIgnoresCommit) {
-            return Ok((binding.shown(impi), CommitSeq::NOTHING));
+            return Ok((binding.shown(impi, lent), CommitSeq::NOTHING));
         }
-        Ok((binding.shown(impi), binding.version))
+        Ok((binding.shown(impi, lent), binding.version))
     }
 
     fn lend_inbound(
@@ -355,7 +358,7 @@ impl SipDatabase {
         let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
         self.change_inbound_end(ctx, &impi, None, Some(lease));
         self.inbound.insert(&impi, &binding);
-        let outcome = (binding.shown(&impi), binding.version);
+        let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
         (impi, outcome)
     }
 

@@ -21,6 +21,10 @@ use crate::{
     time::Timestamp,
 };
 
+/// The highest order of a listed pair, and the highest number of a generated one, that can come of use: of
+/// one a microsecond it takes 292,000 years to get there.
+pub(super) const NUMBER_MAX: u64 = u64::MAX / 2;
+
 /// A pool of provisioned pairs.
 #[derive(Debug)]
 pub(super) struct Listed(Mutex<State>);
@@ -83,11 +87,13 @@ impl Listed {
     pub(super) fn link(&self, entries: Vec<Entry>, lent: u64) -> Vec<Entry> {
         let mut state = lock(&self.0);
         state.lent = lent;
-        state.order = entries.iter().map(|entry| entry.place.1 + 1).max().unwrap_or(0);
+        let used = entries.iter().map(|entry| entry.place.1).filter(|order| *order <= NUMBER_MAX);
+        state.order = used.max().map_or(0, |order| order + 1);
         let mut moved = Vec::new();
-        // Two entries with the same instant and order can come of two runs; neither may be lost.
+        // Two entries with the same instant and order can come of two runs; neither may be lost. After an
+        // order that no pool gets to there would be no other.
         for mut entry in entries {
-            if state.resting.contains_key(&entry.place) {
+            if entry.place.1 > NUMBER_MAX || state.resting.contains_key(&entry.place) {
                 entry.place.1 = state.next_order();
                 moved.push(entry.clone());
             }
@@ -226,4 +232,34 @@ impl Entry {
 
 pub(super) fn entry_key(pool: &str, impi: &Impi) -> String {
     format!("{pool} {}", impi.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::identity::Impu;
+
+    #[test]
+    fn no_pair_is_lost_by_an_order_that_no_role_gave() {
+        let now = Timestamp::from_secs(1);
+        let entry = |(number, order)| {
+            let impi = Impi::parse(&format!("guest{number}@b.example")).unwrap();
+            let impu = Impu::parse(&format!("sip:guest{number}@b.example")).unwrap();
+            Entry { identity: UserIdentity { impi, impu }, place: (now, order) }
+        };
+        let orders = [u64::MAX, u64::MAX, NUMBER_MAX, NUMBER_MAX, 7, u64::MAX - 1];
+        let listed = Listed::new(Duration::ZERO, CommitSeq::NOTHING);
+        listed.link((0..).zip(orders).map(entry).collect(), 0);
+        let name = "in".into();
+        let mut lent = BTreeSet::new();
+        while let Some(drawn) = listed.draw(&name, now) {
+            lent.insert(drawn.identity.impi.clone());
+            if lent.len() == 1 {
+                listed.take_back(listed.returning(drawn.identity, now));
+            }
+        }
+        assert_eq!(lent.len(), orders.len());
+    }
 }

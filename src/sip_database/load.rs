@@ -104,6 +104,7 @@ impl SipDatabase {
         {
             bound.reset();
         }
+        self.grant_ends.clear();
         self.outbound_ends.clear();
         self.outbound_leases.clear();
         self.inbound_ends.clear();
@@ -121,7 +122,8 @@ impl SipDatabase {
         for impu in &stored.impus {
             self.public.insert(impu.clone(), impi.clone());
         }
-        let subscriber = Subscriber::stored(stored, record.version);
+        let profile = self.config.sqn_profile();
+        let subscriber = Subscriber::stored(stored.fitted(profile), record.version);
         self.subscribers.insert(impi, Box::new(subscriber));
         self.subscribers_bound.take_loaded();
         Ok(())
@@ -215,6 +217,7 @@ impl SipDatabase {
 
     fn load_grant(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let stored: GrantRecord = decode(record.value)?;
+        self.grant_ends.load(self.visits.fingerprint(&stored.user.impi), stored.until);
         let mut visits = self.visits.lock(&stored.user.impi);
         let visit = visits.at_or_new(&stored.partner);
         visit.grant = Some(stored.granted(record.version));

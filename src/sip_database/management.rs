@@ -16,13 +16,13 @@ impl SipDatabase {
         } else {
             matches!(request, Request::BindInbound { .. }).then(|| Step::mig(11))
         };
-        let outcome = if ctx.out.storage_available() {
+        let (answer, after) = if ctx.out.storage_available() {
+            // A refusal relies on whatever is in the way.
             self.perform(ctx, request)
+                .unwrap_or_else(|refusal| (Answer::Refused(refusal), ctx.out.latest_commit()))
         } else {
-            Err(Refusal::Unavailable)
+            (Answer::Refused(Refusal::Unavailable), self.removed.get())
         };
-        let (answer, after) =
-            outcome.unwrap_or_else(|refusal| (Answer::Refused(refusal), self.removed.get()));
         self.send(ctx, after, step, Message::Management { to, answer });
     }
 

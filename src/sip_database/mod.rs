@@ -5,7 +5,8 @@
 //!
 //! **Locks.** An operation that changes several tables holds one lock of each and takes them in this
 //! order: `pools`, `withdrawn`, `visits`, `inbound_users`, `subscribers`, `public`, `outbound`, `inbound`,
-//! `listed`, the state of one pool, `outbound_ends`, `inbound_ends`. No lock is held across a second entry of the same table.
+//! `listed`, the state of one pool, `grant_ends`, `outbound_ends`, `inbound_ends`. No lock is held across a
+//! second entry of the same table.
 //! An outbound binding changes under its user's entry in `visits`; an inbound one is created and removed
 //! under its user's entry in `inbound_users`. An agreement is withdrawn under the lock of `withdrawn`,
 //! which whoever lends or makes a vector holds for reading until that is done. A listed pair that returns
@@ -14,6 +15,9 @@
 //!
 //! **What is not there** may have been removed by a commit that is not durable yet: an answer that
 //! relies on an absence waits for the latest removal (`removed`). A withdrawn agreement counts as removed.
+//! What a Cx request is declined for is a record that is there as often ([`Declined`]). The management
+//! interface is in no such hurry: where it tells of more than a record, its answer waits for the latest
+//! commit of all.
 
 mod agreement;
 mod assignment;
@@ -67,14 +71,14 @@ use self::{
     load::Loading,
     outbound::OutboundBinding,
     pool::Pools,
-    subscriber::{SqnProfile, Subscriber},
+    subscriber::{SqnProfile, Subscriber, ind_bits_within},
     visits::Visits,
 };
 use crate::{
-    aka::{IND_BITS_DEFAULT, IND_BITS_MAX},
+    aka::IND_BITS_DEFAULT,
     api::migration_identity as management_api,
     deadlines::Deadlines,
-    diameter::cx,
+    diameter::cx::{self, ResultCode},
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId},
     outbox::{Context, CxReply, Message, Peer, ReplyTo, Role, TimerKey, TimerWhat},
@@ -112,7 +116,8 @@ pub struct Config {
     /// The domain of this system, in lower case: realm of every private and host of every public
     /// identity that it lends.
     pub domain: String,
-    /// Bits of SQN that are IND: 3 to 8; what is outside counts as the nearest (TS 33.102 annex C.3).
+    /// Bits of SQN that are IND: 3 to 8; what is outside counts as the nearest (TS 33.102 annex C.3). After a
+    /// change of it SQNs go on above those of before.
     pub ind_bits: u8,
     /// SEQs that one commit reserves for a subscriber; at least 1.
     pub sqn_range: u64,
@@ -165,12 +170,7 @@ impl Config {
     }
 
     const fn sqn_profile(&self) -> SqnProfile {
-        let ind_bits = match self.ind_bits {
-            0..=3 => 3,
-            bits if bits > IND_BITS_MAX => IND_BITS_MAX,
-            bits => bits,
-        };
-        SqnProfile { ind_bits, range: self.sqn_range }
+        SqnProfile { ind_bits: ind_bits_within(self.ind_bits), range: self.sqn_range }
     }
 }
 
@@ -185,6 +185,7 @@ pub struct SipDatabase {
     public: Table<Impu, Impi>,
     /// Where each subscriber may be, by its real private identity.
     visits: PackedTable<Visits>,
+    grant_ends: Deadlines,
     /// Outbound bindings by outbound private identity.
     outbound: PackedTable<OutboundBinding>,
     outbound_bound: Bound,
@@ -234,6 +235,7 @@ impl SipDatabase {
             subscribers_bound: Bound::new(config.subscribers_max),
             public: new_table(entropy),
             visits: PackedTable::new(entropy),
+            grant_ends: Deadlines::default(),
             outbound: PackedTable::new(entropy),
             outbound_bound: Bound::new(config.bindings_max),
             outbound_ends: Deadlines::default(),
@@ -292,12 +294,13 @@ impl SipDatabase {
         self.manage(ctx, to, request);
     }
 
-    /// Handles a timer: the end of a lease or of the time of a forwarded request.
+    /// Handles a timer: the end of a lease, of a grant, or of the time of a forwarded request.
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
             TimerWhat::RequestTimeout(number) => self.handle_forward_timeout(ctx, *number),
             TimerWhat::InboundLeasesEnd => self.end_inbound_leases(ctx),
             TimerWhat::OutboundLeasesEnd => self.end_outbound_leases(ctx),
+            TimerWhat::GrantsEnd => self.end_grants(ctx),
             TimerWhat::TransactionEnd(_)
             | TimerWhat::TransactionTrying(_)
             | TimerWhat::ChallengeExpiry(_)
@@ -327,3 +330,24 @@ fn step(ctx: &mut Context<'_>, number: u8, summary: &'static str) {
 /// What a request of the management interface comes to: the answer, the records it relies on, and the
 /// step that it is.
 type Outcome = Result<(management_api::Answer, CommitSeq), management_api::Refusal>;
+
+/// Why a Cx request is declined, and the latest record that says so. What is not there counts besides.
+#[derive(Clone, Copy, Debug)]
+struct Declined {
+    result: ResultCode,
+    after: CommitSeq,
+}
+
+impl Declined {
+    /// Declined on account of a record that commit `version` wrote.
+    const fn by(version: CommitSeq, result: ResultCode) -> Self {
+        Self { result, after: version }
+    }
+}
+
+impl From<ResultCode> for Declined {
+    /// Declined on account of no record: of what is not there, or of the request itself.
+    fn from(result: ResultCode) -> Self {
+        Self { result, after: CommitSeq::NOTHING }
+    }
+}

@@ -2,8 +2,8 @@
 //! which partner (TR 23.781 solution 2, steps 5 and 19).
 
 use super::{
-    Outcome, SipDatabase,
-    agreement::Withdrawn,
+    Declined, Outcome, SipDatabase,
+    agreement::{Withdrawn, lent_before, stays_by_administrator},
     bound::read,
     identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
@@ -12,7 +12,10 @@ use super::{
     step,
 };
 use crate::{
-    api::migration_identity::{Allowance, Answer, Binding, BindingDetails, Direction, Refusal},
+    api::migration_identity::{
+        Allowance, Answer, Binding, BindingDetails, Direction, Lent, Refusal,
+    },
+    diameter::cx::ResultCode,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
     packed::{Packed, Reader, Writer},
@@ -123,15 +126,16 @@ impl OutboundBinding {
         self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
     }
 
-    fn shown(&self, impi: &Impi) -> Answer {
-        Answer::Binding(self.binding(impi))
+    fn shown(&self, impi: &Impi, lent: Lent) -> Answer {
+        Answer::Binding(self.binding(impi, lent))
     }
 
-    fn binding(&self, impi: &Impi) -> Binding {
+    fn binding(&self, impi: &Impi, lent: Lent) -> Binding {
         Binding {
             identity: UserIdentity { impi: impi.clone(), impu: self.record.impu.clone() },
             reserved_until: self.record.lease.reserved_until(self.record.allowed),
             active: false,
+            lent,
             details: None,
         }
     }
@@ -148,7 +152,8 @@ impl OutboundBinding {
             agreement: record.allowed,
             usable: record.lease.is_live(now) && withdrawn.permits(record.allowed, now),
         };
-        Answer::Binding(Binding { details: Some(Box::new(details)), ..self.binding(impi) })
+        let binding = self.binding(impi, lent_before(record.allowed));
+        Answer::Binding(Binding { details: Some(Box::new(details)), ..binding })
     }
 }
 
@@ -156,7 +161,7 @@ impl SipDatabase {
     /// Lends an outbound pair to `user` for use at `partner`, or returns the one it holds (`MIG-5`, `MIG-6`).
     ///
     /// Idempotent; a repeat renews the lease if less than half of it is left, and takes over another
-    /// allowance.
+    /// allowance, unless the pair is lent by an administrator's word.
     pub(super) fn bind_outbound(
         &self,
         ctx: &mut Context<'_>,
@@ -190,7 +195,10 @@ impl SipDatabase {
     ) -> Outcome {
         let mut binding =
             self.outbound.get_mut(impi).ok_or(Refusal::NotFound("outbound binding"))?;
-        if binding.record.user != *user || binding.record.allowed != allowed {
+        let OutboundRecord { user: held, allowed: under, .. } = &binding.record;
+        let lent = lent_before(*under);
+        let stays = stays_by_administrator((*under, &held.impu), (allowed, &user.impu))?;
+        if !stays && (held != user || *under != allowed) {
             binding.record.user = user.clone();
             binding.record.allowed = allowed;
             binding.commit(ctx, impi);
@@ -199,9 +207,9 @@ impl SipDatabase {
         step(ctx, 5, "the user holds an outbound pair already");
         #[cfg(feature = "planted-bugs")]
         if crate::planted::is_armed(crate::planted::Bug::RepeatIgnoresCommit) {
-            return Ok((binding.shown(impi), CommitSeq::NOTHING));
+            return Ok((binding.shown(impi, lent), CommitSeq::NOTHING));
         }
-        Ok((binding.shown(impi), binding.version))
+        Ok((binding.shown(impi, lent), binding.version))
     }
 
     fn lend_outbound(
@@ -226,28 +234,28 @@ impl SipDatabase {
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
         self.change_outbound_end(ctx, &impi, None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
-        let outcome = (binding.shown(&impi), binding.version);
+        let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
         self.outbound.insert(&impi, &binding);
         Ok((impi, outcome))
     }
 
     /// Returns whose the outbound pair `asked` is, while its lease lives and what it was lent under
-    /// holds; the caller holds the user's visits. Use renews the lease if less than half of it is left:
-    /// who stays registered at the partner keeps the pair.
+    /// holds, or else declines by its record; the caller holds the user's visits. Use renews the lease if
+    /// less than half of it is left: who stays registered at the partner keeps the pair.
     pub(super) fn use_outbound(
         &self,
         ctx: &mut Context<'_>,
         withdrawn: &Withdrawn,
         asked: &UserIdentity,
-    ) -> Option<(UserIdentity, CommitSeq)> {
-        let mut binding = self.outbound.get_mut(&asked.impi)?;
+    ) -> Result<(UserIdentity, CommitSeq), Declined> {
+        let mut binding = self.outbound.get_mut(&asked.impi).ok_or(ResultCode::USER_UNKNOWN)?;
         let OutboundRecord { impu, lease, allowed, .. } = &binding.record;
         let good = lease.is_live(ctx.now) && withdrawn.permits(*allowed, ctx.now);
         if *impu != asked.impu || !good {
-            return None;
+            return Err(Declined::by(binding.version, ResultCode::USER_UNKNOWN));
         }
         self.renew_outbound(ctx, &asked.impi, &mut binding);
-        Some((binding.record.user.clone(), binding.version))
+        Ok((binding.record.user.clone(), binding.version))
     }
 
     /// Shows a binding.

@@ -52,7 +52,7 @@ pub(super) enum Source {
     Listed(Listed),
 }
 
-/// A pool as stored, by name. The key of a generated pool is stored as it is, until records are sealed.
+/// A pool as stored, by name. It holds the key of a generated pool: an engine on a medium seals it.
 #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
 pub(super) struct PoolRecord {
     pub(super) direction: Direction,

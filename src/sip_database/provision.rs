@@ -2,7 +2,7 @@
 //!
 //! No identity has two owners. Subscribers and listed pairs exclude each other under the lock of the
 //! pools: a subscriber is created while it is held for reading, a pool changes while it is held for
-//! writing. Neither may look like what a generated pool lends.
+//! writing. Neither may look like what a generated pool lends, unless it was there before the pool.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use super::{
     IMPUS_PER_SUBSCRIBER_MAX, Outcome, SipDatabase,
     bound::read,
     pool::Pools,
-    subscriber::{Subscriber, SubscriberRecord},
+    subscriber::{SqnProfile, Subscriber, SubscriberRecord},
 };
 use crate::{
     aka::opc_from_op,
@@ -59,16 +59,20 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         subscriber: api::Subscriber,
     ) -> Outcome {
-        let (impi, record) = record_of(subscriber);
+        let (impi, record) = record_of(subscriber, self.config.sqn_profile());
         match self.subscribers.entry(impi.clone()) {
             dashmap::Entry::Occupied(mut held) => {
                 self.claim(&impi, &record.impus)?;
                 let subscriber = held.get_mut();
-                let dropped = subscriber.record.impus.clone();
+                let mut dropped = subscriber.record.impus.clone();
                 subscriber.replace(record);
+                dropped.retain(|impu| !subscriber.record.has(impu));
                 let version = ctx.out.commit(vec![subscriber.record.mutation(&impi)]);
                 subscriber.version = version;
-                self.unclaim(dropped.iter().filter(|impu| !subscriber.record.has(impu)));
+                if !dropped.is_empty() {
+                    self.removed.raise(version);
+                }
+                self.unclaim(&dropped);
                 Ok((Answer::Done, version))
             }
             dashmap::Entry::Vacant(free) => {
@@ -113,7 +117,10 @@ impl SipDatabase {
         if self.listed.contains_key(impi) {
             return Err(Refusal::Invalid("the private identity is one of a pool's"));
         }
-        if pools.may_generate_impi(impi) || impus.iter().any(|impu| pools.may_generate_impu(impu)) {
+        // What the subscriber has from before a pool of that form it keeps: the pool lends it to nobody.
+        let is_new = |impu: &&Impu| self.public.get(*impu).is_none_or(|owner| *owner != *impi);
+        let generated_impi = pools.may_generate_impi(impi) && !self.subscribers.contains_key(impi);
+        if generated_impi || impus.iter().filter(is_new).any(|impu| pools.may_generate_impu(impu)) {
             return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
         }
         Ok(())
@@ -174,20 +181,23 @@ impl SipDatabase {
         self.unclaim(&subscriber.get().record.impus);
         subscriber.remove();
         self.subscribers_bound.give();
-        self.finish_ending(ctx, ending);
+        self.finish_ending(ctx, impi, ending);
         visits.remove();
         Ok((Answer::Done, seq))
     }
 }
 
 /// What is stored of a new subscriber.
-pub(super) fn record_of(subscriber: api::Subscriber) -> (Impi, SubscriberRecord) {
+pub(super) fn record_of(
+    subscriber: api::Subscriber,
+    profile: SqnProfile,
+) -> (Impi, SubscriberRecord) {
     let api::Subscriber { impi, impus, k, operator, amf, seq } = subscriber;
     let opc = match operator {
         OperatorKey::Op(op) => opc_from_op(&k, &op),
         OperatorKey::Opc(opc) => opc,
     };
-    (impi, SubscriberRecord::new(impus, k, opc, amf, seq))
+    (impi, SubscriberRecord::new(impus, (k, opc), amf, seq, profile.ind_bits))
 }
 
 pub(super) fn check_impus(impus: &[Impu]) -> Result<(), Refusal> {

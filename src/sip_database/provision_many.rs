@@ -35,7 +35,7 @@ impl SipDatabase {
         let pools = read(&self.pools);
         let refused = self.check_all(&pools, &subscribers)?;
         if !refused.is_empty() {
-            return Ok((Answer::RowsRefused(refused), self.removed.get()));
+            return Ok((Answer::RowsRefused(refused), ctx.out.latest_commit()));
         }
         let (known, new): (Vec<_>, Vec<_>) = subscribers
             .into_iter()
@@ -61,7 +61,7 @@ impl SipDatabase {
         }
         let mut records = Vec::with_capacity(new.len());
         for subscriber in new {
-            let (impi, record) = record_of(subscriber);
+            let (impi, record) = record_of(subscriber, self.config.sqn_profile());
             for impu in &record.impus {
                 self.public.insert(impu.clone(), impi.clone());
             }
@@ -77,11 +77,13 @@ impl SipDatabase {
     }
 
     /// Says which of many [`Self::put_subscribers`] would refuse.
-    pub(super) fn check_put_subscribers(&self, subscribers: &[api::Subscriber]) -> Outcome {
+    pub(super) fn check_put_subscribers(
+        &self,
+        subscribers: &[api::Subscriber],
+    ) -> Result<Answer, Refusal> {
         let pools = read(&self.pools);
         let refused = self.check_all(&pools, subscribers)?;
-        let answer = if refused.is_empty() { Answer::Done } else { Answer::RowsRefused(refused) };
-        Ok((answer, self.removed.get()))
+        Ok(if refused.is_empty() { Answer::Done } else { Answer::RowsRefused(refused) })
     }
 
     fn check_all(

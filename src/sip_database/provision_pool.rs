@@ -6,7 +6,7 @@ use super::{
     ListedPair, Outcome, POOL_NAME_OCTETS_MAX, POOLS_MAX, SipDatabase,
     bound::{read, write},
     listed::{Entry, Listed},
-    pool::{Generated, Pool, PoolRecord, Pools, Source, SourceRecord},
+    pool::{Fill, Generated, Pool, PoolRecord, Pools, Source, SourceRecord},
     template::PairTemplate,
 };
 use crate::{
@@ -206,15 +206,15 @@ impl SipDatabase {
             if !impis.insert(impi.clone()) || !impus.insert(impu.clone()) {
                 return Err(Refusal::Invalid("an identity is given twice"));
             }
-            if pools.may_generate_impi(impi) || pools.may_generate_impu(impu) {
-                return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
-            }
             match self.listed.get(impi) {
                 Some(known) if *known.pool == *name && known.impu == *impu => continue,
                 Some(_) => {
                     return Err(Refusal::Invalid("an identity is in a pool with another pair"));
                 }
                 None => {}
+            }
+            if pools.may_generate_impi(impi) || pools.may_generate_impu(impu) {
+                return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
             }
             if self.subscribers.contains_key(impi) || self.public.contains_key(impu) {
                 return Err(Refusal::Invalid("an identity belongs to somebody else"));
@@ -228,9 +228,10 @@ impl SipDatabase {
     pub(super) fn get_pool(&self, ctx: &Context<'_>, name: &str) -> Outcome {
         let pools = read(&self.pools);
         let pool = pools.get(name).ok_or(Refusal::NotFound("pool"))?;
-        let fill = pool.fill(ctx.now);
-        let (total, lent, free) = (fill.total, fill.lent, fill.free);
-        Ok((Answer::Pool { direction: pool.direction, total, lent, free }, fill.version))
+        let Fill { total, lent, free, version: _ } = pool.fill(ctx.now);
+        // The counts are those of the bindings, not of the pool's own record.
+        let after = ctx.out.latest_commit();
+        Ok((Answer::Pool { direction: pool.direction, total, lent, free }, after))
     }
 }
 

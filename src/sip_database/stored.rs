@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{
     agreement::WithdrawnRecord,
     inbound::InboundRecord,
-    listed::{Entry, entry_key},
+    listed::{Entry, NUMBER_MAX, entry_key},
     outbound::OutboundRecord,
     pool::{Origin, PoolRecord, SourceRecord},
     provision::check_impus,
     provision_pool::check_name,
-    subscriber::SubscriberRecord,
+    subscriber::{SqnProfile, SubscriberRecord, ind_bits_within},
     template::PairTemplate,
     visits::{GrantRecord, grant_key},
 };
@@ -20,13 +20,6 @@ use crate::{
     identity::Impi,
     store::{RecordError, RecordKind, WrongField, decode, encode},
 };
-
-/// The highest SEQ that any set-up has: an SQN has 48 bits, and IND at least 3 of them.
-const SEQ_MAX: u64 = (1 << 45) - 1;
-
-/// The highest number of a generated pair, and the highest order of a listed one, that can come of use: of
-/// one a microsecond it takes 292,000 years to get there.
-const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// A stored record of a SIP database. It holds keys: its serializer writes them all, for people as
 /// hexadecimal digits.
@@ -189,12 +182,16 @@ fn check_origin(origin: &Origin) -> Result<(), WrongField> {
 fn check_subscriber(record: &SubscriberRecord) -> Result<(), WrongField> {
     let listed = check_impus(&record.impus).is_ok();
     WrongField::unless(listed, "impus", "has none, one twice, or more than 32")?;
-    let fits = record.reserved_seq <= SEQ_MAX;
+    let width = ind_bits_within(record.ind_bits);
+    WrongField::unless(width == record.ind_bits, "ind_bits", "is not 3 to 8")?;
+    let fits = record.reserved_seq <= SqnProfile { ind_bits: width, range: 1 }.seq_max();
     WrongField::unless(fits, "reserved_seq", "has more bits than an SQN without IND")?;
     let databases: BTreeSet<_> = record.visited.iter().map(|entry| &entry.database).collect();
     let inds: BTreeSet<_> = record.visited.iter().map(|entry| entry.ind).collect();
     let apart = databases.len() == record.visited.len() && inds.len() == record.visited.len();
-    WrongField::unless(apart, "visited", "has a database or an ind twice")
+    WrongField::unless(apart, "visited", "has a database or an ind twice")?;
+    let fits = record.visited.iter().all(|entry| u64::from(entry.ind) >> width == 0);
+    WrongField::unless(fits, "visited", "has an ind of more than ind_bits bits")
 }
 
 fn check_pool(key: &str, record: &PoolRecord) -> Result<(), WrongField> {

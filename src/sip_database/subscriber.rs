@@ -5,7 +5,7 @@
 //! make those of another one stale (annex C.3.4).
 
 use crate::{
-    aka::{Amf, Milenage, Resynchronisation, Sqn, resync_decision},
+    aka::{Amf, IND_BITS_MAX, Milenage, Resynchronisation, Sqn, resync_decision},
     identity::{Impi, Impu, SipDatabaseId},
     secret::Secret,
     store::{CommitSeq, Mutation, RecordKind},
@@ -15,6 +15,9 @@ use super::stored_secret;
 
 /// INDs that the home system's own vectors take in turn; visited systems have those from here on.
 const HOME_INDS: u8 = 4;
+
+/// The least bits of IND: the home has some, visited systems have others.
+pub(super) const IND_BITS_MIN: u8 = 3;
 
 /// A subscriber in memory: what is stored, and where this process stands.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(super) struct SubscriberRecord {
     pub(super) reserved_seq: u64,
     /// How often SEQ was moved back: within one epoch no SQN leaves twice.
     pub(super) epoch: u32,
+    /// Bits of IND in the SQNs so far: what makes SQNs of SEQs.
+    pub(super) ind_bits: u8,
     /// Who has which IND, least recently used first.
     pub(super) visited: Vec<VisitedInd>,
     /// The SIP core that serves the subscriber (Server-Name), if any.
@@ -115,8 +120,23 @@ impl SqnProfile {
         (1 << (48 - self.ind_bits)) - 1
     }
 
+    /// The highest SQN of the highest SEQ `seq`, as a number of 48 bits.
+    const fn highest_sqn(self, seq: u64) -> u64 {
+        let seq = if seq < self.seq_max() { seq } else { self.seq_max() };
+        ((seq + 1) << self.ind_bits) - 1
+    }
+
     fn visited_inds(self) -> usize {
         (1 << self.ind_bits) - usize::from(HOME_INDS)
+    }
+}
+
+/// The width of IND that a configuration or a record means: what is outside counts as the nearest.
+pub(super) const fn ind_bits_within(ind_bits: u8) -> u8 {
+    match ind_bits {
+        0..=IND_BITS_MIN => IND_BITS_MIN,
+        bits if bits > IND_BITS_MAX => IND_BITS_MAX,
+        bits => bits,
     }
 }
 
@@ -126,13 +146,14 @@ impl SqnProfile {
 pub(super) struct SqnExhausted;
 
 impl SubscriberRecord {
-    /// A subscriber that nobody serves, and whose vectors go on above `seq`.
+    /// A subscriber that nobody serves, and whose vectors go on above `seq`, a SEQ beside `ind_bits` bits of
+    /// IND.
     pub(super) fn new(
         impus: Vec<Impu>,
-        k: Secret<16>,
-        opc: Secret<16>,
+        (k, opc): (Secret<16>, Secret<16>),
         amf: Amf,
         seq: u64,
+        ind_bits: u8,
     ) -> Self {
         Self {
             impus,
@@ -141,10 +162,25 @@ impl SubscriberRecord {
             amf,
             reserved_seq: seq,
             epoch: 0,
+            ind_bits,
             visited: Vec::new(),
             server_name: None,
             registered: false,
         }
+    }
+
+    /// The record for SQNs as `profile` builds them. If IND had another width before, SEQ goes on where all SQNs
+    /// are above every one that may have left, and visited systems whose IND does not fit lose it.
+    ///
+    /// Not stored by itself: what is left of the reserved range is given up, so that the next vector is.
+    pub(super) fn fitted(mut self, profile: SqnProfile) -> Self {
+        if self.ind_bits != profile.ind_bits {
+            let before = SqnProfile { ind_bits: ind_bits_within(self.ind_bits), ..profile };
+            self.reserved_seq = before.highest_sqn(self.reserved_seq) >> profile.ind_bits;
+            self.ind_bits = profile.ind_bits;
+            self.visited.retain(|entry| u64::from(entry.ind) >> profile.ind_bits == 0);
+        }
+        self
     }
 
     /// The change that stores the record.
@@ -163,7 +199,7 @@ impl Subscriber {
     /// is given up.
     pub(super) const fn stored(record: SubscriberRecord, version: CommitSeq) -> Self {
         Self {
-            next_seq: record.reserved_seq + 1,
+            next_seq: record.reserved_seq.saturating_add(1),
             record,
             version,
             home_ind: 0,
@@ -173,7 +209,7 @@ impl Subscriber {
 
     /// The highest SEQ that has left.
     pub(super) const fn highest_seq(&self) -> u64 {
-        self.next_seq - 1
+        self.next_seq.saturating_sub(1)
     }
 
     /// Makes ready for use; not kept, for its key schedule is larger than all else here.
@@ -198,7 +234,7 @@ impl Subscriber {
         let same_key = self.record.k == new.k && self.record.opc == new.opc;
         let old = std::mem::replace(&mut self.record, new);
         self.record.reserved_seq = self.record.reserved_seq.max(old.reserved_seq);
-        self.next_seq = self.record.reserved_seq + 1;
+        self.next_seq = self.record.reserved_seq.saturating_add(1);
         self.record.epoch = old.epoch;
         self.record.visited = old.visited;
         if same_key {
@@ -297,7 +333,8 @@ mod tests {
 
     fn subscriber(seq: u64) -> Subscriber {
         let key = Secret::new([7; 16]);
-        let record = SubscriberRecord::new(Vec::new(), key.clone(), key, [0x80, 0], seq);
+        let keys = (key.clone(), key);
+        let record = SubscriberRecord::new(Vec::new(), keys, [0x80, 0], seq, PROFILE.ind_bits);
         Subscriber::stored(record, CommitSeq::NOTHING)
     }
 
@@ -330,6 +367,43 @@ mod tests {
         }
         assert_eq!(subscriber.draw_sqn(home, PROFILE), Err(SqnExhausted));
         assert_eq!(subscriber.record.reserved_seq, PROFILE.seq_max());
+    }
+
+    #[test]
+    fn under_another_width_of_ind_every_sqn_is_above_all_that_may_have_left() {
+        for (from, to) in (3..=8).flat_map(|from| (3..=8).map(move |to| (from, to))) {
+            let [old, new] = [from, to].map(|ind_bits| SqnProfile { ind_bits, range: 4 });
+            for reserved in [0, 1, 7, 1_000_003, old.seq_max() - 1, old.seq_max(), u64::MAX] {
+                let mut record = subscriber(reserved).record;
+                record.ind_bits = from;
+                let last = old.highest_sqn(reserved);
+                let mut subscriber = Subscriber::stored(record.fitted(new), CommitSeq::NOTHING);
+                let home = Requester::Home { server_name: "sip:core.example" };
+                let drawn = subscriber.draw_sqn(home, new);
+                let above = drawn.is_ok_and(|(sqn, stored)| u64::from(sqn) > last && stored);
+                let at_end = last >> to == new.seq_max();
+                assert_ne!(above, at_end, "{reserved} from {from} to {to} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn under_a_narrower_ind_only_the_visited_systems_keep_theirs_whose_fits() {
+        let mut record = subscriber(9).record;
+        record.visited =
+            (4..20).map(|ind| VisitedInd { database: database(ind.into()), ind }).collect();
+        let fitted = record.fitted(SqnProfile { ind_bits: 3, range: 4 });
+        let kept: Vec<u8> = fitted.visited.iter().map(|entry| entry.ind).collect();
+        assert_eq!(kept, [4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_record_that_no_role_wrote_is_exhausted_and_no_panic() {
+        let mut subscriber = subscriber(u64::MAX);
+        let home = Requester::Home { server_name: "sip:core.example" };
+        assert_eq!(subscriber.draw_sqn(home, PROFILE), Err(SqnExhausted));
+        subscriber.replace(subscriber.record.clone());
+        assert_eq!(subscriber.draw_sqn(home, PROFILE), Err(SqnExhausted));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! solution 2, step 19), and what an AUTS does to SQN.
 
 use super::{
-    SipDatabase,
+    Declined, SipDatabase,
     agreement::Withdrawn,
     bound::read,
     outbound::unpack_user,
@@ -26,7 +26,7 @@ use crate::{
 const RAND_DRAWS_MAX: usize = 16;
 
 /// A vector and the records it relies on, or why there is none.
-type Issued = Result<(AuthVector, CommitSeq), ResultCode>;
+type Issued = Result<(AuthVector, CommitSeq), Declined>;
 
 impl SipDatabase {
     /// Answers a vector request (MAR), or has it answered by the primary system's SIP database.
@@ -39,9 +39,9 @@ impl SipDatabase {
     ) {
         let step = matches!(from, Peer::Database(_)).then(|| Step::mig(19));
         let issued = if !ctx.out.storage_available() {
-            Err(ResultCode::TOO_BUSY)
+            Err(ResultCode::TOO_BUSY.into())
         } else if !is_aka(&request.scheme) {
-            Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED)
+            Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
         } else {
             match from {
                 Peer::OwnCore => {
@@ -67,7 +67,7 @@ impl SipDatabase {
     ) {
         let (result, vector, after) = match issued {
             Ok((vector, after)) => (ResultCode::SUCCESS, Some(vector), after),
-            Err(result) => (result, None, self.removed.get()),
+            Err(Declined { result, after }) => (result, None, after.max(self.removed.get())),
         };
         let Asked { identity, scheme } = asked;
         let answer = MultimediaAuthAnswer { result, identity, scheme, vector };
@@ -96,18 +96,18 @@ impl SipDatabase {
         let withdrawn = read(&self.withdrawn);
         let visits = self.visits.read(lent.as_ref().unwrap_or(&asked.impi));
         let visit = visits.as_ref().and_then(|visits| visits.at(partner));
-        let Some((real, permitted)) =
-            visit.and_then(|visit| self.real_of(ctx, &withdrawn, (visit, lent.is_some()), asked))
-        else {
-            ctx.out.note(Note::VectorRefused { partner: partner.clone() });
-            return Err(ResultCode::USER_UNKNOWN);
-        };
+        let found = visit
+            .ok_or(ResultCode::USER_UNKNOWN.into())
+            .and_then(|visit| self.real_of(ctx, &withdrawn, (visit, lent.is_some()), asked));
+        let (real, permitted) = found
+            .inspect_err(|_| ctx.out.note(Note::VectorRefused { partner: partner.clone() }))?;
         let issued = self.issue(ctx, &real, Requester::Visited(partner), request.resync);
-        let (vector, after) = match issued {
-            // The subscriber lost the public identity since.
-            Err(ResultCode::IDENTITIES_DONT_MATCH) => return Err(ResultCode::USER_UNKNOWN),
-            issued => issued?,
-        };
+        let (vector, after) = issued.map_err(|Declined { result, after }| {
+            // If not, the subscriber lost the public identity since.
+            let is_its = result != ResultCode::IDENTITIES_DONT_MATCH;
+            let result = if is_its { result } else { ResultCode::USER_UNKNOWN };
+            Declined::by(after.max(permitted), result)
+        })?;
         ctx.out.note(Note::VectorIssued { partner: Some(partner.clone()) });
         Ok((vector, after.max(permitted)))
     }
@@ -119,15 +119,16 @@ impl SipDatabase {
         withdrawn: &Withdrawn,
         (visit, is_lent): (&Visit, bool),
         asked: &UserIdentity,
-    ) -> Option<(UserIdentity, CommitSeq)> {
+    ) -> Result<(UserIdentity, CommitSeq), Declined> {
         if visit.outbound.as_ref() == Some(&asked.impi) {
             return self.use_outbound(ctx, withdrawn, asked);
         }
         if is_lent {
-            return None; // the visits are those of the pair's user, the pair is not
+            // The visits are those of the pair's user, the pair is not.
+            return Err(ResultCode::USER_UNKNOWN.into());
         }
-        let version = visit.grant.as_ref()?.allows(ctx.now, withdrawn, &asked.impu)?;
-        Some((asked.clone(), version))
+        let grant = visit.grant.as_ref().ok_or(ResultCode::USER_UNKNOWN)?;
+        Ok((asked.clone(), grant.allows(ctx.now, withdrawn, &asked.impu)?))
     }
 
     /// Draws an SQN under the subscriber's lock and makes the vector.
@@ -141,7 +142,7 @@ impl SipDatabase {
         let mut subscriber =
             self.subscribers.get_mut(&real.impi).ok_or(ResultCode::USER_UNKNOWN)?;
         if !subscriber.record.has(&real.impu) {
-            return Err(ResultCode::IDENTITIES_DONT_MATCH);
+            return Err(Declined::by(subscriber.version, ResultCode::IDENTITIES_DONT_MATCH));
         }
         let milenage = subscriber.milenage();
         if let Some(resync) = resync {
@@ -150,7 +151,7 @@ impl SipDatabase {
         let profile = self.config.sqn_profile();
         let (sqn, mut changed) = subscriber
             .draw_sqn(requester, profile)
-            .map_err(|_exhausted| ResultCode::UNABLE_TO_COMPLY)?;
+            .map_err(|_| Declined::by(subscriber.version, ResultCode::UNABLE_TO_COMPLY))?;
         if let Requester::Home { server_name } = requester {
             changed |= subscriber.await_authentication(server_name);
         }
@@ -175,10 +176,10 @@ impl SipDatabase {
         subscriber: &mut Subscriber,
         milenage: &Milenage,
         resync: &Resync,
-    ) -> Result<(), ResultCode> {
+    ) -> Result<(), Declined> {
         let Ok(sqn_ms) = milenage.verify_auts(&resync.rand, &resync.auts) else {
             ctx.out.note(Note::ResynchronisationRefused);
-            return Err(ResultCode::UNABLE_TO_COMPLY);
+            return Err(Declined::by(subscriber.version, ResultCode::UNABLE_TO_COMPLY));
         };
         match subscriber.resynchronise(sqn_ms.seq(self.config.sqn_profile().ind_bits)) {
             Resynchronisation::Keep => {}

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase,
-    agreement::Withdrawn,
+    Declined, Outcome, PARTNERS_PER_SUBSCRIBER_MAX, SipDatabase,
+    agreement::{Withdrawn, lent_before, stays_by_administrator},
     bound::read,
     lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
@@ -13,7 +13,8 @@ use super::{
     pool::Pools,
 };
 use crate::{
-    api::migration_identity::{Allowance, Answer, Refusal},
+    api::migration_identity::{Allowance, Answer, Lent, Refusal},
+    diameter::cx::ResultCode,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::Context,
     packed::{Packed, Reader, Writer},
@@ -49,7 +50,7 @@ pub(super) struct Grant {
 pub(super) struct GrantRecord {
     pub(super) user: UserIdentity,
     pub(super) partner: SipDatabaseId,
-    until: Timestamp,
+    pub(super) until: Timestamp,
     allowed: Option<Allowance>,
 }
 
@@ -78,16 +79,35 @@ impl Grant {
         now: Timestamp,
         withdrawn: &Withdrawn,
         impu: &Impu,
-    ) -> Option<CommitSeq> {
-        let allows = self.impu == *impu && self.permits(now, withdrawn);
-        allows.then_some(self.version)
+    ) -> Result<CommitSeq, Declined> {
+        if self.impu == *impu && self.permits(now, withdrawn) {
+            return Ok(self.version);
+        }
+        Err(Declined::by(self.version, ResultCode::USER_UNKNOWN))
+    }
+
+    /// Whether the grant stays as it is although one of `impu` is asked for under `allowed`.
+    fn stays(
+        &self,
+        now: Timestamp,
+        impu: &Impu,
+        allowed: Option<Allowance>,
+    ) -> Result<bool, Refusal> {
+        let stays = stays_by_administrator((self.allowed, &self.impu), (allowed, impu));
+        if now < self.until { stays } else { Ok(false) }
+    }
+
+    fn shown(&self, lent: Lent) -> Answer {
+        Answer::Granted { until: self.until, lent }
     }
 }
 
 impl Packed for Visits {
+    /// What has come to nothing is left out.
     fn pack(&self, to: &mut Writer<'_>) {
-        to.number(self.0.len() as u64);
-        for (partner, Visit { outbound, grant }) in &self.0 {
+        let kept = || self.0.iter().filter(|(_, visit)| !visit.is_vacant());
+        to.number(kept().count() as u64);
+        for (partner, Visit { outbound, grant }) in kept() {
             to.word(partner.as_str());
             to.number(u64::from(outbound.is_some()) + 2 * u64::from(grant.is_some()));
             if let Some(outbound) = outbound {
@@ -149,6 +169,8 @@ pub(super) struct Ending<'a> {
     /// What to store.
     pub(super) mutations: Vec<Mutation>,
     outbound: Vec<(Impi, Lease, Returning<'a>)>,
+    /// The ends of the grants.
+    grants: Vec<Timestamp>,
 }
 
 impl Visits {
@@ -197,18 +219,9 @@ impl SipDatabase {
         partner: &SipDatabaseId,
     ) -> Result<&'a mut Visit, Refusal> {
         if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX && visits.at(partner).is_none() {
-            let mut mutations = Vec::new();
-            visits.0.retain(|(partner, visit)| {
-                let over = visit.is_over(ctx.now, withdrawn);
-                if over && visit.grant.is_some() {
-                    let key = grant_key(impi, partner);
-                    mutations.push(Mutation::delete(RecordKind::Grant, &key));
-                }
-                !over
-            });
-            if !mutations.is_empty() {
-                self.removed.raise(ctx.out.commit(mutations));
-            }
+            let now = ctx.now;
+            self.remove_grants(ctx, visits, impi, |visit| visit.is_over(now, withdrawn));
+            visits.0.retain(|(_, visit)| !visit.is_vacant());
             if visits.0.len() >= PARTNERS_PER_SUBSCRIBER_MAX {
                 return Err(TOO_MANY);
             }
@@ -232,7 +245,41 @@ impl SipDatabase {
         Ok(subscriber.version)
     }
 
-    /// Allows the real pair at `partner` from now on, in place of an earlier grant.
+    /// Removes the grants of the visits that are `over`, in one commit; the caller holds the entry.
+    fn remove_grants(
+        &self,
+        ctx: &mut Context<'_>,
+        visits: &mut Visits,
+        impi: &Impi,
+        over: impl Fn(&Visit) -> bool,
+    ) {
+        let (mut mutations, mut ends) = (Vec::new(), Vec::new());
+        for (partner, visit) in visits.0.iter_mut().filter(|(_, visit)| over(visit)) {
+            if let Some(grant) = visit.grant.take() {
+                mutations.push(Mutation::delete(RecordKind::Grant, &grant_key(impi, partner)));
+                ends.push(grant.until);
+            }
+        }
+        if !mutations.is_empty() {
+            self.removed.raise(ctx.out.commit(mutations));
+        }
+        for end in ends {
+            self.change_grant_end(ctx, impi, Some(end), None);
+        }
+    }
+
+    /// Removes the grants of a subscriber whose time is over: they may have been prolonged meanwhile.
+    pub(super) fn end_grants_of(&self, ctx: &mut Context<'_>, impi: &Impi) {
+        let now = ctx.now;
+        if let Some(mut visits) = self.visits.get_mut(impi) {
+            self.remove_grants(ctx, &mut visits, impi, |visit| {
+                visit.grant.as_ref().is_some_and(|grant| grant.until <= now)
+            });
+        }
+    }
+
+    /// Allows the real pair at `partner` from now on, in place of an earlier grant, unless that is an
+    /// administrator's and this one is asked for under an agreement.
     pub(super) fn put_grant(
         &self,
         ctx: &mut Context<'_>,
@@ -245,13 +292,26 @@ impl SipDatabase {
         let withdrawn = read(&self.withdrawn);
         withdrawn.check(allowed, ctx.now)?;
         let mut visits = self.visits.lock(&user.impi);
-        self.check_visitor(&user, &partner)?;
+        let subscriber_version = self.check_visitor(&user, &partner)?;
         let visit = self.visit(ctx, &withdrawn, &mut visits, &user.impi, &partner)?;
-        let key = grant_key(&user.impi, &partner);
+        let mut lent = Lent::Anew;
+        if let Some(held) = &visit.grant {
+            if held.stays(ctx.now, &user.impu, allowed)? {
+                let after = held.version.max(subscriber_version);
+                return Ok((held.shown(Lent::ByAdministrator), after));
+            }
+            if held.permits(ctx.now, &withdrawn) {
+                lent = lent_before(held.allowed);
+            }
+        }
+        let (impi, key) = (user.impi.clone(), grant_key(&user.impi, &partner));
         let record = GrantRecord { user, partner, until: ctx.now + valid_for, allowed };
         let version = ctx.out.commit(vec![Mutation::put(RecordKind::Grant, &key, &record)]);
-        visit.grant = Some(record.granted(version));
-        Ok((Answer::Done, version))
+        let grant = record.granted(version);
+        let (answer, end) = (grant.shown(lent), grant.until);
+        let old = visit.grant.replace(grant);
+        self.change_grant_end(ctx, &impi, old.map(|old| old.until), Some(end));
+        Ok((answer, version))
     }
 
     /// Withdraws a grant.
@@ -262,12 +322,12 @@ impl SipDatabase {
         partner: &SipDatabaseId,
     ) -> Outcome {
         let mut visits = self.visits.get_mut(impi).ok_or(NO_GRANT)?;
-        let visit = visits.at_mut(partner).filter(|visit| visit.grant.is_some());
-        let visit = visit.ok_or(NO_GRANT)?;
+        let visit = visits.at_mut(partner).ok_or(NO_GRANT)?;
+        let grant = visit.grant.take().ok_or(NO_GRANT)?;
         let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
         let seq = ctx.out.commit(vec![deletion]);
         self.removed.raise(seq);
-        visit.grant = None;
+        self.change_grant_end(ctx, impi, Some(grant.until), None);
         Ok((Answer::Done, seq))
     }
 
@@ -285,6 +345,21 @@ impl SipDatabase {
         let visits = self.visits.get(&user.impi);
         let room = visits.is_none_or(|visits| visits.has_room(partner, now, &withdrawn));
         if room { Ok(()) } else { Err(TOO_MANY) }
+    }
+
+    /// Checks what [`Self::put_grant`] would refuse.
+    pub(super) fn check_put_grant(
+        &self,
+        now: Timestamp,
+        user: &UserIdentity,
+        partner: &SipDatabaseId,
+        allowed: Option<Allowance>,
+    ) -> Result<(), Refusal> {
+        self.check_visit(now, user, partner, allowed)?;
+        let visits = self.visits.get(&user.impi);
+        let visit = visits.as_ref().and_then(|visits| visits.at(partner));
+        let held = visit.and_then(|visit| visit.grant.as_ref());
+        held.map_or(Ok(()), |held| held.stays(now, &user.impu, allowed).map(drop))
     }
 
     /// Checks what [`Self::delete_grant`] would refuse.
@@ -311,7 +386,7 @@ impl SipDatabase {
         let mutations = std::mem::take(&mut ending.mutations);
         let seq = if mutations.is_empty() { self.removed.get() } else { ctx.out.commit(mutations) };
         self.removed.raise(seq);
-        self.finish_ending(ctx, ending);
+        self.finish_ending(ctx, impi, ending);
         visits.remove();
         seq
     }
@@ -325,11 +400,12 @@ impl SipDatabase {
         impi: &Impi,
         visits: &Visits,
     ) -> Ending<'a> {
-        let mut ending = Ending { mutations: Vec::new(), outbound: Vec::new() };
+        let mut ending = Ending { mutations: Vec::new(), outbound: Vec::new(), grants: Vec::new() };
         for (partner, visit) in &visits.0 {
-            if visit.grant.is_some() {
+            if let Some(grant) = &visit.grant {
                 let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
                 ending.mutations.push(deletion);
+                ending.grants.push(grant.until);
             }
             if let Some(outbound) = &visit.outbound
                 && let Some(binding) = self.outbound.get(outbound)
@@ -345,8 +421,11 @@ impl SipDatabase {
         ending
     }
 
-    /// Takes the bindings out whose removal has been committed.
-    pub(super) fn finish_ending(&self, ctx: &mut Context<'_>, ending: Ending<'_>) {
+    /// Takes the bindings of `impi` out whose removal has been committed; the caller removes the visits.
+    pub(super) fn finish_ending(&self, ctx: &mut Context<'_>, impi: &Impi, ending: Ending<'_>) {
+        for end in ending.grants {
+            self.change_grant_end(ctx, impi, Some(end), None);
+        }
         for (outbound, lease, returning) in ending.outbound {
             self.change_outbound_end(ctx, &outbound, Some(lease), None);
             self.outbound.remove(&outbound);
@@ -362,4 +441,32 @@ pub(super) fn check_valid_for(valid_for: Duration) -> Result<(), Refusal> {
         return Err(Refusal::Invalid("valid_for is zero"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{entropy::Entropy, packed::PackedTable};
+
+    struct Zeros;
+
+    impl Entropy for Zeros {
+        fn fill(&mut self, out: &mut [u8]) {
+            out.fill(0);
+        }
+    }
+
+    #[test]
+    fn a_visit_that_came_to_nothing_is_not_kept_beside_others() {
+        let table: PackedTable<Visits> = PackedTable::new(&mut Zeros);
+        let user = Impi::parse("alice@a.example").unwrap();
+        let partner =
+            |letter: &str| SipDatabaseId::parse(&format!("hss.{letter}.example")).unwrap();
+        let mut visits = table.lock(&user);
+        visits.at_or_new(&partner("b")).outbound = Some(user.clone());
+        visits.at_or_new(&partner("c"));
+        drop(visits);
+        let visits = table.get(&user).unwrap();
+        assert!(visits.at(&partner("b")).is_some() && visits.at(&partner("c")).is_none());
+    }
 }

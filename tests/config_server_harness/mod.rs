@@ -27,7 +27,7 @@ use migcore::{
             SipCoreAddress, SipTransport, SystemConfiguration,
         },
         migration_identity::{
-            Allowance, Answer as ManagementAnswer, Binding, Direction, OperatorKey, Pool,
+            Allowance, Answer as ManagementAnswer, Binding, Direction, Lent, OperatorKey, Pool,
             PoolSource, PrimaryUser, Refusal as ManagementRefusal, Request as Manage, Subscriber,
         },
         system_access::{Answer as AccessAnswer, Refusal as AccessRefusal, Request as Access},
@@ -675,6 +675,7 @@ pub fn any_binding() -> Binding {
         identity: real("outbound"),
         reserved_until: START + DAY,
         active: false,
+        lent: Lent::Anew,
         details: None,
     }
 }

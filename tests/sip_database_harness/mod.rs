@@ -18,8 +18,8 @@ pub use common::Seeded;
 use migcore::{
     aka::{AuthVector, Milenage},
     api::migration_identity::{
-        Answer as ManagementAnswer, Binding, Direction, OperatorKey, Pool, PoolSource, PrimaryUser,
-        Refusal, Request as ManagementRequest, Subscriber,
+        Answer as ManagementAnswer, Binding, Direction, Lent, OperatorKey, Pool, PoolSource,
+        PrimaryUser, Refusal, Request as ManagementRequest, Subscriber,
     },
     diameter::cx::{
         Answer, MultimediaAuthAnswer, MultimediaAuthRequest, Request, ResultCode, Resync,
@@ -33,7 +33,7 @@ use migcore::{
     secret::Secret,
     sip_database::{Config, SipDatabase},
     step::Step,
-    store::{Commit, CommitSeq, Engine, MemoryEngine, Sequencer},
+    store::{Commit, CommitSeq, Engine, MemoryEngine, Mutation, RecordKind, Sequencer},
     time::Timestamp,
 };
 
@@ -253,6 +253,14 @@ impl System {
         }
     }
 
+    /// The end of the grant that a request puts, and how it came to be.
+    pub fn granted(&mut self, request: ManagementRequest) -> (Timestamp, Lent) {
+        match self.manage(request) {
+            ManagementAnswer::Granted { until, lent } => (until, lent),
+            other => panic!("no grant: {other:?}"),
+        }
+    }
+
     pub fn refusal(&mut self, request: ManagementRequest) -> Refusal {
         match self.manage(request) {
             ManagementAnswer::Refused(refusal) => refusal,
@@ -318,6 +326,14 @@ impl Effects {
         }
     }
 
+    /// The pair that is lent, and until when.
+    pub fn lent(self) -> (UserIdentity, Timestamp) {
+        match self.management() {
+            ManagementAnswer::Binding(binding) => (binding.identity, binding.reserved_until),
+            other => panic!("no binding: {other:?}"),
+        }
+    }
+
     /// The request forwarded to another system.
     pub fn forwarded(self) -> (SipDatabaseId, RequestId, MultimediaAuthRequest) {
         match self.only().message {
@@ -328,6 +344,12 @@ impl Effects {
             } => (to, id, request),
             other => panic!("nothing forwarded: {other:?}"),
         }
+    }
+
+    /// What is changed, of the records of one kind.
+    pub fn mutations(&self, kind: RecordKind) -> Vec<&Mutation> {
+        let all = self.commits.iter().flat_map(|commit| &commit.mutations);
+        all.filter(|mutation| mutation.kind == kind).collect()
     }
 
     /// The one message, its step and what it waits for.

@@ -97,7 +97,9 @@ pub(super) fn counted(shared: &Shared, operation: &'static str, response: Respon
 
 pub(super) fn from_database(answer: management::Answer) -> Response {
     match answer {
-        management::Answer::Done => StatusCode::NO_CONTENT.into_response(),
+        management::Answer::Done | management::Answer::Granted { .. } => {
+            StatusCode::NO_CONTENT.into_response()
+        }
         management::Answer::Subscriber { impi, impus, seq } => {
             Json(SubscriberView { impi, impus, seq }).into_response()
         }

@@ -100,6 +100,7 @@ async fn revoke(
         management::Answer::Refused(Refusal::NotFound(_)) => EndedName::None,
         management::Answer::Refused(refusal) => return Err(refused(&refusal)),
         management::Answer::Done
+        | management::Answer::Granted { .. }
         | management::Answer::RowsRefused(_)
         | management::Answer::Subscriber { .. }
         | management::Answer::Pool { .. }

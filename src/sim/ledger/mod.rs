@@ -54,7 +54,7 @@ pub struct Ledger {
     /// How long listed pairs rest. All others are never lent again.
     quarantine: BTreeMap<(Direction, Impi), Duration>,
     /// Whether each record of other kinds was stored or deleted.
-    records: BTreeMap<(RecordKind, String), Changes<bool>>,
+    records: BTreeMap<(RecordKind, String), Changes<Presence>>,
     vectors: BTreeMap<(Impi, u32, Sqn), Rand>,
     /// The highest SEQ that left, and in which epoch.
     highest: BTreeMap<Impi, (u32, u64)>,
@@ -134,6 +134,11 @@ pub enum Outcome {
         /// Until when it is kept at least.
         until: Timestamp,
     },
+    /// The acknowledgment of [`Change::Put`] of a record that goes by itself.
+    Kept {
+        /// Not before this.
+        until: Timestamp,
+    },
     /// It was refused for good: it did not happen and will not.
     Refused,
     /// Nobody knows whether it happened; it will not happen any more. A 503 is this, and a connection lost
@@ -176,6 +181,16 @@ struct Registered {
 struct Lending {
     identity: UserIdentity,
     until: Timestamp,
+}
+
+/// What a change makes of a record of another kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Presence {
+    Gone,
+    /// It may go by itself from then on.
+    There {
+        until: Timestamp,
+    },
 }
 
 #[derive(Debug)]
@@ -241,7 +256,7 @@ impl Ledger {
         let Some(Asked { at: begun, change }) = self.open.remove(&number) else { return Ok(()) };
         let done = match outcome {
             Outcome::Refused => return Ok(()),
-            Outcome::Done | Outcome::Lent { .. } => true,
+            Outcome::Done | Outcome::Lent { .. } | Outcome::Kept { .. } => true,
             Outcome::Unknown => false,
         };
         let span = Span { begun, ended: Some(at), done };
@@ -250,6 +265,10 @@ impl Ledger {
                 let lending = Lending { identity, until };
                 self.check_lending(span, (direction, &holder), &lending, at)?;
                 add(self.lent.entry((direction, holder)).or_default(), span, Some(lending));
+            }
+            (Change::Put { kind, key }, Outcome::Kept { until }) => {
+                let there = Presence::There { until };
+                add(self.records.entry((kind, key)).or_default(), span, there);
             }
             (change, _) => self.add(span, change),
         }
@@ -296,7 +315,7 @@ impl Ledger {
         self.check_contacts(now, stored)?;
         self.check_lent(now, stored)?;
         self.check_released(stored)?;
-        self.check_records(stored)?;
+        self.check_records(now, stored)?;
         self.check_sqn(stored)
     }
 
@@ -317,10 +336,11 @@ impl Ledger {
             }
             Change::ReleaseAll { user } => self.released_all.entry(user).or_default().push(span),
             Change::Put { kind, key } => {
-                add(self.records.entry((kind, key)).or_default(), span, true);
+                let there = Presence::There { until: Timestamp::MAX };
+                add(self.records.entry((kind, key)).or_default(), span, there);
             }
             Change::Delete { kind, key } => {
-                add(self.records.entry((kind, key)).or_default(), span, false);
+                add(self.records.entry((kind, key)).or_default(), span, Presence::Gone);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Whether records that are there until somebody deletes them are there, or not, as was acknowledged.
 
-use super::{Change, Ledger, Span, Tables, Violation};
+use super::{Change, Ledger, Presence, Span, Tables, Violation};
 use crate::{
     identity::{Impi, SipDatabaseId},
     store::RecordKind,
+    time::Timestamp,
 };
 
 /// The key under which the grant of a subscriber for a partner is stored.
@@ -16,7 +17,7 @@ impl Ledger {
     pub fn may_be_deleted(&self, kind: RecordKind, key: &str) -> bool {
         let closed = self.records.get(&(kind, key.to_owned())).into_iter().flatten();
         let mut open = self.open.values();
-        closed.into_iter().any(|(_, there)| !there)
+        closed.into_iter().any(|(_, it)| *it == Presence::Gone)
             || open.any(|asked| {
                 matches!(&asked.change, Change::Delete { kind: of, key: it }
                     if *of == kind && it == key)
@@ -25,10 +26,12 @@ impl Ledger {
 
     /// What was stored is there until it may have been deleted, and what was deleted is not there until it
     /// may have been stored again.
-    pub(super) fn check_records(&self, stored: &Tables) -> Result<(), Violation> {
+    pub(super) fn check_records(&self, now: Timestamp, stored: &Tables) -> Result<(), Violation> {
         let open = self.open.values().filter_map(|asked| match &asked.change {
-            Change::Put { kind, key } => Some((*kind, key, true)),
-            Change::Delete { kind, key } => Some((*kind, key, false)),
+            Change::Put { kind, key } => {
+                Some((*kind, key, Presence::There { until: Timestamp::MAX }))
+            }
+            Change::Delete { kind, key } => Some((*kind, key, Presence::Gone)),
             Change::Register { .. }
             | Change::Deregister { .. }
             | Change::Lend { .. }
@@ -45,10 +48,14 @@ impl Ledger {
             let mut possible = closed
                 .iter()
                 .filter(|(span, _)| last(span))
-                .map(|(_, there)| *there)
+                .map(|(_, presence)| *presence)
                 .chain(open.iter().filter(|it| (it.0, it.1) == (*kind, key)).map(|it| it.2));
             let found = stored.names.contains(name);
-            if !possible.any(|there| there == found) {
+            let explains = |presence| match presence {
+                Presence::Gone => !found,
+                Presence::There { until } => found || until <= now,
+            };
+            if !possible.any(explains) {
                 let rule = if found {
                     "what was deleted is not resurrected"
                 } else {

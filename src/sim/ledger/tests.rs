@@ -276,6 +276,7 @@ fn an_acknowledged_record_is_there_until_it_is_deleted() {
     let put = || Change::Put { kind: RecordKind::Grant, key: key() };
     let delete = || Change::Delete { kind: RecordKind::Grant, key: key() };
     let (done, unknown) = (|at| Some((at, Outcome::Done)), |at| Some((at, Outcome::Unknown)));
+    let kept = |ended, until| Some((ended, Outcome::Kept { until: at(until) }));
     let mut there = Tables::default();
     there.names.insert((RecordKind::Grant, key()));
     let gone = Tables::default();
@@ -289,6 +290,8 @@ fn an_acknowledged_record_is_there_until_it_is_deleted() {
         (vec![(10, put(), done(11)), (20, delete(), done(21))], resurrected, None),
         (vec![(10, put(), done(25)), (20, delete(), done(21))], None, None),
         (vec![(10, delete(), done(11)), (20, put(), done(21))], None, lost),
+        (vec![(10, put(), kept(11, 501))], None, lost),
+        (vec![(10, put(), kept(11, 500))], None, None),
     ] {
         assert_eq!(broken(&changes, &there), if_there, "{changes:?}");
         assert_eq!(broken(&changes, &gone), if_gone, "{changes:?}");

@@ -27,12 +27,13 @@ fn records() -> Vec<Value> {
     let visited: Vec<Value> = (4..=255)
         .map(|ind| json!({"database": format!("sipdb{ind}.example"), "ind": ind}))
         .collect();
-    let subscriber = |impus: Vec<String>, seq: u64, visited: &[Value], server: Value| {
-        json!({
-            "impus": impus, "k": K, "opc": OPC, "amf": "8000", "reserved_seq": seq, "epoch": 3,
-            "visited": visited, "server_name": server, "registered": true,
-        })
-    };
+    let subscriber =
+        |impus: Vec<String>, (seq, bits): (u64, u8), visited: &[Value], server: Value| {
+            json!({
+                "impus": impus, "k": K, "opc": OPC, "amf": "8000", "reserved_seq": seq, "epoch": 3,
+                "ind_bits": bits, "visited": visited, "server_name": server, "registered": true,
+            })
+        };
     let usual = vec!["sip:alice@a.example".to_owned(), "tel:+390612345".to_owned()];
     let many = (0..32).map(|number| format!("sip:{number}@a.example")).collect();
     let allowance = json!({"agreement": u64::MAX, "until": never});
@@ -49,8 +50,8 @@ fn records() -> Vec<Value> {
         })
     };
     [
-        ("subscriber", "alice@a.example", subscriber(usual, 64, &[], Value::Null)),
-        ("subscriber", &long, subscriber(many, (1 << 45) - 1, &visited, json!("sip:core.a.example"))),
+        ("subscriber", "alice@a.example", subscriber(usual, (64, 5), &[], Value::Null)),
+        ("subscriber", &long, subscriber(many, ((1 << 40) - 1, 8), &visited, json!("sip:core.a.example"))),
         ("pool", "visitors", json!({"direction": "inbound", "source": {"generated": {
             "impi_template": "mig-{id}@b.example", "impu_template": "sip:mig-{id}@b.example",
             "key": LONGEST, "reserved": 1024,
@@ -214,8 +215,14 @@ fn what_no_role_wrote_is_refused_with_field_and_reason() {
         ),
         (
             "subscriber",
-            |it| it["record"]["reserved_seq"] = json!(1_u64 << 45),
+            |it| it["record"]["reserved_seq"] = json!(1_u64 << 43),
             "record.reserved_seq has more",
+        ),
+        ("subscriber", |it| it["record"]["ind_bits"] = json!(9), "record.ind_bits is not 3 to 8"),
+        (
+            "subscriber",
+            |it| it["record"]["visited"] = json!([{"database": "d", "ind": 32}]),
+            "record.visited has an ind of more than ind_bits bits",
         ),
         ("subscriber", |it| it["key"] = json!("alice@A.example"), "key is not a private identity"),
         (

@@ -17,9 +17,10 @@ use migcore::{
         config::{Config, REFERENCE},
         demo::{DemoError, command::DemoArguments},
         http_client::{Endpoint, InvalidEndpoint},
+        load::{Ended, command::LoadCommand},
         log,
         operator::{AdminCommand, EXAMPLES},
-        provision::{Load, Loaded, SippCsv, UeFiles, load, write_sipp_csv},
+        provision::{self, Loaded, SippCsv, UeFiles, write_sipp_csv},
         storage::{self, command::StoreCommand},
         ue::command::UeCommand,
     },
@@ -86,6 +87,11 @@ enum Command {
     /// Be one UE: migrate, register, refresh, come home. Its state is in a file between the commands.
     #[command(subcommand, after_help = EXIT_CODES)]
     Ue(UeCommand),
+    /// Load a SIP registrar with UEs that authenticate by IMS-AKA, and tell how it does.
+    ///
+    /// The generator judges itself too: a run in which it was late, lost datagrams or had no reserve is told to
+    /// be INVALID.
+    Load(Box<LoadCommand>),
     /// Look after a store while no system has it open.
     #[command(subcommand, after_help = EXIT_CODES)]
     Store(StoreCommand),
@@ -241,7 +247,7 @@ async fn run(command: Command) -> Result<(), Failure> {
                 csc4,
                 sip_core: ue_sip_core,
             });
-            provision_load(&Load { files, system, ue_files }).await
+            provision_load(&provision::Load { files, system, ue_files }).await
         }
         Command::Provision(Provision::SippCsv {
             subscribers,
@@ -257,6 +263,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Admin(command) => command.run().await.map_err(|error| {
             if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
         }),
+        Command::Load(command) => load(*command).await,
         Command::Store(command) => command.run().map_err(|error| {
             if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
         }),
@@ -266,8 +273,8 @@ async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-async fn provision_load(job: &Load) -> Result<(), Failure> {
-    let loaded = load(job).await.map_err(|error| {
+async fn provision_load(job: &provision::Load) -> Result<(), Failure> {
+    let loaded = provision::load(job).await.map_err(|error| {
         if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
     })?;
     let mut text = format!("{} changes were made\n", loaded.changes);
@@ -276,6 +283,20 @@ async fn provision_load(job: &Load) -> Result<(), Failure> {
         let _ = writeln!(text, "{ue_files} state files were written, {ue_files_kept} were there");
     }
     print(&text)
+}
+
+async fn load(command: LoadCommand) -> Result<(), Failure> {
+    let mut end = Ends::new()?;
+    let ended = command.run(end.wait()).await.map_err(|error| {
+        if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
+    })?;
+    let message = match ended {
+        Ended::Well => return Ok(()),
+        Ended::NothingSucceeded => "nothing succeeded",
+        Ended::Broken => "a threshold is broken",
+        Ended::Invalid => "the run is INVALID: the generator itself is seen in the figures",
+    };
+    Err(Failure { code: ended.code(), message: message.to_owned() })
 }
 
 async fn serve(path: PathBuf) -> Result<(), Failure> {

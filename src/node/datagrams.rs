@@ -271,7 +271,7 @@ mod tests {
         loop {
             match incoming.receive(socket.as_fd()) {
                 Ok(_) => {
-                    all.extend(incoming.datagrams().map(|(octets, from)| (octets.to_vec(), from)))
+                    all.extend(incoming.datagrams().map(|(octets, from)| (octets.to_vec(), from)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return all,
                 Err(error) => panic!("{error}"),

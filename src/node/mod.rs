@@ -24,6 +24,7 @@ mod entropy;
 mod http;
 pub mod http_client;
 pub mod ladder;
+pub mod load;
 mod loading;
 pub mod log;
 pub mod management;

@@ -14,7 +14,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub use changes::Findings;
 pub use load::{Load, LoadError, Loaded, load};
-pub use sipp_csv::{ProvisionError, SippCsv, write_sipp_csv};
+pub(in crate::node) use sipp_csv::prepare_migration;
+pub use sipp_csv::{ProvisionError, SippCsv, TEST_PLMN, write_sipp_csv};
 pub use ue_files::UeFiles;
 
 /// Requests under way at a time.

@@ -7,8 +7,8 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    lexer::{Cursor, bare, is_name, is_plain, is_token, trim, unquote},
-    render::Quoted,
+    lexer::{Cursor, bare, is_name, is_plain, trim, unquote},
+    render::{self, Render, Writer},
 };
 
 /// The value of an Authorization field: what a UE answers a challenge with.
@@ -71,17 +71,26 @@ impl<'a> DigestCredentials<'a> {
 }
 
 /// Writes an Authorization value.
+impl Render for DigestCredentials<'_> {
+    fn render(&self, to: &mut Writer) {
+        to.verbatim(b"Digest username=");
+        to.quoted(&self.username);
+        to.quoted_param("realm", Some(&self.realm));
+        to.quoted_param("nonce", Some(&self.nonce));
+        to.quoted_param("uri", Some(&self.uri));
+        to.quoted_param("response", Some(&self.response));
+        to.token_param("algorithm", self.algorithm);
+        to.quoted_param("cnonce", self.cnonce.as_deref());
+        to.token_param("qop", self.qop);
+        to.token_param("nc", self.nc);
+        to.quoted_param("auts", self.auts.as_deref());
+        to.quoted_param("opaque", self.opaque.as_deref());
+    }
+}
+
 impl fmt::Display for DigestCredentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest username={}, realm={}", Quoted(&self.username), Quoted(&self.realm))?;
-        write!(f, ", nonce={}, uri={}", Quoted(&self.nonce), Quoted(&self.uri))?;
-        write!(f, ", response={}", Quoted(&self.response))?;
-        write_token(f, "algorithm", self.algorithm)?;
-        write_quoted(f, "cnonce", self.cnonce.as_deref())?;
-        write_token(f, "qop", self.qop)?;
-        write_token(f, "nc", self.nc)?;
-        write_quoted(f, "auts", self.auts.as_deref())?;
-        write_quoted(f, "opaque", self.opaque.as_deref())
+        render::display(self, f)
     }
 }
 
@@ -148,13 +157,21 @@ impl<'a> DigestChallenge<'a> {
 }
 
 /// Writes a WWW-Authenticate value.
+impl Render for DigestChallenge<'_> {
+    fn render(&self, to: &mut Writer) {
+        to.verbatim(b"Digest realm=");
+        to.quoted(&self.realm);
+        to.quoted_param("nonce", Some(&self.nonce));
+        to.token_param("algorithm", self.algorithm.as_deref());
+        to.quoted_param("qop", self.qop.as_deref());
+        to.token_param("stale", self.stale.then_some("true"));
+        to.quoted_param("opaque", self.opaque.as_deref());
+    }
+}
+
 impl fmt::Display for DigestChallenge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest realm={}, nonce={}", Quoted(&self.realm), Quoted(&self.nonce))?;
-        write_token(f, "algorithm", self.algorithm.as_deref())?;
-        write_quoted(f, "qop", self.qop.as_deref())?;
-        write_token(f, "stale", self.stale.then_some("true"))?;
-        write_quoted(f, "opaque", self.opaque.as_deref())
+        render::display(self, f)
     }
 }
 
@@ -204,30 +221,6 @@ impl<'a> Iterator for AuthParams<'a> {
             self.cursor = Cursor::new("");
         }
         Some(parsed)
-    }
-}
-
-pub(super) fn write_token(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    value: Option<&str>,
-) -> fmt::Result {
-    match value {
-        // What is no token would end the parameter early and begin another one.
-        Some(value) if !is_token(value) => write_quoted(f, name, Some(value)),
-        Some(value) => write!(f, ", {name}={value}"),
-        None => Ok(()),
-    }
-}
-
-pub(super) fn write_quoted(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    value: Option<&str>,
-) -> fmt::Result {
-    match value {
-        Some(value) => write!(f, ", {name}={}", Quoted(value)),
-        None => Ok(()),
     }
 }
 

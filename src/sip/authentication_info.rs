@@ -4,9 +4,9 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    auth_header::{AuthParams, write_quoted, write_token},
+    auth_header::AuthParams,
     lexer::{bare, unquote},
-    render::Quoted,
+    render::{self, Render, Writer},
 };
 
 /// The value of an Authentication-Info field.
@@ -44,14 +44,21 @@ impl<'a> AuthenticationInfo<'a> {
 }
 
 /// Writes an Authentication-Info value.
+impl Render for AuthenticationInfo<'_> {
+    fn render(&self, to: &mut Writer) {
+        // The grammar wants at least one parameter; rspauth is what the field is for.
+        to.verbatim(b"rspauth=");
+        to.quoted(self.rspauth.as_deref().unwrap_or_default());
+        to.token_param("qop", self.qop);
+        to.quoted_param("cnonce", self.cnonce.as_deref());
+        to.token_param("nc", self.nc);
+        to.quoted_param("nextnonce", self.nextnonce.as_deref());
+    }
+}
+
 impl fmt::Display for AuthenticationInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The grammar wants at least one parameter; rspauth is what the field is for.
-        write!(f, "rspauth={}", Quoted(self.rspauth.as_deref().unwrap_or_default()))?;
-        write_token(f, "qop", self.qop)?;
-        write_quoted(f, "cnonce", self.cnonce.as_deref())?;
-        write_token(f, "nc", self.nc)?;
-        write_quoted(f, "nextnonce", self.nextnonce.as_deref())
+        render::display(self, f)
     }
 }
 

@@ -13,7 +13,7 @@ mod lexer;
 pub mod message;
 pub mod name_addr;
 pub mod register;
-mod render;
+pub mod render;
 pub mod reply;
 pub mod request;
 pub mod response;

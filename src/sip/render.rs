@@ -1,26 +1,29 @@
 //! Writing messages: every value that came from outside passes [`Writer`], which lets no line end
 //! through.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use memchr::memchr2;
 
+use super::lexer::is_token;
+
 /// Octets of a message being written.
-pub(crate) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 impl Writer {
-    pub(crate) fn with_capacity(octets: usize) -> Self {
+    /// Begins with room for so many octets.
+    pub fn with_capacity(octets: usize) -> Self {
         Self(Vec::with_capacity(octets))
     }
 
     /// Writes text; each CR and LF becomes a space, so that a folded value is unfolded and nobody
     /// adds a line.
-    pub(crate) fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.octets(text.as_bytes());
     }
 
     /// Writes octets that may be no UTF-8, as [`Writer::text`].
-    pub(crate) fn octets(&mut self, mut octets: &[u8]) {
+    pub fn octets(&mut self, mut octets: &[u8]) {
         while let Some(at) = memchr2(b'\r', b'\n', octets) {
             let (before, after) = octets.split_at(at);
             self.0.extend_from_slice(before);
@@ -30,57 +33,148 @@ impl Writer {
         self.0.extend_from_slice(octets);
     }
 
-    /// Writes a value by its `Display`, as [`Writer::text`].
-    pub(crate) fn display(&mut self, value: impl fmt::Display) {
-        // Writing to memory cannot fail; a `Display` that fails is cut short.
-        let _cut_short = fmt::Write::write_fmt(self, format_args!("{value}"));
+    /// Writes a decimal number.
+    pub fn number(&mut self, number: impl Into<u64>) {
+        let mut digits = [0; 20];
+        let mut rest = number.into();
+        let mut from = digits.len();
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            from -= 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.0.extend_from_slice(digits.get(from..).unwrap_or_default());
+    }
+
+    /// Writes an IP address, without brackets.
+    pub fn ip_address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                let [first, rest @ ..] = address.octets();
+                self.number(first);
+                for octet in rest {
+                    self.verbatim(b".");
+                    self.number(octet);
+                }
+            }
+            IpAddr::V6(address) => self.text(&address.to_string()),
+        }
+    }
+
+    /// Writes text as a quoted string: `"` and `\` are escaped.
+    pub fn quoted(&mut self, text: &str) {
+        self.verbatim(b"\"");
+        let mut rest = text;
+        while let Some(at) = memchr2(b'"', b'\\', rest.as_bytes()) {
+            let (before, after) = rest.split_at(at);
+            let (special, after) = after.split_at(1);
+            self.text(before);
+            self.verbatim(b"\\");
+            self.text(special);
+            rest = after;
+        }
+        self.text(rest);
+        self.verbatim(b"\"");
+    }
+
+    /// Writes a further parameter of a comma-separated list: `, name="value"`.
+    pub fn quoted_param(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.name_of_param(name);
+            self.quoted(value);
+        }
+    }
+
+    /// Writes a further parameter of a comma-separated list whose value is a token: `, name=value`.
+    pub fn token_param(&mut self, name: &'static str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.name_of_param(name);
+        // What is no token would end the parameter early and begin another one.
+        if is_token(value) { self.verbatim(value.as_bytes()) } else { self.quoted(value) }
+    }
+
+    fn name_of_param(&mut self, name: &'static str) {
+        self.verbatim(b", ");
+        self.verbatim(name.as_bytes());
+        self.verbatim(b"=");
     }
 
     /// Writes one header field.
-    pub(crate) fn field(&mut self, name: &str, value: impl fmt::Display) {
+    pub fn field(&mut self, name: &str, value: impl Render) {
         self.text(name);
-        self.text(": ");
-        self.display(value);
+        self.verbatim(b": ");
+        value.render(self);
         self.end_line();
     }
 
     /// Ends a line.
-    pub(crate) fn end_line(&mut self) {
+    pub fn end_line(&mut self) {
         self.0.extend_from_slice(b"\r\n");
     }
 
     /// Writes octets as they are: lines that are complete already, and bodies.
-    pub(crate) fn verbatim(&mut self, octets: &[u8]) {
+    pub fn verbatim(&mut self, octets: &[u8]) {
         self.0.extend_from_slice(octets);
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
+    /// What was written, if nothing but text was.
+    pub fn into_text(self) -> String {
+        String::from_utf8(self.0).unwrap_or_default()
+    }
+
+    /// What was written.
+    pub fn finish(self) -> Vec<u8> {
         self.0
     }
 }
 
-impl fmt::Write for Writer {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.text(text);
-        Ok(())
+/// What a header field may have for a value.
+pub trait Render {
+    /// Writes it.
+    fn render(&self, to: &mut Writer);
+}
+
+impl<T: Render + ?Sized> Render for &T {
+    fn render(&self, to: &mut Writer) {
+        (**self).render(to);
     }
 }
 
-/// Writes text as a quoted string: `"` and `\` are escaped.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"")?;
-        let mut rest = self.0;
-        while let Some(at) = rest.find(['"', '\\']) {
-            let (before, after) = rest.split_at(at);
-            let (special, after) = after.split_at(1);
-            write!(f, "{before}\\{special}")?;
-            rest = after;
-        }
-        write!(f, "{rest}\"")
+impl Render for str {
+    fn render(&self, to: &mut Writer) {
+        to.text(self);
     }
+}
+
+impl Render for String {
+    fn render(&self, to: &mut Writer) {
+        to.text(self);
+    }
+}
+
+impl Render for u32 {
+    fn render(&self, to: &mut Writer) {
+        to.number(*self);
+    }
+}
+
+/// The parts of a value, one after the other.
+impl<const N: usize> Render for [&str; N] {
+    fn render(&self, to: &mut Writer) {
+        for part in self {
+            to.text(part);
+        }
+    }
+}
+
+/// Writes a value as `Display` wants it.
+pub(crate) fn display(value: &impl Render, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut writer = Writer::with_capacity(0);
+    value.render(&mut writer);
+    f.write_str(&writer.into_text())
 }
 
 #[cfg(test)]
@@ -94,9 +188,31 @@ mod tests {
         assert_eq!(writer.finish(), b"X: a  Evil: b c  \r\n");
     }
 
+    fn written(value: impl FnOnce(&mut Writer)) -> String {
+        let mut writer = Writer::with_capacity(0);
+        value(&mut writer);
+        String::from_utf8(writer.finish()).unwrap()
+    }
+
     #[test]
     fn a_quoted_string_escapes_quotes_and_backslashes() {
-        assert_eq!(Quoted(r#"a"b\"#).to_string(), r#""a\"b\\""#);
-        assert_eq!(super::super::lexer::unquote(&Quoted(r#"a"b\"#).to_string()), r#"a"b\"#);
+        for (text, quoted) in [(r#"a"b\"#, r#""a\"b\\""#), ("", r#""""#), ("plain", r#""plain""#)] {
+            assert_eq!(written(|to| to.quoted(text)), quoted);
+            assert_eq!(super::super::lexer::unquote(quoted), text);
+        }
+    }
+
+    #[test]
+    fn a_number_is_its_digits() {
+        for number in [0, 9, 10, 65_535, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(written(|to| to.number(number)), number.to_string());
+        }
+    }
+
+    #[test]
+    fn an_address_is_written_as_it_is_read() {
+        for address in ["0.0.0.0", "192.0.2.255", "::1", "2001:db8::7"] {
+            assert_eq!(written(|to| to.ip_address(address.parse().unwrap())), address);
+        }
     }
 }

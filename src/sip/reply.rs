@@ -12,7 +12,7 @@ use memchr::memmem;
 use super::{
     header::HeaderName,
     lexer::{Elements, Params, trim},
-    render::Writer,
+    render::{Render, Writer},
     via::{Rport, Via},
     view::MessageView,
 };
@@ -25,6 +25,9 @@ pub struct ReplyHead {
     destination: SocketAddr,
 }
 
+/// Room for what is repeated, octets: of most UEs all fits.
+const HEAD_OCTETS_TYPICAL: usize = 512;
+
 /// Room for what an answer adds to its head, octets: a 401 or 200 of IMS fits.
 const REPLY_OCTETS_TYPICAL: usize = 768;
 
@@ -36,33 +39,28 @@ impl ReplyHead {
     /// `rport` filled in (RFC 3261 section 18.2.1, RFC 3581 section 4), From, To (with `to_tag` if it
     /// has no tag), Call-ID and `CSeq`.
     pub fn new(request: &MessageView<'_>, source: SocketAddr, to_tag: &str) -> Self {
-        const REPEATED: [HeaderName; 5] = [
-            HeaderName::Via,
-            HeaderName::From,
-            HeaderName::To,
-            HeaderName::CallId,
-            HeaderName::CSeq,
-        ];
-        let values = REPEATED.iter().flat_map(|&name| request.values(name));
-        let octets: usize = values.map(|value| value.len() + 16).sum();
-        let mut writer = Writer::with_capacity(octets + to_tag.len() + 96);
+        let mut writer = Writer::with_capacity(HEAD_OCTETS_TYPICAL);
         let mut vias = request.values(HeaderName::Via);
         write_top_via(&mut writer, request.top_via(), vias.next().unwrap_or_default(), source);
         for via in vias {
             writer.field("Via", via);
         }
         let value = |name| request.header(name).unwrap_or_default();
-        writer.field("From", value(HeaderName::From));
-        writer.text("To: ");
+        writer.verbatim(b"From: ");
+        writer.text(value(HeaderName::From));
+        writer.verbatim(b"\r\nTo: ");
         writer.text(value(HeaderName::To));
         if request.to_tag().is_none() {
-            writer.text(";tag=");
+            writer.verbatim(b";tag=");
             writer.text(to_tag);
         }
+        writer.verbatim(b"\r\nCall-ID: ");
+        writer.text(request.call_id());
+        writer.verbatim(b"\r\nCSeq: ");
+        writer.number(request.cseq().number);
+        writer.verbatim(b" ");
+        writer.text(request.cseq().method);
         writer.end_line();
-        writer.field("Call-ID", request.call_id());
-        let cseq = request.cseq();
-        writer.field("CSeq", format_args!("{} {}", cseq.number, cseq.method));
         Self { lines: writer.finish(), destination: reply_destination(request, source) }
     }
 
@@ -100,7 +98,7 @@ impl ReplyHead {
         if let Some(to) = fields.to {
             let tag = if memmem::find(to.as_bytes(), b"tag").is_none() { to_tag } else { "" };
             let separator = if tag.is_empty() { "" } else { ";tag=" };
-            writer.field("To", format_args!("{to}{separator}{tag}"));
+            writer.field("To", [to, separator, tag]);
         }
         writer.field("CSeq", cseq);
         let destination = parsed.map_or(source, |via| destination(&via, source));
@@ -115,8 +113,10 @@ impl ReplyHead {
     /// Begins an answer. `reason` is the reason phrase; see [`reason_phrase`] for the usual one.
     pub fn reply(&self, status: u16, reason: &str) -> ReplyBuilder {
         let mut writer = Writer::with_capacity(self.lines.len() + REPLY_OCTETS_TYPICAL);
-        writer.text(super::VERSION);
-        writer.display(format_args!(" {status} "));
+        writer.verbatim(super::VERSION.as_bytes());
+        writer.verbatim(b" ");
+        writer.number(status);
+        writer.verbatim(b" ");
         writer.text(reason);
         writer.end_line();
         writer.verbatim(&self.lines);
@@ -145,8 +145,15 @@ pub struct ReplyBuilder {
 impl ReplyBuilder {
     /// Adds a header field. Line ends in `value` become spaces.
     #[must_use]
-    pub fn header(mut self, name: &str, value: impl fmt::Display) -> Self {
+    pub fn header(mut self, name: &str, value: impl Render) -> Self {
         self.writer.field(name, value);
+        self
+    }
+
+    /// Adds header fields that are complete already.
+    #[must_use]
+    pub(crate) fn fields(mut self, fields: &[u8]) -> Self {
+        self.writer.verbatim(fields);
         self
     }
 
@@ -215,32 +222,35 @@ fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
 /// Writes the first Via field: `via`, its topmost value, with what we fill in, and the others of
 /// `field` as they are.
 fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: SocketAddr) {
-    writer.text("Via: SIP/2.0/");
+    writer.verbatim(b"Via: SIP/2.0/");
     writer.text(via.transport);
-    writer.text(" ");
+    writer.verbatim(b" ");
     writer.text(via.host);
     if let Some(port) = via.port {
-        writer.display(format_args!(":{port}"));
+        writer.verbatim(b":");
+        writer.number(port);
     }
     // What the client wrote into our parameters is not believed.
     let theirs = |name: &str| !["received", "rport"].iter().any(|n| name.eq_ignore_ascii_case(n));
     for param in Params::new(via.params).flatten().filter(|param| theirs(param.name)) {
-        writer.text(";");
+        writer.verbatim(b";");
         writer.text(param.name);
         if let Some(value) = param.value {
-            writer.text("=");
+            writer.verbatim(b"=");
             writer.text(value);
         }
     }
     let wants_rport = via.rport != Rport::Absent;
     if wants_rport || address(via.host) != Some(source.ip()) {
-        writer.display(format_args!(";received={}", source.ip().to_canonical()));
+        writer.verbatim(b";received=");
+        writer.ip_address(source.ip().to_canonical());
     }
     if wants_rport {
-        writer.display(format_args!(";rport={}", source.port()));
+        writer.verbatim(b";rport=");
+        writer.number(source.port());
     }
     for below in Elements::new(field).skip(1) {
-        writer.text(", ");
+        writer.verbatim(b", ");
         writer.text(below);
     }
     writer.end_line();

@@ -67,15 +67,19 @@ impl RegisterBuilder<'_> {
     /// Writes the request.
     pub fn build(&self) -> Bytes {
         let mut writer = Writer::with_capacity(1024 + self.body.len());
-        writer.display(format_args!("REGISTER {} {}", self.request_uri, super::VERSION));
+        for part in ["REGISTER ", self.request_uri, " ", super::VERSION] {
+            writer.text(part);
+        }
         writer.end_line();
         let Self { transport, sent_by, branch, aor, .. } = self;
-        writer.field("Via", format_args!("SIP/2.0/{transport} {sent_by};branch={branch};rport"));
-        writer.field("Max-Forwards", 70);
-        writer.field("From", format_args!("<{aor}>;tag={}", self.from_tag));
-        writer.field("To", format_args!("<{aor}>"));
+        writer.field("Via", ["SIP/2.0/", transport, " ", sent_by, ";branch=", branch, ";rport"]);
+        writer.field("Max-Forwards", "70");
+        writer.field("From", ["<", aor, ">;tag=", self.from_tag]);
+        writer.field("To", ["<", aor, ">"]);
         writer.field("Call-ID", self.call_id);
-        writer.field("CSeq", format_args!("{} REGISTER", self.cseq));
+        writer.verbatim(b"CSeq: ");
+        writer.number(self.cseq);
+        writer.verbatim(b" REGISTER\r\n");
         self.write_contact(&mut writer);
         if let Some(expires) = self.expires {
             writer.field("Expires", expires);
@@ -92,8 +96,9 @@ impl RegisterBuilder<'_> {
         for (name, value) in self.extra {
             writer.field(name, value);
         }
-        writer.field("Content-Length", self.body.len());
-        writer.end_line();
+        writer.verbatim(b"Content-Length: ");
+        writer.number(self.body.len() as u64);
+        writer.verbatim(b"\r\n\r\n");
         writer.verbatim(self.body);
         writer.finish().into()
     }
@@ -103,9 +108,12 @@ impl RegisterBuilder<'_> {
             ContactToSend::None => {}
             ContactToSend::Wildcard => writer.field("Contact", "*"),
             ContactToSend::Uri { uri, expires, params } => {
-                writer.display(format_args!("Contact: <{uri}>{params}"));
+                for part in ["Contact: <", uri, ">", params] {
+                    writer.text(part);
+                }
                 if let Some(expires) = expires {
-                    writer.display(format_args!(";expires={expires}"));
+                    writer.verbatim(b";expires=");
+                    writer.number(expires);
                 }
                 writer.end_line();
             }

@@ -11,6 +11,7 @@ use crate::{
         AuthenticationInfo,
         auth_header::DigestCredentials,
         register::RegisterRequest,
+        render::{Render, Writer},
         reply::{ReplyHead, reason_phrase},
     },
     store::{CommitSeq, Mutation, RecordKind},
@@ -26,6 +27,12 @@ use super::{
     registration::{Registration, RegistrationUpdate},
     user::{Attempt, AttemptState, AwaitAssignment, Challenged, Origin, User},
 };
+
+/// Room for an Authentication-Info value, octets: most fit.
+const AUTHENTICATION_INFO_OCTETS_TYPICAL: usize = 160;
+
+/// Room for the header fields of a 200 that tell of a registration, octets: those of most users fit.
+const FIELDS_OCTETS_TYPICAL: usize = 512;
 
 impl SipCore {
     /// `MIG-23` as the SIP core sees it: a REGISTER with a nonce.
@@ -116,8 +123,7 @@ impl SipCore {
             registration
         });
         // The SIP database is told nothing of a request that would be refused after it.
-        let checked = current.clone().unwrap_or_default().apply(update.clone(), ctx.now);
-        if let Err(error) = checked {
+        if let Some(Err(error)) = current.as_ref().map(|current| current.check_update(&update)) {
             self.refuse(ctx, key, changed, &error);
             return Ok(());
         }
@@ -216,7 +222,10 @@ impl SipCore {
         if changes && !ctx.out.storage_available() {
             return Err(RegisterError::Busy); // it failed while the SIP database was asked
         }
-        let paths = update.paths.clone();
+        let mut fields = Writer::with_capacity(FIELDS_OCTETS_TYPICAL);
+        for path in &update.paths {
+            fields.field("Path", path);
+        }
         let ending = known.as_ref().map(|known| known.registration.next_expiry());
         let mut after = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         let mut registration = known.map(|known| known.registration).unwrap_or_default();
@@ -227,8 +236,7 @@ impl SipCore {
             None if registration.impus.is_empty() => registration.impus = vec![impu.clone()],
             None => {}
         }
-        let lines = registration.render_contacts(ctx.now);
-        let impus = registration.impus.clone();
+        self.write_fields(&mut fields, &registration, ctx.now);
         if changes {
             let is_registered = !registration.contacts.is_empty();
             after = self.store(ctx, impi, ending, registration);
@@ -236,7 +244,23 @@ impl SipCore {
                 ctx.out.note(Note::Registered(is_registered));
             }
         }
-        Ok(Confirmed { after, lines, impus, paths })
+        Ok(Confirmed { after, fields: fields.finish() })
+    }
+
+    /// What a 200 tells of a registration: its contacts, and whatever goes with one.
+    fn write_fields(&self, to: &mut Writer, registration: &Registration, now: Timestamp) {
+        registration.write_contacts(to, now);
+        if registration.contacts.is_empty() {
+            return;
+        }
+        to.field("Service-Route", ["<", &self.config.service_route, ">"]);
+        to.verbatim(b"P-Associated-URI: ");
+        for (number, impu) in registration.impus.iter().enumerate() {
+            to.verbatim(if number == 0 { b"<" } else { b", <" });
+            to.text(impu.as_str());
+            to.verbatim(b">");
+        }
+        to.end_line();
     }
 
     /// Commits the registration in place of the one that is due at `ending`, if there is one, or its end when
@@ -283,23 +307,12 @@ impl SipCore {
             Ok(confirmed) => confirmed,
             Err(error) => return self.refuse(ctx, key, relied_upon, &error),
         };
-        let service_route = format_args!("<{}>", self.config.service_route).to_string();
         let render = |head: &ReplyHead| -> Bytes {
-            let mut reply = head.reply(200, reason_phrase(200));
-            for path in &confirmed.paths {
-                reply = reply.header("Path", path);
+            let reply = head.reply(200, reason_phrase(200)).fields(&confirmed.fields);
+            match authentication_info {
+                Some(info) => reply.header("Authentication-Info", info).finish(),
+                None => reply.finish(),
             }
-            for line in &confirmed.lines {
-                reply = reply.header("Contact", line);
-            }
-            if !confirmed.lines.is_empty() {
-                reply = reply.header("Service-Route", &service_route);
-                reply = reply.header("P-Associated-URI", associated_uris(&confirmed.impus));
-            }
-            if let Some(info) = authentication_info {
-                reply = reply.header("Authentication-Info", info);
-            }
-            reply.finish()
         };
         self.transactions.reply(ctx, key, confirmed.after, Some(CONFIRM_STEP), render);
     }
@@ -314,11 +327,8 @@ impl SipCore {
 struct Confirmed {
     /// The commit of the registration told of.
     after: CommitSeq,
-    /// One Contact value for each contact.
-    lines: Vec<String>,
-    impus: Vec<Impu>,
-    /// The Path of the request, echoed (RFC 3327 clause 5.3).
-    paths: Vec<String>,
+    /// Its header fields: Path of the request, echoed (RFC 3327 clause 5.3), contacts and what goes with them.
+    fields: Vec<u8>,
 }
 
 /// What the SIP database has to be told before the answer; `None` if nothing changes for it.
@@ -382,10 +392,7 @@ fn authentication_info(
         cnonce: Some(qop.cnonce.into()),
         nc: Some(qop.nc),
     };
-    Some(info.to_string())
-}
-
-fn associated_uris(impus: &[Impu]) -> String {
-    let uris: Vec<String> = impus.iter().map(|impu| format!("<{}>", impu.as_str())).collect();
-    uris.join(", ")
+    let mut writer = Writer::with_capacity(AUTHENTICATION_INFO_OCTETS_TYPICAL);
+    info.render(&mut writer);
+    Some(writer.into_text())
 }

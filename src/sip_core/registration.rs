@@ -7,6 +7,7 @@ use crate::{
     sip::{
         name_addr::{Contact, Contacts},
         register::RegisterRequest,
+        render::Writer,
         uri::{Uri, equivalent},
     },
     store::WrongField,
@@ -175,36 +176,58 @@ impl Registration {
         self.contacts.retain(|contact| contact.expires_at > now);
     }
 
+    /// Checks that `update` may be applied.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::OutOfOrder`] or [`RegisterError::TooManyContacts`].
+    pub(super) fn check_update(&self, update: &RegistrationUpdate) -> Result<(), RegisterError> {
+        let changes = match &update.operation {
+            Operation::Fetch => return Ok(()),
+            Operation::RemoveAll => {
+                let mut contacts = self.contacts.iter();
+                return contacts.try_for_each(|it| it.check_order(&update.call_id, update.cseq));
+            }
+            Operation::Change(changes) => changes,
+        };
+        let mut count = 0;
+        for contact in &self.contacts {
+            if changes.iter().any(|change| same_uri(&contact.uri, &change.uri)) {
+                contact.check_order(&update.call_id, update.cseq)?;
+            } else {
+                count += 1;
+            }
+        }
+        let mut later = changes.as_slice();
+        while let Some((change, rest)) = later.split_first() {
+            let is_last_word = !rest.iter().any(|other| same_uri(&other.uri, &change.uri));
+            count += usize::from(is_last_word && !change.period.is_zero());
+            later = rest;
+        }
+        if count > CONTACTS_MAX { Err(RegisterError::TooManyContacts) } else { Ok(()) }
+    }
+
     /// Applies `update`, all of it or nothing.
     ///
     /// # Errors
     ///
-    /// [`RegisterError::OutOfOrder`] or [`RegisterError::TooManyContacts`]; nothing has changed then.
+    /// As [`Self::check_update`]; nothing has changed then.
     pub(super) fn apply(
         &mut self,
         update: RegistrationUpdate,
         now: Timestamp,
     ) -> Result<(), RegisterError> {
-        let mut contacts = self.contacts.clone();
+        self.check_update(&update)?;
         match update.operation {
             Operation::Fetch => {}
-            Operation::RemoveAll => {
-                for contact in &contacts {
-                    contact.check_order(&update.call_id, update.cseq)?;
-                }
-                contacts.clear();
-            }
+            Operation::RemoveAll => self.contacts.clear(),
             Operation::Change(changes) => {
                 for change in changes {
-                    let same = |contact: &&ContactBinding| same_uri(&contact.uri, &change.uri);
-                    if let Some(existing) = self.contacts.iter().find(same) {
-                        existing.check_order(&update.call_id, update.cseq)?;
-                    }
-                    contacts.retain(|contact| !same(&contact));
+                    self.contacts.retain(|contact| !same_uri(&contact.uri, &change.uri));
                     if change.period.is_zero() {
                         continue;
                     }
-                    contacts.push(ContactBinding {
+                    self.contacts.push(ContactBinding {
                         uri: change.uri,
                         parameters: change.parameters,
                         paths: update.paths.clone(),
@@ -215,20 +238,18 @@ impl Registration {
                 }
             }
         }
-        if contacts.len() > CONTACTS_MAX {
-            return Err(RegisterError::TooManyContacts);
-        }
-        self.contacts = contacts;
         Ok(())
     }
 
-    /// One Contact value for each contact, with the seconds it has left.
-    pub(super) fn render_contacts(&self, now: Timestamp) -> Vec<String> {
-        let render = |contact: &ContactBinding| {
-            let left = contact.seconds_left(now);
-            format!("<{}>{};expires={left}", contact.uri, contact.parameters)
-        };
-        self.contacts.iter().map(render).collect()
+    /// Writes one Contact field for each contact, with the seconds it has left.
+    pub(super) fn write_contacts(&self, to: &mut Writer, now: Timestamp) {
+        for contact in &self.contacts {
+            for part in ["Contact: <", &contact.uri, ">", &contact.parameters, ";expires="] {
+                to.text(part);
+            }
+            to.number(contact.seconds_left(now));
+            to.end_line();
+        }
     }
 }
 
@@ -293,8 +314,9 @@ fn next_parameter<'a>(rest: &mut &'a str) -> Option<&'a str> {
 
 /// URI comparison by RFC 3261 clause 19.1.4; URIs of other schemes compare as text.
 fn same_uri(one: &str, other: &str) -> bool {
-    match (Uri::parse(one), Uri::parse(other)) {
-        (Ok(one), Ok(other)) => equivalent(&one, &other),
-        _ => one == other,
-    }
+    one == other
+        || match (Uri::parse(one), Uri::parse(other)) {
+            (Ok(one), Ok(other)) => equivalent(&one, &other),
+            _ => false,
+        }
 }

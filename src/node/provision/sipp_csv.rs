@@ -37,7 +37,7 @@ use crate::{
 const AGREED_FOR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Where the users are: in the test network of ITU-T E.212.
-const TEST_PLMN: &str = "00101";
+pub const TEST_PLMN: &str = "00101";
 
 /// Longest keyword that SIPp reads, octets.
 const KEYWORD_OCTETS_MAX: usize = 256;
@@ -159,14 +159,8 @@ impl Systems {
     async fn connect(job: &SippCsv) -> Result<Self, ProvisionError> {
         let (home, partner) =
             (ManagementClient::new(&job.home), ManagementClient::new(&job.partner));
-        let (home_system, partner_system) = (home.system().await?, partner.system().await?);
-        let (out, inn) = (&home_system.domain, &partner_system.domain);
-        home.ensure_generated_pool("outbound", Direction::Outbound, "out-{id}", out).await?;
-        partner.ensure_generated_pool("inbound", Direction::Inbound, "mig-{id}", inn).await?;
-        let agree = |partner: &SystemView, direction| everybody(&partner.mc_system_id, direction);
-        home.ensure_agreement(&agree(&partner_system, Direction::Outbound)).await?;
-        partner.ensure_agreement(&agree(&home_system, Direction::Inbound)).await?;
-        ensure_configuration(&partner, &partner_system, job.partner_sip_core).await?;
+        let (home_system, partner_system) =
+            prepare_migration(&home, &partner, job.partner_sip_core).await?;
         Ok(Self { home, home_system, partner_system, csc4: job.home_csc4.clone() })
     }
 
@@ -224,6 +218,28 @@ impl Systems {
             ProvisionError::Migration { server: self.csc4.clone(), why }
         })
     }
+}
+
+/// Makes what a migration of all users from `home` to `partner` needs, where it is missing: pools, agreements,
+/// what UEs are told of the partner. Returns who both systems are.
+///
+/// # Errors
+///
+/// [`ProvisionError`]; what was made stays.
+pub(in crate::node) async fn prepare_migration(
+    home: &ManagementClient,
+    partner: &ManagementClient,
+    partner_sip_core: Option<SocketAddr>,
+) -> Result<(SystemView, SystemView), ProvisionError> {
+    let (home_system, partner_system) = (home.system().await?, partner.system().await?);
+    let (out, inn) = (&home_system.domain, &partner_system.domain);
+    home.ensure_generated_pool("outbound", Direction::Outbound, "out-{id}", out).await?;
+    partner.ensure_generated_pool("inbound", Direction::Inbound, "mig-{id}", inn).await?;
+    let agree = |partner: &SystemView, direction| everybody(&partner.mc_system_id, direction);
+    home.ensure_agreement(&agree(&partner_system, Direction::Outbound)).await?;
+    partner.ensure_agreement(&agree(&home_system, Direction::Inbound)).await?;
+    ensure_configuration(partner, &partner_system, partner_sip_core).await?;
+    Ok((home_system, partner_system))
 }
 
 /// An agreement about all users, for a year.

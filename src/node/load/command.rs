@@ -1,0 +1,496 @@
+//! The command line of the load generator.
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
+    pin::pin,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use clap::Args;
+
+use super::{
+    Ended, Job, LoadError, SOCKETS_MAX, THREADS_MAX, Workload,
+    arrival::{Plan, Spread},
+    asker::Inquiry,
+    deploy::{Deployed, Storage},
+    provision::{self, Kind},
+    report::{Report, to_json, to_page, to_table},
+    run,
+    subscribers::{Generated, SUBSCRIBERS_MAX, Subscribers},
+    threshold::Threshold,
+};
+use crate::{
+    aka::digest::Algorithm,
+    api::connection_details::Location,
+    identity::{IdentityError, Plmn},
+    node::{
+        client::ManagementClient,
+        http_client::Endpoint,
+        provision::{TEST_PLMN, prepare_migration},
+    },
+    outbox::Transport,
+};
+
+/// How much load, on whom, and what to make of it.
+#[derive(Debug, Args)]
+#[command(after_help = SHORT, after_long_help = EXAMPLES)]
+pub struct LoadCommand {
+    /// What the UEs do.
+    #[arg(value_name = "WORKLOAD")]
+    workload: Workload,
+    /// The registrar, such as udp:127.0.0.1:5060 or tcp:pcscf.example:5060.
+    #[arg(long, value_name = "TRANSPORT:HOST:PORT", required_unless_present = "deploy")]
+    target: Option<Target>,
+    /// Start a system for the run, on other cores than the generator's, with all subscribers in it.
+    #[arg(long, value_name = "STORAGE", num_args = 0..=1, default_missing_value = "memory", conflicts_with = "target")]
+    deploy: Option<Storage>,
+    /// With --deploy: speak to it over TCP.
+    #[arg(long, requires = "deploy")]
+    tcp: bool,
+
+    /// Subscribers from a file: a table as `migcore provision load` takes it, or an injection file of SIPp.
+    #[arg(long, value_name = "FILE", help_heading = "Subscribers")]
+    from: Option<PathBuf>,
+    /// Generate so many subscribers load-N@DOMAIN; their keys follow from --key-seed.
+    #[arg(long, value_name = "N", default_value_t = 10_000, conflicts_with = "from", help_heading = "Subscribers",
+          value_parser = count)]
+    subscribers: usize,
+    /// The domain of generated subscribers.
+    #[arg(
+        long,
+        value_name = "DOMAIN",
+        default_value = "a.example",
+        conflicts_with = "from",
+        help_heading = "Subscribers"
+    )]
+    domain: String,
+    /// What the keys of generated subscribers are derived from.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        conflicts_with = "from",
+        help_heading = "Subscribers"
+    )]
+    key_seed: u64,
+    /// Of migrate: CSC-4 of the home system, where UEs ask for connection details.
+    #[arg(long, value_name = "URL", conflicts_with = "deploy", help_heading = "Subscribers")]
+    csc4: Option<Endpoint>,
+    /// Of migrate, with --provision: the management interface of the partner, to make pools, agreements and the UE
+    /// configuration where they are missing.
+    #[arg(long, value_name = "URL", requires = "provision", help_heading = "Subscribers")]
+    partner: Option<Endpoint>,
+    /// Of migrate: the PLMN where the UEs are.
+    #[arg(long, value_name = "PLMN", default_value = TEST_PLMN, value_parser = plmn, help_heading = "Subscribers")]
+    plmn: Plmn,
+    /// Put the subscribers into a running system first, by its management interface.
+    #[arg(long, value_name = "URL", conflicts_with = "deploy", help_heading = "Subscribers")]
+    provision: Option<Endpoint>,
+    /// Write the subscribers as a table, for another system, and do nothing else.
+    #[arg(long, value_name = "FILE", help_heading = "Subscribers")]
+    write: Option<PathBuf>,
+
+    /// Registrations a second, whatever the answers do (open loop).
+    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = rate, help_heading = "Arrival")]
+    rate: f64,
+    /// A rate that changes, such as 100..5000/60s; then it stays.
+    #[arg(long, value_name = "FROM..TO/TIME", conflicts_with_all = ["rate", "concurrency", "search"], help_heading = "Arrival")]
+    ramp: Option<Ramp>,
+    /// So many registrations at a time, each begun when one ends (closed loop).
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "search"], value_parser = count, help_heading = "Arrival")]
+    concurrency: Option<usize>,
+    /// Search for the highest rate that breaks no --fail-if, from --rate on, --duration each.
+    #[arg(long, help_heading = "Arrival")]
+    search: bool,
+    /// How arrivals at a rate are spread.
+    #[arg(long, value_name = "HOW", default_value = "poisson", help_heading = "Arrival")]
+    arrivals: Spread,
+    /// How long registrations begin.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Arrival")]
+    duration: Duration,
+    /// Begin no more registrations than this.
+    #[arg(long, value_name = "N", help_heading = "Arrival")]
+    count: Option<u64>,
+    /// In what time all UEs of a storm come; --duration bounds how long they try.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, help_heading = "Arrival")]
+    spread: Duration,
+    /// Repeats the arrivals of another run.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Arrival")]
+    seed: u64,
+
+    /// Registration period to ask for, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, help_heading = "UEs")]
+    expires: u32,
+    /// The algorithm to ask for: AKAv1-MD5, AKAv2-MD5 or AKAv2-SHA-256. Without it the registrar chooses.
+    #[arg(long, value_name = "NAME", value_parser = algorithm, help_heading = "UEs")]
+    algorithm: Option<Algorithm>,
+    /// Bits of SQN that are IND, as in the HSS.
+    #[arg(long, value_name = "BITS", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=8), help_heading = "UEs")]
+    ind_bits: u8,
+    /// Estimated round-trip time T1: requests are sent again after it, twice it, ... and given up after 64 of it.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration, help_heading = "UEs")]
+    t1: Duration,
+
+    /// Threads of the generator, one a core. Default: as many as --cores names, else 1.
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Generator")]
+    threads: Option<usize>,
+    /// Cores for the threads of the generator, such as 2,3; with --deploy the system has the others.
+    #[arg(long, value_name = "CORES", value_delimiter = ',', help_heading = "Generator")]
+    cores: Vec<usize>,
+    /// UDP sockets of each thread.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = sockets, help_heading = "Generator")]
+    sockets: usize,
+
+    /// End with 3 if this is true of the run, such as p99>20ms, challenge.p50>1ms, failures>0.1%, rate<1000,
+    /// retransmissions>1%. May be repeated. With --search what a rate has to keep to; default p99>20ms and
+    /// failures>0.1%.
+    #[arg(long, value_name = "EXPRESSION", help_heading = "Report")]
+    fail_if: Vec<Threshold>,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    json: Option<PathBuf>,
+    /// Write the report as one HTML page with plots.
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    html: Option<PathBuf>,
+    /// No progress.
+    #[arg(long, help_heading = "Report")]
+    quiet: bool,
+}
+
+const SHORT: &str = "Exit codes: 0 done; 1 failed, or nothing succeeded; 2 wrong arguments or files; 3 a --fail-if \
+is true; 4 INVALID, the generator itself is seen in the figures. --help has examples.";
+
+const EXAMPLES: &str = r"A first look, nothing else needed: a system on one core, the generator on another one.
+
+  migcore load register --deploy --rate 2000 --html report.html
+
+How much does it take? The highest rate with p99 below 20 ms and failures below 0.1 %:
+
+  migcore load register --deploy --search --rate 1000 --duration 5s
+
+A system that runs: put generated subscribers into it, then load it.
+
+  migcore load register --target udp:127.0.0.1:5060 --provision http://127.0.0.1:8080 --rate 500
+
+Any other registrar with IMS-AKA, such as Kamailio as S-CSCF: write the subscribers down, put them into its HSS.
+
+  migcore load register --target udp:192.0.2.7:6060 --domain ims.example --write users.csv
+  migcore load register --target udp:192.0.2.7:6060 --from users.csv --ramp 10..500/60s --duration 90s
+
+In CI: a pass or a fail, and why.
+
+  migcore load register --target udp:127.0.0.1:5060 --from users.csv --rate 200 --json run.json \
+      --fail-if 'p99>20ms' --fail-if 'failures>0.1%' --fail-if 'rate<190'
+
+After a restart everybody comes at once; a 503 with Retry-After is obeyed until all are registered:
+
+  migcore load storm --deploy --subscribers 20000 --spread 1s --duration 60s
+
+All 25 steps, between two systems that are started for it:
+
+  migcore load migrate --deploy --subscribers 5000 --rate 200 --duration 20s --html migrate.html
+
+What is measured. A registration is a REGISTER, its 401 (challenge), a REGISTER with the response of the ISIM, its
+200. Latency counts from the time when the first REGISTER was to leave: if the generator or the registrar stalls,
+whoever had to wait for it is counted with the time waited. Requests over UDP are sent again by RFC 3261 (T1, T2,
+Timer F). In a closed loop a slow registrar is asked less often, so that its latencies look better than users
+would find them: prefer --rate.
+
+The verdict. A run is INVALID, exit code 4, if the generator was late (a tenth of the reported p99 is its own), began
+less than was due, had no idle UE, lost datagrams, computed for more than 95 % of the time, or waited for its
+core for more than 20 %. The report says which, and what to do.
+
+Files for --from: a table with the columns impi, impu, k and op or opc (more columns are ignored), or what SIPp
+takes: user;user part;domain;[authentication username=.. aka_K=0x.. aka_OP=0x.. aka_AMF=0x..].
+
+Exit codes: 0 done; 1 failed, or nothing succeeded; 2 wrong arguments or files; 3 a --fail-if is true; 4 INVALID.";
+
+/// Whom to ask, and over what.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    transport: Transport,
+    address: SocketAddr,
+}
+
+/// A rate that changes.
+#[derive(Clone, Copy, Debug)]
+struct Ramp {
+    from: f64,
+    to: f64,
+    time: Duration,
+}
+
+impl LoadCommand {
+    /// Runs the load, until `end` at most, and shows the report.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] if there is no report.
+    pub async fn run(self, end: impl Future<Output = ()>) -> Result<Ended, LoadError> {
+        let subscribers = Arc::new(self.subscribers()?);
+        if let Some(path) = &self.write {
+            provision::write(&subscribers, path)?;
+            return Ok(Ended::Well);
+        }
+        let threads = self.threads.unwrap_or(self.cores.len().max(1));
+        let (own, others) = self.divide_cores(threads);
+        let deployed = match self.deploy {
+            Some(storage) => {
+                let domain = subscribers.domain_of_all()?;
+                let start = if self.migrates() { Deployed::start_two } else { Deployed::start };
+                let deployed = start(domain, storage, &others)?;
+                deployed.ready().await?;
+                Some(deployed)
+            }
+            None => None,
+        };
+        self.provision(&subscribers, deployed.as_ref()).await?;
+        let job = self.job(deployed.as_ref(), threads, own)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (quiet, thread_stop) = (self.quiet, Arc::clone(&stop));
+        let measure = tokio::task::spawn_blocking(move || {
+            run::run(&job, &subscribers, deployed.as_ref(), thread_stop, quiet)
+        });
+        let mut measure = pin!(measure);
+        let report = tokio::select! {
+            report = &mut measure => report,
+            () = end => {
+                stop.store(true, Ordering::Relaxed);
+                measure.await
+            }
+        };
+        let report = report.map_err(|error| LoadError::Thread(error.to_string()))??;
+        self.show(&report)
+    }
+
+    fn migrates(&self) -> bool {
+        self.workload == Workload::Migrate
+    }
+
+    /// Puts the subscribers where they are to be known.
+    async fn provision(
+        &self,
+        subscribers: &Subscribers,
+        deployed: Option<&Deployed>,
+    ) -> Result<(), LoadError> {
+        let managed: Vec<String> = match deployed {
+            Some(deployed) => deployed.management().collect(),
+            None => self.provision.iter().chain(&self.partner).map(ToString::to_string).collect(),
+        };
+        let Some(home) = managed.first() else { return Ok(()) };
+        provision::put(Kind::Subscribers, subscribers, home, self.quiet).await?;
+        if self.migrates() {
+            provision::put(Kind::Users, subscribers, home, self.quiet).await?;
+            if let Some(partner) = managed.get(1) {
+                let core =
+                    deployed.map(Deployed::target).or(self.target.map(|target| target.address));
+                let [home, partner] = [home, partner].map(|url| ManagementClient::new(url));
+                prepare_migration(&home, &partner, core).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom UEs that migrate ask.
+    fn inquiry(&self, deployed: Option<&Deployed>) -> Result<Option<Inquiry>, LoadError> {
+        if !self.migrates() {
+            return Ok(None);
+        }
+        let wrong = |why: &str| LoadError::Argument { argument: "--csc4", why: why.to_owned() };
+        let server = match deployed {
+            Some(deployed) => deployed.csc4().parse().map_err(|_| wrong("is no URL"))?,
+            None => self
+                .csc4
+                .clone()
+                .ok_or_else(|| wrong("name CSC-4 of the home system, or --deploy"))?,
+        };
+        if self.concurrency.is_some() || self.search {
+            let why = "not with migrate, where each UE comes once; use --rate or --ramp".to_owned();
+            return Err(LoadError::Argument { argument: "--concurrency, --search", why });
+        }
+        let location = Location { plmn: self.plmn.clone(), tracking_area: None, cell: None };
+        Ok(Some(Inquiry { server, location }))
+    }
+
+    fn subscribers(&self) -> Result<Subscribers, LoadError> {
+        Ok(match &self.from {
+            Some(path) => Subscribers::read(path)?,
+            None => Subscribers::generate(&Generated {
+                count: self.subscribers,
+                seed: self.key_seed,
+                domain: self.domain.clone(),
+            })?,
+        })
+    }
+
+    /// The cores of the generator, and those of a system that is deployed: the generator has the last ones.
+    fn divide_cores(&self, threads: usize) -> (Vec<usize>, Vec<usize>) {
+        let all = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if !self.cores.is_empty() {
+            let others = (0..all).filter(|core| !self.cores.contains(core)).collect();
+            return (self.cores.clone(), others);
+        }
+        if self.deploy.is_none() || all <= threads {
+            return (Vec::new(), Vec::new());
+        }
+        ((all - threads..all).collect(), (0..all - threads).collect())
+    }
+
+    fn job(
+        &self,
+        deployed: Option<&Deployed>,
+        threads: usize,
+        cores: Vec<usize>,
+    ) -> Result<Job, LoadError> {
+        let target = match (deployed, self.target) {
+            (Some(deployed), _) => {
+                let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
+                Target { transport, address: deployed.target() }
+            }
+            (None, Some(target)) => target,
+            (None, None) => {
+                let why = "name the registrar, or start one with --deploy".to_owned();
+                return Err(LoadError::Argument { argument: "--target", why });
+            }
+        };
+        let spread = self.arrivals;
+        let plan = match (self.ramp, self.concurrency) {
+            (Some(Ramp { from, to, time }), _) => Plan::Open { from, to, ramp: time, spread },
+            (None, Some(concurrency)) => Plan::Closed { concurrency },
+            (None, None) => Plan::steady(self.rate, spread),
+        };
+        let mut thresholds = self.fail_if.clone();
+        if self.search && thresholds.is_empty() {
+            thresholds
+                .extend(["p99>20ms", "failures>0.1%"].iter().filter_map(|text| text.parse().ok()));
+        }
+        Ok(Job {
+            workload: self.workload,
+            target: target.address,
+            transport: target.transport,
+            plan,
+            spread: self.spread,
+            duration: self.duration,
+            count: self.count.unwrap_or(u64::MAX),
+            search: self.search.then_some((self.rate, spread)),
+            seed: self.seed,
+            threads,
+            cores,
+            sockets: self.sockets,
+            expires: self.expires,
+            algorithm: self.algorithm,
+            ind_bits: self.ind_bits,
+            t1: self.t1,
+            thresholds,
+            inquiry: self.inquiry(deployed)?,
+        })
+    }
+
+    fn show(&self, report: &Report) -> Result<Ended, LoadError> {
+        io::stdout().write_all(to_table(report).as_bytes()).map_err(LoadError::Show)?;
+        if let Some(path) = &self.json {
+            write_file(path, &format!("{:#}\n", to_json(report)))?;
+        }
+        if let Some(path) = &self.html {
+            write_file(path, &to_page(report))?;
+        }
+        Ok(if !report.is_valid() {
+            Ended::Invalid
+        } else if report.is_broken() {
+            Ended::Broken
+        } else if report.facts.counts.succeeded == 0 {
+            Ended::NothingSucceeded
+        } else {
+            Ended::Well
+        })
+    }
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), LoadError> {
+    std::fs::write(path, text).map_err(|error| LoadError::Write { path: path.to_owned(), error })
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (transport, rest) = match text.split_once(':') {
+            Some(("udp", rest)) => (Transport::Udp, rest),
+            Some(("tcp", rest)) => (Transport::Tcp, rest),
+            _ => return Err("begins with neither udp: nor tcp:".to_owned()),
+        };
+        let mut addresses =
+            rest.to_socket_addrs().map_err(|error| format!("has no address: {error}"))?;
+        let address = addresses.next().ok_or("has no address")?;
+        Ok(Self { transport, address })
+    }
+}
+
+impl FromStr for Ramp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "is not such as 100..5000/60s".to_owned();
+        let (rates, time) = text.split_once('/').ok_or_else(wrong)?;
+        let (from, to) = rates.split_once("..").ok_or_else(wrong)?;
+        let at_least_none = |text: &str| if text == "0" { Ok(0.0) } else { rate(text) };
+        let (from, to, time) = (at_least_none(from)?, rate(to)?, duration(time)?);
+        if time.is_zero() {
+            return Err("takes no time".to_owned());
+        }
+        Ok(Self { from, to, time })
+    }
+}
+
+fn plmn(text: &str) -> Result<Plmn, IdentityError> {
+    Plmn::parse(text)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|rate: &f64| (0.001..=1e9).contains(rate));
+    value.ok_or_else(|| "is no rate; write registrations a second".to_owned())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    let value = text.parse().ok().filter(|count| (1..=SUBSCRIBERS_MAX).contains(count));
+    value.ok_or_else(|| format!("is no number from 1 to {SUBSCRIBERS_MAX}"))
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let value = text.parse().ok().filter(|count| (1..=THREADS_MAX).contains(count));
+    value.ok_or_else(|| format!("is no number from 1 to {THREADS_MAX}"))
+}
+
+fn sockets(text: &str) -> Result<usize, String> {
+    let value = text.parse().ok().filter(|count| (1..=SOCKETS_MAX).contains(count));
+    value.ok_or_else(|| format!("is no number from 1 to {SOCKETS_MAX}"))
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(text)
+        .ok_or_else(|| "is none of AKAv1-MD5, AKAv2-MD5, AKAv2-SHA-256".to_owned())
+}
+
+/// Reads a time such as 500ms, 10s, 5min or 1h.
+fn duration(text: &str) -> Result<Duration, String> {
+    for (unit, millis) in [("ms", 1), ("min", 60_000), ("s", 1_000), ("h", 3_600_000)] {
+        if let Some(digits) = text.strip_suffix(unit) {
+            let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(millis));
+            // A day or so: beyond it, clocks and counters are another matter.
+            let count = count.filter(|millis| (1..=100_000_000).contains(millis));
+            return count
+                .map(Duration::from_millis)
+                .ok_or_else(|| "is no time from 1ms to 27h".to_owned());
+        }
+    }
+    Err("is no time; write a number and ms, s, min or h".to_owned())
+}

@@ -53,7 +53,7 @@ const ROOM_POLL: Duration = Duration::from_millis(1);
 
 /// An open database.
 pub(super) struct Database {
-    database: fjall::Database,
+    inner: fjall::Database,
     records: fjall::Keyspace,
     /// The directory of the store, where failed syncs are noted.
     noted_in: PathBuf,
@@ -108,14 +108,14 @@ impl Database {
     pub(super) fn open(directory: &Path, store: &Path) -> Result<Self, DatabaseError> {
         let noted_in = directory.to_owned();
         guarded(|| {
-            let database = fjall::Database::builder(store)
+            let inner = fjall::Database::builder(store)
                 .cache_size(CACHE_OCTETS_MAX)
                 .max_journaling_size(JOURNAL_OCTETS_MAX)
                 .manual_journal_persist(true)
                 .worker_threads(THREADS)
                 .open()?;
-            let records = database.keyspace(RECORDS, options)?;
-            Ok(Self { database, records, noted_in })
+            let records = inner.keyspace(RECORDS, options)?;
+            Ok(Self { inner, records, noted_in })
         })
     }
 
@@ -129,7 +129,7 @@ impl Database {
 
     /// Begins a batch.
     pub(super) fn batch(&self) -> Batch<'_> {
-        let batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let batch = self.inner.batch().durability(Some(PersistMode::SyncData));
         Batch { database: self, batch }
     }
 
@@ -145,7 +145,7 @@ impl Database {
 
     /// The keyspace, and what fixes a moment to read it at.
     pub(super) fn snapshot(&self) -> (fjall::Snapshot, &fjall::Keyspace) {
-        (self.database.snapshot(), &self.records)
+        (self.inner.snapshot(), &self.records)
     }
 
     /// About how many entries there are.
@@ -190,7 +190,7 @@ impl Database {
 
     /// Fails if the database stopped after a failure.
     fn persist(&self) -> Result<(), DatabaseError> {
-        self.database.persist(PersistMode::Buffer).map_err(DatabaseError::from)
+        self.inner.persist(PersistMode::Buffer).map_err(DatabaseError::from)
     }
 }
 

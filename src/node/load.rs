@@ -2,12 +2,12 @@
 //!
 //! Many UEs, each with an ISIM of its own (SQN, AUTS, AKAv1 and AKAv2), register at any SIP registrar that
 //! authenticates by IMS-AKA. One thread a core, each with its own sockets and its share of the UEs; no runtime
-//! and no allocation for a message in the hot loop ([`worker`]). Latency counts from the time when a request
+//! and no allocation for a message in the hot loop (`worker`). Latency counts from the time when a request
 //! was to leave, so that nothing is left out because something else took long; and a run in which the generator
-//! itself was late, lost datagrams or had no reserve is marked invalid ([`verdict`]).
+//! itself was late, lost datagrams or had no reserve is marked invalid (`verdict`).
 //!
-//! One registration, from arrival to report: [`arrival`] says when, [`ues`] what is sent and made of answers
-//! ([`request`], [`answer`]), [`link`] moves octets, [`recorder`] and [`timeline`] remember, [`report`] tells.
+//! One registration, from arrival to report: `arrival` says when, `ues` what is sent and made of answers
+//! (`request`, `answer`), `link` moves octets, `recorder` and `timeline` remember, `report` tells.
 
 mod answer;
 mod arrival;

@@ -15,7 +15,7 @@
 //!
 //! **What is not there** may have been removed by a commit that is not durable yet: an answer that
 //! relies on an absence waits for the latest removal (`removed`). A withdrawn agreement counts as removed.
-//! What a Cx request is declined for is a record that is there as often ([`Declined`]). The management
+//! What a Cx request is declined for is a record that is there as often (`Declined`). The management
 //! interface is in no such hurry: where it tells of more than a record, its answer waits for the latest
 //! commit of all.
 

@@ -45,13 +45,13 @@ pub enum SubscribersError {
     /// The domain makes no identities.
     #[error("--domain: an identity of it {0}; write a domain name such as a.example")]
     Domain(IdentityError),
-    /// More than [`super::SUBSCRIBERS_MAX`].
+    /// More than `SUBSCRIBERS_MAX`.
     #[error("more than {} subscribers; use several processes", super::SUBSCRIBERS_MAX)]
     TooMany,
     /// Not all of one domain.
     #[error("--deploy: the subscribers are of several domains; a system that is started has one")]
     SeveralDomains,
-    /// More than [`super::DOMAINS_MAX`].
+    /// More than `DOMAINS_MAX`.
     #[error("more than {} domains; use several files", super::DOMAINS_MAX)]
     TooManyDomains,
 }

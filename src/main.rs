@@ -14,9 +14,9 @@ use migcore::{
     api::connection_details::{SIP_CORE_ADDRESSES_MAX, SipCoreAddress},
     node::{
         Options, RunningSystem,
-        config::{Config, REFERENCE},
+        config::{Config, Log, LogFormat, REFERENCE},
         demo::{DemoError, command::DemoArguments},
-        http_client::{Endpoint, InvalidEndpoint},
+        http_client::{Endpoint, url},
         load::{Ended, command::LoadCommand},
         log,
         operator::{AdminCommand, EXAMPLES},
@@ -165,8 +165,9 @@ enum Provision {
     /// Each user is a subscriber and a user of the configuration server at home, and asks it for the
     /// connection details of the partner (steps 1 to 13), which gives it an inbound pair there. Pools,
     /// agreements and the partner's UE configuration are made where they are missing. The file has one line a
-    /// user: inbound private identity; user part of the inbound public identity; domain; the [authentication ...] keyword with the user's keys. It holds keys:
-    /// only its owner may read it. Repeated, users get new keys and keep their migration identities.
+    /// user: inbound private identity; user part of the inbound public identity; domain; the [authentication ...]
+    /// keyword with the user's keys. It holds keys: only its owner may read it. Repeated, users get new keys and
+    /// keep their migration identities.
     SippCsv {
         /// How many users.
         #[arg(long, value_name = "N")]
@@ -189,11 +190,6 @@ enum Provision {
     },
 }
 
-/// Takes a text that is the URL of an HTTP server.
-fn url(text: &str) -> Result<String, InvalidEndpoint> {
-    text.parse::<Endpoint>().map(|_| text.to_owned())
-}
-
 /// Why a command did not work: its exit code and what to say.
 struct Failure {
     code: u8,
@@ -207,6 +203,10 @@ impl Failure {
 
     fn wrong(error: impl fmt::Display) -> Self {
         Self { code: 2, message: error.to_string() }
+    }
+
+    fn of(error: impl fmt::Display, is_wrong_input: bool) -> Self {
+        if is_wrong_input { Self::wrong(error) } else { Self::failed(error) }
     }
 }
 
@@ -233,7 +233,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Check { reference: true, .. } => print(REFERENCE),
         Command::Check { config, .. } => {
             let path = config.unwrap_or_default();
-            read_config(&path)?;
+            Config::read(&path).map_err(Failure::wrong)?;
             print(&format!("{} is a valid configuration\n", path.display()))
         }
         Command::Demo(arguments) => demo(arguments).await,
@@ -260,23 +260,27 @@ async fn run(command: Command) -> Result<(), Failure> {
             let job = SippCsv { subscribers, output, home, home_csc4, partner, partner_sip_core };
             write_sipp_csv(&job).await.map_err(Failure::failed)
         }
-        Command::Admin(command) => command.run().await.map_err(|error| {
-            if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
-        }),
+        Command::Admin(command) => {
+            let done = command.run().await;
+            done.map_err(|error| Failure::of(&error, error.is_wrong_input()))
+        }
         Command::Load(command) => load(*command).await,
-        Command::Store(command) => command.run().map_err(|error| {
-            if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
-        }),
-        Command::Ue(command) => command.run().await.map_err(|error| {
-            if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
-        }),
+        Command::Store(command) => {
+            // What opening a store mends it tells by the log.
+            let log = Log { level: "warn".to_owned(), format: LogFormat::Text };
+            log::init(&log).map_err(Failure::failed)?;
+            command.run().map_err(|error| Failure::of(&error, error.is_wrong_input()))
+        }
+        Command::Ue(command) => {
+            let done = command.run().await;
+            done.map_err(|error| Failure::of(&error, error.is_wrong_input()))
+        }
     }
 }
 
 async fn provision_load(job: &provision::Load) -> Result<(), Failure> {
-    let loaded = provision::load(job).await.map_err(|error| {
-        if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
-    })?;
+    let loaded = provision::load(job).await;
+    let loaded = loaded.map_err(|error| Failure::of(&error, error.is_wrong_input()))?;
     let mut text = format!("{} changes were made\n", loaded.changes);
     if job.ue_files.is_some() {
         let Loaded { ue_files, ue_files_kept, .. } = loaded;
@@ -287,9 +291,8 @@ async fn provision_load(job: &provision::Load) -> Result<(), Failure> {
 
 async fn load(command: LoadCommand) -> Result<(), Failure> {
     let mut end = Ends::new()?;
-    let ended = command.run(end.wait()).await.map_err(|error| {
-        if error.is_wrong_input() { Failure::wrong(error) } else { Failure::failed(error) }
-    })?;
+    let ended = command.run(end.wait()).await;
+    let ended = ended.map_err(|error| Failure::of(&error, error.is_wrong_input()))?;
     let message = match ended {
         Ended::Well => return Ok(()),
         Ended::NothingSucceeded => "nothing succeeded",
@@ -300,7 +303,7 @@ async fn load(command: LoadCommand) -> Result<(), Failure> {
 }
 
 async fn serve(path: PathBuf) -> Result<(), Failure> {
-    let config = read_config(&path)?;
+    let config = Config::read(&path).map_err(Failure::wrong)?;
     log::init(&config.log).map_err(Failure::wrong)?;
     #[cfg(feature = "planted-bugs")]
     arm_planted()?;
@@ -311,7 +314,10 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
     thread::Builder::new().name("start".to_owned()).spawn(start).map_err(Failure::failed)?;
     let system = tokio::select! {
         () = end.wait() => return Ok(()),
-        started = started => started.map_err(Failure::failed)??,
+        // Without an answer the thread has panicked, and that has been told.
+        started = started => {
+            started.map_err(|_| Failure::failed("a fault of its own kept it from starting"))??
+        }
     };
     // Told from here on, where a signal shuts it down.
     tracing::info!(system = %system.config().system.name, bound = ?system.bound(), "system is up");
@@ -335,34 +341,25 @@ fn arm_planted() -> Result<(), Failure> {
 
 /// Opens the storage, loads it and starts everything.
 fn start_system(config: Config) -> Result<RunningSystem, Failure> {
-    let engine = storage::open(&config.storage).map_err(Failure::failed)?;
+    let engine = storage::open(&config.storage);
+    let engine = engine.map_err(|error| Failure::of(&error, error.is_wrong_input()))?;
     let options = Options { engine: Some(engine), shows_progress: true, ..Options::default() };
     RunningSystem::start(config, options).map_err(Failure::failed)
 }
 
-fn read_config(path: &std::path::Path) -> Result<Config, Failure> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::wrong(format!("cannot read {shown}: {error}")))?;
-    Config::parse(&text).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        Failure::wrong(format!("{shown} is no valid configuration:{}", lines.concat()))
-    })
-}
-
 async fn demo(arguments: DemoArguments) -> Result<(), Failure> {
     let mut end = Ends::new()?;
-    arguments.run(end.wait()).await.map_err(|error| {
-        let is_wrong = matches!(error, DemoError::Setting { .. });
-        if is_wrong { Failure::wrong(error) } else { Failure::failed(error) }
-    })
+    arguments
+        .run(end.wait())
+        .await
+        .map_err(|error| Failure::of(&error, matches!(error, DemoError::Setting { .. })))
 }
 
 fn print(text: &str) -> Result<(), Failure> {
     io::stdout().write_all(text.as_bytes()).map_err(Failure::failed)
 }
 
-/// The signals that end a system.
+/// The signals that end a system; a second one ends the process at once, whatever keeps the system.
 struct Ends {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -378,6 +375,17 @@ impl Ends {
     }
 
     async fn wait(&mut self) {
+        self.next().await;
+        if let Ok(mut second) = Self::new() {
+            tokio::spawn(async move {
+                second.next().await;
+                let _ = writeln!(io::stderr(), "migcore: ended at once by a second signal");
+                std::process::exit(1);
+            });
+        }
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -16,12 +16,15 @@ mod storage_support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+    net::TcpListener,
     path::Path,
     process::{Command, Output},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -86,7 +89,7 @@ fn running(engine: impl Engine + 'static) -> RunningSystem {
 fn embedded(directory: &Path, from: &MemoryEngine) -> EmbeddedEngine {
     let mut engine = storage_support::open(directory).unwrap();
     let mut commits = BTreeMap::<_, Vec<_>>::new();
-    let reader = from.reader().unwrap();
+    let reader = from.reader();
     for kind in RecordKind::ALL {
         for OwnedRecord { key, version, value, .. } in reader.page(kind, None, usize::MAX).unwrap()
         {
@@ -386,6 +389,13 @@ async fn a_sip_core_alone_has_a_management_interface_for_its_registrations() {
         let (status, problem) = get(&core, nothing_here).await;
         assert_eq!((status, &problem["type"]), (404, &json!("urn:migcore:problem:no-role")));
     }
+    for nothing_here in ["/v1/subscribers", "/v1/users"] {
+        let many = reqwest::Client::new().post(url(&core) + nothing_here).body("{}\n");
+        let answer = many.header("content-type", "application/x-ndjson").send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{nothing_here}");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["type"], "urn:migcore:problem:no-role");
+    }
     let refused = failed(1, &url(&core), &["show", "subscriber", "alice@a.example"]);
     assert!(refused.contains("does not run that role"), "{refused}");
 
@@ -492,12 +502,23 @@ fn wrong_arguments_end_with_2_and_what_fails_with_1() {
         &["show", "binding", "inbound", "no-realm"],
         &["revoke", "grant", "alice@a.example"],
         &["delete", "binding", "inbound", "a@b"],
+        &["list", "users", "--limit", "0"],
     ] {
         failed(2, nowhere, arguments);
     }
     failed(2, "ftp://x", &["list", "users"]);
     let said = failed(1, nowhere, &["list", "users"]);
     assert!(said.contains(nowhere) && said.contains("management address"), "{said}");
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = format!("http://{}", other.local_addr().unwrap());
+    let serving = thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    });
+    let said = failed(1, &elsewhere, &["list", "users"]);
+    serving.join().unwrap();
+    assert!(said.contains("did not answer in JSON") && !said.contains("reached"), "{said}");
     let help = done(nowhere, &["--help"]);
     for part in ["Examples:", "Exit codes:", "migcore admin revoke binding inbound"] {
         assert!(help.contains(part), "{help}");
@@ -541,9 +562,9 @@ impl Engine for Flaky {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
+    fn reader(&self) -> Arc<dyn Reader> {
         let closed = Arc::clone(&self.closed);
-        Some(Arc::new(FlakyReader { reader: self.engine.reader()?, closed }))
+        Arc::new(FlakyReader { reader: self.engine.reader(), closed })
     }
 }
 

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
 fn migcore(arguments: &[&str]) -> Output {
@@ -73,6 +76,51 @@ fn serve_ends_with_0_after_sigterm() {
     );
     assert!(lines.any(|line| line.contains("system is down")));
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_a_system_at_once() {
+    let config = File::new("twice.toml", FREE_PORTS);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_migcore"))
+        .args(["serve", "--config", config.path()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let up = lines.find(|line| line.contains("system is up")).unwrap();
+    let (_, management) = up.split_once("management: Some(").unwrap();
+    let management: SocketAddr = management.split_once(')').unwrap().0.parse().unwrap();
+    // It waits for the rest of a request that has begun.
+    let mut slow = TcpStream::connect(management).unwrap();
+    slow.write_all(
+        b"POST /v1/subscribers HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n\
+          Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+    )
+    .unwrap();
+    slow.read_exact(&mut [0; 25]).unwrap();
+    let terminate = || {
+        let mut kill = Command::new("kill");
+        assert!(kill.args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    };
+    terminate();
+    while TcpStream::connect(management).is_ok() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    terminate();
+    assert!(lines.any(|line| line.contains("ended at once by a second signal")));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn serve_without_a_key_ends_with_2() {
+    let text = FREE_PORTS.replace("engine = \"memory\"", "directory = \"/nonexistent/store\"");
+    let config = File::new("no-key.toml", &text);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+    command.args(["serve", "--config", config.path()]).env_remove("MIGCORE_STORAGE_KEY");
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no storage key"), "{said}");
 }
 
 #[test]

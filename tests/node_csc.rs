@@ -553,8 +553,8 @@ impl Engine for Flaky {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        None
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.engine.reader()
     }
 }
 
@@ -597,7 +597,7 @@ async fn a_system_that_starts_again_on_its_storage_after_a_month_knows_what_it_l
     let (stored_a, stored_b) = (a.shutdown().await, b.shutdown().await);
 
     let clock_ahead = Duration::from_secs(30 * 86_400);
-    let later = |engine| Options { engine: Some(engine), clock_ahead, ..Options::default() };
+    let later = |engine| Options { engine, clock_ahead, ..Options::default() };
     let b = start_b(later(stored_b));
     let a = start_a(&csc17(&b), later(stored_a));
     let (status, after) = ask(&a, &body).await;

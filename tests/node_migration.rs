@@ -265,8 +265,8 @@ impl Engine for Flaky {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        None
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.engine.reader()
     }
 }
 
@@ -315,8 +315,8 @@ impl Engine for Broken {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        None
+    fn reader(&self) -> Arc<dyn Reader> {
+        MemoryEngine::default().reader()
     }
 }
 

@@ -241,6 +241,19 @@ async fn a_stop_during_a_reload_waits_for_it_and_ends() {
 }
 
 #[tokio::test]
+async fn a_medium_that_hangs_does_not_keep_a_system_from_stopping() {
+    let medium = Medium::new();
+    let system = start(&medium);
+    medium.hold_commits(true);
+    let answer = put(&system, "alice");
+    medium.until_in_hand(1).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(60), system.shutdown()).await;
+    assert!(stopped.unwrap().is_none(), "the engine is given up");
+    assert!(!matches!(answer.await, Ok(answer) if answer.status().is_success()));
+    medium.hold_commits(false);
+}
+
+#[tokio::test]
 async fn a_fault_inside_the_engine_stops_the_system_and_answers_who_waits() {
     let medium = Medium::new();
     let system = start(&medium);

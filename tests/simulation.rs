@@ -168,6 +168,8 @@ fn the_storms_hold_every_kind_of_trouble() {
         "system access answer: this system cannot do it now",
         "TCP connection lost",
         "the systems are separated",
+        "all visits of a user are to end",
+        "an inbound pair is to be revoked",
         "Diameter connection down: WatchdogTimeout",
         "Diameter connection down: TransportClosed",
         "a commit fails; the storage is closed",

@@ -109,7 +109,7 @@ fn pages_go_through_one_kind_in_the_order_of_keys() {
                 engine = reopen(engine);
             }
         }
-        let reader = engine.reader().unwrap();
+        let reader = engine.reader();
         for (limit, kind) in [1, 7, 1_000].into_iter().zip(RecordKind::ALL) {
             let mut after: Option<Box<[u8]>> = None;
             let mut found = Vec::new();
@@ -134,7 +134,7 @@ fn pages_go_through_one_kind_in_the_order_of_keys() {
 fn a_group_is_seen_by_readers_and_after_a_restart_only_as_a_whole() {
     let directory = TempDirectory::new();
     let mut engine = open(&directory).unwrap();
-    let reader = engine.reader().unwrap();
+    let reader = engine.reader();
     let names: Vec<String> = (0..64).map(|name| format!("user-{name}")).collect();
     let writer = std::thread::spawn(move || {
         for number in 1..200_u64 {
@@ -158,7 +158,7 @@ fn a_group_is_seen_by_readers_and_after_a_restart_only_as_a_whole() {
 fn after_a_failure_all_is_refused_until_a_replay_and_that_as_often_as_it_takes() {
     let directory = TempDirectory::new();
     let mut engine = open(&directory).unwrap();
-    let reader = engine.reader().unwrap();
+    let reader = engine.reader();
     let kind = RecordKind::Registration;
     for round in 1..4 {
         engine.commit(&[commit(10 * round, &[(kind, "a", Some(b"1"))])]).unwrap();

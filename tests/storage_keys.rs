@@ -68,7 +68,7 @@ fn secrets_are_sealed_on_the_disk_and_nothing_else_is() {
     let records = replayed(&mut engine).unwrap().records;
     let subscriber = &records[&(RecordKind::Subscriber, b"alice"[..].into())];
     assert_eq!(*subscriber, (seq(1), SECRET.to_vec()));
-    let page = engine.reader().unwrap().page(RecordKind::Subscriber, None, 9).unwrap();
+    let page = engine.reader().page(RecordKind::Subscriber, None, 9).unwrap();
     assert_eq!(&*page[0].value, SECRET);
 }
 
@@ -205,11 +205,21 @@ fn a_directory_that_is_taken_foreign_or_of_no_use_is_told() {
 }
 
 #[test]
+fn a_store_is_for_its_owner_alone_also_in_a_directory_that_is_for_all() {
+    let directory = TempDirectory::new();
+    fs::set_permissions(&*directory, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(open(&directory).unwrap());
+    let mode = fs::metadata(directory.join("store")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
 fn a_store_that_was_being_made_when_its_process_died_is_made_again() {
     let directory = TempDirectory::new();
     fs::create_dir_all(directory.join("store.new/keyspaces")).unwrap();
     fs::write(directory.join("store.new/0.jnl"), [0; 99]).unwrap();
     fs::write(directory.join("store.new/version"), "").unwrap();
+    fs::write(directory.join("intact"), "").unwrap();
     with_a_subscriber(&directory);
     assert!(!directory.join("store.new").exists());
     assert_eq!(replayed(&mut open(&directory).unwrap()).unwrap().records.len(), 2);

@@ -331,7 +331,7 @@ fn fill(files: &Files, store: &str) {
         let line = json!({"kind": kind, "key": key, "version": number, "record": record});
         let commit =
             |seq, mutation| Commit { seq: CommitSeq::from_u64(seq), mutations: vec![mutation] };
-        let put = commit(2 * number, json::from_json(line).unwrap());
+        let put = commit(2 * number, json::StoredRecord::from_json(line).unwrap().mutation());
         let gone = commit(2 * number + 1, Mutation::delete(RecordKind::Grant, "gone"));
         engine.commit(&[put, gone]).unwrap();
     }
@@ -378,6 +378,11 @@ fn what_is_wrong_with_a_file_is_told_with_its_line_before_anything_is_written() 
             "line 12: migcore_export_end.registration is 1, but there are 0",
         ),
         ("more", text.clone() + lines[1], "line 14: comes after the last line"),
+        (
+            "no end of numbers",
+            text.replacen("\"highest\":23", "\"highest\":9223372036854775808", 1),
+            "line 1: highest is more than 9223372036854775807",
+        ),
         ("not UTF-8", text.replacen("v-1", "\u{1}", 1), "is not JSON"),
     ] {
         let said = import(name, &text);
@@ -525,6 +530,35 @@ fn an_export_without_secrets_has_none_and_is_not_imported() {
 }
 
 #[test]
+fn what_the_arguments_are_to_blame_for_ends_with_2_and_what_the_world_is_with_1() {
+    let files = Files::new("store-blame");
+    fill(&files, "store");
+    let said = files.failed(2, &["import", "/nonexistent"], "store");
+    assert!(said.contains("there is a store in"), "looked for before the file is read: {said}");
+    let said = files.failed(2, &["import", "/nonexistent"], "new");
+    assert!(said.contains("cannot read the file"), "{said}");
+    files.failed(2, &["import", "/"], "new");
+    // A file that opens, and whose first octet cannot be read: EIO.
+    let said = files.failed(1, &["import", "/proc/self/mem"], "new");
+    assert!(said.contains("cannot read the file"), "{said}");
+
+    let said = files.failed(2, &["check"], "new");
+    assert!(said.contains("there is no store in"), "{said}");
+    // What cannot be looked into is not said to be empty.
+    let said = files.failed(1, &["check"], "key/below");
+    assert!(said.contains("cannot look into"), "{said}");
+}
+
+#[test]
+fn a_command_tells_all_that_is_wrong_in_its_configuration() {
+    let files = Files::new("store-config");
+    let text = "[system]\ndomain = \"a.example\"\n[sip]\nlissen = 1\n[log]\nlevle = 2\n";
+    let config = files.write("bad.toml", text).display().to_string();
+    let said = failed(2, &["store", "check", "--config", &config]);
+    assert!(said.contains("line 4: sip.lissen") && said.contains("line 6: log.levle"), "{said}");
+}
+
+#[test]
 fn an_import_that_was_cut_off_is_no_empty_system() {
     let files = Files::new("store-cut-off");
     fill(&files, "store");
@@ -560,8 +594,8 @@ fn a_check_tells_what_is_wrong_and_of_which_record_only_if_asked() {
             value: Some(value.to_vec()),
         };
         let line = |(kind, key, record): (&str, &str, Value)| {
-            json::from_json(json!({"kind": kind, "key": key, "version": 1, "record": record}))
-                .unwrap()
+            let line = json!({"kind": kind, "key": key, "version": 1, "record": record});
+            json::StoredRecord::from_json(line).unwrap().mutation()
         };
         let twice = records().into_iter().find(|(_, key, _)| *key == "v-1@a.example").unwrap();
         let mutations = vec![

@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    http::RowProblem,
+    http::{REQUEST_TIMEOUT, RowProblem},
     management::{BindingView, SystemView, Target, escape, many},
 };
 
@@ -25,6 +25,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a system may take to answer a request about many.
 const MANY_TIMEOUT: Duration = Duration::from_secs(180);
+
+const _: () = assert!(REQUEST_TIMEOUT.as_secs() < MANY_TIMEOUT.as_secs());
 
 /// The management interface of one system.
 #[derive(Clone, Debug)]
@@ -45,6 +47,12 @@ pub enum ClientError {
         url: String,
         /// Why.
         error: reqwest::Error,
+    },
+    /// It answered what no management interface does.
+    #[error("{url} did not answer in JSON; is this the management address of a system?")]
+    NotJson {
+        /// The address as given.
+        url: String,
     },
     /// It refused.
     #[error("{url} refused to {what}: {status} {problem}")]
@@ -314,7 +322,12 @@ impl ManagementClient {
         &self,
         response: reqwest::Response,
     ) -> Result<T, ClientError> {
-        response.json().await.map_err(|error| self.unreachable(error))
+        response.json().await.map_err(|error| {
+            if error.is_decode() {
+                return ClientError::NotJson { url: self.url.clone() };
+            }
+            self.unreachable(error)
+        })
     }
 
     fn unreachable(&self, error: reqwest::Error) -> ClientError {

@@ -3,7 +3,8 @@
 //! An engine in memory runs inline: a thread hop would cost more than the commit. One that waits for a medium
 //! has a thread of its own ([`Committer::run`]): while it syncs what it took, the queue gathers what comes, and
 //! is then taken as a whole. So an idle engine is asked at once, and many share a sync when there are many;
-//! under load, and then only, the thread pauses between batches ([`Pace`]). A message that waited goes back to the worker that sent it.
+//! under load, and then only, the thread pauses between batches ([`Pace`]). A message that waited goes back to
+//! the worker that sent it.
 //!
 //! **What can stop it.** The thread waits for the commits of calls that are under way, and a call waits for
 //! nothing: not for a commit, nor for room in the queue, since a full queue is told to *new* requests only.
@@ -29,7 +30,10 @@ pub(super) use waiting::Waited;
 use self::{queue::Queue, waiting::Waiting};
 use crate::{
     outbox::Send,
-    store::{Commit, CommitSeq, Each, Engine, EngineError, Reader, ReplayError, Watermark},
+    store::{
+        Commit, CommitSeq, Each, Engine, EngineError, OwnedRecord, Reader, RecordKind, ReplayError,
+        Watermark,
+    },
 };
 
 /// How far apart batches are on average when there is always something to commit.
@@ -199,7 +203,10 @@ impl Committer {
 
     /// Refuses changes from here on. What waits goes back to its workers as lost.
     fn close(&self) {
-        let mut state = self.lock();
+        self.close_with(self.lock());
+    }
+
+    fn close_with(&self, mut state: MutexGuard<'_, State>) {
         self.available.store(false, Ordering::Release);
         state.queue = Queue::starting_after(state.mark.reached());
         state.waiting.give_back(EVERYTHING, Waited::Lost);
@@ -209,13 +216,12 @@ impl Committer {
     /// Refuses changes for good, because something is missing that would have become durable, or the thread is
     /// gone.
     pub(super) fn abandon(&self) {
-        self.close();
         let mut state = self.lock();
+        // Together with closing, or a reload that ends in between would take changes again.
         state.ended = true;
         state.committing = false;
-        drop(state);
+        self.close_with(state);
         self.work.notify_one();
-        self.settled.notify_waiters();
     }
 
     /// Opens the engine, after a failure too, and replays it; changes are still refused. Takes as long as
@@ -325,7 +331,7 @@ impl Committer {
     fn next_batch(&self, pace: &mut Pace) -> Option<Vec<Commit>> {
         let mut state = self.lock();
         loop {
-            if !state.queue.is_empty()
+            if state.queue.is_ready()
                 && !state.ended
                 && let Some(pause) = pace.pause(Instant::now())
             {
@@ -437,8 +443,19 @@ impl Engine for Gone {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        None
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::new(Self)
+    }
+}
+
+impl Reader for Gone {
+    fn page(
+        &self,
+        _: RecordKind,
+        _: Option<&[u8]>,
+        _: usize,
+    ) -> Result<Vec<OwnedRecord>, EngineError> {
+        Err(EngineError::Closed)
     }
 }
 
@@ -476,8 +493,8 @@ mod tests {
             self.waits
         }
 
-        fn reader(&self) -> Option<Arc<dyn Reader>> {
-            None
+        fn reader(&self) -> Arc<dyn Reader> {
+            self.engine.reader()
         }
     }
 

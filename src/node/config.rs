@@ -4,6 +4,7 @@
 //! key with its default and its meaning.
 
 mod config_server;
+mod file;
 pub(super) mod read;
 mod storage;
 
@@ -24,6 +25,7 @@ use crate::{
 
 pub use self::{
     config_server::{ACCESS_TIMEOUT_MAX, ConfigServer, Partner},
+    file::InvalidFile,
     read::Problem,
     storage::{Storage, StorageEngine},
 };
@@ -221,7 +223,7 @@ impl Config {
         })
     }
 
-    /// Reads a configuration file.
+    /// Takes a configuration from the text of a file.
     ///
     /// # Errors
     ///

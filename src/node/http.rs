@@ -15,3 +15,4 @@ pub(super) use problem::{
     PROBLEM_JSON, PROBLEM_TYPES, Problem, ProblemName, RowProblem, method_not_allowed, not_found,
 };
 pub(super) use serve::{Ends, bind, octets_of, serve};
+pub(super) use watched::REQUEST_TIMEOUT;

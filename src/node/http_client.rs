@@ -33,6 +33,15 @@ pub struct Endpoint {
     path: String,
 }
 
+/// Takes a text that names an endpoint, for an argument that is kept as a text.
+///
+/// # Errors
+///
+/// [`InvalidEndpoint`].
+pub fn url(text: &str) -> Result<String, InvalidEndpoint> {
+    text.parse::<Endpoint>().map(|_| text.to_owned())
+}
+
 /// Why a text is no endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidEndpoint {

@@ -38,6 +38,7 @@ mod private_file;
 pub mod provision;
 mod role_config;
 mod run;
+mod shared;
 mod sockets;
 pub mod storage;
 mod system;

@@ -3,16 +3,20 @@
 //! Each is answered once: by the role, by the end of its time, or because its answer was lost with a commit
 //! that failed. A client that has gone away cancels nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     config::ACCESS_TIMEOUT_MAX,
     diameter::WireRequest,
     http::Problem,
     perform::{Call, Caller, Shared},
+    shared::FailsOnPanic,
 };
 use crate::{
     api::{
@@ -31,7 +35,7 @@ pub(super) const PARKED_MAX: usize = 262_144;
 pub(super) const HTTP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the answer to what took long may take from then on: what it changed has to become durable.
-const APART_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const APART_DEADLINE: Duration = Duration::from_secs(60);
 
 const _: () = assert!(ACCESS_TIMEOUT_MAX.as_secs() < HTTP_DEADLINE.as_secs());
 
@@ -182,20 +186,27 @@ impl Shared {
     }
 
     /// Asks something that takes long, on a thread of its own: `prepare` makes the call, or says why there is
-    /// none.
+    /// none. `one` is kept until the call is over, also if whoever waits for the answer has gone.
     pub(super) async fn ask_apart<A: Send + 'static>(
         self: &Arc<Self>,
         park: fn(Waiting<A>) -> Parked,
+        one: OwnedSemaphorePermit,
         prepare: impl FnOnce(ReplyTo) -> Result<Call<'static>, Problem> + Send + 'static,
     ) -> Result<A, Problem> {
-        let (waiting, answer) = oneshot::channel();
-        let number = self.park(park(waiting)).map_err(|_| NoAnswer::TooMany)?;
         let Some(worker) = self.workers.first().map(Arc::clone) else {
             return Err(NoAnswer::TooMany.into());
         };
+        let (waiting, answer) = oneshot::channel();
+        let number = self.park(park(waiting)).map_err(|_| NoAnswer::TooMany)?;
         let shared = Arc::clone(self);
         let calling = tokio::task::spawn_blocking(move || {
-            let call = prepare(ReplyTo::World(number))?;
+            let _one = one;
+            // A role that panicked is as wrong here as on a worker.
+            let _fails = FailsOnPanic(&shared);
+            let call = prepare(ReplyTo::World(number)).inspect_err(|_| {
+                shared.parked.remove(&number);
+            })?;
+            let _apart = shared.apart.lock().unwrap_or_else(PoisonError::into_inner);
             Caller::new(&shared, &worker).call(call);
             Ok(())
         });
@@ -209,11 +220,7 @@ impl Shared {
                 },
             },
             Ok(Err(problem)) => problem,
-            Err(_) => {
-                // A role that panicked is as wrong here as on a worker.
-                self.fail();
-                NoAnswer::Lost.into()
-            }
+            Err(_) => NoAnswer::Lost.into(),
         };
         self.parked.remove(&number);
         Err(outcome)

@@ -50,6 +50,7 @@ pub(super) async fn run_worker(shared: Arc<Shared>, index: usize, sockets: Worke
     let taking_back = tokio::spawn(worker::take_back(Caller::new(&shared, &worker), ends));
     if let Err(error) = spawn_all(&shared, &worker, sockets, &open, &mut tasks, &mut servers) {
         tracing::error!(system = %shared.config.system.name, %error, "a worker cannot use its sockets");
+        shared.fail();
     }
     if index == 0 {
         tasks.spawn(mend_storage(Arc::clone(&shared)));

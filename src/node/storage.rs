@@ -181,13 +181,8 @@ impl EmbeddedEngine {
             }
         }
         batch.put(layout::HIGHEST_KEY, meta::highest_value(highest));
-        match batch.commit() {
-            Ok(()) => Ok(highest),
-            Err(error) => {
-                self.directory.distrust();
-                Err(EngineError::Medium(error.into_text()))
-            }
-        }
+        batch.commit().map_err(|error| EngineError::Medium(error.into_text()))?;
+        Ok(highest)
     }
 }
 
@@ -233,8 +228,8 @@ impl Engine for EmbeddedEngine {
         true
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        Some(Arc::clone(&self.shared) as Arc<dyn Reader>)
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::clone(&self.shared) as Arc<dyn Reader>
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -41,6 +41,9 @@ use crate::{
     store::{Engine, MemoryEngine, ReplayError},
     table::new_table,
 };
+
+/// How long a system that is to stop waits for its engine: for the commits in hand, or for a reload.
+const ENGINE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What a system is started with besides its configuration.
 #[derive(Default)]
@@ -162,26 +165,38 @@ impl RunningSystem {
     }
 
     /// Stops it: no new requests, those under way answered once what they rely on is durable, leave taken
-    /// of the Diameter peers, threads ended. Gives back the engine with what is stored, for the next start.
-    pub async fn shutdown(mut self) -> Box<dyn Engine> {
+    /// of the Diameter peers, threads ended. Gives back the engine with what is stored, for the next start;
+    /// `None` if the medium hangs: nobody who waits for that was told that anything is durable.
+    pub async fn shutdown(mut self) -> Option<Box<dyn Engine>> {
         self.shared.stop.send_replace(true);
         for thread in &mut self.workers {
             // An error is a thread that has panicked; joining it shows that too.
             let _ = (&mut thread.ended).await;
         }
         self.shared.committer.end();
+        let engine = tokio::time::timeout(ENGINE_TIME_MAX, self.take_engine()).await.ok().flatten();
+        if engine.is_none() {
+            tracing::error!(system = %self.shared.config.system.name, "the storage hangs: given up");
+            // Not waited for: its thread ends when the medium lets it go.
+            self.committer = None;
+        }
+        self.end_threads();
+        tracing::info!(system = %self.shared.config.system.name, "system is down");
+        engine
+    }
+
+    /// Takes the engine from the committer, whose thread is to end. A reload under way has it until it is
+    /// over.
+    async fn take_engine(&mut self) -> Option<Box<dyn Engine>> {
         if let Some(committer) = &mut self.committer {
             let _ = (&mut committer.ended).await;
         }
-        self.end_threads();
+        let (give, given) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
-        // A reload under way has it until it is over.
-        let taken = tokio::task::spawn_blocking(move || shared.committer.take_engine()).await;
-        tracing::info!(system = %self.shared.config.system.name, "system is down");
-        match taken {
-            Ok(engine) => engine,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        // A thread of nobody's runtime, or the end of that would wait for it.
+        let take = move || drop(give.send(shared.committer.take_engine()));
+        thread::Builder::new().name("engine".to_owned()).spawn(take).ok()?;
+        given.await.ok()
     }
 
     fn bring_up(
@@ -306,8 +321,9 @@ fn create_shared(
         reader,
         loading: Loading::new(progress),
         gate: RwLock::new(()),
+        apart: Mutex::new(()),
         storage_failed: Notify::new(),
-        many: Semaphore::new(1),
+        many: Arc::new(Semaphore::new(1)),
         parked: new_table(&mut entropy),
         parked_number: AtomicU64::new(0),
         connections,

@@ -86,12 +86,18 @@ impl World {
         let ue = self.ue_called(&request.mc_service_id)?;
         match answer {
             Answer::Details(details) => {
-                self.check_told(ue, details)?;
+                let since = self.since(id, to).unwrap_or_else(|| self.now());
+                let revoked = self.checks.may_be_revoked(&ue.real.impi, since);
+                self.check_told(ue, details, revoked)?;
                 let (number, real, partner) = (ue.number, ue.real.impi.clone(), ue.home.other());
                 let now = self.now();
                 self.check_configured(partner, &[partner, id], &details.configuration)?;
                 self.checks.told_at.insert(number, now);
-                self.check_same(number, real, details)
+                self.check_same(number, real.clone(), details)?;
+                if revoked {
+                    self.checks.told.remove(&number); // it may be over already
+                }
+                Ok(())
             }
             Answer::Refused(Refusal::RefusedByPartner) => {
                 // Of requests that overlap one may have been granted, and the pair told, before this one
@@ -111,7 +117,7 @@ impl World {
         }
     }
 
-    fn check_told(&self, ue: &UeHost, details: &Details) -> Result<(), Violation> {
+    fn check_told(&self, ue: &UeHost, details: &Details, revoked: bool) -> Result<(), Violation> {
         let partner = ue.home.other();
         let detail = format_args!("ue{}, {}", ue.number, details.identity.impi.as_str());
         if details.mc_system_id != partner.mc_system_id() {
@@ -128,7 +134,7 @@ impl World {
             is_its(primary) && self.is_still_lent(ue, &primary.identity)
                 || self.checks.given_up.contains(&primary.identity.impi)
         };
-        if !self.is_bound(partner, &details.identity, still) {
+        if !revoked && !self.is_bound(partner, &details.identity, still) {
             let rule = "a UE is told a pair whose other side its home has not taken back";
             return Err(Violation::new(rule, &detail));
         }
@@ -180,7 +186,7 @@ impl World {
         let ReplyTo::World(handle) = to else { return None };
         match self.system(id).parked.get(handle)? {
             Parked::Http { since, .. } => Some(*since),
-            Parked::Diameter(_) => None,
+            Parked::Diameter { .. } => None,
         }
     }
 
@@ -201,7 +207,7 @@ impl World {
     }
 
     /// Whether the storage of a UE's home ever held that `pair` stands for it at its partner.
-    fn is_lent_or_granted(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
+    pub(super) fn is_lent_or_granted(&self, ue: &UeHost, pair: &UserIdentity) -> bool {
         let history = self.system(ue.home).engine.history();
         if *pair == ue.real {
             let key = grant_key(ue);

@@ -6,9 +6,12 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::store::{
-    Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Record, RecordError, RecordKind,
-    ReplayError,
+use crate::{
+    store::{
+        Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Record, RecordError,
+        RecordKind, ReplayError,
+    },
+    time::Timestamp,
 };
 
 use super::{SeededEntropy, options::Committing, tables::Tables};
@@ -35,7 +38,16 @@ pub(super) struct FaultyEngine {
 pub(super) struct History(BTreeMap<Key, Versions>);
 
 type Key = (RecordKind, Box<[u8]>);
-type Versions = BTreeMap<CommitSeq, Option<Vec<u8>>>;
+pub(super) type Versions = BTreeMap<CommitSeq, Version>;
+
+/// A version of a record.
+#[derive(Debug)]
+pub(super) struct Version {
+    /// What was stored; `None` for a deletion.
+    pub(super) value: Option<Vec<u8>>,
+    /// When it became durable.
+    pub(super) durable_at: Timestamp,
+}
 
 impl FaultyEngine {
     /// Sets how commits become durable.
@@ -73,11 +85,12 @@ impl FaultyEngine {
     /// that is under way next.
     pub(super) fn finish(
         &mut self,
+        now: Timestamp,
         group: u64,
     ) -> Result<(Vec<CommitSeq>, Option<u64>), EngineError> {
         let Some(calls) = self.under_way.remove(&group) else { return Ok((Vec::new(), None)) };
         let commits: Vec<Commit> = calls.into_iter().flatten().collect();
-        self.make_durable(&commits)?;
+        self.make_durable(now, &commits)?;
         let durable = commits.iter().map(|commit| commit.seq).collect();
         Ok((durable, self.begin_queued()))
     }
@@ -90,7 +103,7 @@ impl FaultyEngine {
     /// Fails: some of what was handed over turns out durable, none of it is acknowledged, and nothing more
     /// is taken. Of commits that become durable together the first calls of roles survive, each whole; of
     /// others any number of the commits of each call, in their order.
-    pub(super) fn fail(&mut self, entropy: &mut SeededEntropy) {
+    pub(super) fn fail(&mut self, now: Timestamp, entropy: &mut SeededEntropy) {
         let under_way = std::mem::take(&mut self.under_way).into_values().flatten();
         let calls: Vec<Vec<Commit>> = under_way.chain(std::mem::take(&mut self.queued)).collect();
         let lucky: Vec<Commit> = match self.committing {
@@ -107,7 +120,7 @@ impl FaultyEngine {
                 .collect(),
         };
         // An engine that is closed already takes none of them: just as well.
-        let _ = self.make_durable(&lucky);
+        let _ = self.make_durable(now, &lucky);
         self.closed = true;
     }
 
@@ -163,44 +176,66 @@ impl FaultyEngine {
         &self.history
     }
 
-    fn make_durable(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
+    fn make_durable(&mut self, now: Timestamp, commits: &[Commit]) -> Result<(), EngineError> {
         if self.closed {
             return Err(EngineError::Closed);
         }
         self.medium.commit(commits)?;
         for commit in commits {
-            self.history.add(commit);
+            self.history.add(now, commit);
         }
         Ok(())
     }
 }
 
 impl History {
-    fn add(&mut self, commit: &Commit) {
+    fn add(&mut self, durable_at: Timestamp, commit: &Commit) {
         for mutation in &commit.mutations {
             let versions = self.0.entry((mutation.kind, mutation.key.clone())).or_default();
-            versions.insert(commit.seq, mutation.value.clone());
+            let value = mutation.value.clone();
+            versions.insert(commit.seq, Version { value, durable_at });
         }
     }
 
     /// Every value that `key` ever had, oldest first, without deletions.
     pub(super) fn values(&self, kind: RecordKind, key: &str) -> impl Iterator<Item = &[u8]> {
         let versions = self.0.get(&(kind, key.as_bytes().into()));
-        versions.into_iter().flat_map(BTreeMap::values).filter_map(Option::as_deref)
+        versions.into_iter().flat_map(BTreeMap::values).filter_map(|it| it.value.as_deref())
     }
 
-    /// Every version of every record of `kind`, without deletions, the newest of each key first.
-    pub(super) fn all(&self, kind: RecordKind) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.of_kind(kind).flat_map(|((_, key), versions)| {
-            let key: &[u8] = key;
-            versions.values().rev().filter_map(move |value| Some((key, value.as_deref()?)))
+    /// The versions of `key` that were the latest at `from` or later, deletions included, the newest first. A
+    /// deletion is made up where there was no record at `from`.
+    pub(super) fn since(
+        &self,
+        kind: RecordKind,
+        key: &str,
+        from: Timestamp,
+    ) -> impl Iterator<Item = (CommitSeq, Option<&[u8]>)> {
+        let versions = self.0.get(&(kind, key.as_bytes().into()));
+        let newest_first = versions.into_iter().flat_map(|it| it.iter().rev());
+        let newest_first = newest_first.map(|(seq, it)| (*seq, it.value.as_deref(), it.durable_at));
+        let none = (CommitSeq::NOTHING, None, Timestamp::default());
+        let mut over = false;
+        newest_first.chain([none]).map_while(move |(seq, value, durable_at)| {
+            let later = std::mem::replace(&mut over, durable_at < from);
+            (!later).then_some((seq, value))
         })
+    }
+
+    /// All versions of every record of `kind`.
+    pub(super) fn all(&self, kind: RecordKind) -> impl Iterator<Item = (&[u8], &Versions)> {
+        self.of_kind(kind).map(|((_, key), versions)| (&**key, versions))
+    }
+
+    /// All versions of `key`.
+    pub(super) fn versions(&self, kind: RecordKind, key: &str) -> Option<&Versions> {
+        self.0.get(&(kind, key.as_bytes().into()))
     }
 
     /// What every key of `kind` has now.
     pub(super) fn all_current(&self, kind: RecordKind) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.of_kind(kind).filter_map(|((_, key), versions)| {
-            Some((&**key, versions.last_key_value()?.1.as_deref()?))
+            Some((&**key, versions.last_key_value()?.1.value.as_deref()?))
         })
     }
 
@@ -214,14 +249,14 @@ impl History {
     }
 
     fn current_of(&self, kind: RecordKind, key: &[u8]) -> Option<&[u8]> {
-        self.0.get(&(kind, key.into()))?.last_key_value()?.1.as_deref()
+        self.0.get(&(kind, key.into()))?.last_key_value()?.1.value.as_deref()
     }
 
     /// What every key has now, as tables.
     pub(super) fn tables(&self) -> Result<Tables, RecordError> {
         let mut tables = Tables::default();
         for ((kind, key), versions) in &self.0 {
-            if let Some((version, Some(value))) = versions.last_key_value() {
+            if let Some((version, Version { value: Some(value), .. })) = versions.last_key_value() {
                 tables.take(&Record { kind: *kind, key, version: *version, value })?;
             }
         }
@@ -235,6 +270,8 @@ mod tests {
 
     use super::*;
     use crate::store::Mutation;
+
+    const NOW: Timestamp = Timestamp::from_secs(1);
 
     fn commit(seq: u64) -> Commit {
         let record = Mutation::put(RecordKind::Grant, &format!("key{seq}"), &seq);
@@ -257,11 +294,11 @@ mod tests {
         let survivors = |seed| {
             let mut engine = engine(committing);
             let first = engine.begin(vec![commit(1)]).unwrap();
-            engine.finish(first).unwrap();
+            engine.finish(NOW, first).unwrap();
             for call in [vec![commit(2), commit(3)], vec![commit(4)], vec![commit(5)]] {
                 engine.begin(call);
             }
-            engine.fail(&mut SeededEntropy::new(seed));
+            engine.fail(NOW, &mut SeededEntropy::new(seed));
             assert!(engine.is_closed());
             let highest = engine.reopen(None, &|_| Ok(())).unwrap();
             let survivors = durable(&engine);
@@ -290,9 +327,9 @@ mod tests {
         let mut engine = engine(Committing::Together);
         let first = engine.begin(vec![commit(1)]).unwrap();
         assert_eq!((engine.begin(vec![commit(2)]), engine.begin(vec![commit(3)])), (None, None));
-        let (finished, next) = engine.finish(first).unwrap();
+        let (finished, next) = engine.finish(NOW, first).unwrap();
         assert_eq!((finished, durable(&engine)), (vec![CommitSeq::from_u64(1)], vec![1]));
-        let (finished, next) = engine.finish(next.unwrap()).unwrap();
+        let (finished, next) = engine.finish(NOW, next.unwrap()).unwrap();
         assert_eq!((finished.len(), durable(&engine), next), (2, vec![1, 2, 3], None));
     }
 
@@ -300,8 +337,8 @@ mod tests {
     fn a_medium_that_cannot_be_read_to_its_end_stays_closed() {
         let mut engine = engine(Committing::Together);
         let group = engine.begin(vec![commit(1), commit(2), commit(3)]).unwrap();
-        engine.finish(group).unwrap();
-        engine.fail(&mut SeededEntropy::new(1));
+        engine.finish(NOW, group).unwrap();
+        engine.fail(NOW, &mut SeededEntropy::new(1));
         let records = AtomicU64::new(0);
         let each = |_: Record<'_>| {
             records.fetch_add(1, Ordering::Relaxed);
@@ -329,9 +366,32 @@ mod tests {
             value.map(|value| crate::store::decode::<u64>(value).unwrap())
         };
         assert_eq!(known(&engine), Some(8));
-        engine.finish(group).unwrap();
+        engine.finish(NOW, group).unwrap();
         assert_eq!(known(&engine), Some(8));
         engine.under_way.clear();
         assert_eq!(known(&engine), Some(7));
+    }
+
+    #[test]
+    fn a_version_counts_until_a_later_one_was_durable_before() {
+        let mut engine = engine(Committing::Together);
+        for (seq, value) in [(1, Some(7_u64)), (2, None), (3, Some(8))] {
+            let mutation = value.map_or_else(
+                || Mutation::delete(RecordKind::Grant, "key"),
+                |value| Mutation::put(RecordKind::Grant, "key", &value),
+            );
+            let seq = CommitSeq::from_u64(seq);
+            let group = engine.begin(vec![Commit { seq, mutations: vec![mutation] }]).unwrap();
+            engine.finish(Timestamp::from_secs(seq.as_u64() * 10), group).unwrap();
+        }
+        let since = |seconds| {
+            let from = Timestamp::from_secs(seconds);
+            let versions = engine.history().since(RecordKind::Grant, "key", from);
+            versions.map(|(seq, value)| (seq.as_u64(), value.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(since(40), [(3, true)]);
+        assert_eq!(since(30), [(3, true), (2, false)], "which came first is not known");
+        assert_eq!(since(11), [(3, true), (2, false), (1, true)]);
+        assert_eq!(since(5), [(3, true), (2, false), (1, true), (0, false)]);
     }
 }

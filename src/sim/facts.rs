@@ -1,15 +1,15 @@
 //! What the simulated world enters into the ledgers of its systems ([`super::ledger`]), and when it compares
 //! them with what is stored.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     aka::IND_BITS_DEFAULT,
-    api::migration_identity::{Answer, Direction, PoolSource, Refusal, Request},
-    identity::Impi,
+    api::{
+        configuration::{self, AgreementKey, Users},
+        migration_identity::{Answer, Direction, PoolSource, Refusal, Request},
+    },
+    identity::{Impi, McServiceId, McSystemId},
     outbox::{Effect, ReplyTo, RequestId},
     sip::{
         Framing, name_addr::Contacts, register::RegisterRequest, response::ResponseView,
@@ -22,10 +22,10 @@ use crate::{
 
 use super::{
     SystemId, Violation, World,
-    ledger::{Change, Holder, Ledger, Outcome, Side, Tables, Ticket, check_agreement},
+    ledger::{Change, Holder, Ledger, Outcome, Side, Tables, Ticket, check_agreement, grant_key},
     options::Committing,
     system::Parked,
-    tables::{InboundRecord, LeaseRecord, OutboundRecord},
+    tables::{GrantRecord, InboundRecord, LeaseRecord, OutboundRecord},
     ue_host::UeHost,
 };
 
@@ -35,8 +35,10 @@ pub(super) struct Facts {
     a: Ledger,
     b: Ledger,
     tickets: BTreeMap<Cause, (SystemId, Vec<Ticket>)>,
-    /// What ever asked: a repeat asks for nothing more.
-    seen: BTreeSet<Cause>,
+    /// What ever asked, when first, and for what: a repeat asks for nothing more.
+    begun: BTreeMap<Cause, (Timestamp, Vec<Change>)>,
+    /// When what was asked for came to something, or could no longer.
+    ended: BTreeMap<Cause, Timestamp>,
 }
 
 /// What asked for changes.
@@ -53,7 +55,13 @@ pub(super) enum Cause {
 impl Default for Facts {
     fn default() -> Self {
         let ledger = || Ledger::new(IND_BITS_DEFAULT);
-        Self { a: ledger(), b: ledger(), tickets: BTreeMap::new(), seen: BTreeSet::new() }
+        Self {
+            a: ledger(),
+            b: ledger(),
+            tickets: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            ended: BTreeMap::new(),
+        }
     }
 }
 
@@ -73,7 +81,11 @@ impl Facts {
     }
 
     fn begin(&mut self, now: Timestamp, id: SystemId, cause: Cause, changes: Vec<Change>) {
-        if changes.is_empty() || !self.seen.insert(cause.clone()) {
+        if self.begun.contains_key(&cause) {
+            return;
+        }
+        self.begun.insert(cause.clone(), (now, changes.clone()));
+        if changes.is_empty() {
             return;
         }
         let ledger = self.ledger_mut(id);
@@ -89,8 +101,24 @@ impl Facts {
         outcome: &Outcome,
     ) -> Result<(), Violation> {
         let Some((id, tickets)) = self.tickets.remove(cause) else { return Ok(()) };
+        self.ended.insert(cause.clone(), now);
         let ledger = self.ledger_mut(id);
         tickets.into_iter().try_for_each(|ticket| ledger.end(now, ticket, outcome.clone()))
+    }
+
+    /// Since when `cause` has asked, and for what.
+    pub(super) fn begun(&self, cause: &Cause) -> Option<(Timestamp, &[Change])> {
+        self.begun.get(cause).map(|(at, changes)| (*at, &**changes))
+    }
+
+    /// Whether what `cause` asked for has come to nothing yet.
+    pub(super) fn is_open(&self, cause: &Cause) -> bool {
+        self.tickets.contains_key(cause)
+    }
+
+    /// Whether what `cause` asked for may have happened at `from` or later.
+    pub(super) fn may_happen_since(&self, cause: &Cause, from: Timestamp) -> bool {
+        self.is_open(cause) || self.ended.get(cause).is_some_and(|ended| *ended >= from)
     }
 
     /// What was asked for came to nothing, as far as anybody knows.
@@ -123,28 +151,115 @@ impl World {
                 ledger.provisioned(pool.direction, pair.impi.clone(), *quarantine);
             }
         }
-        let changes = self.changes_of(id, request);
+        let changes = Self::changes_of(id, request);
         let now = self.now();
         self.checks.facts.begin(now, id, cause, changes);
     }
 
-    fn changes_of(&self, id: SystemId, request: &Request) -> Vec<Change> {
-        let release = |direction, impi: &Impi| Change::Release { direction, impi: impi.clone() };
-        if let Some((direction, holder)) = holder_of(request) {
-            vec![Change::Lend { direction, holder }]
-        } else if let Request::ReleaseOutbound(impi) | Request::DeleteGrant { impi, .. } = request {
-            vec![release(Direction::Outbound, impi)]
-        } else if let Request::ReleaseInbound(impi) = request {
-            vec![release(Direction::Inbound, impi)]
-        } else if let Request::EndVisits(user) | Request::DeleteSubscriber(user) = request {
-            let stored = self.system(id).engine.history().tables().unwrap_or_default();
-            let lent = stored.bindings.iter().filter(|((direction, _), binding)| {
-                *direction == Direction::Outbound && binding.holder.user.impi == *user
-            });
-            let lent = lent.map(|((_, impi), _)| impi).chain([user]);
-            lent.map(|impi| release(Direction::Outbound, impi)).collect()
-        } else {
-            Vec::new()
+    /// A word of a SIP core to its SIP database may have been lost.
+    pub(super) fn forget_assignments(&mut self, id: SystemId) {
+        self.checks.assigned.retain(|(of, _)| *of != id);
+    }
+
+    fn changes_of(id: SystemId, request: &Request) -> Vec<Change> {
+        use RecordKind::{Grant, Pool, Subscriber, WithdrawnAgreement};
+        let put = |kind, key: &str| vec![Change::Put { kind, key: key.to_owned() }];
+        let delete = |kind, key: &str| vec![Change::Delete { kind, key: key.to_owned() }];
+        let release =
+            |direction, impi: &Impi| vec![Change::Release { direction, impi: impi.clone() }];
+        match request {
+            Request::PutSubscriber(it) => put(Subscriber, it.impi.as_str()),
+            Request::PutSubscribers(all) => {
+                all.iter().flat_map(|it| put(Subscriber, it.impi.as_str())).collect()
+            }
+            Request::PutPool(pool) => put(Pool, &pool.name),
+            Request::WithdrawAgreement(agreement) => {
+                put(WithdrawnAgreement, &agreement.0.to_string())
+            }
+            Request::PutGrant { user, partner, .. } => put(Grant, &grant_key(&user.impi, partner)),
+            Request::DeleteGrant { impi, partner } => delete(Grant, &grant_key(impi, partner)),
+            Request::EndVisits(user) => ends_of_visits(id, user),
+            Request::DeleteSubscriber(user) => {
+                let mut changes = ends_of_visits(id, user);
+                changes.append(&mut delete(Subscriber, user.as_str()));
+                changes
+            }
+            Request::ReleaseOutbound(impi) => release(Direction::Outbound, impi),
+            Request::ReleaseInbound(impi) => release(Direction::Inbound, impi),
+            Request::BindOutbound { .. }
+            | Request::BindInbound { .. }
+            | Request::MapInbound { .. } => {
+                let asked = holder_of(request);
+                let lend = |(direction, holder)| Change::Lend { direction, holder };
+                asked.map(lend).into_iter().collect()
+            }
+            Request::GetSubscriber(_)
+            | Request::GetPool(_)
+            | Request::GetOutbound(_)
+            | Request::GetInbound(_)
+            | Request::Check(_) => Vec::new(),
+        }
+    }
+
+    /// Enters what is asked of a configuration server.
+    pub(super) fn enter_configuration(
+        &mut self,
+        id: SystemId,
+        question: u64,
+        request: &configuration::Request,
+    ) {
+        use configuration::Request as Asked;
+        let put = |(kind, key)| vec![Change::Put { kind, key }];
+        let delete = |(kind, key)| vec![Change::Delete { kind, key }];
+        let user = |name: &McServiceId| (RecordKind::User, name.as_str().to_owned());
+        let description = |of: &McSystemId| (RecordKind::SystemConfiguration, of.to_string());
+        let changes = match request {
+            Asked::PutUser(it) => put(user(&it.mc_service_id)),
+            Asked::PutUsers(all) => {
+                all.iter().flat_map(|it| put(user(&it.mc_service_id))).collect()
+            }
+            Asked::DeleteUser(name) => delete(user(name)),
+            Asked::PutAgreement(it) => put((RecordKind::Agreement, agreement_key(&it.key))),
+            Asked::DeleteAgreement(key) => delete((RecordKind::Agreement, agreement_key(key))),
+            Asked::PutSystemConfiguration { system, .. } => put(description(system)),
+            Asked::DeleteSystemConfiguration(system) => delete(description(system)),
+            Asked::GetUser(_)
+            | Asked::GetAgreement(_)
+            | Asked::GetSystemConfiguration(_)
+            | Asked::Check(_) => Vec::new(),
+        };
+        let now = self.now();
+        self.checks.facts.begin(now, id, Cause::Question(question), changes);
+    }
+
+    /// Enters the answer of a configuration server that leaves.
+    pub(super) fn enter_configured(
+        &mut self,
+        question: u64,
+        answer: &configuration::Answer,
+    ) -> Result<(), Violation> {
+        let outcome = match answer {
+            configuration::Answer::Refused(Refusal::Unavailable) => Outcome::Unknown,
+            configuration::Answer::Refused(_) | configuration::Answer::RowsRefused(_) => {
+                Outcome::Refused
+            }
+            configuration::Answer::Done
+            | configuration::Answer::User { .. }
+            | configuration::Answer::Agreement { .. }
+            | configuration::Answer::SystemConfiguration(_) => Outcome::Done,
+        };
+        let now = self.now();
+        self.checks.facts.end(now, &Cause::Question(question), &outcome)
+    }
+
+    /// What asked for what is answered `to`.
+    pub(super) fn cause_of(&self, id: SystemId, to: &ReplyTo) -> Option<Cause> {
+        match to {
+            ReplyTo::Role(request) => Some(Cause::Role(id, *request)),
+            ReplyTo::World(handle) => match self.system(id).parked.get(handle)? {
+                Parked::Http { question, .. } => Some(Cause::Question(*question)),
+                Parked::Diameter { .. } => None,
+            },
         }
     }
 
@@ -155,13 +270,7 @@ impl World {
         to: &ReplyTo,
         answer: &Answer,
     ) -> Result<(), Violation> {
-        let cause = match to {
-            ReplyTo::Role(request) => Cause::Role(id, *request),
-            ReplyTo::World(handle) => match self.system(id).parked.get(handle) {
-                Some(Parked::Http { question, .. }) => Cause::Question(*question),
-                Some(Parked::Diameter(_)) | None => return Ok(()),
-            },
-        };
+        let Some(cause) = self.cause_of(id, to) else { return Ok(()) };
         let outcome = match answer {
             Answer::Binding(binding) => {
                 let (identity, until) = (binding.identity.clone(), binding.reserved_until);
@@ -169,10 +278,8 @@ impl World {
             }
             Answer::Refused(Refusal::Unavailable) => Outcome::Unknown,
             Answer::Refused(_) | Answer::RowsRefused(_) => Outcome::Refused,
-            Answer::Done
-            | Answer::Granted { .. }
-            | Answer::Subscriber { .. }
-            | Answer::Pool { .. } => Outcome::Done,
+            Answer::Granted { until, .. } => Outcome::Kept { until: *until },
+            Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => Outcome::Done,
         };
         let now = self.now();
         self.checks.facts.end(now, &cause, &outcome)
@@ -196,6 +303,17 @@ impl World {
         let done = if answer.status() == 200 { Outcome::Done } else { Outcome::Unknown };
         let cause = Cause::Register(id, answer.call_id().to_owned(), answer.cseq());
         let now = self.now();
+        if self.checks.facts.is_open(&cause) {
+            let begun = self.checks.facts.begun(&cause);
+            let user = begun.and_then(|(_, changes)| Some((id, user_of(changes)?.clone())));
+            if answer.status() == 200 {
+                // The first one: all that the SIP database was told is done as well.
+                self.checks.assigned.extend(user);
+            } else if let Some(user) = user {
+                // The SIP database may have been told of what is not done, its answer came too late.
+                self.checks.assigned.remove(&user);
+            }
+        }
         // Nothing is lent by a SIP answer, so nothing can be violated.
         let _ = self.checks.facts.end(now, &cause, &done);
     }
@@ -281,6 +399,39 @@ pub(super) fn holder_of(request: &Request) -> Option<(Direction, Holder)> {
     Some((direction, Holder { user: user.clone(), other: other.clone() }))
 }
 
+/// The end of all pairs and grants of a subscriber of `id`.
+fn ends_of_visits(id: SystemId, user: &Impi) -> Vec<Change> {
+    let key = grant_key(user, &id.other().database());
+    let grant = Change::Delete { kind: RecordKind::Grant, key };
+    vec![Change::ReleaseAll { user: user.clone() }, grant]
+}
+
+/// The key under which an agreement is stored.
+pub(super) fn agreement_key(key: &AgreementKey) -> String {
+    let AgreementKey { partner, direction, users } = key;
+    let direction = match direction {
+        Direction::Outbound => 'o',
+        Direction::Inbound => 'i',
+    };
+    match users {
+        Users::Everybody => format!("{partner} {direction}e"),
+        Users::Class(class) => format!("{partner} {direction}c{class}"),
+        Users::User(user) => format!("{partner} {direction}u{}", user.as_str()),
+    }
+}
+
+/// Whose registration is to be changed.
+pub(super) fn user_of(changes: &[Change]) -> Option<&Impi> {
+    changes.iter().find_map(|change| match change {
+        Change::Register { impi, .. } | Change::Deregister { impi, .. } => Some(impi),
+        Change::Lend { .. }
+        | Change::Release { .. }
+        | Change::ReleaseAll { .. }
+        | Change::Put { .. }
+        | Change::Delete { .. } => None,
+    })
+}
+
 /// Call-ID, CSeq and what a REGISTER with an answer to a challenge asks for.
 fn changes_by_register(
     impi: &Impi,
@@ -323,6 +474,9 @@ fn is_expiry(mutation: &Mutation, known: &[u8], now: Timestamp) -> bool {
         }
         (RecordKind::InboundBinding, None) => {
             decode::<InboundRecord>(known).is_ok_and(|(_, _, lease, ..)| lease_ended(lease))
+        }
+        (RecordKind::Grant, None) => {
+            decode::<GrantRecord>(known).is_ok_and(|(_, _, until, _)| until <= now)
         }
         (RecordKind::OutboundBinding, None) => {
             decode::<OutboundRecord>(known).is_ok_and(|(_, _, _, lease, ..)| lease_ended(lease))

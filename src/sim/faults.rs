@@ -29,7 +29,7 @@ pub(super) enum Fault {
     Restart,
     /// A UE's TCP connection breaks.
     Disconnect,
-    /// An agreement about a UE's user ends, for a while.
+    /// An agreement about a UE's user ends, for a while, or what was lent to it does.
     Withdrawal,
     /// A storage refuses every commit, for a while.
     Refusal,
@@ -118,7 +118,7 @@ impl World {
                     self.break_connection(*connection);
                 }
             }
-            Fault::Withdrawal => self.end_an_agreement(),
+            Fault::Withdrawal => self.end_something(),
             Fault::Refusal => self.refuse_commits(),
         }
         self.schedule(fault);
@@ -131,8 +131,10 @@ impl World {
         }
         self.record(Who::System(id), || "the process crashes".to_owned());
         let forgotten = self.system_mut(id).abandon_http();
-        self.system_mut(id).crash();
-        self.checks.facts.forget_roles(self.queue.now(), id);
+        let now = self.queue.now();
+        self.system_mut(id).crash(now);
+        self.checks.facts.forget_roles(now, id);
+        self.forget_assignments(id);
         self.break_http(forgotten);
         self.break_wire();
         for connection in self.connections_to(Some(id)) {

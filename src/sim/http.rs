@@ -124,6 +124,9 @@ impl World {
             self.checks.asked_by_user(request);
             self.enter_request(to, Cause::Question(question), request);
         }
+        if let Inquiry::ConfigServer(request) = &inquiry {
+            self.enter_configuration(to, question, request);
+        }
         let doubled = inquiry.may_arrive_twice() && self.entropy.happens(self.options.duplication);
         let name = inquiry.name();
         self.questions.insert(question, Question { inquiry, asker: Some(asker) });
@@ -194,7 +197,7 @@ impl World {
                 }
                 self.return_answer(question, reply);
             }
-            Some(Parked::Diameter(_)) => {
+            Some(Parked::Diameter { .. }) => {
                 self.violate(Violation::new("an answer is of its question's kind", &"Diameter"));
             }
             None => self.check_unparked(id, handle),
@@ -246,6 +249,9 @@ impl World {
             }
             (Some(Asker::Administrator { ue, token }), Reply::ConfigServer(answer)) => {
                 self.administrator_answered(ue, token, &answer);
+            }
+            (Some(Asker::Administrator { ue, token }), Reply::Database(answer)) => {
+                self.revocation_answered(ue, token, &answer);
             }
             (Some(Asker::Client { ue }), Reply::Details(answer)) => {
                 self.client_answered(ue, question, Ok(answer));

@@ -264,7 +264,8 @@ impl World {
             }
             peer::Event::Request { context, request } => {
                 self.record(Who::System(id), || "Cx request arrives".to_owned());
-                let handle = self.system_mut(id).park(Parked::Diameter(Received { wire, context }));
+                let (since, received) = (self.queue.now(), Received { wire, context });
+                let handle = self.system_mut(id).park(Parked::Diameter { received, since });
                 let from = Peer::Database(known(host(id.other()).as_str()));
                 self.call(id, |roles, ctx| {
                     roles.database.handle_request(ctx, &from, ReplyTo::World(handle), request);

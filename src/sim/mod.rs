@@ -11,6 +11,11 @@
 mod administrator;
 mod check;
 mod check_access;
+mod check_answer;
+mod check_registration;
+#[cfg(test)]
+mod check_tests;
+mod check_vector;
 mod describe;
 mod engine;
 mod entropy;

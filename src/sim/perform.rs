@@ -97,13 +97,14 @@ impl World {
         }
         let refuses = now < system.refuses_until;
         if (fails || refuses) && system.engine.is_under_way(group) {
-            let lost = system.fail_storage();
+            let lost = system.fail_storage(now);
             let what = if refuses { "is refused" } else { "fails" };
             self.record(Who::System(id), || format!("a commit {what}; the storage is closed"));
+            self.forget_assignments(id);
             self.lose_all(id, lost);
             return self.reopen_later(id);
         }
-        match system.engine.finish(group) {
+        match system.engine.finish(now, group) {
             Ok((durable, next)) => {
                 self.begin_group(id, next);
                 for send in self.system_mut(id).mark_durable(&durable) {
@@ -142,6 +143,7 @@ impl World {
         }
         self.lose_all(id, lost);
         self.checks.facts.forget_roles(now, id);
+        self.forget_assignments(id);
         if let Err(ReplayError::Engine(_)) = reloaded {
             self.record(Who::System(id), || "the storage does not open".to_owned());
             return self.reopen_later(id);
@@ -250,14 +252,16 @@ impl World {
     fn answer_cx(&mut self, id: SystemId, to: &ReplyTo, answer: cx::Answer) {
         match to {
             ReplyTo::Role(request) => {
-                if !self.system_mut(id).asked.remove(request) {
+                if self.system_mut(id).asked.remove(request).is_none() {
                     let detail = format_args!("{request:?} of {}", id.label());
                     return self.violate(Violation::new("a request is answered once", &detail));
                 }
                 self.reply_later(id, CxReply { id: *request, outcome: Ok(answer) });
             }
             ReplyTo::World(handle) => match self.system_mut(id).parked.remove(handle) {
-                Some(Parked::Diameter(received)) => self.send_cx_answer(id, received, &answer),
+                Some(Parked::Diameter { received, .. }) => {
+                    self.send_cx_answer(id, received, &answer);
+                }
                 Some(Parked::Http { .. }) => {
                     self.violate(Violation::new("an answer is of its question's kind", &"Cx"));
                 }
@@ -310,7 +314,8 @@ impl World {
         if self.system(id).incarnation != incarnation {
             return;
         }
-        self.system_mut(id).asked.insert(request_id);
+        let now = self.queue.now();
+        self.system_mut(id).asked.insert(request_id, (now, request.clone()));
         self.call(id, |roles, ctx| {
             let to = ReplyTo::Role(request_id);
             roles.database.handle_request(ctx, &Peer::OwnCore, to, request);

@@ -147,7 +147,9 @@ impl World {
                 ue.script.stage = Stage::Ask;
                 self.back_off(number);
             }
+            // The second: the pair was revoked, and is somebody else's by now. Whose vector is it?
             (Stage::Leave, State::Failed(Failure::Refused(403)))
+            | (Stage::Register, State::Failed(Failure::NetworkNotAuthentic))
                 if ue.administrator.excuses_refusal(self.queue.now()) =>
             {
                 ue.script.stage = Stage::Ask;
@@ -266,7 +268,10 @@ impl World {
     fn release_of(&self, number: usize) -> Option<(SystemId, Request)> {
         let ue = self.ues.get(number)?;
         if ue.script.stage == Stage::ReleaseInbound {
-            let impi = ue.details()?.identity.impi.clone();
+            // An administrator may have revoked it, and it may be somebody else's by now.
+            let held = self.inbound_of(number);
+            let impi =
+                held.filter(|held| ue.details().is_some_and(|it| it.identity.impi == *held))?;
             return Some((ue.home.other(), Request::ReleaseInbound(impi)));
         }
         Some((ue.home, self.withdrawal(ue)?))

@@ -12,6 +12,7 @@ use crate::{
         migration_identity as management,
     },
     config_server::{self, ConfigServer, Partner},
+    diameter::cx,
     entropy::Entropy,
     identity::{McSystemId, SipDatabaseId},
     outbox::{Context, Effect, Outbox, RequestId, Send},
@@ -131,8 +132,8 @@ pub(super) struct System {
     /// Handles of requests whose Diameter connection ended before they were answered.
     pub(super) abandoned: BTreeSet<u64>,
     next_handle: u64,
-    /// Cx requests of the roles to each other that have no answer yet.
-    pub(super) asked: BTreeSet<RequestId>,
+    /// Cx requests of the roles to each other that have no answer yet, and since when.
+    pub(super) asked: BTreeMap<RequestId, (Timestamp, cx::Request)>,
     /// Management requests of the roles to each other that have no answer yet.
     pub(super) managed: BTreeMap<RequestId, management::Request>,
     /// The Diameter node.
@@ -151,7 +152,7 @@ pub(super) struct Roles {
 #[derive(Debug)]
 pub(super) enum Parked {
     /// The other system's SIP database.
-    Diameter(super::link::Received),
+    Diameter { received: super::link::Received, since: Timestamp },
     /// Whoever asks over HTTP: under this number the asker knows its question.
     Http { question: u64, since: Timestamp },
 }
@@ -175,7 +176,7 @@ impl System {
             parked: BTreeMap::new(),
             abandoned: BTreeSet::new(),
             next_handle: 0,
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             managed: BTreeMap::new(),
             node: Node::new(id, now, &mut entropy),
             entropy,
@@ -201,7 +202,7 @@ impl System {
 
     /// Gives up what came by the Diameter connection over `wire`: nobody can be answered there.
     pub(super) fn abandon(&mut self, wire: u64) {
-        let came_by = |parked: &Parked| matches!(parked, Parked::Diameter(it) if it.came_by(wire));
+        let came_by = |parked: &Parked| matches!(parked, Parked::Diameter { received, .. } if received.came_by(wire));
         let abandoned: Vec<u64> =
             self.parked.iter().filter(|(_, it)| came_by(it)).map(|(handle, _)| *handle).collect();
         for handle in abandoned {
@@ -239,8 +240,8 @@ impl System {
     }
 
     /// The storage failed: what waits for it never leaves, and is given back.
-    pub(super) fn fail_storage(&mut self) -> Vec<Send> {
-        self.engine.fail(&mut self.entropy);
+    pub(super) fn fail_storage(&mut self, now: Timestamp) -> Vec<Send> {
+        self.engine.fail(now, &mut self.entropy);
         std::mem::take(&mut self.waiting)
     }
 
@@ -273,13 +274,13 @@ impl System {
                 questions.push(*question);
                 abandoned.insert(*handle);
             }
-            matches!(parked, Parked::Diameter(_))
+            matches!(parked, Parked::Diameter { .. })
         });
         questions
     }
 
     /// The process ends without warning.
-    pub(super) fn crash(&mut self) {
+    pub(super) fn crash(&mut self, now: Timestamp) {
         self.up = false;
         self.incarnation += 1;
         self.waiting.clear();
@@ -287,7 +288,7 @@ impl System {
         self.asked.clear();
         self.managed.clear();
         self.node.die();
-        self.engine.fail(&mut self.entropy);
+        self.engine.fail(now, &mut self.entropy);
     }
 
     /// A new process begins on the storage of the last one.

@@ -1,7 +1,10 @@
 //! What one system's storage holds, decoded as a program would that knows the format only: the roles'
 //! own types have no part in it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     api::migration_identity::{Allowance, Direction, PrimaryUser},
@@ -23,8 +26,30 @@ pub(super) type InboundRecord = (Impu, PrimaryUser, LeaseRecord, OriginRecord, O
 /// A grant as stored.
 pub(super) type GrantRecord = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
 
-/// The first six fields of a subscriber as stored: all but who has which IND, and who serves it.
-pub(super) type SubscriberRecord = (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32);
+/// A subscriber as stored: identities, keys and AMF, SQN, who has which IND of how many, and who serves it.
+pub(super) type SubscriberRecord = (
+    Vec<Impu>,
+    Vec<u8>,
+    Vec<u8>,
+    [u8; 2],
+    u64,
+    u32,
+    u8,
+    Vec<(SipDatabaseId, u8)>,
+    Option<String>,
+    bool,
+);
+
+/// A pool as stored.
+pub(super) type PoolRecord = (Direction, SourceRecord);
+
+/// Where a pool's pairs come from, within a record.
+#[derive(Debug, serde::Deserialize)]
+#[expect(dead_code, reason = "read past")]
+pub(super) enum SourceRecord {
+    Generated { impi_template: String, impu_template: String, key: Vec<u8>, reserved: u64 },
+    Listed { quarantine: Duration },
+}
 
 /// A listed pair at rest as stored: the pair, the end of its rest, its place among those of that instant.
 type EntryRecord = (UserIdentity, (Timestamp, u64));
@@ -34,10 +59,22 @@ type EntryRecord = (UserIdentity, (Timestamp, u64));
 pub(super) enum LeaseRecord {
     Reserved(Timestamp),
     Active(Timestamp),
-    Mapped {
-        #[expect(dead_code, reason = "read past")]
-        active: bool,
-    },
+    Mapped { active: bool },
+}
+
+impl LeaseRecord {
+    /// When it ends; a mapping does not.
+    pub(super) const fn end(self) -> Option<Timestamp> {
+        match self {
+            Self::Reserved(until) | Self::Active(until) => Some(until),
+            Self::Mapped { .. } => None,
+        }
+    }
+
+    /// Whether the user is registered.
+    pub(super) const fn is_active(self) -> bool {
+        matches!(self, Self::Active(_) | Self::Mapped { active: true })
+    }
 }
 
 /// Where a pair came from, within a record.
@@ -61,6 +98,10 @@ pub struct Tables {
     pub resting: BTreeMap<Impi, Timestamp>,
     /// Registrations by private identity.
     pub registrations: BTreeMap<Impi, Registration>,
+    /// Which SIP core each subscriber is registered with that is registered at home.
+    pub serving: BTreeMap<Impi, String>,
+    /// Every record that stays until somebody deletes it, or for an agreed time, by kind and key.
+    pub names: BTreeSet<(RecordKind, String)>,
 }
 
 /// What is stored of a subscriber's SQN.
@@ -81,6 +122,8 @@ pub struct StoredBinding {
     pub holder: Holder,
     /// The end of its lease; `None` for a mapping, which has none.
     pub until: Option<Timestamp>,
+    /// Whether its holder is registered with it, as the SIP database knows it.
+    pub active: bool,
 }
 
 /// Who holds a lent pair.
@@ -100,11 +143,19 @@ impl Tables {
     ///
     /// [`RecordError`] when it cannot be read.
     pub fn take(&mut self, record: &Record<'_>) -> Result<(), RecordError> {
+        if is_named(record.kind) {
+            self.names.insert((record.kind, text_of(record)?.to_owned()));
+        }
         match record.kind {
             RecordKind::Subscriber => {
-                let (_, _, _, _, reserved_seq, epoch) = decode::<SubscriberRecord>(record.value)?;
+                let (_, _, _, _, reserved_seq, epoch, _, _, core, registered) =
+                    decode::<SubscriberRecord>(record.value)?;
                 let stored = StoredSubscriber { reserved_seq, epoch };
-                self.subscribers.insert(impi_of(record)?, stored);
+                let impi = impi_of(record)?;
+                if let Some(core) = core.filter(|_| registered) {
+                    self.serving.insert(impi.clone(), core);
+                }
+                self.subscribers.insert(impi, stored);
             }
             RecordKind::OutboundBinding => {
                 let (impu, user, other, lease, ..) = decode::<OutboundRecord>(record.value)?;
@@ -143,11 +194,8 @@ impl Tables {
         holder: Holder,
         lease: LeaseRecord,
     ) -> Result<(), RecordError> {
-        let until = match lease {
-            LeaseRecord::Reserved(until) | LeaseRecord::Active(until) => Some(until),
-            LeaseRecord::Mapped { .. } => None,
-        };
-        let binding = StoredBinding { impu, holder, until };
+        let (until, active) = (lease.end(), lease.is_active());
+        let binding = StoredBinding { impu, holder, until, active };
         self.bindings.insert((direction, impi_of(record)?), binding);
         Ok(())
     }
@@ -196,6 +244,45 @@ impl Tables {
         }
     }
 
+    /// Checks that SIP core and SIP database agree who is registered, of those users that `told` is true of: no
+    /// word of the SIP core about them was lost.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`] of who is registered with a pair that is not active or, at home, with the SIP core `core`
+    /// without the SIP database's knowledge, and of who is not registered and should be.
+    pub fn check_assignments(
+        &self,
+        now: Timestamp,
+        core: &str,
+        told: impl Fn(&Impi) -> bool,
+    ) -> Result<(), Violation> {
+        for (impi, registration) in self.registrations.iter().filter(|(impi, _)| told(impi)) {
+            let live = registration.contacts.iter().any(|contact| contact.expires_at > now);
+            let known = match self.bindings.get(&(Direction::Inbound, impi.clone())) {
+                Some(binding) => binding.active,
+                None if self.subscribers.contains_key(impi) => {
+                    self.serving.get(impi).is_some_and(|serving| serving == core)
+                }
+                None => continue, // that is for `check_agreement` to say
+            };
+            if live && !known {
+                let rule = "a SIP database knows who is registered";
+                return Err(Violation::new(rule, &impi.as_str()));
+            }
+        }
+        let active = self.bindings.iter().filter(|(_, binding)| binding.active);
+        let active = active.map(|((_, impi), _)| impi).chain(self.serving.keys());
+        let mut gone = active.filter(|impi| told(impi) && !self.registrations.contains_key(*impi));
+        match gone.next() {
+            Some(impi) => {
+                let rule = "a SIP database knows who is not registered any more";
+                Err(Violation::new(rule, &impi.as_str()))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether this system stands behind `pair` at `partner`: by an outbound binding or a grant.
     pub fn stands_for(&self, pair: &UserIdentity, partner: &SipDatabaseId) -> bool {
         self.user_of(pair, partner).is_some()
@@ -232,7 +319,25 @@ impl Tables {
     }
 }
 
+/// Whether records of a kind stay until somebody deletes them, grants for an agreed time at most; pairs, pool
+/// entries and registrations come and go by themselves.
+const fn is_named(kind: RecordKind) -> bool {
+    matches!(
+        kind,
+        RecordKind::Subscriber
+            | RecordKind::Grant
+            | RecordKind::Pool
+            | RecordKind::WithdrawnAgreement
+            | RecordKind::User
+            | RecordKind::Agreement
+            | RecordKind::SystemConfiguration
+    )
+}
+
+fn text_of<'a>(record: &Record<'a>) -> Result<&'a str, RecordError> {
+    std::str::from_utf8(record.key).map_err(|_| RecordError::Damaged)
+}
+
 fn impi_of(record: &Record<'_>) -> Result<Impi, RecordError> {
-    let text = std::str::from_utf8(record.key).map_err(|_| RecordError::Damaged)?;
-    Impi::parse(text).map_err(|_| RecordError::Damaged)
+    Impi::parse(text_of(record)?).map_err(|_| RecordError::Damaged)
 }

@@ -13,8 +13,8 @@ use super::{
 
 /// Keeps the newest version of every record in memory.
 ///
-/// A deletion leaves its version behind until every older commit must have arrived, so that a late
-/// older commit cannot bring a deleted record back.
+/// A deletion leaves its key and its version behind until the next replay, so that a late older commit
+/// cannot bring a deleted record back. So what was ever stored takes memory until then.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
     records: Arc<Records>,
@@ -72,8 +72,8 @@ impl Engine for MemoryEngine {
         false
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        Some(Arc::clone(&self.records) as Arc<dyn Reader>)
+    fn reader(&self) -> Arc<dyn Reader> {
+        Arc::clone(&self.records) as Arc<dyn Reader>
     }
 }
 

@@ -243,11 +243,11 @@ pub trait Engine: Send {
     /// wait for at a time.
     fn waits(&self) -> bool;
 
-    /// What reads single records beside the commits, for whoever lists them; `None` if there is none.
+    /// What reads single records beside the commits, for whoever lists them.
     ///
     /// It belongs to what is stored, not to one opening of it: while a failure keeps the engine closed it
     /// may fail, and it reads again once the engine has been replayed.
-    fn reader(&self) -> Option<Arc<dyn Reader>>;
+    fn reader(&self) -> Arc<dyn Reader>;
 }
 
 /// Reads what is durable, beside the commits.

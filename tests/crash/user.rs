@@ -10,6 +10,7 @@ use migcore::{
     identity::{Impi, SipDatabaseId, UserIdentity},
     secret::Secret,
     sim::ledger::{Change, Holder, Outcome, Ticket},
+    store::RecordKind,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -120,9 +121,16 @@ impl User {
         let UserIdentity { impi, impu } = self.real();
         let (k, opc) = (hex(self.k.expose()), hex(self.opc.expose()));
         let subscriber = json!({ "impus": [impu], "k": k, "opc": opc });
+        let put = Change::Put { kind: RecordKind::Subscriber, key: impi.as_str().to_owned() };
+        let ticket = at.history.begin(0, put);
         at.put(&format!("/v1/subscribers/{}", impi.as_str()), &subscriber).await;
+        at.history.end(0, ticket, Outcome::Done);
         let user = json!({ "impi": impi, "impu": impu, "token": self.token });
-        at.put(&format!("/v1/users/sip:officer-{}@{HOME}", self.number), &user).await;
+        let name = format!("sip:officer-{}@{HOME}", self.number);
+        let put = Change::Put { kind: RecordKind::User, key: name.clone() };
+        let ticket = at.history.begin(0, put);
+        at.put(&format!("/v1/users/{name}"), &user).await;
+        at.history.end(0, ticket, Outcome::Done);
     }
 
     /// One thing that a user or an administrator may do, and until it is known what became of it.

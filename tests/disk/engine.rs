@@ -13,7 +13,13 @@ use migcore::{
     store::{Commit, CommitSeq, Engine, Mutation, RecordKind},
 };
 
-use crate::{common::Seeded, image::Unsynced, log::Event, number, shim::Disk};
+use crate::{
+    common::Seeded,
+    image::Unsynced,
+    log::Event,
+    number,
+    shim::{Call, Disk, Fault, Word},
+};
 
 /// Cuts by default. `MIGCORE_FULL=1` makes it 200, `MIGCORE_CUTS=n` n.
 const CUTS: u64 = 12;
@@ -82,8 +88,17 @@ fn apply(state: &mut State, commit: Commit) {
     }
 }
 
+fn key() -> Key {
+    Key::parse(&"5a".repeat(32)).unwrap()
+}
+
+/// The first key of a store that gets another one.
+fn old_key() -> Key {
+    Key::parse(&"a5".repeat(32)).unwrap()
+}
+
 fn keys() -> Keys {
-    Keys::new(&Key::parse(&"5a".repeat(32)).unwrap())
+    Keys::new(&key()).also(&old_key()).unwrap()
 }
 
 /// Everything in the store, and its highest version.
@@ -232,4 +247,40 @@ fn a_store_that_power_failures_hit_while_it_is_made_is_made_anew_or_whole() {
     }
     println!("{instants} instants");
     assert!(instants > 0, "making a store changes files");
+}
+
+/// One sync after the other fails when a store is opened with a new key: whoever opens it next knows that what
+/// is read may not be on the disk.
+#[test]
+fn a_sync_that_failed_while_a_store_was_opened_takes_nothing_that_is_committed_later() {
+    let mut failures = 0;
+    for skip in 0.. {
+        let mut disk = Disk::new("opening");
+        drop(EmbeddedEngine::open(&disk.directory, Keys::new(&old_key())).unwrap());
+        let key_file = disk.directory.parent().unwrap().join("keys");
+        std::fs::write(&key_file, format!("{}\n{}\n", *key().to_line(), *old_key().to_line()))
+            .unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&key_file, private).unwrap();
+        disk.fail(Call::Sync, Fault::Failing, skip, 1);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+        command.args(["store", "check", "--directory"]).arg(&disk.directory);
+        let checked =
+            command.arg("--key-file").arg(&key_file).envs(disk.attach()).output().unwrap();
+        let is_hit = disk.get(Word::Injected) > 0;
+        disk.lift(Call::Sync);
+        failures += u64::from(!checked.status.success());
+
+        let mut child = start(&mut disk, 1);
+        let (_, durable) = listen(&mut child, || disk.kill_after(200));
+        disk.cut(Unsynced::Lost, &mut Seeded(0));
+        let (highest, _) = stored(&disk.directory);
+        assert!(durable > 0 && highest >= durable, "{durable} is lost after sync {skip} failed");
+        if !is_hit {
+            assert!(checked.status.success());
+            break;
+        }
+    }
+    println!("{failures} times it did not open");
+    assert!(failures > 0);
 }

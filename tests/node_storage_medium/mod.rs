@@ -179,7 +179,7 @@ impl Engine for SlowEngine {
         true
     }
 
-    fn reader(&self) -> Option<Arc<dyn Reader>> {
-        None
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.medium.lock().records.reader()
     }
 }

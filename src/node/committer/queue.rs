@@ -44,7 +44,7 @@ impl Queue {
     /// Takes out all commits that follow on those taken before: without a gap, and of no call a part. In the
     /// order of their numbers; empty if there are none.
     pub(super) fn take(&mut self) -> Vec<Commit> {
-        let Some((groups, through)) = self.complete() else { return Vec::new() };
+        let Some((groups, through)) = self.batches().last() else { return Vec::new() };
         let mut batch = Vec::with_capacity(self.commits);
         for _ in 0..groups {
             let Some((_, mut group)) = self.groups.pop_first() else { break };
@@ -56,6 +56,11 @@ impl Queue {
         self.commits -= batch.len();
         self.octets -= batch.iter().map(octets_of).sum::<usize>();
         batch
+    }
+
+    /// Whether [`Queue::take`] would give anything.
+    pub(super) fn is_ready(&self) -> bool {
+        self.batches().next().is_some()
     }
 
     /// Whether nothing waits.
@@ -73,19 +78,15 @@ impl Queue {
         self.commits >= QUEUED_COMMITS_MAX || self.octets >= QUEUED_OCTETS_MAX
     }
 
-    /// How many of the first groups can be taken, and the last of their numbers. As many commits as there
-    /// are numbers up to the last one are all of them.
-    fn complete(&self) -> Option<(usize, CommitSeq)> {
-        let mut found = None;
+    /// How many of the first groups can be taken, and the last of their numbers, from few to many. As many
+    /// commits as there are numbers up to the last one are all of them.
+    fn batches(&self) -> impl Iterator<Item = (usize, CommitSeq)> {
         let (mut commits, mut last) = (0, self.taken);
-        for (index, group) in self.groups.values().enumerate() {
+        (1..).zip(self.groups.values()).filter_map(move |(groups, group)| {
             commits += group.len() as u64;
             last = last.max(group.last()?.seq);
-            if last.as_u64() - self.taken.as_u64() == commits {
-                found = Some((index + 1, last));
-            }
-        }
-        found
+            (last.as_u64() - self.taken.as_u64() == commits).then_some((groups, last))
+        })
     }
 }
 
@@ -123,8 +124,9 @@ mod tests {
         let mut queue = queue();
         push(&mut queue, &[12]);
         push(&mut queue, &[13, 14]);
-        assert!(take(&mut queue).is_empty());
+        assert!(!queue.is_ready() && take(&mut queue).is_empty());
         push(&mut queue, &[11]);
+        assert!(queue.is_ready());
         assert_eq!(take(&mut queue), [11, 12, 13, 14]);
         assert!(queue.is_empty());
         assert_eq!((queue.len(), queue.octets), (0, 0));

@@ -103,7 +103,7 @@ impl Site {
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             let engine = running.shutdown().await;
-            self.engine = (self.config.storage.engine == StorageEngine::Memory).then_some(engine);
+            self.engine = engine.filter(|_| self.config.storage.engine == StorageEngine::Memory);
         }
     }
 }

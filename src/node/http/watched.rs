@@ -14,6 +14,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::node::{management::many, park::APART_DEADLINE};
+
 /// How long a client may take from the first octet of a request to the end of its head, and from the
 /// connection to the end of the first head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +24,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a request may take, body and answer: both have deadlines of their own well before.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(in crate::node) const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
+
+const _: () = assert!(
+    many::BODY_TIMEOUT.as_secs() + APART_DEADLINE.as_secs() < REQUEST_TIMEOUT.as_secs(),
+    "a request about many has its own time, and what the call itself takes"
+);
 
 /// What a connection is about, since when.
 #[derive(Debug)]

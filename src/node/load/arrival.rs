@@ -236,6 +236,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::cast_precision_loss, reason = "some thousands of gaps of some milliseconds")]
     fn gaps_of_poisson_arrivals_vary_as_they_should() {
         let taken = all(
             Plan::steady(1_000.0, Spread::Poisson),

@@ -30,7 +30,14 @@ pub(super) struct CheckQuery {
     /// Answer as if it were done, and change nothing.
     #[serde(default)]
     #[param(required = false)]
-    pub(super) check: bool,
+    check: bool,
+}
+
+impl CheckQuery {
+    /// The request, or the question whether it would be done.
+    pub(super) fn ask<R>(&self, request: R, check: fn(Box<R>) -> R) -> R {
+        if self.check { check(Box::new(request)) } else { request }
+    }
 }
 
 /// Asks the SIP database and turns its answer into a response.

@@ -41,7 +41,7 @@ pub(super) async fn put_user(
     Query(query): Query<CheckQuery>,
     Body(body): Body<UserBody>,
 ) -> Response {
-    let request = async { checked(query?.check, user_request(&id?, body?)) };
+    let request = async { Ok(query?.ask(user_request(&id?, body?)?, Request::Check)) };
     ask_configuration(&shared, "put_user", request.await, false).await
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn put_agreement(
     Query(query): Query<CheckQuery>,
     Body(body): Body<AgreementBody>,
 ) -> Response {
-    let request = async { checked(query?.check, agreement_request(key?, body?)) };
+    let request = async { Ok(query?.ask(agreement_request(key?, body?)?, Request::Check)) };
     ask_configuration(&shared, "put_agreement", request.await, false).await
 }
 
@@ -145,7 +145,8 @@ pub(super) async fn put_system_configuration(
     Query(query): Query<CheckQuery>,
     Body(body): Body<SystemConfigurationBody>,
 ) -> Response {
-    let request = async { checked(query?.check, system_configuration_request(&id?, body?)) };
+    let request =
+        async { Ok(query?.ask(system_configuration_request(&id?, body?)?, Request::Check)) };
     ask_configuration(&shared, "put_system_configuration", request.await, false).await
 }
 
@@ -219,11 +220,6 @@ pub(super) fn system_configuration_request(
         return Err(invalid_field("sip_core", "has more than 16 addresses"));
     }
     Ok(Request::PutSystemConfiguration { system, configuration })
-}
-
-/// The request, or the question whether it would be done.
-fn checked(check: bool, request: Result<Request, Problem>) -> Result<Request, Problem> {
-    request.map(|request| if check { Request::Check(Box::new(request)) } else { request })
 }
 
 /// Partner, direction, users.

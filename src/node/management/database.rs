@@ -37,7 +37,7 @@ pub(super) async fn put_subscriber(
     Query(query): Query<CheckQuery>,
     Body(body): Body<SubscriberBody>,
 ) -> Response {
-    let request = async { checked(query?.check, subscriber_request(&impi?, body?)) };
+    let request = async { Ok(query?.ask(subscriber_request(&impi?, body?)?, Request::Check)) };
     ask_database(&shared, "put_subscriber", request.await).await
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn put_pool(
     Query(query): Query<CheckQuery>,
     Body(body): Body<PoolBody>,
 ) -> Response {
-    let request = async { checked(query?.check, pool_request(name?, body?)) };
+    let request = async { Ok(query?.ask(pool_request(name?, body?)?, Request::Check)) };
     ask_database(&shared, "put_pool", request.await).await
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn map_inbound(
     Query(query): Query<CheckQuery>,
     Body(body): Body<MappingBody>,
 ) -> Response {
-    let request = async { checked(query?.check, Ok(Request::from(body?))) };
+    let request = async { Ok(query?.ask(Request::from(body?), Request::Check)) };
     ask_database(&shared, "map_inbound", request.await).await
 }
 
@@ -234,11 +234,6 @@ pub(super) fn subscriber(impi: &str, body: SubscriberBody) -> Result<Subscriber,
 
 pub(super) fn pool_request(name: String, body: PoolBody) -> Result<Request, Problem> {
     body.into_request(name).map_err(|(field, what)| invalid_field(field, what))
-}
-
-/// The request, or the question whether it would be done.
-fn checked(check: bool, request: Result<Request, Problem>) -> Result<Request, Problem> {
-    request.map(|request| if check { Request::Check(Box::new(request)) } else { request })
 }
 
 pub(super) fn lent_identity(

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
@@ -42,7 +42,7 @@ pub(in crate::node) const OCTETS_MAX: usize = 64 << 20;
 pub(in crate::node) const MEDIA_TYPE: &str = "application/x-ndjson";
 
 /// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(in crate::node) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A subscriber among many: one line.
 #[derive(Deserialize, ToSchema)]
@@ -89,17 +89,18 @@ pub(super) async fn put_subscribers(
     body: Stream,
 ) -> Response {
     let response = async {
-        let check = query?.check;
-        let (_one, text) = read(&shared, &headers, body).await?;
+        let query = query?;
+        if shared.roles.database.is_none() {
+            return Err(NoAnswer::NoRole.into());
+        }
+        let (one, text) = read(&shared, &headers, body).await?;
         let request = move |to| {
             let rows =
                 parse_rows(&text, |row: SubscriberRow| subscriber(&row.impi, row.subscriber))?;
             let request = management::Request::PutSubscribers(rows);
-            let request =
-                if check { management::Request::Check(Box::new(request)) } else { request };
-            Ok(Call::Management { to, request })
+            Ok(Call::Management { to, request: query.ask(request, management::Request::Check) })
         };
-        shared.ask_apart(Parked::Management, request).await.map(from_database)
+        shared.ask_apart(Parked::Management, one, request).await.map(from_database)
     };
     let response = response.await.unwrap_or_else(IntoResponse::into_response);
     counted(&shared, "put_subscribers", response)
@@ -123,19 +124,18 @@ pub(super) async fn put_users(
     body: Stream,
 ) -> Response {
     let response = async {
-        let check = query?.check;
+        let query = query?;
         if shared.roles.config_server.is_none() {
             return Err(NoAnswer::NoRole.into());
         }
-        let (_one, text) = read(&shared, &headers, body).await?;
+        let (one, text) = read(&shared, &headers, body).await?;
         let request = move |to| {
             let rows = parse_rows(&text, |row: UserRow| user(&row.mc_service_id, row.user))?;
             let request = configuration::Request::PutUsers(rows);
-            let request =
-                if check { configuration::Request::Check(Box::new(request)) } else { request };
+            let request = query.ask(request, configuration::Request::Check);
             Ok(Call::Configuration { to, request })
         };
-        let answer = shared.ask_apart(Parked::Configuration, request).await;
+        let answer = shared.ask_apart(Parked::Configuration, one, request).await;
         answer.map(|answer| from_configuration(answer, false))
     };
     let response = response.await.unwrap_or_else(IntoResponse::into_response);
@@ -143,12 +143,12 @@ pub(super) async fn put_users(
 }
 
 /// Reads the rows. One request about many at a time: together they may take some hundred megabytes.
-async fn read<'a>(
-    shared: &'a Shared,
+async fn read(
+    shared: &Shared,
     headers: &HeaderMap,
     body: Stream,
-) -> Result<(SemaphorePermit<'a>, Zeroizing<Vec<u8>>), Problem> {
-    let one = shared.many.try_acquire().map_err(|_| {
+) -> Result<(OwnedSemaphorePermit, Zeroizing<Vec<u8>>), Problem> {
+    let one = Arc::clone(&shared.many).try_acquire_owned().map_err(|_| {
         let what = "another request about many is under way";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", what, "ask again later")
     })?;

@@ -1,6 +1,6 @@
 //! The command line of `migcore admin`.
 
-use std::io;
+use std::{io, num::NonZeroUsize};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -12,7 +12,7 @@ use crate::{
     identity::{Impi, McServiceId, McSystemId, SipDatabaseId},
     node::{
         client::{ClientError, ManagementClient},
-        http_client::Endpoint,
+        http_client::url,
     },
 };
 
@@ -148,7 +148,7 @@ struct Concerned {
 struct Most {
     /// Stop after so many.
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -326,7 +326,7 @@ impl ListCommand {
             Self::Users { most } => (Listed::Users, (None, None), most),
             Self::Pools { most } => (Listed::Pools, (None, None), most),
         };
-        Selection { listed, partner, holder, limit: most.limit.unwrap_or(usize::MAX) }
+        Selection { listed, partner, holder, limit: most.limit.unwrap_or(NonZeroUsize::MAX) }
     }
 }
 
@@ -364,9 +364,4 @@ impl AgreementName {
     fn object(self) -> Object {
         Object::Agreement(self.partner, self.direction, self.users)
     }
-}
-
-/// Takes a text that is the URL of an HTTP server.
-fn url(text: &str) -> Result<String, crate::node::http_client::InvalidEndpoint> {
-    text.parse::<Endpoint>().map(|_| text.to_owned())
 }

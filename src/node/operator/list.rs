@@ -1,6 +1,6 @@
 //! Lists, page after page.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, num::NonZeroUsize};
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub(super) struct Selection {
     pub(super) partner: Option<String>,
     pub(super) holder: Option<String>,
     /// Most rows.
-    pub(super) limit: usize,
+    pub(super) limit: NonZeroUsize,
 }
 
 /// What there are lists of.
@@ -48,7 +48,7 @@ pub(super) async fn run(
 ) -> Result<(), AdminError> {
     let columns = selection.listed.columns();
     let mut table = Table::new(&columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>());
-    let (mut left, mut after) = (selection.limit, None);
+    let (mut left, mut after) = (selection.limit.get(), None);
     loop {
         let path = selection.path(left.min(ITEMS_MAX), after.as_deref());
         let mut page: Value = client.get("list", &path).await?;
@@ -75,7 +75,7 @@ pub(super) async fn run(
 
 impl Selection {
     fn path(&self, limit: usize, after: Option<&str>) -> String {
-        let mut path = format!("{}?limit={}", self.listed.path(), limit.max(1));
+        let mut path = format!("{}?limit={limit}", self.listed.path());
         let parts = [
             ("partner", self.partner.as_deref()),
             ("holder", self.holder.as_deref()),

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     node::{
         SystemEntropy,
-        config::{Config, Problem, StorageEngine},
+        config::{Config, InvalidFile, StorageEngine},
         private_file::{create, partial_path, publish},
     },
     store::{Engine, ReplayError},
@@ -41,7 +41,9 @@ pub enum StoreCommand {
     Reseal(Place),
     /// Read every record, and say whether all of them can be used and fit together.
     ///
-    /// It changes nothing. It ends with 0 if nothing is wrong, and with 1 if something is.
+    /// It changes no record. As any start does, it drops a last batch that a crash has torn, and writes the
+    /// journal anew if a sync of it failed; either is told. It ends with 0 if nothing is wrong, and with 1 if
+    /// something is.
     Check {
         /// Which store.
         #[command(flatten)]
@@ -98,22 +100,9 @@ pub enum StoreError {
     /// The store does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The configuration cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The configuration is wrong.
-    #[error("{} is no valid configuration: {first}", path.display())]
-    Configuration {
-        /// Which file.
-        path: PathBuf,
-        /// The first thing that is wrong in it.
-        first: Problem,
-    },
+    /// The configuration cannot be read, or is wrong.
+    #[error(transparent)]
+    Configuration(#[from] InvalidFile),
     /// There is no store to work on.
     #[error("there is no store in {}", directory.display())]
     NothingThere {
@@ -147,19 +136,10 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the user's arguments or files are at fault, not the world.
-    pub const fn is_wrong_input(&self) -> bool {
+    pub fn is_wrong_input(&self) -> bool {
         match self {
-            Self::Read { .. }
-            | Self::Configuration { .. }
-            | Self::NothingThere { .. }
-            | Self::NoStore { .. } => true,
-            Self::Open(error) => matches!(
-                error,
-                OpenError::NoKey
-                    | OpenError::KeyFile { .. }
-                    | OpenError::KeyFileExposed { .. }
-                    | OpenError::KeyLine { .. }
-            ),
+            Self::Configuration(_) | Self::NothingThere { .. } | Self::NoStore { .. } => true,
+            Self::Open(error) => error.is_wrong_input(),
             Self::Transfer(error) => error.is_wrong_input(),
             Self::Broken(_) | Self::KeyFile { .. } | Self::Output(_) => false,
         }
@@ -185,6 +165,10 @@ impl StoreCommand {
             }
             Self::Import { file, place } => {
                 let (directory, key_file) = place.find()?;
+                // Reading the file may take long, and would be for nothing.
+                if has_store(&directory)? {
+                    return Err(OpenError::Occupied { directory }.into());
+                }
                 let keys = Keys::find(key_file.as_deref())?;
                 let verified = verify_export(&file)?;
                 print(&import_store(&directory, &keys, &file, verified)?)
@@ -194,17 +178,6 @@ impl StoreCommand {
 }
 
 impl Place {
-    /// Opens the store; makes one if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub fn open(&self) -> Result<EmbeddedEngine, StoreError> {
-        let (directory, key_file) = self.find()?;
-        let keys = Keys::find(key_file.as_deref())?;
-        Ok(EmbeddedEngine::open(&directory, keys)?)
-    }
-
     /// Opens the store that is there.
     ///
     /// # Errors
@@ -212,7 +185,7 @@ impl Place {
     /// [`StoreError`].
     pub fn open_existing(&self) -> Result<EmbeddedEngine, StoreError> {
         let (directory, key_file) = self.find()?;
-        if !has_store(&directory) {
+        if !has_store(&directory)? {
             return Err(StoreError::NothingThere { directory });
         }
         let keys = Keys::find(key_file.as_deref())?;
@@ -230,18 +203,7 @@ impl Place {
 
 /// The directory and the key file that a configuration names.
 fn read_config(path: &Path) -> Result<(PathBuf, Option<PathBuf>), StoreError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| StoreError::Read { path: path.to_owned(), error })?;
-    let config = Config::parse(&text).map_err(|problems| {
-        let unknown = || Problem {
-            line: 1,
-            key: String::new(),
-            what: "is wrong".to_owned(),
-            fix: "run `migcore check`".to_owned(),
-        };
-        let first = problems.into_iter().next().unwrap_or_else(unknown);
-        StoreError::Configuration { path: path.to_owned(), first }
-    })?;
+    let config = Config::read(path)?;
     match config.storage.engine {
         StorageEngine::Memory => Err(StoreError::NoStore { path: path.to_owned() }),
         StorageEngine::Embedded => Ok((config.storage.directory, config.storage.key_file)),

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::Duration,
@@ -53,8 +53,10 @@ const ROOM_POLL: Duration = Duration::from_millis(1);
 
 /// An open database.
 pub(super) struct Database {
-    database: fjall::Database,
+    inner: fjall::Database,
     records: fjall::Keyspace,
+    /// The directory of the store, where failed syncs are noted.
+    noted_in: PathBuf,
 }
 
 /// Why a database does not do what it is told.
@@ -81,25 +83,20 @@ pub(super) struct Batch<'a> {
 }
 
 impl Database {
-    /// Makes an empty database in `store`, which is not there yet.
-    pub(super) fn create(store: &Path) -> Result<Self, DatabaseError> {
-        Self::open(store)
-    }
-
-    /// Opens the database in `store`. A last batch that a crash has torn is dropped.
-    pub(super) fn recover(store: &Path) -> Result<Self, DatabaseError> {
+    /// Opens the database in `store`, in `directory`. A last batch that a crash has torn is dropped.
+    pub(super) fn recover(directory: &Path, store: &Path) -> Result<Self, DatabaseError> {
         if !store.join("version").try_exists()? {
             // Or the library would make an empty one.
             return Err(DatabaseError::Damaged("the file store/version is missing".to_owned()));
         }
-        let torn = match Self::open(store) {
+        let torn = match Self::open(directory, store) {
             Err(DatabaseError::Damaged(why)) => why,
             outcome => return outcome,
         };
         let Some(cut) = journal::cut_last_batch(store)? else {
             return Err(DatabaseError::Damaged(torn));
         };
-        if let Ok(database) = Self::open(store) {
+        if let Ok(database) = Self::open(directory, store) {
             cut.keep();
             return Ok(database);
         }
@@ -107,16 +104,18 @@ impl Database {
         Err(DatabaseError::Damaged(torn))
     }
 
-    fn open(store: &Path) -> Result<Self, DatabaseError> {
+    /// Opens the database in `store`, in `directory`; makes an empty one if there is none.
+    pub(super) fn open(directory: &Path, store: &Path) -> Result<Self, DatabaseError> {
+        let noted_in = directory.to_owned();
         guarded(|| {
-            let database = fjall::Database::builder(store)
+            let inner = fjall::Database::builder(store)
                 .cache_size(CACHE_OCTETS_MAX)
                 .max_journaling_size(JOURNAL_OCTETS_MAX)
                 .manual_journal_persist(true)
                 .worker_threads(THREADS)
                 .open()?;
-            let records = database.keyspace(RECORDS, options)?;
-            Ok(Self { database, records })
+            let records = inner.keyspace(RECORDS, options)?;
+            Ok(Self { inner, records, noted_in })
         })
     }
 
@@ -130,7 +129,7 @@ impl Database {
 
     /// Begins a batch.
     pub(super) fn batch(&self) -> Batch<'_> {
-        let batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let batch = self.inner.batch().durability(Some(PersistMode::SyncData));
         Batch { database: self, batch }
     }
 
@@ -146,7 +145,7 @@ impl Database {
 
     /// The keyspace, and what fixes a moment to read it at.
     pub(super) fn snapshot(&self) -> (fjall::Snapshot, &fjall::Keyspace) {
-        (self.database.snapshot(), &self.records)
+        (self.inner.snapshot(), &self.records)
     }
 
     /// About how many entries there are.
@@ -157,6 +156,10 @@ impl Database {
     /// Writes everything to files and merges them into one sorted run: what was replaced or deleted is
     /// then gone from the disk.
     pub(super) fn compact(&self) -> Result<(), DatabaseError> {
+        self.noting(self.write_and_merge())
+    }
+
+    fn write_and_merge(&self) -> Result<(), DatabaseError> {
         guarded(|| self.records.rotate_memtable())?;
         while self.records.sealed_memtable_count() > 0 {
             self.persist()?;
@@ -177,9 +180,17 @@ impl Database {
         Ok(())
     }
 
+    /// Notes a failure, which may be that of a sync.
+    fn noting(&self, outcome: Result<(), DatabaseError>) -> Result<(), DatabaseError> {
+        if outcome.is_err() {
+            journal::distrust(&self.noted_in);
+        }
+        outcome
+    }
+
     /// Fails if the database stopped after a failure.
     fn persist(&self) -> Result<(), DatabaseError> {
-        self.database.persist(PersistMode::Buffer).map_err(DatabaseError::from)
+        self.inner.persist(PersistMode::Buffer).map_err(DatabaseError::from)
     }
 }
 
@@ -196,8 +207,9 @@ impl Batch<'_> {
 
     /// Makes the batch durable, all or nothing.
     pub(super) fn commit(self) -> Result<(), DatabaseError> {
-        self.database.wait_for_room()?;
-        guarded(|| self.batch.commit())
+        let Self { database, batch } = self;
+        let waited = database.wait_for_room();
+        database.noting(waited.and_then(|()| guarded(|| batch.commit())))
     }
 }
 

@@ -27,11 +27,18 @@ const IMPORT: &str = "import";
 
 /// What may be in a directory that is to become a store: our own beginnings, and what file systems have
 /// at their root.
-const EMPTY_ENOUGH: [&str; 4] = [LOCK, NEW_STORE, IMPORT, "lost+found"];
+const EMPTY_ENOUGH: [&str; 5] = [LOCK, journal::INTACT, NEW_STORE, IMPORT, "lost+found"];
 
 /// Whether there is a store in a directory.
-pub fn has_store(directory: &Path) -> bool {
-    directory.join(STORE).exists()
+///
+/// # Errors
+///
+/// [`OpenError::NotReadable`] when that cannot be found out.
+pub fn has_store(directory: &Path) -> Result<bool, OpenError> {
+    directory
+        .join(STORE)
+        .try_exists()
+        .map_err(|error| OpenError::NotReadable { directory: directory.to_owned(), error })
 }
 
 /// A directory that nobody else has. Dropped, it is free again.
@@ -128,7 +135,9 @@ impl Directory {
         }
         tracing::info!("making a new store in {}", self.path.display());
         remove_directory(&new).map_err(DatabaseError::from)?;
-        let database = Database::create(&new)?;
+        // Whoever made the directory around it may have let others in.
+        DirBuilder::new().mode(0o700).create(&new).map_err(DatabaseError::from)?;
+        let database = Database::open(&self.path, &new)?;
         let filled = fill(&database);
         database.close();
         filled?;
@@ -139,11 +148,16 @@ impl Directory {
 
     /// Gives a whole new store its name, for good.
     fn keep(&self, new: &Path, store: &Path) -> io::Result<()> {
-        fs::rename(new, store)?;
+        // Before there is a store, or a crash in between would have it distrusted for nothing.
         journal::trust(&self.path)?;
         // The directory itself may be new too.
         let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty());
-        parent.map_or(Ok(()), sync_directory)
+        parent.map_or(Ok(()), sync_directory)?;
+        fs::rename(new, store)?;
+        sync_directory(&self.path).inspect_err(|_| {
+            // Whoever made it is told that there is none. Names that cannot be changed are told soon again.
+            let _ = fs::rename(store, new);
+        })
     }
 
     /// Opens the store that is there.
@@ -154,12 +168,7 @@ impl Directory {
     pub(super) fn open_store(&self) -> Result<Database, DatabaseError> {
         let store = self.path.join(STORE);
         journal::renew_distrusted(&self.path, &store)?;
-        Database::recover(&store)
-    }
-
-    /// Notes that a sync failed.
-    pub(super) fn distrust(&self) {
-        journal::distrust(&self.path);
+        Database::recover(&self.path, &store)
     }
 }
 

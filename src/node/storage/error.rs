@@ -92,6 +92,14 @@ pub enum OpenError {
         /// Why not.
         error: io::Error,
     },
+    /// It cannot be found out what is in the directory.
+    #[error("cannot look into the storage directory {}: {error}", directory.display())]
+    NotReadable {
+        /// Which directory.
+        directory: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// There is something else in the directory.
     #[error(
         "{} is no store: it has {found:?} in it; set storage.directory to an empty directory or to a store",
@@ -144,6 +152,29 @@ pub enum OpenError {
         /// What failed.
         why: String,
     },
+}
+
+impl OpenError {
+    /// Whether the user's arguments or files are at fault, not the world.
+    pub const fn is_wrong_input(&self) -> bool {
+        match self {
+            Self::NoKey
+            | Self::KeyFile { .. }
+            | Self::KeyFileExposed { .. }
+            | Self::KeyLine { .. }
+            | Self::NotAStore { .. }
+            | Self::Occupied { .. } => true,
+            Self::WrongKey { .. }
+            | Self::KeyGone { .. }
+            | Self::InUse { .. }
+            | Self::NotWritable { .. }
+            | Self::NotReadable { .. }
+            | Self::ImportCutOff { .. }
+            | Self::NewerFormat { .. }
+            | Self::Damaged { .. }
+            | Self::Medium { .. } => false,
+        }
+    }
 }
 
 /// What is wrong with a line that should be a key. It never repeats the line.

@@ -51,9 +51,6 @@ pub enum ExportError {
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(#[from] ReplayError),
-    /// This engine has nobody who reads it.
-    #[error("this store gives its records to nobody")]
-    NoReader,
     /// A record is damaged, or a newer build's.
     #[error("a record of kind {} cannot be exported: {error}; see `migcore store check`", kind.name())]
     Record {
@@ -85,7 +82,7 @@ pub fn export(
     step: &mut dyn FnMut(u64, u64),
 ) -> Result<Counts, ExportError> {
     let (highest, all) = count(engine)?;
-    let reader = engine.reader().ok_or(ExportError::NoReader)?;
+    let reader = engine.reader();
     let header = Header {
         migcore_export: FORMAT,
         release: env!("CARGO_PKG_VERSION").to_owned(),

@@ -26,6 +26,9 @@ const BATCH: usize = 4_096;
 /// Octets of lines read at a time, beside the last line.
 const BATCH_OCTETS: usize = 16 << 20;
 
+/// Highest number of a commit in an export: a store that goes on from it never comes to an end of them.
+const HIGHEST_MAX: u64 = (1 << 63) - 1;
+
 /// An export that was read and found to be right.
 #[derive(Debug)]
 pub struct Verified {
@@ -60,6 +63,20 @@ pub enum ImportFileError {
     Store(#[from] EngineError),
 }
 
+impl ImportFileError {
+    /// Whether the file named or what is in it is at fault.
+    pub fn is_wrong_input(&self) -> bool {
+        use io::ErrorKind::{IsADirectory, NotFound, PermissionDenied};
+        match self {
+            Self::Read(error) => {
+                matches!(error.kind(), IsADirectory | NotFound | PermissionDenied)
+            }
+            Self::NoExport(_) | Self::NewerFormat(_) | Self::Wrong(_) => true,
+            Self::Changed | Self::Store(_) => false,
+        }
+    }
+}
+
 impl Verified {
     /// Reads an export and checks every line of it. `step` is told how many octets are read.
     ///
@@ -73,6 +90,9 @@ impl Verified {
         let mut lines = Lines::start(file)?;
         let header = read_header(&mut lines)?;
         let (mut findings, mut validator) = (Findings::new("line"), Validator::default());
+        if header.highest > HIGHEST_MAX {
+            findings.add(1, format!("highest is more than {HIGHEST_MAX}"));
+        }
         let mut end = None;
         while let Some(batch) = lines.batch()? {
             for (line, parsed) in (batch.first..).zip(parse_all(&batch.lines)) {

@@ -8,7 +8,8 @@
 //!
 //! **A torn batch.** Power fails while a batch is synced: any of its pages may be there. The database
 //! drops a last batch without an end, but refuses to open at one with an end and a hole in the middle.
-//! Such a batch was never acknowledged, since its sync did not return, and nothing comes after it.
+//! Such a batch was never acknowledged, since its sync did not return, and nothing comes after it. That a
+//! disk lost what it had confirmed looks the same, and cannot be told from it.
 
 use std::{
     fs::{self, File},
@@ -19,7 +20,7 @@ use std::{
 use super::database::sync_directory;
 
 /// The file in the store's directory that is missing after a failed sync.
-const INTACT: &str = "intact";
+pub(super) const INTACT: &str = "intact";
 
 /// What the end of a batch ends with.
 const BATCH_END: &[u8] = b"FJL\x03";
@@ -46,6 +47,7 @@ pub(super) fn renew_distrusted(directory: &Path, store: &Path) -> io::Result<()>
     if let Some((path, end)) = newest(store)? {
         tracing::warn!("an earlier sync of the store failed: writing its newest journal anew");
         replace_by_first_octets(&path, end)?;
+        sync_parent(&path)?;
     }
     trust(directory)
 }
@@ -78,18 +80,24 @@ pub(super) fn cut_last_batch(store: &Path) -> io::Result<Option<Cut>> {
     octets.truncate(usize::try_from(end).unwrap_or(usize::MAX));
     let Some(keep) = start_of_last_batch(&octets) else { return Ok(None) };
     let original = path.with_extension("torn");
-    fs::copy(&path, &original)?;
-    replace_by_first_octets(&path, keep as u64)?;
-    Ok(Some(Cut { path, original }))
+    let copied = fs::copy(&path, &original);
+    if let Err(error) = copied.and_then(|_| replace_by_first_octets(&path, keep as u64)) {
+        let _ = fs::remove_file(&original);
+        return Err(error);
+    }
+    let cut = Cut { path, original };
+    if let Err(error) = sync_parent(&cut.path) {
+        cut.undo()?;
+        return Err(error);
+    }
+    Ok(Some(cut))
 }
 
 impl Cut {
     /// It helped.
     pub(super) fn keep(self) {
         let shown = self.path.display();
-        tracing::warn!(
-            "{shown}: the last batch was torn by a crash and never acknowledged: dropped"
-        );
+        tracing::warn!("{shown}: the last batch was torn, as by a crash during its sync: dropped");
         // A copy of something without worth.
         let _ = fs::remove_file(&self.original);
     }
@@ -188,11 +196,20 @@ fn written_octets(path: &Path) -> io::Result<u64> {
 }
 
 /// Replaces a file by a new one with its first `count` octets, read and written: a copy made by the file
-/// system would share the very blocks that are in doubt.
+/// system would share the very blocks that are in doubt. After an error it is as before. [`sync_parent`]
+/// follows.
 fn replace_by_first_octets(path: &Path, count: u64) -> io::Result<()> {
     let partial = path.with_extension("new");
+    let written = write_first_octets(path, count, &partial);
+    written.and_then(|()| fs::rename(&partial, path)).inspect_err(|_| {
+        // Of no use, and it takes room on a disk that may be full.
+        let _ = fs::remove_file(&partial);
+    })
+}
+
+fn write_first_octets(path: &Path, count: u64, partial: &Path) -> io::Result<()> {
     let mut from = File::open(path)?.take(count);
-    let mut to = File::create(&partial)?;
+    let mut to = File::create(partial)?;
     let mut chunk = vec![0; CHUNK_OCTETS];
     loop {
         let read = from.read(&mut chunk)?;
@@ -201,8 +218,11 @@ fn replace_by_first_octets(path: &Path, count: u64) -> io::Result<()> {
         }
         to.write_all(chunk.get(..read).unwrap_or_default())?;
     }
-    to.sync_all()?;
-    fs::rename(&partial, path)?;
+    to.sync_all()
+}
+
+/// Makes the name of a file durable.
+fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
@@ -230,6 +250,24 @@ mod tests {
         renew_distrusted(&directory, &store).unwrap();
         assert!(fs::read(store.join("10.jnl")).unwrap() == written);
         assert!(directory.join(INTACT).exists());
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_was_written_of_a_journal_is_gone_after_an_error() {
+        let directory = std::env::temp_dir().join(format!("{}-partial", std::process::id()));
+        // One that opens, and then cannot be read.
+        fs::create_dir_all(directory.join("1.jnl")).unwrap();
+        replace_by_first_octets(&directory.join("1.jnl"), 9).unwrap_err();
+        assert!(!directory.join("1.new").exists());
+        fs::remove_dir_all(&directory).unwrap();
+
+        // One that nothing can be written in the place of.
+        fs::create_dir_all(directory.join("1.new")).unwrap();
+        fs::write(directory.join("1.jnl"), b"torn").unwrap();
+        assert!(cut_last_batch(&directory).is_err());
+        assert!(!directory.join("1.torn").exists());
+        assert_eq!(fs::read(directory.join("1.jnl")).unwrap(), b"torn");
         fs::remove_dir_all(&directory).unwrap();
     }
 }

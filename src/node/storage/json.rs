@@ -39,15 +39,6 @@ pub fn to_json(record: &Record<'_>, secrets: Secrets) -> Result<Value, RecordErr
     StoredRecord::open(record)?.to_json(secrets)
 }
 
-/// Reads a record that [`to_json`] wrote with its secrets: the change that stores it.
-///
-/// # Errors
-///
-/// [`ImportError`]: the first thing that is wrong.
-pub fn from_json(json: Value) -> Result<Mutation, ImportError> {
-    StoredRecord::from_json(json).map(|stored| stored.mutation())
-}
-
 /// A stored record, opened.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {

@@ -55,14 +55,10 @@ pub enum TransferError {
 
 impl TransferError {
     /// Whether the arguments or the file are at fault.
-    pub const fn is_wrong_input(&self) -> bool {
+    pub fn is_wrong_input(&self) -> bool {
         match self {
-            Self::Import { error, .. } => {
-                !matches!(error, ImportFileError::Store(_) | ImportFileError::Changed)
-            }
-            Self::Open(error) => {
-                matches!(error, OpenError::Occupied { .. } | OpenError::NotAStore { .. })
-            }
+            Self::Import { error, .. } => error.is_wrong_input(),
+            Self::Open(error) => error.is_wrong_input(),
             Self::Unsound(_) | Self::Export(_) | Self::Write { .. } => false,
         }
     }

@@ -217,6 +217,69 @@ fn ues_migrate_by_all_25_steps_between_two_systems_that_it_starts() {
 }
 
 #[test]
+fn pairs_are_lent_and_none_of_them_twice() {
+    let arguments =
+        ["identities", "--deploy", "--rate", "100", "--duration", "1s", "--threads", "2"];
+    let run = load("identities", &arguments);
+    run.check_code(0);
+    let started = run.count("started");
+    assert!(started > 40, "{}", run.report);
+    assert_eq!((run.count("succeeded"), run.count("failed")), (started, 0), "{}", run.report);
+    assert_eq!(run.report["latency_us"]["allocation"]["count"], started);
+    let arguments = [
+        "identities",
+        "--deploy",
+        "--concurrency",
+        "4",
+        "--count",
+        "100",
+        "--fail-if",
+        "rate<1000000",
+    ];
+    let run = load("identities-closed", &arguments);
+    run.check_code(3);
+    assert_eq!(run.count("succeeded"), 100, "{}", run.report);
+}
+
+#[test]
+fn vectors_are_asked_for_by_diameter_and_checked_with_the_keys() {
+    let run = load(
+        "cx",
+        &["cx", "--deploy", "--subscribers", "20", "--concurrency", "5", "--count", "100"],
+    );
+    run.check_code(0);
+    assert_eq!((run.count("succeeded"), run.count("failed")), (100, 0), "{}", run.report);
+    let codes = run.report["codes"].as_array().unwrap();
+    assert_eq!(
+        (codes[0]["step"].as_str(), codes[0]["status"].as_u64()),
+        (Some("vector"), Some(2001))
+    );
+
+    let peer = node_world::peer("load.a.example", "core", None);
+    let system = node_world::start("a.example", &peer);
+    let (hss, management) = (system.bound().diameter.unwrap(), system.bound().management.unwrap());
+    let (to, url) = (format!("tcp:{hss}"), format!("http://{management}"));
+    let arguments =
+        ["cx", "--target", &to, "--subscribers", "10", "--concurrency", "1", "--count", "20"];
+    let provisioned = [&arguments[..], &["--provision", &url]].concat();
+    assert_eq!(load("cx-provisioned", &provisioned).count("succeeded"), 20);
+    // Other keys than those that are there.
+    let run = load("cx-wrong", &[&arguments[..], &["--key-seed", "2"]].concat());
+    assert_eq!(run.causes(), [("mac".to_owned(), 20)], "{}", run.report);
+    let run = load(
+        "cx-unknown",
+        &[&arguments[..4], &["30", "--count", "30", "--concurrency", "1"]].concat(),
+    );
+    assert_eq!(run.causes(), [("cx-5001".to_owned(), 20)], "{}", run.report);
+    assert!(run.words("cx-5001").contains("USER_UNKNOWN"));
+    // Somebody whom it does not know.
+    let stranger =
+        ["load", "cx", "--target", &to, "--origin-host", "stranger.a.example", "--quiet"];
+    let output = migcore(&stranger).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
 fn ues_refresh_over_one_connection_under_their_call_ids() {
     let run = load(
         "refresh",

@@ -130,7 +130,8 @@ impl Connection {
         self.sender.is_ready()
     }
 
-    /// Posts the JSON text `body` to `path` below the endpoint and waits for the answer.
+    /// Posts the JSON text `body` to `path` below the endpoint, presenting `token` if there is one, and waits for
+    /// the answer.
     ///
     /// # Errors
     ///
@@ -138,15 +139,18 @@ impl Connection {
     pub async fn post(
         &mut self,
         path: &str,
-        token: &BearerToken,
+        token: Option<&BearerToken>,
         body: Bytes,
     ) -> Result<Answer, HttpError> {
-        let mut credentials = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-            .map_err(|error| HttpError::Malformed(error.into()))?;
-        credentials.set_sensitive(true);
-        let request = Request::post(format!("{}{path}", self.endpoint.path))
+        let mut request = Request::post(format!("{}{path}", self.endpoint.path));
+        if let Some(token) = token {
+            let mut credentials = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+                .map_err(|error| HttpError::Malformed(error.into()))?;
+            credentials.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, credentials);
+        }
+        let request = request
             .header(header::HOST, self.endpoint.authority())
-            .header(header::AUTHORIZATION, credentials)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, application/problem+json")
             .body(Full::new(body))

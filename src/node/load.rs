@@ -9,15 +9,18 @@
 //! One registration, from arrival to report: `arrival` says when, `ues` what is sent and made of answers
 //! (`request`, `answer`), `link` moves octets, `recorder` and `timeline` remember, `report` tells.
 
+mod allocator;
 mod answer;
 mod arrival;
 mod asker;
 mod cause;
 pub mod command;
+mod cx;
 mod deploy;
 mod effort;
 mod generator;
 mod handover;
+mod http_pool;
 mod link;
 mod live;
 mod outgoing;
@@ -39,8 +42,8 @@ mod worker;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use self::{arrival::Plan, asker::Inquiry, threshold::Threshold};
-use super::{client::ClientError, provision::ProvisionError};
+use self::{arrival::Plan, asker::Inquiry, cx::Roles, threshold::Threshold};
+use super::{client::ClientError, http_client::Endpoint, provision::ProvisionError};
 use crate::{aka::digest::Algorithm, outbox::Transport};
 
 pub use self::{
@@ -67,6 +70,11 @@ pub enum Workload {
     /// Every UE migrates once: asks its home for connection details by HTTP, then registers in the partner with the
     /// pair that it was told (steps 1 to 25). The target is the partner's SIP core.
     Migrate,
+    /// Inbound pairs are lent by the management interface (steps 9 to 11), each to another user; none may be lent
+    /// twice.
+    Identities,
+    /// Vectors are asked for by Diameter Cx (MAR), and each is checked with the keys of its subscriber.
+    Cx,
 }
 
 impl Workload {
@@ -76,6 +84,8 @@ impl Workload {
             Self::Refresh => "refresh",
             Self::Storm => "storm",
             Self::Migrate => "migrate",
+            Self::Identities => "identities",
+            Self::Cx => "cx",
         }
     }
 }
@@ -104,6 +114,10 @@ struct Job {
     ind_bits: u8,
     t1: Duration,
     thresholds: Vec<Threshold>,
+    /// Of `cx`: who asks whom.
+    cx: Option<Roles>,
+    /// Of `identities`: the management interface that lends.
+    allocates_at: Option<Endpoint>,
     /// Of a migration: whom to ask for connection details.
     inquiry: Option<Inquiry>,
 }

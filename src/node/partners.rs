@@ -199,7 +199,7 @@ async fn post(
     let content = serde_json::to_vec(request).unwrap_or_default();
     let ends = Ends { local: connection.local, remote: connection.remote };
     shared.observe_access_request(step, Arc::clone(&partner.name), ends, content.len());
-    let answer = connection.post(ACCESS_PATH, &partner.token, content.into()).await?;
+    let answer = connection.post(ACCESS_PATH, Some(&partner.token), content.into()).await?;
     partner.give_back(connection);
     Ok(answer)
 }

@@ -121,7 +121,13 @@ fn chosen_qop(challenge: &DigestChallenge<'_>) -> Result<Option<Qop>, Cause> {
 
 impl Diagnosis {
     /// Finds out why a challenge is not authentic: tries what is often mistaken for something else.
-    fn of(&mut self, keys: &Keys, op: Option<&Secret<16>>, rand: &Rand, autn: &Autn) -> Cause {
+    pub(super) fn of(
+        &mut self,
+        keys: &Keys,
+        op: Option<&Secret<16>>,
+        rand: &Rand,
+        autn: &Autn,
+    ) -> Cause {
         let Keys { k, opc } = keys;
         let fits = |k: &Secret<16>, opc: &Secret<16>, autn: &Autn| {
             Milenage::new(k, opc).verify_autn(rand, autn).is_ok()

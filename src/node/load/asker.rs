@@ -3,26 +3,17 @@
 //!
 //! On a thread and runtime of its own beside each thread that registers: HTTP costs far more than SIP here.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    arrival::{Arrivals, Share},
+    arrival::Share,
     cause::{Cause, Step},
     handover::{Pair, Teller, Told},
+    http_pool::{Due, HttpPool, nanos},
     subscribers::Subscribers,
 };
 use crate::{
@@ -31,30 +22,9 @@ use crate::{
     node::{
         csc4::DETAILS_PATH,
         http::PROBLEM_TYPES,
-        http_client::{Answer, Connection, Endpoint, HttpError},
+        http_client::{Answer, Endpoint, HttpError},
     },
 };
-
-/// Connections of one thread.
-const CONNECTIONS_MAX: usize = 1_024;
-
-/// UEs that are due and have not been looked at.
-const DUE_MAX: usize = 65_536;
-
-/// The longest sleep: a signal to stop is seen after it.
-const SLEEP_MAX: Duration = Duration::from_millis(50);
-
-/// A way to tell that a UE is due.
-pub(super) fn due_channel() -> (mpsc::Sender<Due>, mpsc::Receiver<Due>) {
-    mpsc::channel(DUE_MAX)
-}
-
-/// A UE that is to ask now.
-pub(super) struct Due {
-    ue: u32,
-    /// Nanoseconds.
-    intended: u64,
-}
 
 /// Whom to ask for what.
 #[derive(Clone, Debug)]
@@ -70,8 +40,7 @@ pub(super) struct Asker {
     subscribers: Arc<Subscribers>,
     share: Share,
     inquiry: Inquiry,
-    idle: Mutex<Vec<Connection>>,
-    connections: Semaphore,
+    http: HttpPool,
 }
 
 /// What is needed of an answer.
@@ -90,38 +59,13 @@ struct Problem {
 
 impl Asker {
     pub(super) fn new(subscribers: Arc<Subscribers>, share: Share, inquiry: Inquiry) -> Self {
-        let (idle, connections) = (Mutex::default(), Semaphore::new(CONNECTIONS_MAX));
-        Self { subscribers, share, inquiry, idle, connections }
+        let http = HttpPool::new(inquiry.server.clone());
+        Self { subscribers, share, inquiry, http }
     }
 
-    /// Gives each UE its time: sleeps until it is due, then lets `due` know. Runs on a thread of its own, since
-    /// the timers of the runtime tell milliseconds only.
-    pub(super) fn keep_time(
-        &self,
-        mut arrivals: Arrivals,
-        start: Instant,
-        stop: &AtomicBool,
-        due: &mpsc::Sender<Due>,
-    ) {
-        let now = || nanos(start.elapsed());
-        thread::sleep(start.saturating_duration_since(Instant::now()));
-        let ues = u32::try_from(self.share.part(self.subscribers.len() as u64)).unwrap_or(u32::MAX);
-        for ue in 0..ues {
-            let intended = loop {
-                if stop.load(Ordering::Relaxed) || arrivals.is_over(now()) {
-                    return;
-                }
-                if let Some(intended) = arrivals.take(now(), 0) {
-                    break intended;
-                }
-                let next =
-                    arrivals.next_at().map(|at| Duration::from_nanos(at.saturating_sub(now())));
-                thread::sleep(next.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
-            };
-            if due.blocking_send(Due { ue, intended }).is_err() {
-                return;
-            }
-        }
+    /// How many UEs it asks for.
+    pub(super) fn ues(&self) -> u32 {
+        u32::try_from(self.share.part(self.subscribers.len() as u64)).unwrap_or(u32::MAX)
     }
 
     /// Asks for all that are due, until no more will be, and hands everybody over.
@@ -132,7 +76,7 @@ impl Asker {
         teller: Teller,
     ) {
         let mut under_way = JoinSet::new();
-        while let Some(Due { ue, intended }) = due.recv().await {
+        while let Some(Due { number: ue, intended }) = due.recv().await {
             let (asker, teller) = (Arc::clone(&self), teller.clone());
             let late = nanos(start.elapsed()).saturating_sub(intended);
             under_way.spawn(async move {
@@ -153,34 +97,12 @@ impl Asker {
         let location = self.inquiry.location.clone();
         let request = Request { mc_service_id, location, partner: None, strict: false };
         let body = serde_json::to_vec(&request).map(Bytes::from).unwrap_or_default();
-        let Ok(_permit) = self.connections.acquire().await else { return (0, Err(Cause::NoHttp)) };
-        match self.post(&token, body).await {
+        match self.http.post(DETAILS_PATH, Some(&token), body).await {
             Ok(answer) => (answer.status.as_u16(), told(&answer)),
             Err(HttpError::TooLate) => (0, Err(Cause::Timeout(Step::Details))),
             Err(_) => (0, Err(Cause::NoHttp)),
         }
     }
-
-    /// Asks over a connection that is open, or a new one.
-    async fn post(
-        &self,
-        token: &crate::token::BearerToken,
-        body: Bytes,
-    ) -> Result<Answer, HttpError> {
-        let lock = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = lock().pop();
-        let mut connection = match open {
-            Some(connection) if connection.is_ready() => connection,
-            _ => Connection::open(&self.inquiry.server).await?,
-        };
-        let answer = connection.post(DETAILS_PATH, token, body).await?;
-        lock().push(connection);
-        Ok(answer)
-    }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What an answer says.

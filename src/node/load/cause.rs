@@ -12,6 +12,10 @@ pub(super) enum Step {
     Challenge,
     /// REGISTER with the response until its 200 (`MIG-23`, `MIG-24`).
     Response,
+    /// The request for an inbound pair (`MIG-9` to `MIG-11`).
+    Allocation,
+    /// MAR until its MAA (`MIG-18`, `MIG-19`).
+    Vector,
 }
 
 impl Step {
@@ -20,6 +24,8 @@ impl Step {
             Self::Details => "details",
             Self::Challenge => "challenge",
             Self::Response => "response",
+            Self::Allocation => "allocation",
+            Self::Vector => "vector",
         }
     }
 }
@@ -71,6 +77,12 @@ pub(super) enum Cause {
     NoDetails(&'static str),
     /// No HTTP connection, or it broke.
     NoHttp,
+    /// An identity was lent twice.
+    Collision,
+    /// An MAA with this result.
+    Cx(u16),
+    /// A vector whose SQN was used before, or is out of range.
+    SqnAgain,
     /// The subscriber is no user of a configuration management server.
     NoUser,
 }
@@ -104,6 +116,9 @@ impl Cause {
             Self::NoDetails(problem) => problem,
             Self::NoHttp => "http",
             Self::NoUser => "no-user",
+            Self::Collision => "collision",
+            Self::Cx(code) => return format!("cx-{code}").into(),
+            Self::SqnAgain => "sqn-again",
         })
     }
 
@@ -128,7 +143,10 @@ impl Cause {
                 "what it relies on (HSS, home system) does not answer it"
             }
             Self::Refused(_, 500..=599) => "its own trouble: see its log",
-            Self::Refused(..) => "see its log",
+            Self::Cx(5001) => "provision the subscriber there",
+            Self::Cx(5002) => "impi and impu are not of one subscriber there",
+            Self::Cx(3002 | 3004) => "it is overloaded, or cut off from the home's database",
+            Self::Refused(..) | Self::Cx(_) => "see its log",
             Self::Mac => "compare K and OP or OPc of the subscriber there and here",
             Self::OpcIsOp => "give the key as op, not as opc",
             Self::OpIsOpc => "give the key as opc, not as op",
@@ -158,6 +176,10 @@ impl Cause {
             }
             Self::NoDetails(_) => "look at users, agreements, partners and UE configurations there",
             Self::NoHttp => "is it up, and is this its CSC-4 address?",
+            Self::Collision => "the pool is broken: keep its store and see what lent it",
+            Self::SqnAgain => {
+                "vectors are used elsewhere too, or two instances do not share one SQN"
+            }
             Self::NoUser => "add the columns mc_service_id and token",
             Self::Period => "ask for longer with --expires",
             Self::NotGranted => "look at its limits for Expires and contacts",
@@ -213,6 +235,9 @@ impl fmt::Display for Cause {
             Self::NoHttp => {
                 "the configuration server cannot be reached, or broke the connection off"
             }
+            Self::Collision => "an identity was lent twice",
+            Self::Cx(code) => return write!(f, "MAA with result {code}{}", result_name(*code)),
+            Self::SqnAgain => "SQN: a vector has one that was used before, or is out of range",
             Self::NoUser => "the file has no mc_service_id and token for it",
         };
         f.write_str(text)
@@ -224,6 +249,8 @@ const fn asked(step: Step) -> &'static str {
         Step::Details => "request for connection details",
         Step::Challenge => "first REGISTER",
         Step::Response => "response to the challenge",
+        Step::Allocation => "request for a pair",
+        Step::Vector => "request for a vector",
     }
 }
 
@@ -240,6 +267,19 @@ const fn phrase(status: u16) -> &'static str {
         500 => "Server Internal Error ",
         503 => "Service Unavailable ",
         504 => "Server Time-out ",
+        _ => "",
+    }
+}
+
+/// The name of a Diameter result.
+const fn result_name(code: u16) -> &'static str {
+    match code {
+        3002 => " (DIAMETER_UNABLE_TO_DELIVER)",
+        3004 => " (DIAMETER_TOO_BUSY)",
+        5001 => " (DIAMETER_ERROR_USER_UNKNOWN)",
+        5002 => " (DIAMETER_ERROR_IDENTITIES_DONT_MATCH)",
+        5006 => " (DIAMETER_ERROR_AUTH_SCHEME_NOT_SUPPORTED)",
+        5012 => " (DIAMETER_UNABLE_TO_COMPLY)",
         _ => "",
     }
 }

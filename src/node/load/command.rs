@@ -21,6 +21,7 @@ use super::{
     Ended, Job, LoadError, SOCKETS_MAX, THREADS_MAX, Workload,
     arrival::{Plan, Spread},
     asker::Inquiry,
+    cx::Roles,
     deploy::{Deployed, Storage},
     provision::{self, Kind},
     report::{Report, to_json, to_page, to_table},
@@ -30,7 +31,8 @@ use super::{
 };
 use crate::{
     aka::digest::Algorithm,
-    api::connection_details::Location,
+    api::{connection_details::Location, migration_identity::Direction},
+    diameter::local::DiameterIdentity,
     identity::{IdentityError, Plmn},
     node::{
         client::ManagementClient,
@@ -48,7 +50,7 @@ pub struct LoadCommand {
     #[arg(value_name = "WORKLOAD")]
     workload: Workload,
     /// The registrar, such as udp:127.0.0.1:5060 or tcp:pcscf.example:5060.
-    #[arg(long, value_name = "TRANSPORT:HOST:PORT", required_unless_present = "deploy")]
+    #[arg(long, value_name = "TRANSPORT:HOST:PORT", required_unless_present_any = ["deploy", "system"])]
     target: Option<Target>,
     /// Start a system for the run, on other cores than the generator's, with all subscribers in it.
     #[arg(long, value_name = "STORAGE", num_args = 0..=1, default_missing_value = "memory", conflicts_with = "target")]
@@ -82,6 +84,9 @@ pub struct LoadCommand {
         help_heading = "Subscribers"
     )]
     key_seed: u64,
+    /// Of identities: the management interface of the system that lends.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["deploy", "target"], help_heading = "Subscribers")]
+    system: Option<Endpoint>,
     /// Of migrate: CSC-4 of the home system, where UEs ask for connection details.
     #[arg(long, value_name = "URL", conflicts_with = "deploy", help_heading = "Subscribers")]
     csc4: Option<Endpoint>,
@@ -139,6 +144,22 @@ pub struct LoadCommand {
     /// Estimated round-trip time T1: requests are sent again after it, twice it, ... and given up after 64 of it.
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration, help_heading = "UEs")]
     t1: Duration,
+
+    /// Of cx: our Origin-Host; default load.DOMAIN. Threads beyond the first put their number and a dot before it.
+    #[arg(long, value_name = "FQDN", help_heading = "Diameter")]
+    origin_host: Option<DiameterIdentity>,
+    /// Of cx: our Origin-Realm; default DOMAIN.
+    #[arg(long, value_name = "FQDN", help_heading = "Diameter")]
+    origin_realm: Option<DiameterIdentity>,
+    /// Of cx: the Diameter identity of the HSS; default sipdb.DOMAIN.
+    #[arg(long, value_name = "FQDN", help_heading = "Diameter")]
+    destination_host: Option<DiameterIdentity>,
+    /// Of cx: its realm; default DOMAIN.
+    #[arg(long, value_name = "FQDN", help_heading = "Diameter")]
+    destination_realm: Option<DiameterIdentity>,
+    /// Of cx: the SIP URI of the S-CSCF that asks; default sip:load.DOMAIN.
+    #[arg(long, value_name = "URI", help_heading = "Diameter")]
+    server_name: Option<String>,
 
     /// Threads of the generator, one a core. Default: as many as --cores names, else 1.
     #[arg(long, value_name = "N", value_parser = threads, help_heading = "Generator")]
@@ -199,6 +220,11 @@ All 25 steps, between two systems that are started for it:
 
   migcore load migrate --deploy --subscribers 5000 --rate 200 --duration 20s --html migrate.html
 
+Identity allocation alone, and vectors alone from any HSS:
+
+  migcore load identities --deploy --rate 500
+  migcore load cx --target tcp:192.0.2.9:3868 --from users.csv --origin-host scscf.ims.example --rate 1000
+
 What is measured. A registration is a REGISTER, its 401 (challenge), a REGISTER with the response of the ISIM, its
 200. Latency counts from the time when the first REGISTER was to leave: if the generator or the registrar stalls,
 whoever had to wait for it is counted with the time waited. Requests over UDP are sent again by RFC 3261 (T1, T2,
@@ -246,15 +272,19 @@ impl LoadCommand {
         let deployed = match self.deploy {
             Some(storage) => {
                 let domain = subscribers.domain_of_all()?;
-                let start = if self.migrates() { Deployed::start_two } else { Deployed::start };
-                let deployed = start(domain, storage, &others)?;
+                let deployed = if self.workload == Workload::Migrate {
+                    Deployed::start_two(domain, storage, &others)?
+                } else {
+                    let clients = if self.workload == Workload::Cx { threads } else { 0 };
+                    Deployed::start(domain, storage, &others, clients)?
+                };
                 deployed.ready().await?;
                 Some(deployed)
             }
             None => None,
         };
         self.provision(&subscribers, deployed.as_ref()).await?;
-        let job = self.job(deployed.as_ref(), threads, own)?;
+        let job = self.job(&subscribers, deployed.as_ref(), threads, own)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (quiet, thread_stop) = (self.quiet, Arc::clone(&stop));
         let measure = tokio::task::spawn_blocking(move || {
@@ -287,6 +317,12 @@ impl LoadCommand {
             None => self.provision.iter().chain(&self.partner).map(ToString::to_string).collect(),
         };
         let Some(home) = managed.first() else { return Ok(()) };
+        if self.workload == Workload::Identities {
+            let client = ManagementClient::new(home);
+            let domain = subscribers.domain_of_all()?;
+            client.ensure_generated_pool("inbound", Direction::Inbound, "mig-{id}", domain).await?;
+            return Ok(());
+        }
         provision::put(Kind::Subscribers, subscribers, home, self.quiet).await?;
         if self.migrates() {
             provision::put(Kind::Users, subscribers, home, self.quiet).await?;
@@ -298,6 +334,56 @@ impl LoadCommand {
             }
         }
         Ok(())
+    }
+
+    /// Whom to ask.
+    fn target(&self, deployed: Option<&Deployed>) -> Result<Target, LoadError> {
+        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
+        match (deployed, self.target, self.workload) {
+            (Some(deployed), _, Workload::Cx) => {
+                Ok(Target { transport: Transport::Tcp, address: deployed.diameter() })
+            }
+            (Some(deployed), ..) => Ok(Target { transport, address: deployed.target() }),
+            (None, Some(target), _) => Ok(target),
+            // It is told by its URL.
+            (None, None, Workload::Identities) => {
+                Ok(Target { transport, address: SocketAddr::from(([0, 0, 0, 0], 0)) })
+            }
+            (None, None, _) => {
+                let why = "name the registrar, or start one with --deploy".to_owned();
+                Err(LoadError::Argument { argument: "--target", why })
+            }
+        }
+    }
+
+    /// Where pairs are lent.
+    fn allocates_at(&self, deployed: Option<&Deployed>) -> Result<Option<Endpoint>, LoadError> {
+        if self.workload != Workload::Identities {
+            return Ok(None);
+        }
+        let deployed = deployed.and_then(|deployed| deployed.management().next()?.parse().ok());
+        let server = deployed.or_else(|| self.system.clone());
+        let why = || "name the management interface, or start a system with --deploy".to_owned();
+        server.map(Some).ok_or_else(|| LoadError::Argument { argument: "--system", why: why() })
+    }
+
+    /// Who asks whom for vectors.
+    fn cx_roles(&self, subscribers: &Subscribers) -> Result<Roles, LoadError> {
+        let domain = subscribers.domain_of_all()?;
+        let named = |given: &Option<DiameterIdentity>, usual: &str| match given {
+            Some(given) => Ok(given.clone()),
+            None => DiameterIdentity::parse(usual).map_err(|error| LoadError::Argument {
+                argument: "--domain",
+                why: format!("{usual} {error}"),
+            }),
+        };
+        Ok(Roles {
+            origin_host: named(&self.origin_host, &format!("load.{domain}"))?,
+            origin_realm: named(&self.origin_realm, domain)?,
+            destination_host: named(&self.destination_host, &format!("sipdb.{domain}"))?,
+            destination_realm: named(&self.destination_realm, domain)?,
+            server_name: self.server_name.clone().unwrap_or_else(|| format!("sip:load.{domain}")),
+        })
     }
 
     /// Whom UEs that migrate ask.
@@ -347,21 +433,12 @@ impl LoadCommand {
 
     fn job(
         &self,
+        subscribers: &Subscribers,
         deployed: Option<&Deployed>,
         threads: usize,
         cores: Vec<usize>,
     ) -> Result<Job, LoadError> {
-        let target = match (deployed, self.target) {
-            (Some(deployed), _) => {
-                let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
-                Target { transport, address: deployed.target() }
-            }
-            (None, Some(target)) => target,
-            (None, None) => {
-                let why = "name the registrar, or start one with --deploy".to_owned();
-                return Err(LoadError::Argument { argument: "--target", why });
-            }
-        };
+        let target = self.target(deployed)?;
         let spread = self.arrivals;
         let plan = match (self.ramp, self.concurrency) {
             (Some(Ramp { from, to, time }), _) => Plan::Open { from, to, ramp: time, spread },
@@ -392,6 +469,8 @@ impl LoadCommand {
             t1: self.t1,
             thresholds,
             inquiry: self.inquiry(deployed)?,
+            cx: (self.workload == Workload::Cx).then(|| self.cx_roles(subscribers)).transpose()?,
+            allocates_at: self.allocates_at(deployed)?,
         })
     }
 

@@ -91,7 +91,8 @@ pub(super) struct Spent {
 }
 
 impl Deployed {
-    /// Starts the SIP core and SIP database of `domain` on `cores`.
+    /// Starts the SIP core and SIP database of `domain` on `cores`. Its database accepts the load generator as so
+    /// many S-CSCFs.
     ///
     /// # Errors
     ///
@@ -100,10 +101,12 @@ impl Deployed {
         domain: &str,
         storage: Storage,
         cores: &[usize],
+        clients: usize,
     ) -> Result<Self, DeployError> {
         again(|| {
             let ports = Ports::free()?;
-            Ok(Self { systems: vec![System::start(&alone(domain, ports), ports, storage, cores)?] })
+            let toml = alone(domain, ports, clients);
+            Ok(Self { systems: vec![System::start(&toml, ports, storage, cores)?] })
         })
     }
 
@@ -158,6 +161,11 @@ impl Deployed {
         loopback(self.systems.last().map_or(0, |system| system.ports.sip))
     }
 
+    /// Where the SIP database listens for Diameter: of two systems the home's.
+    pub(super) fn diameter(&self) -> SocketAddr {
+        loopback(self.systems.first().map_or(0, |system| system.ports.diameter))
+    }
+
     /// The management interfaces, the home's first.
     pub(super) fn management(&self) -> impl Iterator<Item = String> {
         self.systems.iter().map(|system| format!("http://{}", loopback(system.ports.management)))
@@ -195,7 +203,10 @@ async fn is_ready(client: &reqwest::Client, url: &str) -> bool {
     let is_ready = answer.status().is_success();
     let readiness: serde_json::Value = answer.json().await.unwrap_or_default();
     let missing = readiness.get("unconnected_peers").and_then(serde_json::Value::as_array);
-    is_ready && missing.is_some_and(Vec::is_empty)
+    // The load generator itself connects later.
+    let is_other =
+        |peer: &serde_json::Value| !peer.as_str().is_some_and(|host| host.contains("load."));
+    is_ready && missing.is_some_and(|missing| !missing.iter().any(is_other))
 }
 
 /// Tries again with other ports while somebody else is faster.
@@ -324,12 +335,22 @@ fn spawn(
 }
 
 /// A system that has its own users only.
-fn alone(domain: &str, ports: Ports) -> String {
-    let Ports { sip, management, admin, .. } = ports;
-    let [sip, management, admin] = [sip, management, admin].map(loopback);
+fn alone(domain: &str, ports: Ports, clients: usize) -> String {
+    let Ports { sip, management, admin, diameter, .. } = ports;
+    let [sip, management, admin, diameter] = [sip, management, admin, diameter].map(loopback);
+    let peers: Vec<String> = (0..clients)
+        .map(|number| {
+            let prefix = if number == 0 { String::new() } else { format!("{number}.") };
+            format!(
+                "[[diameter.peers]]\nhost = \"{prefix}load.{domain}\"\nrealm = \"{domain}\"\nkind = \"core\"\n"
+            )
+        })
+        .collect();
+    let peers = peers.concat();
     format!(
-        "roles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"{domain}\"\n[diameter]\n\
-         [sip]\nlisten = [\"{sip}\"]\n[admin]\nlisten = \"{admin}\"\n[management]\nlisten = \"{management}\"\n"
+        "roles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"{domain}\"\n\
+         [sip]\nlisten = [\"{sip}\"]\n[admin]\nlisten = \"{admin}\"\n[management]\nlisten = \"{management}\"\n\
+         [diameter]\nlisten = \"{diameter}\"\n{peers}"
     )
 }
 

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -14,10 +14,13 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{
     Job, LoadError,
+    allocator::Allocator,
     arrival::{Arrivals, Plan, Share},
-    asker::{Asker, Inquiry, due_channel},
+    asker::Asker,
+    cx::CxClient,
     effort::Effort,
     handover::handover,
+    http_pool::{TimeKeeper, due_channel},
     link::Link,
     live::Live,
     random::Random,
@@ -39,13 +42,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The threads between phases, with their UEs and sockets.
 pub(super) struct Generator {
-    workers: Vec<Worker>,
+    parties: Vec<Party>,
     cores: Vec<usize>,
     target: std::net::SocketAddr,
     stop: Arc<AtomicBool>,
     random: Random,
-    subscribers: Arc<Subscribers>,
-    inquiry: Option<Inquiry>,
+}
+
+/// What one thread does.
+enum Party {
+    Registers(Worker),
+    /// With steps 1 to 13 before.
+    Migrates(Worker, Arc<Asker>),
+    Allocates(Allocator),
+    AsksForVectors(CxClient),
 }
 
 /// One phase.
@@ -85,38 +95,40 @@ impl Generator {
         let failed = |error| LoadError::Socket { target: job.target, error };
         let threads = job.threads.min(subscribers.len()).max(1);
         // At most THREADS_MAX.
-        let threads = u32::try_from(threads).unwrap_or(1);
-        let mut workers = Vec::new();
-        for index in 0..threads {
-            let link = Link::open(job.transport, job.target, job.sockets).map_err(failed)?;
-            let locals = link.locals().map_err(failed)?;
-            let common = |local: std::net::SocketAddr| Common {
-                transport: if job.transport == Transport::Udp { "UDP" } else { "TCP" },
-                local: local.to_string(),
-                run,
-                expires: job.expires,
-                is_stream: job.transport == Transport::Tcp,
+        let of = u32::try_from(threads).unwrap_or(1);
+        let mut parties = Vec::new();
+        for index in 0..of {
+            let share = Share { index, of };
+            let party = match (&job.cx, &job.allocates_at) {
+                (Some(roles), _) => {
+                    let whom = (job.target, roles.clone());
+                    let client =
+                        CxClient::connect(Arc::clone(subscribers), share, whom, job.ind_bits);
+                    Party::AsksForVectors(client.map_err(failed)?)
+                }
+                (None, Some(server)) => {
+                    Party::Allocates(Allocator::new(server.clone(), run, index))
+                }
+                (None, None) => {
+                    let worker = worker(job, subscribers, share, run).map_err(failed)?;
+                    match &job.inquiry {
+                        None => Party::Registers(worker),
+                        Some(inquiry) => {
+                            let asker = Asker::new(Arc::clone(subscribers), share, inquiry.clone());
+                            Party::Migrates(worker, Arc::new(asker))
+                        }
+                    }
+                }
             };
-            let commons = locals.into_iter().map(common).collect();
-            let share = Share { index, of: threads };
-            let ues = Ues::new(Arc::clone(subscribers), share, settings(job, run), commons);
-            workers.push(Worker::new(ues, link));
+            parties.push(party);
         }
         let random = Random::new(job.seed);
-        Ok(Self {
-            workers,
-            cores: job.cores.clone(),
-            target: job.target,
-            stop,
-            random,
-            subscribers: Arc::clone(subscribers),
-            inquiry: job.inquiry.clone(),
-        })
+        Ok(Self { parties, cores: job.cores.clone(), target: job.target, stop, random })
     }
 
     /// How many threads there are.
     pub(super) fn threads(&self) -> usize {
-        self.workers.len()
+        self.parties.len()
     }
 
     /// Whether it was told to stop.
@@ -129,7 +141,7 @@ impl Generator {
         let timeline = Timeline::new(run.time);
         let seed = self.random.next_u64();
         // At most THREADS_MAX.
-        let of = u32::try_from(self.workers.len()).unwrap_or(1);
+        let of = u32::try_from(self.parties.len()).unwrap_or(1);
         let start = Instant::now() + START_DELAY;
         let phase = Phase {
             start,
@@ -138,24 +150,18 @@ impl Generator {
             stop: &self.stop,
             timeline: &timeline,
         };
-        let (cores, subscribers, inquiry) = (&self.cores, &self.subscribers, self.inquiry.as_ref());
+        let cores = &self.cores;
         let outcomes = thread::scope(|scope| {
             let mut threads = Vec::new();
-            for (index, worker) in (0..).zip(&mut self.workers) {
+            for (index, party) in (0..).zip(&mut self.parties) {
                 let share = Share { index, of };
                 let arrivals = Arrivals::new(run.plan, run.time, run.count, seed, share);
                 let core = cores.get(index as usize % cores.len().max(1)).copied();
-                let asker = inquiry.map(|inquiry| {
-                    Arc::new(Asker::new(Arc::clone(subscribers), share, inquiry.clone()))
-                });
                 threads.push(scope.spawn(move || {
                     if let Some(core) = core {
                         pin(core);
                     }
-                    match asker {
-                        None => worker.run(Source::Plan(arrivals), phase),
-                        Some(asker) => ask_and_run(worker, asker, arrivals, phase),
-                    }
+                    party.run(arrivals, phase)
                 }));
             }
             while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
@@ -175,8 +181,20 @@ impl Generator {
             }
             measured.add(&outcome);
         }
+        measured.recorder.check_lent();
         measured.finish(timeline);
         Ok(measured)
+    }
+}
+
+impl Party {
+    fn run(&mut self, arrivals: Arrivals, phase: Phase<'_>) -> io::Result<Outcome> {
+        match self {
+            Self::Registers(worker) => worker.run(Source::Plan(arrivals), phase),
+            Self::Migrates(worker, asker) => ask_and_run(worker, asker, arrivals, phase),
+            Self::Allocates(allocator) => allocator.run(arrivals, phase),
+            Self::AsksForVectors(client) => client.run(arrivals, phase),
+        }
     }
 }
 
@@ -241,19 +259,40 @@ impl Measured {
 /// Runs a phase whose registrations begin with steps 1 to 13, which a thread beside this one does.
 fn ask_and_run(
     worker: &mut Worker,
-    asker: Arc<Asker>,
+    asker: &Arc<Asker>,
     arrivals: Arrivals,
     phase: Phase<'_>,
 ) -> io::Result<Outcome> {
     let (teller, listener) = handover()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (tell, due) = due_channel();
+    // Each asks once, so it does not matter how many wait for an answer.
+    let under_way = AtomicUsize::new(0);
+    let (start, stop, count) = (phase.start, phase.stop, asker.ues());
+    let keeper = TimeKeeper { arrivals, start, stop, under_way: &under_way, count };
     thread::scope(|scope| {
-        let (tell, due) = due_channel();
-        let clock = Arc::clone(&asker);
-        scope.spawn(move || clock.keep_time(arrivals, phase.start, phase.stop, &tell));
-        scope.spawn(move || runtime.block_on(asker.run(due, phase.start, teller)));
-        worker.run(Source::Told { listener, is_over: false }, phase)
+        let keeper = scope.spawn(move || keeper.run(&tell));
+        let asker = Arc::clone(asker);
+        scope.spawn(move || runtime.block_on(asker.run(due, start, teller)));
+        let mut outcome = worker.run(Source::Told { listener, is_over: false }, phase)?;
+        outcome.is_behind |= keeper.join().unwrap_or(true);
+        Ok(outcome)
     })
+}
+
+/// A thread's UEs and sockets.
+fn worker(job: &Job, subscribers: &Arc<Subscribers>, share: Share, run: u32) -> io::Result<Worker> {
+    let link = Link::open(job.transport, job.target, job.sockets)?;
+    let common = |local: std::net::SocketAddr| Common {
+        transport: if job.transport == Transport::Udp { "UDP" } else { "TCP" },
+        local: local.to_string(),
+        run,
+        expires: job.expires,
+        is_stream: job.transport == Transport::Tcp,
+    };
+    let commons = link.locals()?.into_iter().map(common).collect();
+    let ues = Ues::new(Arc::clone(subscribers), share, settings(job, run), commons);
+    Ok(Worker::new(ues, link))
 }
 
 fn settings(job: &Job, run: u32) -> Settings {

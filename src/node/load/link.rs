@@ -309,7 +309,7 @@ fn wait_for_room(socket: BorrowedFd<'_>) {
         poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::OUT)], Some(&timespec(FULL_WAIT)));
 }
 
-fn timespec(time: Duration) -> Timespec {
+pub(super) fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),

@@ -69,6 +69,8 @@ pub(super) struct Recorder {
     /// From the intended begin to the time when the request was given to the kernel.
     pub(super) lateness: Latencies,
     pub(super) counts: Counts,
+    /// Digests of the identities that were lent.
+    pub(super) lent: Vec<u128>,
 }
 
 /// How often a cause was seen.
@@ -141,6 +143,7 @@ impl Recorder {
             causes: Vec::new(),
             lateness: Latencies::new(),
             counts: Counts::default(),
+            lent: Vec::new(),
         }
     }
 
@@ -162,6 +165,8 @@ impl Recorder {
         let [details, challenge, response] = &mut self.steps;
         match step {
             Step::Details => details.record(nanos),
+            // They are all that there is.
+            Step::Allocation | Step::Vector => {}
             Step::Challenge => challenge.record(nanos),
             Step::Response => response.record(nanos),
         }
@@ -197,6 +202,21 @@ impl Recorder {
             self.add_failures(*failures);
         }
         self.counts.add(&other.counts);
+        self.lent.extend_from_slice(&other.lent);
+    }
+
+    /// Looks for identities that were lent twice: each is a failure after all.
+    pub(super) fn check_lent(&mut self) {
+        self.lent.sort_unstable();
+        let twice =
+            self.lent.windows(2).filter(|pair| matches!(pair, [one, other] if one == other));
+        let count = twice.count() as u64;
+        if count > 0 {
+            self.counts.failed += count;
+            self.counts.succeeded = self.counts.succeeded.saturating_sub(count);
+            self.add_failures(Failures { cause: Cause::Collision, count, first: 0 });
+        }
+        self.lent = Vec::new();
     }
 
     fn add_failures(&mut self, failures: Failures) {

@@ -154,8 +154,13 @@ impl Report {
     pub(super) fn rows(&self) -> Vec<(&'static str, &Summary)> {
         let Facts { registration, details, challenge, response, .. } = &self.facts;
         let steps = [("details", details), ("challenge", challenge), ("response", response)];
-        let whole = if details.count() > 0 { "migration" } else { "registration" };
-        let asked = steps.into_iter().filter(|(name, row)| *name != "details" || row.count() > 0);
+        let (whole, asked): (_, &[&str]) = match self.setting.workload {
+            "migrate" => ("migration", &["details", "challenge", "response"]),
+            "identities" => ("allocation", &[]),
+            "cx" => ("vector", &[]),
+            _ => ("registration", &["challenge", "response"]),
+        };
+        let asked = steps.into_iter().filter(|(name, _)| asked.contains(name));
         std::iter::once((whole, registration)).chain(asked).collect()
     }
 }

@@ -51,7 +51,12 @@ pub(super) fn run(
     let setting = Setting {
         workload: job.workload.name(),
         target: job.target.to_string(),
-        transport: if job.transport == Transport::Udp { "UDP" } else { "TCP" },
+        transport: match (job.workload, job.transport) {
+            (Workload::Identities, _) => "HTTP",
+            (Workload::Cx, _) => "Diameter",
+            (_, Transport::Udp) => "UDP",
+            (_, Transport::Tcp) => "TCP",
+        },
         arrival: described(plan),
         subscribers: subscribers.len(),
         threads: generator.threads(),
@@ -110,7 +115,11 @@ fn measure(
             let time = job.spread + Duration::from_secs(1);
             Run { plan, time, count: ues as u64, manner, patience: job.duration }
         }
-        Workload::Register | Workload::Refresh | Workload::Migrate => {
+        Workload::Register
+        | Workload::Refresh
+        | Workload::Migrate
+        | Workload::Identities
+        | Workload::Cx => {
             let patience = job.t1 * 64 + Duration::from_secs(1);
             Run { plan: job.plan, time: job.duration, count: job.count, manner, patience }
         }

@@ -9,10 +9,10 @@ use std::{
 use super::recorder::Latencies;
 
 /// Intervals that a run is divided into, about.
-const INTERVALS: u32 = 100;
+const INTERVALS: u32 = 60;
 
 /// The shortest and the longest interval.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MIN: Duration = Duration::from_millis(200);
 const INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Most intervals that are kept: more than a day of the longest.

@@ -421,7 +421,9 @@ impl Ues {
         }
         self.recorder.counts.retransmissions += 1;
         match step {
-            Step::Challenge | Step::Details => self.write_initial(ue, out),
+            Step::Challenge | Step::Details | Step::Allocation | Step::Vector => {
+                self.write_initial(ue, out);
+            }
             Step::Response => {
                 let octets = self.kept.get(state.kept);
                 out.add(self.socket(ue), |out| out.extend_from_slice(octets));

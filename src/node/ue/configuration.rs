@@ -174,7 +174,7 @@ impl RunningConfigurationClient {
         let told = (Direction::Out, Protocol::Http, step);
         self.teller.message(told, path, format!("POST {DETAILS_PATH}"), body.len());
         let answer = connection
-            .post(DETAILS_PATH, &self.token, body.into())
+            .post(DETAILS_PATH, Some(&self.token), body.into())
             .await
             .map_err(Trouble::NoAnswer)?;
         let told = (Direction::In, Protocol::Http, Some(Step::mig(13)));

@@ -15,6 +15,7 @@ const BOTTOM: f64 = 212.0;
 
 /// Where the names of the lines begin.
 const LEGEND: f64 = 112.0;
+const LEGEND_OF_MANY: f64 = 60.0;
 
 /// Most points of one line that are drawn.
 const POINTS_MAX: usize = 1_000;
@@ -83,11 +84,12 @@ impl Chart<'_> {
             x.name
         )?;
         write!(out, "<text x=\"2\" y=\"12\">{}</text>", y.name)?;
+        let legend = if lines.len() > 3 { LEGEND_OF_MANY } else { LEGEND };
         #[expect(clippy::cast_precision_loss, reason = "a few lines")]
-        let step = (RIGHT - LEGEND) / lines.len().max(3) as f64;
+        let step = (RIGHT - legend) / lines.len().max(3) as f64;
         for (number, line) in lines.iter().enumerate() {
             #[expect(clippy::cast_precision_loss, reason = "a few lines")]
-            let at = LEGEND + step * number as f64;
+            let at = legend + step * number as f64;
             let kind = number + 1;
             write!(out, "<path class=\"line l{kind}\" d=\"M{at:.0} 8h18\"/>")?;
             write!(out, "<text x=\"{:.0}\" y=\"12\">{}</text>", at + 22.0, line.name)?;

@@ -37,12 +37,13 @@ fn write_page(out: &mut String, report: &Report) -> fmt::Result {
     )?;
     write!(
         out,
-        "<p class=\"soft\">{}, over {}, {}, {} subscribers, {} threads, seed {}, migcore {}</p>",
+        "<p class=\"soft\">{}, over {}, {}, {} subscribers, {} thread{}, seed {}, migcore {}</p>",
         report.started_at.to_rfc3339(),
         setting.transport,
         Escaped(&setting.arrival),
         setting.subscribers,
         setting.threads,
+        if setting.threads == 1 { "" } else { "s" },
         setting.seed,
         env!("CARGO_PKG_VERSION"),
     )?;
@@ -84,7 +85,7 @@ fn write_tiles(out: &mut String, report: &Report) -> fmt::Result {
     let counts = &report.facts.counts;
     let registration = &report.facts.registration.latencies;
     let mut tiles = vec![
-        (format!("{:.0}/s", report.facts.registrations_per_s), "registrations"),
+        (format!("{:.0}/s", report.facts.registrations_per_s), "succeeded"),
         (format!("{:.0}/s", report.offered_per_s), "offered"),
         (time(registration.percentile(50.0)), "p50"),
         (time(registration.percentile(99.0)), "p99"),

@@ -49,7 +49,7 @@ pub enum SubscribersError {
     #[error("more than {} subscribers; use several processes", super::SUBSCRIBERS_MAX)]
     TooMany,
     /// Not all of one domain.
-    #[error("--deploy: the subscribers are of several domains; a system that is started has one")]
+    #[error("the subscribers are of several domains; what is asked for needs one")]
     SeveralDomains,
     /// More than `DOMAINS_MAX`.
     #[error("more than {} domains; use several files", super::DOMAINS_MAX)]

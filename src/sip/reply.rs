@@ -210,7 +210,7 @@ pub const fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
-fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
+pub(super) fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
     let sent_by_port = via.port.unwrap_or(DEFAULT_PORT);
     match (via.maddr.and_then(address), via.rport) {
         (Some(maddr), _) => SocketAddr::new(maddr, sent_by_port),
@@ -221,7 +221,7 @@ fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
 
 /// Writes the first Via field: `via`, its topmost value, with what we fill in, and the others of
 /// `field` as they are.
-fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: SocketAddr) {
+pub(super) fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: SocketAddr) {
     writer.verbatim(b"Via: SIP/2.0/");
     writer.text(via.transport);
     writer.verbatim(b" ");

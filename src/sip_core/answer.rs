@@ -49,6 +49,10 @@ pub(super) enum RegisterError {
     HomeUnreachable,
     /// 503: our own trouble.
     Busy,
+    /// 503: over a limit of attempts.
+    Limited,
+    /// No answer: far over a limit of attempts.
+    Ignored,
 }
 
 impl RegisterError {
@@ -59,7 +63,9 @@ impl RegisterError {
         match self {
             Self::UnsupportedExtensions(tags) => reply.header("Unsupported", tags),
             Self::IntervalTooBrief(min) => reply.header("Min-Expires", min),
-            Self::HomeUnreachable | Self::Busy => reply.header("Retry-After", RETRY_AFTER),
+            Self::HomeUnreachable | Self::Busy | Self::Limited | Self::Ignored => {
+                reply.header("Retry-After", RETRY_AFTER)
+            }
             Self::Malformed(_)
             | Self::MalformedRequestUri
             | Self::MalformedTo
@@ -85,7 +91,7 @@ impl RegisterError {
             Self::IntervalTooBrief(_) => (423, reason_phrase(423)),
             Self::OutOfOrder => (500, "CSeq Out Of Order"),
             Self::HomeUnreachable => (504, reason_phrase(504)),
-            Self::Busy => (503, reason_phrase(503)),
+            Self::Busy | Self::Limited | Self::Ignored => (503, reason_phrase(503)),
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{
-        Context, CxDestination, Message, RequestId, Role, TimerKey, TimerWhat, Undeliverable,
+        Context, CxDestination, Limit, Message, Note, RequestId, Role, TimerKey, TimerWhat,
+        Undeliverable,
     },
     sip::{
         auth_header::DigestChallenge,
@@ -24,7 +25,7 @@ use super::{
     answer::{CHALLENGE_STEP, RegisterError, refusal},
     notice::Asked,
     request_timer,
-    user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, User, WAITERS_MAX},
+    user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, Room, User, WAITERS_MAX},
 };
 
 /// A UE may send AUTS this often in one attempt (TS 24.229: it answers at most two invalid challenges).
@@ -45,8 +46,14 @@ impl SipCore {
         if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq(), ctx.now) {
             return self.join(ctx, attempt, key);
         }
-        if !user.make_room(request.call_id()) {
-            return Err(RegisterError::Busy);
+        self.count_attempt(ctx, impi)?;
+        match user.make_room(request.call_id(), self.config.limits.challenges) {
+            Room::Free => {}
+            Room::Made => ctx.out.note(Note::Limited(Limit::Challenges)),
+            Room::None => {
+                ctx.out.note(Note::Limited(Limit::Challenges));
+                return Err(RegisterError::Limited);
+            }
         }
         let origin = Origin {
             call_id: request.call_id().into(),

@@ -27,6 +27,7 @@ mod challenge;
 mod config;
 mod expiry;
 mod kept;
+mod limiter;
 mod management;
 mod notice;
 mod registered;
@@ -41,9 +42,9 @@ use std::{
 
 pub use config::Config;
 use dashmap::{Entry, mapref::one::RefMut};
+pub use limiter::{BUCKETS, Limits, MalformedNetwork, Network, Rate, retry_after};
 pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
 pub use transaction::TRANSACTIONS_MAX;
-pub use user::ATTEMPTS_MAX;
 
 use crate::{
     deadlines::Deadlines,
@@ -67,6 +68,7 @@ use crate::{
 
 use answer::RegisterError;
 use kept::{Registered, RegistrationView};
+use limiter::Limiter;
 use notice::Asked;
 use registration::RegistrationUpdate;
 use transaction::{Admission, Transactions};
@@ -79,6 +81,7 @@ pub const USERS_MAX: usize = 16_000_000;
 #[derive(Debug)]
 pub struct SipCore {
     config: Config,
+    limiter: Limiter,
     transactions: Transactions,
     users: Table<Impi, User>,
     registrations: PackedTable<Registered>,
@@ -98,6 +101,7 @@ impl SipCore {
     /// Creates a SIP core without registrations.
     pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
         Self {
+            limiter: Limiter::new(&config.limits, entropy),
             config,
             transactions: Transactions::new(entropy),
             users: new_table(entropy),
@@ -142,6 +146,11 @@ impl SipCore {
     /// How many users are registered now, loaded ones too.
     pub fn registered(&self) -> usize {
         self.registrations.count()
+    }
+
+    /// Whether the user of a private identity is registered. Says no of what is no identity.
+    pub fn is_registered(&self, impi: &str) -> bool {
+        Impi::parse(impi).is_ok_and(|impi| self.registrations.contains_key(&impi))
     }
 
     /// Forgets everything, for a reload after a failed commit: whoever waits repeats.
@@ -242,6 +251,13 @@ impl SipCore {
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
         let key = self.transactions.key_of(view);
         let tag = to_tag(ctx.entropy);
+        if let Err(error) = self.count_source(ctx, source.ip(), key) {
+            if error != RegisterError::Ignored {
+                let octets = error.render(&ReplyHead::new(view, source, &tag));
+                ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
+            }
+            return;
+        }
         let admission =
             self.transactions.admit(ctx, key, flow, || ReplyHead::new(view, source, &tag));
         let Admission::New = admission else { return };
@@ -252,7 +268,9 @@ impl SipCore {
         } else {
             Err(RegisterError::Busy)
         };
-        if let Err(error) = handled {
+        if let Err(RegisterError::Ignored) = handled {
+            self.transactions.end(key);
+        } else if let Err(error) = handled {
             let step = Some(answer::CHALLENGE_STEP);
             self.transactions.reply(ctx, key, CommitSeq::NOTHING, step, |head| error.render(head));
         }

@@ -112,6 +112,11 @@ impl Transactions {
         }
     }
 
+    /// Whether a request known by `key` has a transaction.
+    pub(super) fn contains(&self, key: u128) -> bool {
+        self.table.contains_key(&key)
+    }
+
     /// Sends the final answer, after `after` is durable, and keeps it for repeats. Does nothing if
     /// the transaction has been answered or is gone.
     pub(super) fn reply(

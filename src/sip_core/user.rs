@@ -12,10 +12,6 @@ use crate::{
 
 use super::registration::RegistrationUpdate;
 
-/// Most attempts of one user at a time. The oldest challenge gives way to a new attempt, so that
-/// nobody can lock a user out with challenges that are never answered.
-pub const ATTEMPTS_MAX: usize = 4;
-
 /// Most requests that wait for one vector: an initial REGISTER repeated on other transports.
 pub(super) const WAITERS_MAX: usize = 8;
 
@@ -94,6 +90,17 @@ pub(super) struct AwaitAssignment {
     pub(super) proof: AkaVerified,
 }
 
+/// Whether there is room for one more attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Room {
+    /// There is.
+    Free,
+    /// The oldest challenge gave way.
+    Made,
+    /// None: all attempts wait for the SIP database.
+    None,
+}
+
 impl Attempt {
     /// The public identity that the SIP database was told of, if it was.
     pub(super) fn assigned(&self) -> Option<&Impu> {
@@ -164,17 +171,21 @@ impl User {
         Some(self.attempts.remove(at))
     }
 
-    /// Makes room for one more attempt: an earlier challenge of the same Call-ID is superseded,
-    /// otherwise the oldest challenge gives way. Returns whether there is room.
-    pub(super) fn make_room(&mut self, call_id: &str) -> bool {
+    /// Makes room for one more attempt, of `most` at a time: an earlier challenge of the same Call-ID is
+    /// superseded, otherwise the oldest challenge gives way.
+    pub(super) fn make_room(&mut self, call_id: &str, most: usize) -> Room {
         let challenged = |attempt: &Attempt| matches!(attempt.state, AttemptState::Challenged(_));
         self.attempts
             .retain(|attempt| !(challenged(attempt) && *attempt.origin.call_id == *call_id));
-        if self.attempts.len() >= ATTEMPTS_MAX
-            && let Some(at) = self.attempts.iter().position(challenged)
-        {
-            self.attempts.remove(at);
+        if self.attempts.len() < most {
+            return Room::Free;
         }
-        self.attempts.len() < ATTEMPTS_MAX
+        match self.attempts.iter().position(challenged) {
+            Some(at) => {
+                self.attempts.remove(at);
+                Room::Made
+            }
+            None => Room::None,
+        }
     }
 }

@@ -90,6 +90,37 @@ impl Incoming {
     }
 }
 
+/// How full the receive buffer of a socket is: octets as the kernel counts them, with what a datagram needs beside
+/// its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Buffer {
+    /// Taken by datagrams that wait.
+    pub used: usize,
+    /// In all.
+    pub size: usize,
+}
+
+impl Buffer {
+    /// The receive buffer of `socket`; `None` if the kernel does not say.
+    pub fn of(socket: BorrowedFd<'_>) -> Option<Self> {
+        // By their numbers in the kernel: octets received and not read, and most of them.
+        let mut memory = [0_u32; 2];
+        let mut length = MEMORY_OCTETS;
+        // SAFETY: the kernel writes no more octets than `length` says, which are those of `memory`.
+        let told = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                memory.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let [used, size] = memory.map(|octets| usize::try_from(octets).unwrap_or(usize::MAX));
+        (told == 0).then_some(Self { used, size })
+    }
+}
+
 /// Datagrams that leave together.
 #[derive(Default)]
 pub struct Outgoing {
@@ -211,6 +242,9 @@ const EMPTY: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }
 #[expect(clippy::cast_possible_truncation, reason = "a structure of 128 octets")]
 const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
 
+#[expect(clippy::cast_possible_truncation, reason = "8 octets")]
+const MEMORY_OCTETS: libc::socklen_t = size_of::<[u32; 2]>() as libc::socklen_t;
+
 fn count(number: usize) -> libc::c_uint {
     libc::c_uint::try_from(number).unwrap_or(libc::c_uint::MAX)
 }
@@ -310,6 +344,20 @@ mod tests {
         here.send_to(&longest, there.local_addr().unwrap()).unwrap();
         let arrived = receive_all(&mut Incoming::new(2), &there);
         assert_eq!(arrived, [(longest, here.local_addr().unwrap())]);
+    }
+
+    #[test]
+    fn the_receive_buffer_tells_how_full_it_is() {
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let empty = Buffer::of(there.as_fd()).unwrap();
+        assert_eq!(empty.used, 0);
+        for _ in 0..10 {
+            here.send_to(&[7; 1_000], there.local_addr().unwrap()).unwrap();
+        }
+        let filled = Buffer::of(there.as_fd()).unwrap();
+        assert!((10_000..=filled.size).contains(&filled.used), "{filled:?}");
+        assert_eq!(filled.size, empty.size);
     }
 
     #[test]

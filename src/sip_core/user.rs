@@ -1,5 +1,7 @@
 //! What the SIP core holds about a user who is on the way: attempts to register.
 
+use bytes::Bytes;
+
 use crate::{
     aka::{
         AuthVector,
@@ -10,19 +12,21 @@ use crate::{
     time::Timestamp,
 };
 
-use super::registration::RegistrationUpdate;
+use super::{registered::Known, registration::RegistrationUpdate};
 
 /// Most attempts of one user at a time. The oldest challenge gives way to a new attempt, so that
 /// nobody can lock a user out with challenges that are never answered.
 pub const ATTEMPTS_MAX: usize = 4;
 
-/// Most requests that wait for one vector: an initial REGISTER repeated on other transports.
-pub(super) const WAITERS_MAX: usize = 8;
+/// Most repeats of an initial REGISTER on other transports that wait for its vector too.
+pub(super) const REPEATS_MAX: usize = 7;
 
 /// A user, by private identity. Whoever changes the user's registration has this entry locked.
 #[derive(Debug, Default)]
 pub(super) struct User {
     pub(super) attempts: Vec<Attempt>,
+    /// Whether the user has a registration: known here, so that it need not be looked up to forget the user.
+    pub(super) is_registered: bool,
 }
 
 /// One attempt to register.
@@ -61,8 +65,10 @@ pub(super) enum AttemptState {
 pub(super) struct AwaitVector {
     /// The number of the Cx request.
     pub(super) request: u64,
-    /// The transactions that get the challenge.
-    pub(super) waiters: Vec<u128>,
+    /// The transaction that gets the challenge.
+    pub(super) transaction: u128,
+    /// Those that get it too: of the same REGISTER, repeated on other transports.
+    pub(super) repeats: Vec<u128>,
     /// Whether the request carried AUTS.
     pub(super) resync: bool,
 }
@@ -75,6 +81,8 @@ pub(super) struct Challenged {
     pub(super) nonce: String,
     /// When the UE has had its time to answer.
     pub(super) expires_at: Timestamp,
+    /// The number under which it waits for that.
+    pub(super) number: u64,
 }
 
 /// The response was right; the SIP database was told.
@@ -88,10 +96,19 @@ pub(super) struct AwaitAssignment {
     pub(super) assignment: ServerAssignmentType,
     /// What to do once the SIP database agrees.
     pub(super) update: RegistrationUpdate,
-    /// The Authentication-Info of the 200: proof that this side knows RES too.
-    pub(super) authentication_info: Option<String>,
+    /// The registration as it was when the SIP database was told.
+    pub(super) known: Option<Known>,
+    /// The header field Authentication-Info of the 200: proof that this side knows RES too.
+    pub(super) authentication_info: Option<Bytes>,
     /// That the UE answered its challenge.
     pub(super) proof: AkaVerified,
+}
+
+impl AwaitVector {
+    /// All transactions that get the challenge.
+    pub(super) fn transactions(&self) -> impl Iterator<Item = u128> {
+        std::iter::once(self.transaction).chain(self.repeats.iter().copied())
+    }
 }
 
 impl Attempt {
@@ -165,15 +182,22 @@ impl User {
     }
 
     /// Makes room for one more attempt: an earlier challenge of the same Call-ID is superseded,
-    /// otherwise the oldest challenge gives way. Returns whether there is room.
-    pub(super) fn make_room(&mut self, call_id: &str) -> bool {
+    /// otherwise the oldest challenge gives way. Returns whether there is room; `gone` is told of each challenge
+    /// that is no more.
+    pub(super) fn make_room(&mut self, call_id: &str, gone: impl Fn(&Challenged)) -> bool {
+        self.attempts.retain(|attempt| match &attempt.state {
+            AttemptState::Challenged(challenged) if *attempt.origin.call_id == *call_id => {
+                gone(challenged);
+                false
+            }
+            _ => true,
+        });
         let challenged = |attempt: &Attempt| matches!(attempt.state, AttemptState::Challenged(_));
-        self.attempts
-            .retain(|attempt| !(challenged(attempt) && *attempt.origin.call_id == *call_id));
         if self.attempts.len() >= ATTEMPTS_MAX
             && let Some(at) = self.attempts.iter().position(challenged)
+            && let AttemptState::Challenged(oldest) = &self.attempts.remove(at).state
         {
-            self.attempts.remove(at);
+            gone(oldest);
         }
         self.attempts.len() < ATTEMPTS_MAX
     }

@@ -19,7 +19,7 @@
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
-//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`packed`], [`deadlines`] | tables, arithmetic, XML |
+//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`packed`], [`deadlines`], [`patience`] | tables, arithmetic, XML |
 //! | 0 values | [`identity`], [`secret`], [`entropy`], [`time`], [`step`], [`table`] | themselves |
 //!
 //! # Where to begin
@@ -63,6 +63,7 @@ pub mod identity;
 pub mod node;
 pub mod outbox;
 pub mod packed;
+pub mod patience;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod procedure;

@@ -13,7 +13,8 @@ use crate::{
     },
     diameter::cx,
     entropy::Entropy,
-    identity::{Impi, McSystemId, SipDatabaseId},
+    identity::{McSystemId, SipDatabaseId},
+    sip::render::Chunk,
     step::Step,
     store::{Commit, CommitSeq, Mutation, Sequencer},
     time::Timestamp,
@@ -35,6 +36,10 @@ pub struct Outbox {
     sequencer: Arc<Sequencer>,
     effects: Vec<Effect>,
     storage_available: bool,
+    /// Where a role writes what every answer to a request begins with, until it is answered.
+    pub heads: Chunk,
+    /// Where a role writes answers.
+    pub answers: Chunk,
 }
 
 /// One effect.
@@ -273,14 +278,17 @@ pub struct TimerKey {
 /// What a timer is about.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum TimerWhat {
-    /// A server transaction is to be forgotten (Timer J).
-    TransactionEnd(u128),
-    /// A server transaction over UDP has no final answer yet: time for a 100 (RFC 4320).
-    TransactionTrying(u128),
-    /// A Cx request has had its time.
+    /// Server transactions may be over (Timer J): one timer for the first of all.
+    TransactionsEnd,
+    /// Server transactions over UDP may have no final answer yet: time for a 100 (RFC 4320). One timer for the
+    /// first of all.
+    TransactionsTrying,
+    /// Cx requests of the SIP core may have had their time: one timer for the first of all.
+    RequestsEnd,
+    /// Challenges may not have been answered (reg-await-auth): one timer for the first of all.
+    ChallengesEnd,
+    /// A forwarded vector request has had its time.
     RequestTimeout(u64),
-    /// A challenge was not answered: reg-await-auth of this user.
-    ChallengeExpiry(Impi),
     /// Contacts may have expired: one timer for the first of all.
     ContactsEnd,
     /// Leases of inbound pairs may have ended: one timer for the first of all.
@@ -367,7 +375,13 @@ impl Limit {
 impl Outbox {
     /// Creates an empty outbox that draws commit numbers from `sequencer`.
     pub fn new(sequencer: Arc<Sequencer>) -> Self {
-        Self { sequencer, effects: Vec::new(), storage_available: true }
+        Self {
+            sequencer,
+            effects: Vec::new(),
+            storage_available: true,
+            heads: Chunk::default(),
+            answers: Chunk::default(),
+        }
     }
 
     /// Tells roles whether the storage takes changes; while it does not they refuse state changes.

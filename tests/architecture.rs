@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("aka", 1),
     ("deadlines", 1),
     ("packed", 1),
+    ("patience", 1),
     ("planted", 0),
     ("procedure", 1),
     ("token", 1),

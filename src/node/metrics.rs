@@ -4,6 +4,8 @@
 //! name systems, codes and steps, never users. The roles have no say here: the counts follow from
 //! the effects that pass.
 
+mod ready;
+
 use std::{
     fmt::{self, Write},
     sync::atomic::AtomicI64,
@@ -20,21 +22,28 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use self::ready::Ready;
 use crate::{
     diameter::cx::ResultCode,
     identity::{McSystemId, SipDatabaseId},
     outbox::{Note, Transport},
     sip_database::Leases,
-    step::Step,
+    step::{Procedure, Step},
 };
+
+/// Steps of a procedure that are counted by number.
+const STEPS: usize = 26;
+
+/// Notes that come with every registration.
+const NOTES: usize = 3;
 
 /// The counters and gauges of one system.
 pub struct Metrics {
     registry: Registry,
     /// SIP messages that passed the sockets.
-    pub sip_messages: Family<SipMessage, Counter>,
+    sip_messages: Ready<SipMessage>,
     /// SIP responses sent, by status code.
-    pub sip_responses: Family<StatusCode, Counter>,
+    sip_responses: Ready<StatusCode>,
     /// TCP connections open for SIP.
     pub tcp_connections: Gauge,
     /// HTTP connections open, by listener.
@@ -46,15 +55,15 @@ pub struct Metrics {
     /// Vectors received from the SIP databases of other systems.
     pub vectors_fetched: Family<Peer, Counter>,
     /// Vectors produced, by the system that asked for them.
-    pub vectors_issued: Family<Peer, Counter>,
+    vectors_issued: Ready<Peer>,
     /// Diameter connections open, by peer: 0 or 1.
     pub diameter_open: Family<Peer, Gauge>,
     /// Messages sent and actions done, by the step of a procedure that they belong to.
-    pub steps: Family<StepLabel, Counter>,
+    steps: Ready<StepLabel>,
     /// Users registered.
     pub registrations: Gauge,
     /// Things an operator should know, security events among them.
-    pub notes: Family<NoteLabel, Counter>,
+    notes: Ready<NoteLabel>,
     /// Commits made durable.
     pub commits: Counter,
     /// Commits that the storage refused.
@@ -99,18 +108,18 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("migcore");
         let mut metrics = Self {
-            sip_messages: Family::default(),
-            sip_responses: Family::default(),
+            sip_messages: Ready::new(4),
+            sip_responses: Ready::new(700),
             tcp_connections: Gauge::default(),
             http_connections: Family::default(),
             cx_requests: Family::default(),
             cx_answers: Family::default(),
             vectors_fetched: Family::default(),
-            vectors_issued: Family::default(),
+            vectors_issued: Ready::new(1),
             diameter_open: Family::default(),
-            steps: Family::default(),
+            steps: Ready::new(STEPS),
             registrations: Gauge::default(),
-            notes: Family::default(),
+            notes: Ready::new(NOTES),
             commits: Counter::default(),
             commit_failures: Counter::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 18)),
@@ -142,9 +151,13 @@ impl Metrics {
         registry.register(
             "sip_messages",
             "SIP messages that passed the sockets",
-            self.sip_messages.clone(),
+            self.sip_messages.family().clone(),
         );
-        registry.register("sip_responses", "SIP responses sent", self.sip_responses.clone());
+        registry.register(
+            "sip_responses",
+            "SIP responses sent",
+            self.sip_responses.family().clone(),
+        );
         registry.register(
             "cx_requests",
             "Diameter Cx requests sent and received; peer \"own\" is this system",
@@ -163,12 +176,12 @@ impl Metrics {
         registry.register(
             "vectors_issued",
             "Authentication vectors produced; peer \"own\" is the SIP core of this system",
-            self.vectors_issued.clone(),
+            self.vectors_issued.family().clone(),
         );
         registry.register(
             "steps",
             "Messages sent and actions done, by the step of a procedure that they belong to",
-            self.steps.clone(),
+            self.steps.family().clone(),
         );
         registry.register(
             "management_requests",
@@ -212,7 +225,7 @@ impl Metrics {
         registry.register(
             "notes",
             "Things an operator should know; vector_refused, peer_refused and authentication_failed are security events",
-            self.notes.clone(),
+            self.notes.family().clone(),
         );
         registry.register("commits", "Commits made durable", self.commits.clone());
         registry.register(
@@ -281,11 +294,36 @@ impl Metrics {
         );
     }
 
+    /// Counts a SIP message.
+    pub fn sip_message(&self, direction: Direction, transport: Transport) {
+        let number = match (direction, transport) {
+            (Direction::In, Transport::Udp) => 0,
+            (Direction::In, Transport::Tcp) => 1,
+            (Direction::Out, Transport::Udp) => 2,
+            (Direction::Out, Transport::Tcp) => 3,
+        };
+        self.sip_messages.inc(number, || SipMessage::new(direction, transport));
+    }
+
+    /// Counts a SIP response sent.
+    pub fn sip_response(&self, code: u16) {
+        self.sip_responses.inc(code.into(), || StatusCode { code });
+    }
+
+    /// Counts a step.
+    pub fn step(&self, step: Step) {
+        let number = match step.procedure {
+            Procedure::Migration => step.number.into(),
+        };
+        self.steps.inc(number, || StepLabel::of(step));
+    }
+
     /// Counts a note.
     pub fn note(&self, note: &Note) {
         match note {
             Note::VectorIssued { partner } => {
-                self.vectors_issued.get_or_create(&Peer::of(partner.as_ref())).inc();
+                let number = usize::from(partner.is_some());
+                self.vectors_issued.inc(number, || Peer::of(partner.as_ref()));
             }
             Note::Limited(limit) => {
                 self.limited.get_or_create(&Limited { limit: limit.as_str() }).inc();
@@ -300,7 +338,21 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TableFull(_) => {}
         }
-        self.notes.get_or_create(&NoteLabel { note: note_name(note) }).inc();
+        let number = match note {
+            Note::VectorIssued { .. } => 0,
+            Note::Registered(true) => 1,
+            Note::Registered(false) => 2,
+            Note::VectorRefused { .. }
+            | Note::AuthenticationFailed
+            | Note::Resynchronised
+            | Note::SqnMovedBack
+            | Note::ResynchronisationRefused
+            | Note::PeerRefused { .. }
+            | Note::AccessMisconfigured { .. }
+            | Note::TableFull(_)
+            | Note::Limited(_) => NOTES,
+        };
+        self.notes.inc(number, || NoteLabel { note: note_name(note) });
     }
 
     /// Sets how many leases there are.

@@ -8,10 +8,7 @@ use super::{
     csc17::ACCESS_PATH,
     http::{self, Ends},
     ladder::{self, Entry, Protocol, Tap},
-    metrics::{
-        CscRequest, CxAnswer, CxRequest, CxResult, Direction, PeerName, SipMessage, StatusCode,
-        StepLabel,
-    },
+    metrics::{CscRequest, CxAnswer, CxRequest, CxResult, Direction, PeerName},
     perform::Shared,
 };
 use crate::{
@@ -35,11 +32,11 @@ impl Shared {
         flow: &Flow,
         octets: &[u8],
     ) {
-        self.metrics.sip_messages.get_or_create(&SipMessage::new(direction, flow.transport)).inc();
+        self.metrics.sip_message(direction, flow.transport);
         if direction == Direction::Out
             && let Some(code) = status_code(octets)
         {
-            self.metrics.sip_responses.get_or_create(&StatusCode { code }).inc();
+            self.metrics.sip_response(code);
         }
         if !self.is_observed() {
             return;
@@ -262,7 +259,7 @@ impl Shared {
     }
 
     pub(super) fn report_step(&self, step: Step, by: Role, summary: &'static str) {
-        self.metrics.steps.get_or_create(&StepLabel::of(step)).inc();
+        self.metrics.step(step);
         if self.is_observed() {
             let (from, to) = (self.names.of(by), self.names.of(by));
             self.record_message(
@@ -295,6 +292,10 @@ impl Shared {
 
     pub(super) fn report_note(&self, note: &Note) {
         self.metrics.note(note);
+        let is_usual = matches!(note, Note::VectorIssued { .. } | Note::Registered(_));
+        if is_usual && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
         let system = &*self.config.system.name;
         let name = super::metrics::note_name(note);
         // Whoever can reach us can cause some of these at will: they are all counted, not all logged.
@@ -365,5 +366,7 @@ const fn describe_management_answer(answer: &management::Answer) -> &'static str
 /// The status code of a SIP response.
 fn status_code(octets: &[u8]) -> Option<u16> {
     let code = octets.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
-    std::str::from_utf8(code).ok()?.parse().ok()
+    code.iter().try_fold(0_u16, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u16::from(digit - b'0'))
+    })
 }

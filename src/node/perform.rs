@@ -22,7 +22,7 @@ use super::{
     entropy::SystemEntropy,
     ladder::Tap,
     loading::Loading,
-    metrics::{Direction, Metrics, StepLabel},
+    metrics::{Direction, Metrics},
     park::Parked,
     partners::{self, Partners},
     tcp::Connections,
@@ -63,7 +63,8 @@ pub(super) struct Shared {
     /// failure, once the engine is open again.
     pub(super) reader: Arc<dyn Reader>,
     pub(super) loading: Loading,
-    /// Held for reading during a call into a role and its commits; for writing before and after a reload.
+    /// Held for reading during a call into a role, its commits and all that follows from it in the process; for
+    /// writing before and after a reload.
     pub(super) gate: RwLock<()>,
     /// Held during a call that takes long, and during a reload. If a reload waited at the gate for such a call
     /// to end, the gate would let no other call in meanwhile.
@@ -271,12 +272,16 @@ impl Caller {
 
     /// Makes a call, and the calls that follow from it; [`Self::flush`] follows.
     pub(super) fn call(&mut self, call: Call<'_>) {
-        self.enter(call);
+        let shared = Arc::clone(&self.shared);
+        let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.perform(call);
         self.follow();
     }
 
     /// Deals with a message that waited, and makes the calls that follow from it.
     pub(super) fn take_back(&mut self, waited: Waited) {
+        let shared = Arc::clone(&self.shared);
+        let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
         match waited {
             Waited::Leaves(send) => self.dispatch(send),
             Waited::Lost(send) => self.calls.extend(self.shared.drop_message(&send.message)),
@@ -286,27 +291,19 @@ impl Caller {
 
     /// Tells the roles that loading is over. The caller holds the gate for writing.
     pub(super) fn finish_loading(&mut self) {
-        self.calls.push_back(Call::Loaded);
-        while let Some(call) = self.calls.pop_front() {
-            self.invoke(call);
-            self.perform_effects();
-            self.dispatch_leaving();
-        }
+        self.perform(Call::Loaded);
+        self.follow();
     }
 
     fn follow(&mut self) {
         while let Some(call) = self.calls.pop_front() {
-            self.enter(call);
+            self.perform(call);
         }
     }
 
-    fn enter(&mut self, call: Call<'_>) {
-        let shared = Arc::clone(&self.shared);
-        {
-            let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
-            self.invoke(call);
-            self.perform_effects();
-        }
+    fn perform(&mut self, call: Call<'_>) {
+        self.invoke(call);
+        self.perform_effects();
         self.dispatch_leaving();
     }
 
@@ -419,7 +416,7 @@ impl Caller {
 
     fn dispatch(&mut self, Send { step, message, .. }: Send) {
         if let Some(step) = step {
-            self.shared.metrics.steps.get_or_create(&StepLabel::of(step)).inc();
+            self.shared.metrics.step(step);
         }
         match message {
             Message::Sip { flow, octets } => {

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use memchr::{memchr, memmem};
 
 use super::{
@@ -121,7 +122,7 @@ impl<'a> Glance<'a> {
     ///
     /// `tag` becomes the tag of To where it has none. It should be the same for a repeated request, which is
     /// not remembered (RFC 3261 section 8.2.7).
-    pub fn refusal(&self, source: SocketAddr, tag: u64, retry_after: u32) -> (SocketAddr, Vec<u8>) {
+    pub fn refusal(&self, source: SocketAddr, tag: u64, retry_after: u32) -> (SocketAddr, Bytes) {
         let mut writer = Writer::with_capacity(REFUSAL_OCTETS_TYPICAL);
         writer.verbatim(b"SIP/2.0 503 Service Unavailable\r\n");
         let mut vias = self.vias.iter().take(self.via_count);
@@ -226,7 +227,7 @@ mod tests {
         let source = SOURCE.parse().unwrap();
         let (to, refusal) = Glance::of(request.as_bytes()).unwrap().refusal(source, 99, 7);
         assert_eq!(to, source);
-        let text = String::from_utf8(refusal.clone()).unwrap();
+        let text = String::from_utf8(refusal.to_vec()).unwrap();
         assert_eq!(
             text,
             "SIP/2.0 503 Service Unavailable\r\n\
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(to, SocketAddr::new(source.ip(), 5070));
         let tagged = request("").replace("t: Alice <sip:alice@a.example>", "To: <sip:a@b>;tag=8");
         let (_, refusal) = Glance::of(tagged.as_bytes()).unwrap().refusal(source, 99, 1);
-        assert!(String::from_utf8(refusal).unwrap().contains("To: <sip:a@b>;tag=8\r\n"));
+        assert!(String::from_utf8(refusal.to_vec()).unwrap().contains("To: <sip:a@b>;tag=8\r\n"));
     }
 
     #[test]

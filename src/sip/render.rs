@@ -3,17 +3,37 @@
 
 use std::{fmt, net::IpAddr};
 
+use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memchr2;
 
 use super::lexer::is_token;
 
+/// Octets of an allocation that messages share.
+const CHUNK_OCTETS: usize = 65_536;
+
+/// Room in which messages are written one behind the other, so that few of them cost an allocation. It is freed
+/// when the last message in it is.
+#[derive(Debug, Default)]
+pub struct Chunk(BytesMut);
+
+impl Chunk {
+    /// Begins a message of `octets` octets as a rule; [`Writer::finish_in`] ends it.
+    pub fn begin(&mut self, octets: usize) -> Writer {
+        if self.0.capacity() < octets {
+            // Room that is free again is used again.
+            self.0.reserve(CHUNK_OCTETS.max(octets));
+        }
+        Writer(std::mem::take(&mut self.0))
+    }
+}
+
 /// Octets of a message being written.
-pub struct Writer(Vec<u8>);
+pub struct Writer(BytesMut);
 
 impl Writer {
     /// Begins with room for so many octets.
     pub fn with_capacity(octets: usize) -> Self {
-        Self(Vec::with_capacity(octets))
+        Self(BytesMut::with_capacity(octets))
     }
 
     /// Writes text; each CR and LF becomes a space, so that a folded value is unfolded and nobody
@@ -27,7 +47,7 @@ impl Writer {
         while let Some(at) = memchr2(b'\r', b'\n', octets) {
             let (before, after) = octets.split_at(at);
             self.0.extend_from_slice(before);
-            self.0.push(b' ');
+            self.0.put_u8(b' ');
             octets = after.get(1..).unwrap_or_default();
         }
         self.0.extend_from_slice(octets);
@@ -122,12 +142,19 @@ impl Writer {
 
     /// What was written, if nothing but text was.
     pub fn into_text(self) -> String {
-        String::from_utf8(self.0).unwrap_or_default()
+        String::from_utf8(self.0.into()).unwrap_or_default()
     }
 
     /// What was written.
-    pub fn finish(self) -> Vec<u8> {
-        self.0
+    pub fn finish(self) -> Bytes {
+        self.0.freeze()
+    }
+
+    /// What was written, in the chunk where it was begun, which goes on behind it.
+    pub fn finish_in(mut self, chunk: &mut Chunk) -> Bytes {
+        let written = self.0.split().freeze();
+        chunk.0 = self.0;
+        written
     }
 }
 
@@ -185,13 +212,29 @@ mod tests {
     fn no_line_end_gets_through() {
         let mut writer = Writer::with_capacity(0);
         writer.field("X", "a\r\nEvil: b\rc\n\n");
-        assert_eq!(writer.finish(), b"X: a  Evil: b c  \r\n");
+        assert_eq!(&writer.finish()[..], b"X: a  Evil: b c  \r\n");
     }
 
     fn written(value: impl FnOnce(&mut Writer)) -> String {
         let mut writer = Writer::with_capacity(0);
         value(&mut writer);
-        String::from_utf8(writer.finish()).unwrap()
+        writer.into_text()
+    }
+
+    #[test]
+    fn messages_of_a_chunk_stand_apart() {
+        let mut chunk = Chunk::default();
+        let mut written = Vec::new();
+        for number in 0..3_000_u32 {
+            let mut writer = chunk.begin(100);
+            writer.text(&"x".repeat(usize::try_from(number % 200).unwrap()));
+            writer.number(number);
+            written.push(writer.finish_in(&mut chunk));
+        }
+        for (number, octets) in (0..).zip(written) {
+            let expected = format!("{}{number}", "x".repeat(number % 200));
+            assert_eq!(octets, expected.as_bytes());
+        }
     }
 
     #[test]

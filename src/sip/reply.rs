@@ -12,7 +12,7 @@ use memchr::memmem;
 use super::{
     header::HeaderName,
     lexer::{Elements, Params, trim},
-    render::{Render, Writer},
+    render::{Chunk, Render, Writer},
     via::{Rport, Via},
     view::MessageView,
 };
@@ -21,7 +21,7 @@ use super::{
 /// found out.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ReplyHead {
-    lines: Vec<u8>,
+    lines: Bytes,
     destination: SocketAddr,
 }
 
@@ -31,6 +31,9 @@ const HEAD_OCTETS_TYPICAL: usize = 512;
 /// Room for what an answer adds to its head, octets: a 401 or 200 of IMS fits.
 const REPLY_OCTETS_TYPICAL: usize = 768;
 
+/// The end of an answer.
+const NO_BODY: &[u8] = b"Content-Length: 0\r\n\r\n";
+
 /// The port of a SIP URI or sent-by without one.
 const DEFAULT_PORT: u16 = 5060;
 
@@ -39,7 +42,17 @@ impl ReplyHead {
     /// `rport` filled in (RFC 3261 section 18.2.1, RFC 3581 section 4), From, To (with `to_tag` if it
     /// has no tag), Call-ID and `CSeq`.
     pub fn new(request: &MessageView<'_>, source: SocketAddr, to_tag: &str) -> Self {
-        let mut writer = Writer::with_capacity(HEAD_OCTETS_TYPICAL);
+        Self::new_in(&mut Chunk::default(), request, source, to_tag)
+    }
+
+    /// The same, in a chunk.
+    pub fn new_in(
+        chunk: &mut Chunk,
+        request: &MessageView<'_>,
+        source: SocketAddr,
+        to_tag: &str,
+    ) -> Self {
+        let mut writer = chunk.begin(HEAD_OCTETS_TYPICAL);
         let mut vias = request.values(HeaderName::Via);
         write_top_via(&mut writer, request.top_via(), vias.next().unwrap_or_default(), source);
         for via in vias {
@@ -61,7 +74,8 @@ impl ReplyHead {
         writer.verbatim(b" ");
         writer.text(request.cseq().method);
         writer.end_line();
-        Self { lines: writer.finish(), destination: reply_destination(request, source) }
+        let lines = writer.finish_in(chunk);
+        Self { lines, destination: reply_destination(request, source) }
     }
 
     /// Takes over what is there of a request that does not parse, so that it can be refused: Via and
@@ -112,7 +126,16 @@ impl ReplyHead {
 
     /// Begins an answer. `reason` is the reason phrase; see [`reason_phrase`] for the usual one.
     pub fn reply(&self, status: u16, reason: &str) -> ReplyBuilder {
-        let mut writer = Writer::with_capacity(self.lines.len() + REPLY_OCTETS_TYPICAL);
+        let writer = Writer::with_capacity(self.lines.len() + REPLY_OCTETS_TYPICAL);
+        self.begin(writer, status, reason)
+    }
+
+    /// The same, in a chunk; [`ReplyBuilder::finish_in`] ends it.
+    pub fn reply_in(&self, chunk: &mut Chunk, status: u16, reason: &str) -> ReplyBuilder {
+        self.begin(chunk.begin(self.lines.len() + REPLY_OCTETS_TYPICAL), status, reason)
+    }
+
+    fn begin(&self, mut writer: Writer, status: u16, reason: &str) -> ReplyBuilder {
         writer.verbatim(super::VERSION.as_bytes());
         writer.verbatim(b" ");
         writer.number(status);
@@ -159,8 +182,14 @@ impl ReplyBuilder {
 
     /// Ends the answer, which has no body.
     pub fn finish(mut self) -> Bytes {
-        self.writer.verbatim(b"Content-Length: 0\r\n\r\n");
-        self.writer.finish().into()
+        self.writer.verbatim(NO_BODY);
+        self.writer.finish()
+    }
+
+    /// The same, in the chunk where it was begun.
+    pub fn finish_in(mut self, chunk: &mut Chunk) -> Bytes {
+        self.writer.verbatim(NO_BODY);
+        self.writer.finish_in(chunk)
     }
 }
 

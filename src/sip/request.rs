@@ -100,7 +100,7 @@ impl RegisterBuilder<'_> {
         writer.number(self.body.len() as u64);
         writer.verbatim(b"\r\n\r\n");
         writer.verbatim(self.body);
-        writer.finish().into()
+        writer.finish()
     }
 
     fn write_contact(&self, writer: &mut Writer) {

@@ -7,6 +7,7 @@ use crate::{
     outbox::Undeliverable,
     sip::{
         ParseError,
+        render::Chunk,
         reply::{ReplyHead, reason_phrase},
     },
     step::Step,
@@ -57,10 +58,10 @@ pub(super) enum RegisterError {
 
 impl RegisterError {
     /// Renders the answer.
-    pub(super) fn render(&self, head: &ReplyHead) -> Bytes {
+    pub(super) fn render(&self, head: &ReplyHead, to: &mut Chunk) -> Bytes {
         let (status, reason) = self.status();
-        let reply = head.reply(status, reason);
-        match self {
+        let reply = head.reply_in(to, status, reason);
+        let reply = match self {
             Self::UnsupportedExtensions(tags) => reply.header("Unsupported", tags),
             Self::IntervalTooBrief(min) => reply.header("Min-Expires", min),
             Self::HomeUnreachable | Self::Busy | Self::Limited | Self::Ignored => {
@@ -74,8 +75,8 @@ impl RegisterError {
             | Self::TooManyContacts
             | Self::NotServed
             | Self::OutOfOrder => reply,
-        }
-        .finish()
+        };
+        reply.finish_in(to)
     }
 
     fn status(&self) -> (u16, &'static str) {

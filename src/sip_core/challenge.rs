@@ -6,26 +6,23 @@ use crate::{
     aka::digest::{Algorithm, decode_auts, encode_nonce},
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
-    outbox::{
-        Context, CxDestination, Limit, Message, Note, RequestId, Role, TimerKey, TimerWhat,
-        Undeliverable,
-    },
+    outbox::{Context, CxDestination, Limit, Message, Note, RequestId, Role, Undeliverable},
     sip::{
         auth_header::DigestChallenge,
         register::RegisterRequest,
+        render::Chunk,
         reply::{ReplyHead, reason_phrase},
     },
     step::Step,
     store::CommitSeq,
-    time::Timestamp,
 };
 
 use super::{
     SipCore,
     answer::{CHALLENGE_STEP, RegisterError, refusal},
+    expiry,
     notice::Asked,
-    request_timer,
-    user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, Room, User, WAITERS_MAX},
+    user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, REPEATS_MAX, Room, User},
 };
 
 /// A UE may send AUTS this often in one attempt (TS 24.229: it answers at most two invalid challenges).
@@ -47,7 +44,8 @@ impl SipCore {
             return self.join(ctx, attempt, key);
         }
         self.count_attempt(ctx, impi)?;
-        match user.make_room(request.call_id(), self.config.limits.challenges) {
+        let forget = |challenged: &Challenged| drop(self.challenges.take(challenged.number));
+        match user.make_room(request.call_id(), self.config.limits.challenges, forget) {
             Room::Free => {}
             Room::Made => ctx.out.note(Note::Limited(Limit::Challenges)),
             Room::None => {
@@ -85,7 +83,12 @@ impl SipCore {
         let asked = Asked::ByAttempt(impi.clone());
         let step = Some(Step::mig(16));
         let number = self.send_request(ctx, asked, CommitSeq::NOTHING, step, request);
-        let state = AwaitVector { request: number, waiters: vec![key], resync: resync.is_some() };
+        let state = AwaitVector {
+            request: number,
+            transaction: key,
+            repeats: Vec::new(),
+            resync: resync.is_some(),
+        };
         user.attempts.push(Attempt { origin, state: AttemptState::AwaitVector(state) });
     }
 
@@ -99,10 +102,11 @@ impl SipCore {
         step: Option<Step>,
         request: cx::Request,
     ) -> u64 {
-        let number = self.draw_number();
-        self.requests.insert(number, asked);
+        let (number, timer) = self.requests.add(ctx.now, asked);
         Self::send_cx(ctx, number, after, step, request);
-        ctx.out.arm(ctx.now + self.config.vector_timeout, request_timer(number));
+        if let Some(at) = timer {
+            ctx.out.arm(at, expiry::REQUESTS_TIMER);
+        }
         number
     }
 
@@ -140,23 +144,21 @@ impl SipCore {
             Ok(vector) => {
                 let nonce = encode_nonce(&vector.rand, &vector.autn);
                 let expires_at = ctx.now + self.config.reg_await_auth;
-                let challenged = Challenged { vector, nonce, expires_at };
-                for key in waiting.waiters {
+                let (number, timer) = self.challenges.add(ctx.now, impi.clone());
+                let challenged = Challenged { vector, nonce, expires_at, number };
+                for key in waiting.transactions() {
                     self.challenge(ctx, &origin, &challenged, key);
                 }
                 user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
-                ctx.out.arm(expires_at, challenge_timer(impi, expires_at));
+                if let Some(at) = timer {
+                    ctx.out.arm(at, expiry::CHALLENGES_TIMER);
+                }
             }
             Err(error) => {
-                for key in waiting.waiters {
-                    let render = |head: &ReplyHead| error.render(head);
-                    self.transactions.reply(
-                        ctx,
-                        key,
-                        CommitSeq::NOTHING,
-                        Some(CHALLENGE_STEP),
-                        render,
-                    );
+                for key in waiting.transactions() {
+                    let (after, step) = (CommitSeq::NOTHING, Some(CHALLENGE_STEP));
+                    self.transactions
+                        .reply(ctx, key, after, step, |head, to| error.render(head, to));
                 }
             }
         }
@@ -196,8 +198,8 @@ impl SipCore {
         key: u128,
     ) -> Result<(), RegisterError> {
         match &mut attempt.state {
-            AttemptState::AwaitVector(waiting) if waiting.waiters.len() < WAITERS_MAX => {
-                waiting.waiters.push(key);
+            AttemptState::AwaitVector(waiting) if waiting.repeats.len() < REPEATS_MAX => {
+                waiting.repeats.push(key);
             }
             AttemptState::Challenged(challenged) => {
                 self.challenge(ctx, &attempt.origin, challenged, key);
@@ -216,17 +218,17 @@ impl SipCore {
         challenged: &Challenged,
         key: u128,
     ) {
-        let realm = self.config.realm.as_str();
-        let render = |head: &ReplyHead| -> Bytes {
-            let challenge = DigestChallenge {
-                realm: realm.into(),
-                nonce: challenged.nonce.as_str().into(),
-                algorithm: Some(origin.algorithm.as_str().into()),
-                qop: Some("auth".into()),
-                stale: origin.stale,
-                opaque: None,
-            };
-            head.reply(401, reason_phrase(401)).header("WWW-Authenticate", challenge).finish()
+        let challenge = DigestChallenge {
+            realm: self.config.realm.as_str().into(),
+            nonce: challenged.nonce.as_str().into(),
+            algorithm: Some(origin.algorithm.as_str().into()),
+            qop: Some("auth".into()),
+            stale: origin.stale,
+            opaque: None,
+        };
+        let render = |head: &ReplyHead, to: &mut Chunk| -> Bytes {
+            let reply = head.reply_in(to, 401, reason_phrase(401));
+            reply.header("WWW-Authenticate", &challenge).finish_in(to)
         };
         self.transactions.reply(ctx, key, CommitSeq::NOTHING, Some(CHALLENGE_STEP), render);
     }
@@ -238,14 +240,5 @@ impl SipCore {
             .and_then(|credentials| Algorithm::parse(credentials.algorithm?))
             .filter(|named| self.config.algorithms.contains(named))
             .unwrap_or(Algorithm::AkaV1Md5)
-    }
-}
-
-/// The timer reg-await-auth of one challenge.
-fn challenge_timer(impi: &Impi, expires_at: Timestamp) -> TimerKey {
-    TimerKey {
-        role: Role::SipCore,
-        what: TimerWhat::ChallengeExpiry(impi.clone()),
-        version: expires_at.as_micros(),
     }
 }

@@ -3,29 +3,60 @@
 use crate::{
     diameter::cx::ServerAssignmentType,
     identity::{Impi, UserIdentity},
-    outbox::{Context, Note, Role, TimerKey, TimerWhat},
+    outbox::{Context, Note, Role, TimerKey, TimerWhat, Undeliverable},
 };
 
-use super::{SipCore, user::Attempt};
+use super::{SipCore, notice::Asked, user::Attempt};
 
 /// The timer of the first contact that ends. It has no version: what has ended is told by the registrations
 /// when it comes.
 pub(super) const CONTACTS_TIMER: TimerKey =
     TimerKey { role: Role::SipCore, what: TimerWhat::ContactsEnd, version: 0 };
 
+/// The timer of the first challenge that is not answered.
+pub(super) const CHALLENGES_TIMER: TimerKey =
+    TimerKey { role: Role::SipCore, what: TimerWhat::ChallengesEnd, version: 0 };
+
+/// The timer of the first Cx request that has had its time.
+pub(super) const REQUESTS_TIMER: TimerKey =
+    TimerKey { role: Role::SipCore, what: TimerWhat::RequestsEnd, version: 0 };
+
 impl SipCore {
-    /// reg-await-auth is over: the attempt failed; an existing registration stays (TS 24.229). A later
-    /// challenge's timer stands for the earlier ones of the same user too.
-    pub(super) fn expire_challenges(&self, ctx: &mut Context<'_>, impi: &Impi) {
-        let Some(mut user) = self.users.get_mut(impi) else { return };
+    /// Ends the challenges that nobody has answered in time.
+    pub(super) fn expire_challenges(&self, ctx: &mut Context<'_>) {
+        let (due, timer) = self.challenges.take_due(ctx.now);
+        for (_, impi) in due {
+            self.expire_challenges_of(ctx, &impi);
+        }
+        if let Some(at) = timer {
+            ctx.out.arm(at, CHALLENGES_TIMER);
+        }
+    }
+
+    /// Gives up the Cx requests that have had their time.
+    pub(super) fn expire_requests(&self, ctx: &mut Context<'_>) {
+        let (due, timer) = self.requests.take_due(ctx.now);
+        for (number, asked) in due {
+            if let Asked::ByAttempt(impi) = asked {
+                self.settle_request(ctx, &impi, number, Err(Undeliverable));
+            }
+        }
+        if let Some(at) = timer {
+            ctx.out.arm(at, REQUESTS_TIMER);
+        }
+    }
+
+    /// reg-await-auth is over: the attempt failed; an existing registration stays (TS 24.229).
+    fn expire_challenges_of(&self, ctx: &mut Context<'_>, impi: &Impi) {
+        let Some(mut user) = self.known_user(impi) else { return };
+        let attempts = &mut user.get_mut().attempts;
         let over: Vec<Attempt> =
-            user.attempts.extract_if(.., |attempt| attempt.is_over(ctx.now)).collect();
-        drop(user);
+            attempts.extract_if(.., |attempt| attempt.is_over(ctx.now)).collect();
+        self.leave(user);
         for attempt in over {
             let timeout = ServerAssignmentType::AuthenticationTimeout;
             self.report_failure(ctx, impi, attempt.origin.impu, timeout);
         }
-        self.forget_if_idle(impi);
     }
 
     /// Removes the contacts whose time is over, of some users at a time.
@@ -47,7 +78,7 @@ impl SipCore {
     /// Removes the contacts of one user whose time is over. Which ones is read under the user's lock, so that
     /// an expiry never removes a newer registration.
     fn expire_registration(&self, ctx: &mut Context<'_>, impi: &Impi) {
-        let Ok(user) = self.user_entry(ctx, impi) else { return };
+        let Ok(mut user) = self.user_entry(ctx, impi) else { return };
         let mut ended = None;
         let known = self.registrations.get(impi).map(|known| known.registration);
         if let Some(mut registration) = known
@@ -60,11 +91,10 @@ impl SipCore {
             }
             let impu = registration.impus.first().cloned();
             let is_over = registration.contacts.is_empty();
-            let changed = self.store(ctx, impi, Some(ending), registration);
+            let changed = self.store(ctx, (impi, user.get_mut()), Some(ending), registration);
             ended = impu.filter(|_| is_over).map(|impu| (impu, changed));
         }
-        drop(user);
-        self.forget_if_idle(impi);
+        self.leave(user);
         if let Some((impu, changed)) = ended {
             ctx.out.note(Note::Registered(false));
             let identity = UserIdentity { impi: impi.clone(), impu };

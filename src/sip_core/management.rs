@@ -9,6 +9,7 @@ use crate::{
     diameter::cx::ServerAssignmentType,
     identity::{Impi, UserIdentity},
     outbox::{Context, Message, Note, ReplyTo},
+    sip::{render::Chunk, reply::ReplyHead},
     store::CommitSeq,
 };
 
@@ -45,8 +46,7 @@ impl SipCore {
         };
         let known = self.registrations.get(impi);
         let changed = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
-        drop(user);
-        self.forget_if_idle(impi);
+        self.leave(user);
         let registration = known.map(|Registered { mut registration, .. }| {
             registration.expire(ctx.now); // the timer of what has ended may come later
             registration
@@ -74,7 +74,7 @@ impl SipCore {
         let Ok(mut user) = self.user_entry(ctx, impi) else {
             return (NOT_REGISTERED, CommitSeq::NOTHING);
         };
-        let attempts = std::mem::take(&mut user.attempts);
+        let attempts = std::mem::take(&mut user.get_mut().attempts);
         let registration = self.registrations.get(impi).map(|known| known.registration);
         let found = registration.is_some() || !attempts.is_empty();
         // The SIP database may have been told of a registration that is only on its way.
@@ -83,14 +83,13 @@ impl SipCore {
         if let Some(registration) = registration {
             ctx.out.note(Note::Registered(false));
             let ending = Some(registration.next_expiry());
-            self.store(ctx, impi, ending, Registration::default());
+            self.store(ctx, (impi, user.get_mut()), ending, Registration::default());
         }
         let gone = self.removed.get();
         for attempt in attempts {
             self.abandon(ctx, attempt, gone);
         }
-        drop(user);
-        self.forget_if_idle(impi);
+        self.leave(user);
         if let Some(impu) = impu {
             let identity = UserIdentity { impi: impi.clone(), impu };
             let ended = ServerAssignmentType::AdministrativeDeregistration;
@@ -103,13 +102,18 @@ impl SipCore {
     /// nonce stale.
     fn abandon(&self, ctx: &mut Context<'_>, attempt: Attempt, after: CommitSeq) {
         let (step, transactions) = match attempt.state {
-            AttemptState::AwaitVector(waiting) => (CHALLENGE_STEP, waiting.waiters),
-            AttemptState::Challenged(_) => return,
+            AttemptState::AwaitVector(waiting) => {
+                (CHALLENGE_STEP, waiting.transactions().collect())
+            }
+            AttemptState::Challenged(challenged) => {
+                return drop(self.challenges.take(challenged.number));
+            }
             AttemptState::AwaitAssignment(waiting) => (CONFIRM_STEP, vec![waiting.transaction]),
         };
+        let transactions: Vec<u128> = transactions;
         for key in transactions {
-            self.transactions
-                .reply(ctx, key, after, Some(step), |head| RegisterError::Busy.render(head));
+            let render = |head: &ReplyHead, to: &mut Chunk| RegisterError::Busy.render(head, to);
+            self.transactions.reply(ctx, key, after, Some(step), render);
         }
     }
 }

@@ -35,13 +35,10 @@ mod registration;
 mod transaction;
 mod user;
 
-use std::{
-    net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::net::SocketAddr;
 
 pub use config::Config;
-use dashmap::{Entry, mapref::one::RefMut};
+use dashmap::{Entry, OccupiedEntry};
 pub use limiter::{BUCKETS, Limits, MalformedNetwork, Network, Rate, retry_after};
 pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
 pub use transaction::TRANSACTIONS_MAX;
@@ -50,14 +47,14 @@ use crate::{
     deadlines::Deadlines,
     entropy::Entropy,
     identity::{Impi, Impu},
-    outbox::{
-        Context, CxReply, Flow, Message, Note, Role, TimerKey, TimerWhat, Transport, Undeliverable,
-    },
+    outbox::{Context, CxReply, Flow, Message, Note, TimerKey, TimerWhat, Transport},
     packed::PackedTable,
+    patience::Patience,
     sip::{
         Framing,
         message::{Capabilities, answer_other},
         register::RegisterRequest,
+        render::Chunk,
         reply::{ReplyHead, reply_destination},
         uri::Uri,
         view::{MessageView, StartLine},
@@ -90,11 +87,11 @@ pub struct SipCore {
     /// When the first contact of each registration ends.
     deadlines: Deadlines,
     /// What was asked, by the number of the Cx request.
-    requests: Table<u64, Asked>,
+    requests: Patience<Asked>,
+    /// Whom challenges were sent to that are not answered yet.
+    challenges: Patience<Impi>,
     /// The latest commit that deleted a registration: an answer that tells that there is none waits for it.
     removed: Mark,
-    /// The last number drawn for a Cx request or an attempt.
-    numbers: AtomicU64,
 }
 
 impl SipCore {
@@ -102,15 +99,15 @@ impl SipCore {
     pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
         Self {
             limiter: Limiter::new(&config.limits, entropy),
+            requests: Patience::new(config.vector_timeout),
+            challenges: Patience::new(config.reg_await_auth),
             config,
             transactions: Transactions::new(entropy),
             users: new_table(entropy),
             registrations: PackedTable::new(entropy),
             users_bound: Bound::new(USERS_MAX),
             deadlines: Deadlines::default(),
-            requests: new_table(entropy),
             removed: Mark::default(),
-            numbers: AtomicU64::new(0),
         }
     }
 
@@ -161,6 +158,7 @@ impl SipCore {
         self.users_bound.reset();
         self.deadlines.clear();
         self.requests.clear();
+        self.challenges.clear();
         self.removed.reset();
     }
 
@@ -173,8 +171,8 @@ impl SipCore {
         let view = match MessageView::parse(octets, framing) {
             Ok(view) => view,
             Err(error) => {
-                let tag = to_tag(ctx.entropy);
-                if let Some(head) = ReplyHead::lenient(octets, flow.remote, &tag) {
+                let tag = ToTag::draw(ctx.entropy);
+                if let Some(head) = ReplyHead::lenient(octets, flow.remote, tag.as_str()) {
                     let flow = match flow.transport {
                         Transport::Udp => Flow { remote: head.destination(), ..flow },
                         Transport::Tcp => flow,
@@ -195,8 +193,8 @@ impl SipCore {
                 self.admit(ctx, flow, &view, source);
             }
             StartLine::Request { .. } => {
-                let tag = to_tag(ctx.entropy);
-                if let Some(octets) = answer_other(&view, source, &tag, &CAPABILITIES) {
+                let tag = ToTag::draw(ctx.entropy);
+                if let Some(octets) = answer_other(&view, source, tag.as_str(), &CAPABILITIES) {
                     ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
                 }
             }
@@ -206,7 +204,7 @@ impl SipCore {
 
     /// Handles the answer of the SIP database to a MAR or a SAR.
     pub fn handle_answer(&self, ctx: &mut Context<'_>, reply: CxReply) {
-        let Some((_, asked)) = self.requests.remove(&reply.id.number) else {
+        let Some(asked) = self.requests.take(reply.id.number) else {
             return; // its time is over, or nothing follows from it
         };
         match asked {
@@ -224,18 +222,15 @@ impl SipCore {
     /// Handles a timer that this role armed.
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
-            TimerWhat::TransactionEnd(key) => self.transactions.end(*key),
-            TimerWhat::TransactionTrying(key) => self.transactions.send_trying(ctx, *key),
-            TimerWhat::RequestTimeout(number) => {
-                if let Some((_, Asked::ByAttempt(impi))) = self.requests.remove(number) {
-                    self.settle_request(ctx, &impi, *number, Err(Undeliverable));
-                }
-            }
-            TimerWhat::ChallengeExpiry(impi) => self.expire_challenges(ctx, impi),
+            TimerWhat::TransactionsEnd => self.transactions.end_answered(ctx),
+            TimerWhat::TransactionsTrying => self.transactions.send_trying(ctx),
+            TimerWhat::RequestsEnd => self.expire_requests(ctx),
+            TimerWhat::ChallengesEnd => self.expire_challenges(ctx),
             TimerWhat::ContactsEnd => self.expire_registrations(ctx),
             TimerWhat::InboundLeasesEnd
             | TimerWhat::OutboundLeasesEnd
             | TimerWhat::GrantsEnd
+            | TimerWhat::RequestTimeout(_)
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
@@ -250,16 +245,17 @@ impl SipCore {
 
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
         let key = self.transactions.key_of(view);
-        let tag = to_tag(ctx.entropy);
+        let tag = ToTag::draw(ctx.entropy);
+        let head = |chunk: &mut Chunk| ReplyHead::new_in(chunk, view, source, tag.as_str());
         if let Err(error) = self.count_source(ctx, source.ip(), key) {
             if error != RegisterError::Ignored {
-                let octets = error.render(&ReplyHead::new(view, source, &tag));
+                let head = head(&mut ctx.out.heads);
+                let octets = error.render(&head, &mut ctx.out.answers);
                 ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
             }
             return;
         }
-        let admission =
-            self.transactions.admit(ctx, key, flow, || ReplyHead::new(view, source, &tag));
+        let admission = self.transactions.admit(ctx, key, flow, head);
         let Admission::New = admission else { return };
         let handled = if ctx.out.storage_available() {
             RegisterRequest::from_view(view)
@@ -269,10 +265,11 @@ impl SipCore {
             Err(RegisterError::Busy)
         };
         if let Err(RegisterError::Ignored) = handled {
-            self.transactions.end(key);
+            self.transactions.ignore(key);
         } else if let Err(error) = handled {
             let step = Some(answer::CHALLENGE_STEP);
-            self.transactions.reply(ctx, key, CommitSeq::NOTHING, step, |head| error.render(head));
+            let after = CommitSeq::NOTHING;
+            self.transactions.reply(ctx, key, after, step, |head, to| error.render(head, to));
         }
     }
 
@@ -293,16 +290,13 @@ impl SipCore {
             }
             None => private_identity_of(&aor)?,
         };
-        let result = {
-            let mut user = self.user_entry(ctx, &impi)?;
-            match credentials.filter(|credentials| !credentials.nonce.is_empty()) {
-                Some(credentials) => {
-                    self.handle_answered(ctx, (&impi, &mut user), key, request, aor, &credentials)
-                }
-                None => self.begin_attempt(ctx, (&impi, &mut user), key, request, aor, false),
-            }
+        let mut entry = self.user_entry(ctx, &impi)?;
+        let user = (&impi, entry.get_mut());
+        let result = match credentials.filter(|credentials| !credentials.nonce.is_empty()) {
+            Some(credentials) => self.handle_answered(ctx, user, key, request, aor, &credentials),
+            None => self.begin_attempt(ctx, user, key, request, aor, false),
         };
-        self.forget_if_idle(&impi);
+        self.leave(entry);
         result
     }
 
@@ -321,40 +315,47 @@ impl SipCore {
         &self,
         ctx: &mut Context<'_>,
         impi: &Impi,
-    ) -> Result<RefMut<'_, Impi, User>, RegisterError> {
+    ) -> Result<UserEntry<'_>, RegisterError> {
         match self.users.entry(impi.clone()) {
-            Entry::Occupied(entry) => Ok(entry.into_ref()),
+            Entry::Occupied(entry) => Ok(entry),
             Entry::Vacant(entry) => {
                 // Counted under the entry's lock: whoever removes the entry finds it counted.
-                if !self.registrations.contains_key(impi) && !self.users_bound.take() {
+                let is_registered = self.registrations.contains_key(impi);
+                if !is_registered && !self.users_bound.take() {
                     ctx.out.note(Note::TableFull("users"));
                     return Err(RegisterError::Busy);
                 }
-                Ok(entry.insert(User::default()))
+                Ok(entry.insert_entry(User { attempts: Vec::new(), is_registered }))
             }
         }
     }
 
-    /// Removes the entry of a user that has no attempt.
-    fn forget_if_idle(&self, impi: &Impi) {
-        self.users.remove_if(impi, |_, user| {
-            let idle = user.is_idle();
-            if idle && !self.registrations.contains_key(impi) {
+    /// Locks the entry of a user who has one.
+    fn known_user(&self, impi: &Impi) -> Option<UserEntry<'_>> {
+        match self.users.entry(impi.clone()) {
+            Entry::Occupied(entry) => Some(entry),
+            Entry::Vacant(_) => None,
+        }
+    }
+
+    /// Unlocks a user's entry, and removes it if the user has no attempt.
+    fn leave(&self, entry: UserEntry<'_>) {
+        if entry.get().is_idle() {
+            if !entry.get().is_registered {
                 self.users_bound.give();
             }
-            idle
-        });
+            entry.remove();
+        }
     }
 
     /// The commit of the last change of a user's registration, its deletion included.
     fn changed(&self, impi: &Impi) -> CommitSeq {
         self.registrations.view(impi, kept::changed).unwrap_or_else(|| self.removed.get())
     }
-
-    fn draw_number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
-    }
 }
+
+/// A user, locked.
+type UserEntry<'a> = OccupiedEntry<'a, Impi, User>;
 
 /// The private identity of a REGISTER without Authorization (TS 24.229 clause 5.4.1.1): the public
 /// identity without its scheme.
@@ -382,12 +383,21 @@ fn check_extensions(request: &RegisterRequest<'_>) -> Result<(), RegisterError> 
     }
 }
 
-/// A To tag: 64 random bits (RFC 3261 clause 19.3 asks for 32).
-fn to_tag(entropy: &mut dyn Entropy) -> String {
-    format!("{:016x}", entropy.next_u64())
-}
+/// A To tag: 64 random bits (RFC 3261 clause 19.3 asks for 32), as hexadecimal digits.
+struct ToTag([u8; 16]);
 
-/// The timer of a Cx request.
-fn request_timer(number: u64) -> TimerKey {
-    TimerKey { role: Role::SipCore, what: TimerWhat::RequestTimeout(number), version: 0 }
+impl ToTag {
+    fn draw(entropy: &mut dyn Entropy) -> Self {
+        let bits = entropy.next_u64();
+        let mut digits = [0; 16];
+        for (digit, shift) in digits.iter_mut().rev().zip((0..64).step_by(4)) {
+            let value = u8::try_from(bits >> shift & 15).unwrap_or(0);
+            *digit = if value < 10 { b'0' + value } else { b'a' - 10 + value };
+        }
+        Self(digits)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }

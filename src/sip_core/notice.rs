@@ -12,6 +12,9 @@ use crate::{
     store::CommitSeq,
 };
 
+/// The number of a Cx request whose answer nobody waits for.
+const NOBODY: u64 = 0;
+
 /// A Cx request of this role.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -39,7 +42,7 @@ impl SipCore {
     ) {
         let identity = UserIdentity { impi: impi.clone(), impu };
         let request = self.notice(identity, assignment);
-        Self::send_cx(ctx, self.draw_number(), CommitSeq::NOTHING, None, request);
+        Self::send_cx(ctx, NOBODY, CommitSeq::NOTHING, None, request);
     }
 
     /// Tells the SIP database by `assignment` that a user is registered now, or not any more, once that is

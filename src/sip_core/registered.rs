@@ -11,7 +11,7 @@ use crate::{
         AuthenticationInfo,
         auth_header::DigestCredentials,
         register::RegisterRequest,
-        render::{Render, Writer},
+        render::{Chunk, Writer},
         reply::{ReplyHead, reason_phrase},
     },
     store::{CommitSeq, Mutation, RecordKind},
@@ -22,13 +22,13 @@ use super::{
     SipCore,
     answer::{CONFIRM_STEP, RegisterError, refusal},
     expiry,
-    kept::Registered,
+    kept::{self, Registered},
     notice::Asked,
     registration::{Registration, RegistrationUpdate},
     user::{Attempt, AttemptState, AwaitAssignment, Challenged, Origin, User},
 };
 
-/// Room for an Authentication-Info value, octets: most fit.
+/// Room for an Authentication-Info field, octets: most fit.
 const AUTHENTICATION_INFO_OCTETS_TYPICAL: usize = 160;
 
 /// Room for the header fields of a 200 that tell of a registration, octets: those of most users fit.
@@ -51,6 +51,7 @@ impl SipCore {
             // not live, or replayed: challenge again, and say that the nonce was at fault
             return self.begin_attempt(ctx, (impi, user), key, request, aor, true);
         };
+        self.challenges.take(challenged.number);
         if let Some(auts) = credentials.auts.as_deref() {
             return self.resynchronize(
                 ctx,
@@ -68,8 +69,9 @@ impl SipCore {
         };
         match verified {
             Ok(proof) => {
-                let info =
-                    authentication_info(&origin, &challenged, credentials, &self.config.realm);
+                let realm = &self.config.realm;
+                let chunk = &mut ctx.out.heads;
+                let info = authentication_info(chunk, &origin, &challenged, credentials, realm);
                 self.accept(ctx, (impi, user), key, request, (origin, info), proof)
             }
             Err(error) => {
@@ -112,25 +114,22 @@ impl SipCore {
         (impi, user): (&Impi, &mut User),
         key: u128,
         request: &RegisterRequest<'_>,
-        (origin, authentication_info): (Origin, Option<String>),
+        (origin, authentication_info): (Origin, Option<Bytes>),
         proof: AkaVerified,
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config)?;
-        let known = self.registrations.get(impi);
+        let known = self.read_registration(ctx, impi);
         let changed = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
-        let current = known.map(|Registered { mut registration, .. }| {
-            registration.expire(ctx.now); // the timer of what has ended may come later
-            registration
-        });
+        let current = known.as_ref().map(|known| &known.registration);
         // The SIP database is told nothing of a request that would be refused after it.
-        if let Some(Err(error)) = current.as_ref().map(|current| current.check_update(&update)) {
+        if let Some(Err(error)) = current.map(|current| current.check_update(&update)) {
             self.refuse(ctx, key, changed, &error);
             return Ok(());
         }
-        let Some(assignment) = assignment_for(current.as_ref(), &update) else {
-            let outcome = self.confirm(ctx, impi, &origin.impu, update, None, proof);
-            let changed = self.changed(impi);
-            self.conclude(ctx, (key, changed), authentication_info.as_deref(), outcome);
+        let Some(assignment) = assignment_for(current, &update) else {
+            let outcome =
+                self.confirm(ctx, (impi, user), &origin.impu, (known, update), None, proof);
+            self.conclude(ctx, (key, impi), authentication_info, outcome);
             return Ok(());
         };
         let sar = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
@@ -147,6 +146,7 @@ impl SipCore {
             transaction: key,
             assignment,
             update,
+            known,
             authentication_info,
             proof,
         };
@@ -162,74 +162,94 @@ impl SipCore {
         number: u64,
         outcome: Result<cx::Answer, Undeliverable>,
     ) {
-        let Some(mut user) = self.users.get_mut(impi) else { return };
+        let Some(mut entry) = self.known_user(impi) else { return };
+        let user = entry.get_mut();
         let Some(Attempt { origin, state }) = user.take_waiting(number) else { return };
         match state {
             AttemptState::AwaitVector(waiting) => {
-                self.handle_vector(ctx, (impi, &mut user), (origin, waiting), outcome);
+                self.handle_vector(ctx, (impi, user), (origin, waiting), outcome);
             }
             AttemptState::AwaitAssignment(waiting) => {
-                self.handle_assignment(ctx, impi, (origin, waiting), outcome);
+                self.handle_assignment(ctx, (impi, user), (origin, waiting), outcome);
             }
             AttemptState::Challenged(_) => {} // waits for the UE; take_waiting never gives it
         }
-        drop(user);
-        self.forget_if_idle(impi);
+        self.leave(entry);
     }
 
     fn handle_assignment(
         &self,
         ctx: &mut Context<'_>,
-        impi: &Impi,
+        (impi, user): (&Impi, &mut User),
         (origin, waiting): (Origin, AwaitAssignment),
         outcome: Result<cx::Answer, Undeliverable>,
     ) {
-        let AwaitAssignment { transaction, assignment, update, authentication_info, proof, .. } =
-            waiting;
+        let AwaitAssignment { transaction, assignment, update, known, .. } = waiting;
+        let AwaitAssignment { authentication_info, proof, .. } = waiting;
         let confirmed = match outcome {
             Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
-                self.confirm(ctx, impi, &origin.impu, update, answer.user_data, proof)
+                let known = self.read_again(ctx, impi, known);
+                let user = (impi, &mut *user);
+                self.confirm(ctx, user, &origin.impu, (known, update), answer.user_data, proof)
             }
             Ok(cx::Answer::ServerAssignment(answer)) => Err(refusal(answer.result, false)),
             Ok(cx::Answer::MultimediaAuth(_)) | Err(Undeliverable) => {
                 Err(RegisterError::HomeUnreachable)
             }
         };
-        let changed = self.changed(impi);
         if confirmed.is_ok()
             && assignment == ServerAssignmentType::UserDeregistration
-            && self.registrations.contains_key(impi)
+            && user.is_registered
         {
             // Another device registered while the SIP database was told that nobody is left.
             let identity = UserIdentity { impi: impi.clone(), impu: origin.impu };
+            let changed = self.changed(impi);
             self.tell(ctx, changed, identity, ServerAssignmentType::Registration);
         }
-        self.conclude(ctx, (transaction, changed), authentication_info.as_deref(), confirmed);
+        self.conclude(ctx, (transaction, impi), authentication_info, confirmed);
     }
 
-    /// `MIG-24`: changes the registration. Needs the proof that the UE answered its challenge.
+    /// Reads a registration. The caller has the user's entry locked.
+    fn read_registration(&self, ctx: &Context<'_>, impi: &Impi) -> Option<Known> {
+        let Registered { mut registration, changed } = self.registrations.get(impi)?;
+        let ending = registration.next_expiry();
+        registration.expire(ctx.now); // the timer of what has ended may come later
+        Some(Known { registration, changed, ending })
+    }
+
+    /// The registration that was `known` a while ago as it is now: read again if it has changed since.
+    fn read_again(&self, ctx: &Context<'_>, impi: &Impi, known: Option<Known>) -> Option<Known> {
+        let changed = self.registrations.view(impi, kept::changed);
+        if changed != known.as_ref().map(|known| known.changed) {
+            return self.read_registration(ctx, impi);
+        }
+        let mut known = known?;
+        known.registration.expire(ctx.now);
+        Some(known)
+    }
+
+    /// `MIG-24`: changes the registration that is `known`, if there is one, less what has expired. Needs the proof
+    /// that the UE answered its challenge.
     fn confirm(
         &self,
         ctx: &mut Context<'_>,
-        impi: &Impi,
+        (impi, user): (&Impi, &mut User),
         impu: &Impu,
-        update: RegistrationUpdate,
+        (known, update): (Option<Known>, RegistrationUpdate),
         user_data: Option<cx::UserData>,
         _proof: AkaVerified,
     ) -> Result<Confirmed, RegisterError> {
-        let known = self.registrations.get(impi);
         let changes = update.changes();
         if changes && !ctx.out.storage_available() {
             return Err(RegisterError::Busy); // it failed while the SIP database was asked
         }
-        let mut fields = Writer::with_capacity(FIELDS_OCTETS_TYPICAL);
+        let mut fields = ctx.out.heads.begin(FIELDS_OCTETS_TYPICAL);
         for path in &update.paths {
             fields.field("Path", path);
         }
-        let ending = known.as_ref().map(|known| known.registration.next_expiry());
         let mut after = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
+        let ending = known.as_ref().map(|known| known.ending);
         let mut registration = known.map(|known| known.registration).unwrap_or_default();
-        registration.expire(ctx.now);
         registration.apply(update, ctx.now)?;
         match user_data {
             Some(user_data) => registration.impus = user_data.impus,
@@ -237,14 +257,15 @@ impl SipCore {
             None => {}
         }
         self.write_fields(&mut fields, &registration, ctx.now);
+        let fields = fields.finish_in(&mut ctx.out.heads);
         if changes {
-            let is_registered = !registration.contacts.is_empty();
-            after = self.store(ctx, impi, ending, registration);
-            if is_registered != ending.is_some() {
-                ctx.out.note(Note::Registered(is_registered));
+            let was_registered = user.is_registered;
+            after = self.store(ctx, (impi, &mut *user), ending, registration);
+            if user.is_registered != was_registered {
+                ctx.out.note(Note::Registered(user.is_registered));
             }
         }
-        Ok(Confirmed { after, fields: fields.finish() })
+        Ok(Confirmed { after, fields })
     }
 
     /// What a 200 tells of a registration: its contacts, and whatever goes with one.
@@ -268,11 +289,12 @@ impl SipCore {
     pub(super) fn store(
         &self,
         ctx: &mut Context<'_>,
-        impi: &Impi,
+        (impi, user): (&Impi, &mut User),
         ending: Option<Timestamp>,
         registration: Registration,
     ) -> CommitSeq {
         let fingerprint = self.registrations.fingerprint(impi);
+        user.is_registered = !registration.contacts.is_empty();
         if registration.contacts.is_empty() {
             if ending.is_some() {
                 let deletion = Mutation::delete(RecordKind::Registration, impi.as_str());
@@ -299,28 +321,36 @@ impl SipCore {
     fn conclude(
         &self,
         ctx: &mut Context<'_>,
-        (key, relied_upon): (u128, CommitSeq),
-        authentication_info: Option<&str>,
+        (key, impi): (u128, &Impi),
+        authentication_info: Option<Bytes>,
         outcome: Result<Confirmed, RegisterError>,
     ) {
         let confirmed = match outcome {
             Ok(confirmed) => confirmed,
-            Err(error) => return self.refuse(ctx, key, relied_upon, &error),
+            Err(error) => return self.refuse(ctx, key, self.changed(impi), &error),
         };
-        let render = |head: &ReplyHead| -> Bytes {
-            let reply = head.reply(200, reason_phrase(200)).fields(&confirmed.fields);
-            match authentication_info {
-                Some(info) => reply.header("Authentication-Info", info).finish(),
-                None => reply.finish(),
-            }
+        let render = |head: &ReplyHead, to: &mut Chunk| -> Bytes {
+            let info = authentication_info.unwrap_or_default();
+            let reply = head.reply_in(to, 200, reason_phrase(200));
+            reply.fields(&confirmed.fields).fields(&info).finish_in(to)
         };
         self.transactions.reply(ctx, key, confirmed.after, Some(CONFIRM_STEP), render);
     }
 
     fn refuse(&self, ctx: &mut Context<'_>, key: u128, after: CommitSeq, error: &RegisterError) {
-        let render = |head: &ReplyHead| error.render(head);
+        let render = |head: &ReplyHead, to: &mut Chunk| error.render(head, to);
         self.transactions.reply(ctx, key, after, Some(CONFIRM_STEP), render);
     }
+}
+
+/// A registration as it was read, less what had expired by then.
+#[derive(Debug)]
+pub(super) struct Known {
+    registration: Registration,
+    /// The commit of its last change.
+    changed: CommitSeq,
+    /// When its first contact ends, expired ones included.
+    ending: Timestamp,
 }
 
 /// What a 200 tells.
@@ -328,7 +358,7 @@ struct Confirmed {
     /// The commit of the registration told of.
     after: CommitSeq,
     /// Its header fields: Path of the request, echoed (RFC 3327 clause 5.3), contacts and what goes with them.
-    fields: Vec<u8>,
+    fields: Bytes,
 }
 
 /// What the SIP database has to be told before the answer; `None` if nothing changes for it.
@@ -371,14 +401,15 @@ fn digest_input<'a>(
     })
 }
 
-/// The Authentication-Info of a 200: proof that this side knows RES as well (RFC 3310 clause 3.5).
+/// The header field Authentication-Info of a 200: proof that this side knows RES as well (RFC 3310 clause 3.5).
 /// Without qop there is no cnonce to prove anything about, and none is sent.
 fn authentication_info(
+    chunk: &mut Chunk,
     origin: &Origin,
     challenged: &Challenged,
     credentials: &DigestCredentials<'_>,
     realm: &str,
-) -> Option<String> {
+) -> Option<Bytes> {
     let input = digest_input(credentials, realm, &[])?;
     let qop = input.qop.as_ref()?;
     let vector = &challenged.vector;
@@ -392,7 +423,7 @@ fn authentication_info(
         cnonce: Some(qop.cnonce.into()),
         nc: Some(qop.nc),
     };
-    let mut writer = Writer::with_capacity(AUTHENTICATION_INFO_OCTETS_TYPICAL);
-    info.render(&mut writer);
-    Some(writer.into_text())
+    let mut writer = chunk.begin(AUTHENTICATION_INFO_OCTETS_TYPICAL);
+    writer.field("Authentication-Info", &info);
+    Some(writer.finish_in(chunk))
 }

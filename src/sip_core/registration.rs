@@ -98,7 +98,7 @@ impl RegistrationUpdate {
         }
     }
 
-    /// Takes what the request wants.
+    /// Takes what the request wants, which [`RegistrationUpdate::check`] has found no fault with.
     ///
     /// # Errors
     ///
@@ -107,7 +107,6 @@ impl RegistrationUpdate {
         request: &RegisterRequest<'_>,
         config: &Config,
     ) -> Result<Self, RegisterError> {
-        Self::check(request, config)?;
         let operation = match request.contacts() {
             Contacts::None => Operation::Fetch,
             Contacts::Wildcard => Operation::RemoveAll,

@@ -2,22 +2,33 @@
 //!
 //! A repeated request gets its earlier answer octet for octet, or nothing while there is none yet;
 //! it never reaches the registrar twice. The table also knows the way back to the UE.
+//!
+//! Transactions that are not answered yet are few, and are kept in a table of their own. Those that are answered
+//! are many, for each is kept for as long as a repeat of its request may come: they stand in the order in which
+//! they were answered, which is that of their ends ([`Answers`]).
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use dashmap::Entry;
+use hashbrown::HashTable;
 
 use crate::{
     entropy::Entropy,
     outbox::{Context, Flow, Message, Note, Role, TimerKey, TimerWhat, Transport},
-    sip::{reply::ReplyHead, transaction::TransactionHasher, view::MessageView},
+    patience::Patience,
+    sip::{render::Chunk, reply::ReplyHead, transaction::TransactionHasher, view::MessageView},
     step::Step,
     store::CommitSeq,
     table::{Table, new_table},
+    time::Timestamp,
 };
 
 /// Most server transactions at a time: Timer J at 250,000 requests a second. Beyond it, 503.
@@ -29,26 +40,65 @@ const TIMER_J: Duration = Duration::from_secs(32);
 /// When a 100 is due over UDP: after the client's Timer E has reached T2 (RFC 4320 clause 4.1).
 const TRYING_DELAY: Duration = Duration::from_millis(3_500);
 
+/// Shards of the answered transactions.
+const SHARDS: usize = 64;
+
+/// How often ended transactions are looked for while none begins.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Ended transactions that a new one removes at most: more than one, so that they do not become more.
+const ENDS_PER_REPLY: usize = 2;
+
+/// Ended transactions of one shard that a timer call removes at most, and when the next call comes if there are
+/// more.
+const ENDS_PER_SWEEP: usize = 256;
+const SWEEP_GOES_ON_AFTER: Duration = Duration::from_millis(20);
+
 /// The table of server transactions.
 #[derive(Debug)]
 pub(super) struct Transactions {
     hasher: TransactionHasher,
-    table: Table<u128, Transaction>,
+    /// Those without a final answer: the state Trying, or Proceeding, of RFC 3261 figure 8.
+    pending: Table<u128, Pending>,
+    /// Those over UDP that get a 100 if it takes longer.
+    trying: Patience<u128>,
+    /// The state Completed, by the low bits of the key.
+    answered: Box<[Shard]>,
     count: AtomicUsize,
+    /// Whether a timer comes that looks for ended transactions.
+    is_swept: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Transaction {
+struct Pending {
     flow: Flow,
-    state: State,
+    head: ReplyHead,
+    /// Its number in `trying`; zero if it is not there.
+    trying: u64,
 }
 
-/// The states of RFC 3261 figure 8; Trying and Proceeding are one, since only a timer tells them
-/// apart, and Terminated is the absence of an entry.
-#[derive(Debug)]
-enum State {
-    Pending(ReplyHead),
-    Completed { octets: Bytes, after: CommitSeq, step: Option<Step> },
+/// One shard, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Answers>);
+
+/// Answered transactions, the earliest first.
+#[derive(Debug, Default)]
+struct Answers {
+    /// The numbers of all by their keys. They count from zero and wrap around.
+    numbers: HashTable<u32>,
+    /// The number of the first one.
+    first: u32,
+    answers: VecDeque<Answer>,
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    key: [u64; 2],
+    ends: Timestamp,
+    octets: Bytes,
+    after: CommitSeq,
+    step: Option<Step>,
 }
 
 /// What became of a request that asked for admission.
@@ -64,8 +114,11 @@ impl Transactions {
     pub(super) fn new(entropy: &mut dyn Entropy) -> Self {
         Self {
             hasher: TransactionHasher::new(entropy),
-            table: new_table(entropy),
+            pending: new_table(entropy),
+            trying: Patience::new(TRYING_DELAY),
+            answered: (0..SHARDS).map(|_| Shard::default()).collect(),
             count: AtomicUsize::new(0),
+            is_swept: AtomicBool::new(false),
         }
     }
 
@@ -80,41 +133,32 @@ impl Transactions {
         ctx: &mut Context<'_>,
         key: u128,
         flow: Flow,
-        head: impl FnOnce() -> ReplyHead,
+        head: impl FnOnce(&mut Chunk) -> ReplyHead,
     ) -> Admission {
-        if self.count.load(Ordering::Relaxed) >= TRANSACTIONS_MAX && !self.table.contains_key(&key)
-        {
-            ctx.out.note(Note::TableFull("transactions"));
-            let octets = super::answer::RegisterError::Busy.render(&head());
-            ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
-            return Admission::Settled;
-        }
-        match self.table.entry(key) {
-            Entry::Occupied(mut entry) => {
-                match &entry.get().state {
-                    State::Completed { octets, after, step } => {
-                        let message = Message::Sip { flow, octets: octets.clone() };
-                        ctx.out.send_after(relied_upon_by_a_repeat(*after), *step, message);
-                    }
-                    // Over another connection when the first one was lost: answer where the UE is now.
-                    State::Pending(_) => entry.get_mut().flow = flow,
-                }
-                Admission::Settled
-            }
+        // Locked for as long as it takes to find out, or an answer could come in between.
+        match self.pending.entry(key) {
+            // Over another connection when the first one was lost: answer where the UE is now.
+            Entry::Occupied(mut entry) => entry.get_mut().flow = flow,
             Entry::Vacant(entry) => {
-                entry.insert(Transaction { flow, state: State::Pending(head()) });
-                self.count.fetch_add(1, Ordering::Relaxed);
-                if flow.transport == Transport::Udp {
-                    ctx.out.arm(ctx.now + TRYING_DELAY, timer(TimerWhat::TransactionTrying(key)));
+                if let Some(Answer { octets, after, step, .. }) = self.shard(key).find(key) {
+                    let message = Message::Sip { flow, octets };
+                    ctx.out.send_after(relied_upon_by_a_repeat(after), step, message);
+                } else if self.count.fetch_add(1, Ordering::Relaxed) >= TRANSACTIONS_MAX {
+                    self.count.fetch_sub(1, Ordering::Relaxed);
+                    refuse(ctx, flow, head);
+                } else {
+                    let trying = self.await_trying(ctx, key, flow.transport);
+                    entry.insert(Pending { flow, head: head(&mut ctx.out.heads), trying });
+                    return Admission::New;
                 }
-                Admission::New
             }
         }
+        Admission::Settled
     }
 
     /// Whether a request known by `key` has a transaction.
     pub(super) fn contains(&self, key: u128) -> bool {
-        self.table.contains_key(&key)
+        self.pending.contains_key(&key) || self.shard(key).find(key).is_some()
     }
 
     /// Sends the final answer, after `after` is durable, and keeps it for repeats. Does nothing if
@@ -125,47 +169,186 @@ impl Transactions {
         key: u128,
         after: CommitSeq,
         step: Option<Step>,
-        render: impl FnOnce(&ReplyHead) -> Bytes,
+        render: impl FnOnce(&ReplyHead, &mut Chunk) -> Bytes,
     ) {
-        let Some(mut transaction) = self.table.get_mut(&key) else { return };
-        let State::Pending(head) = &transaction.state else { return };
-        let octets = render(head);
-        let flow = transaction.flow;
-        transaction.state = State::Completed { octets: octets.clone(), after, step };
-        drop(transaction);
-        ctx.out.send_after(after, step, Message::Sip { flow, octets });
+        let Entry::Occupied(pending) = self.pending.entry(key) else { return };
+        let octets = render(&pending.get().head, &mut ctx.out.answers);
+        let flow = pending.get().flow;
         match flow.transport {
-            Transport::Udp => ctx.out.arm(ctx.now + TIMER_J, timer(TimerWhat::TransactionEnd(key))),
-            Transport::Tcp => self.end(key), // Timer J is zero on a reliable transport
+            Transport::Udp => {
+                let ends = ctx.now + TIMER_J;
+                let answer = Answer { key: halves(key), ends, octets: octets.clone(), after, step };
+                let mut shard = self.shard(key);
+                let removed = shard.remove_ended(ctx.now, ENDS_PER_REPLY);
+                shard.push(answer);
+                drop(shard);
+                self.count.fetch_sub(removed, Ordering::Relaxed);
+                self.sweep_after(ctx, SWEEP_PAUSE + TIMER_J);
+            }
+            // Timer J is zero on a reliable transport.
+            Transport::Tcp => drop(self.count.fetch_sub(1, Ordering::Relaxed)),
         }
+        let Pending { trying, .. } = pending.remove();
+        self.trying.take(trying);
+        ctx.out.send_after(after, step, Message::Sip { flow, octets });
     }
 
-    /// Forgets a transaction (Timer J).
-    pub(super) fn end(&self, key: u128) {
-        if self.table.remove(&key).is_some() {
+    /// Forgets a request that gets no answer.
+    pub(super) fn ignore(&self, key: u128) {
+        if let Some((_, Pending { trying, .. })) = self.pending.remove(&key) {
+            self.trying.take(trying);
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Sends a 100 if there is no final answer yet.
-    pub(super) fn send_trying(&self, ctx: &mut Context<'_>, key: u128) {
-        let Some(transaction) = self.table.get(&key) else { return };
-        if let State::Pending(head) = &transaction.state {
-            let octets = head.reply(100, "Trying").finish();
-            let message = Message::Sip { flow: transaction.flow, octets };
+    /// Forgets transactions that are over (Timer J).
+    pub(super) fn end_answered(&self, ctx: &mut Context<'_>) {
+        let (mut removed, mut has_more, mut is_empty) = (0, false, true);
+        for shard in &self.answered {
+            let mut shard = shard.lock();
+            let count = shard.remove_ended(ctx.now, ENDS_PER_SWEEP);
+            removed += count;
+            has_more |= count == ENDS_PER_SWEEP;
+            is_empty &= shard.answers.is_empty();
+        }
+        self.count.fetch_sub(removed, Ordering::Relaxed);
+        self.is_swept.store(false, Ordering::SeqCst);
+        if has_more {
+            self.sweep_after(ctx, SWEEP_GOES_ON_AFTER);
+        } else if !is_empty {
+            self.sweep_after(ctx, SWEEP_PAUSE);
+        }
+    }
+
+    /// Sends a 100 to those who have waited long for a final answer.
+    pub(super) fn send_trying(&self, ctx: &mut Context<'_>) {
+        let (due, timer) = self.trying.take_due(ctx.now);
+        for (_, key) in due {
+            let Some(pending) = self.pending.get(&key) else { continue };
+            let octets = pending.head.reply(100, "Trying").finish();
+            let message = Message::Sip { flow: pending.flow, octets };
+            drop(pending);
             ctx.out.send_after(CommitSeq::NOTHING, None, message);
+        }
+        if let Some(at) = timer {
+            ctx.out.arm(at, TRYING_TIMER);
         }
     }
 
     pub(super) fn clear(&self) {
-        self.table.clear();
+        self.pending.clear();
+        self.trying.clear();
+        for shard in &self.answered {
+            *shard.lock() = Answers::default();
+        }
         self.count.store(0, Ordering::Relaxed);
+    }
+
+    /// Asks for a 100 in good time; returns the number to take that back with.
+    fn await_trying(&self, ctx: &mut Context<'_>, key: u128, transport: Transport) -> u64 {
+        if transport == Transport::Tcp {
+            return 0;
+        }
+        let (number, timer) = self.trying.add(ctx.now, key);
+        if let Some(at) = timer {
+            ctx.out.arm(at, TRYING_TIMER);
+        }
+        number
+    }
+
+    /// Has ended transactions looked for, unless they are already.
+    fn sweep_after(&self, ctx: &mut Context<'_>, pause: Duration) {
+        if !self.is_swept.load(Ordering::SeqCst) && !self.is_swept.swap(true, Ordering::SeqCst) {
+            ctx.out.arm(ctx.now + pause, END_TIMER);
+        }
+    }
+
+    fn shard(&self, key: u128) -> MutexGuard<'_, Answers> {
+        let [_, low] = halves(key);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a remainder below the number of shards"
+        )]
+        let number = (low % SHARDS as u64) as usize;
+        #[expect(clippy::expect_used, reason = "there are so many shards")]
+        self.answered.get(number).expect("a shard").lock()
     }
 }
 
-fn timer(what: TimerWhat) -> TimerKey {
-    TimerKey { role: Role::SipCore, what, version: 0 }
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, Answers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+impl Answers {
+    fn find(&self, key: u128) -> Option<Answer> {
+        let key = halves(key);
+        let is_it = |number: &u32| self.at(*number).is_some_and(|answer| answer.key == key);
+        self.at(*self.numbers.find(hash_of(key), is_it)?).cloned()
+    }
+
+    fn push(&mut self, answer: Answer) {
+        let Self { numbers, first, answers } = self;
+        let key = answer.key;
+        answers.push_back(answer);
+        #[expect(clippy::cast_possible_truncation, reason = "numbers wrap around")]
+        let number = first.wrapping_add(answers.len() as u32 - 1);
+        let hash =
+            |number: &u32| answer_at(answers, *first, *number).map_or(0, |it| hash_of(it.key));
+        numbers.insert_unique(hash_of(key), number, hash);
+    }
+
+    /// Removes up to `most` whose time is over; returns how many.
+    fn remove_ended(&mut self, now: Timestamp, most: usize) -> usize {
+        let mut removed = 0;
+        while removed < most
+            && let Some(Answer { key, ends, .. }) = self.answers.front()
+            && *ends <= now
+        {
+            let first = self.first;
+            if let Ok(entry) = self.numbers.find_entry(hash_of(*key), |number| *number == first) {
+                entry.remove();
+            }
+            self.answers.pop_front();
+            self.first = first.wrapping_add(1);
+            removed += 1;
+        }
+        removed
+    }
+
+    fn at(&self, number: u32) -> Option<&Answer> {
+        answer_at(&self.answers, self.first, number)
+    }
+}
+
+fn answer_at(answers: &VecDeque<Answer>, first: u32, number: u32) -> Option<&Answer> {
+    answers.get(usize::try_from(number.wrapping_sub(first)).ok()?)
+}
+
+/// A key is a hash already; the low half chooses the shard.
+const fn hash_of([high, _]: [u64; 2]) -> u64 {
+    high
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
+const fn halves(key: u128) -> [u64; 2] {
+    [(key >> 64) as u64, key as u64]
+}
+
+/// There is no room for one more transaction.
+fn refuse(ctx: &mut Context<'_>, flow: Flow, head: impl FnOnce(&mut Chunk) -> ReplyHead) {
+    ctx.out.note(Note::TableFull("transactions"));
+    let head = head(&mut ctx.out.heads);
+    let octets = super::answer::RegisterError::Busy.render(&head, &mut ctx.out.answers);
+    ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
+}
+
+const TRYING_TIMER: TimerKey =
+    TimerKey { role: Role::SipCore, what: TimerWhat::TransactionsTrying, version: 0 };
+
+const END_TIMER: TimerKey =
+    TimerKey { role: Role::SipCore, what: TimerWhat::TransactionsEnd, version: 0 };
 
 /// A repeated answer relies on the same records as the first.
 fn relied_upon_by_a_repeat(after: CommitSeq) -> CommitSeq {

@@ -1,5 +1,7 @@
 //! What the SIP core holds about a user who is on the way: attempts to register.
 
+use bytes::Bytes;
+
 use crate::{
     aka::{
         AuthVector,
@@ -10,15 +12,17 @@ use crate::{
     time::Timestamp,
 };
 
-use super::registration::RegistrationUpdate;
+use super::{registered::Known, registration::RegistrationUpdate};
 
-/// Most requests that wait for one vector: an initial REGISTER repeated on other transports.
-pub(super) const WAITERS_MAX: usize = 8;
+/// Most repeats of an initial REGISTER on other transports that wait for its vector too.
+pub(super) const REPEATS_MAX: usize = 7;
 
 /// A user, by private identity. Whoever changes the user's registration has this entry locked.
 #[derive(Debug, Default)]
 pub(super) struct User {
     pub(super) attempts: Vec<Attempt>,
+    /// Whether the user has a registration: known here, so that it need not be looked up to forget the user.
+    pub(super) is_registered: bool,
 }
 
 /// One attempt to register.
@@ -57,8 +61,10 @@ pub(super) enum AttemptState {
 pub(super) struct AwaitVector {
     /// The number of the Cx request.
     pub(super) request: u64,
-    /// The transactions that get the challenge.
-    pub(super) waiters: Vec<u128>,
+    /// The transaction that gets the challenge.
+    pub(super) transaction: u128,
+    /// Those that get it too: of the same REGISTER, repeated on other transports.
+    pub(super) repeats: Vec<u128>,
     /// Whether the request carried AUTS.
     pub(super) resync: bool,
 }
@@ -71,6 +77,8 @@ pub(super) struct Challenged {
     pub(super) nonce: String,
     /// When the UE has had its time to answer.
     pub(super) expires_at: Timestamp,
+    /// The number under which it waits for that.
+    pub(super) number: u64,
 }
 
 /// The response was right; the SIP database was told.
@@ -84,8 +92,10 @@ pub(super) struct AwaitAssignment {
     pub(super) assignment: ServerAssignmentType,
     /// What to do once the SIP database agrees.
     pub(super) update: RegistrationUpdate,
-    /// The Authentication-Info of the 200: proof that this side knows RES too.
-    pub(super) authentication_info: Option<String>,
+    /// The registration as it was when the SIP database was told.
+    pub(super) known: Option<Known>,
+    /// The header field Authentication-Info of the 200: proof that this side knows RES too.
+    pub(super) authentication_info: Option<Bytes>,
     /// That the UE answered its challenge.
     pub(super) proof: AkaVerified,
 }
@@ -99,6 +109,13 @@ pub(super) enum Room {
     Made,
     /// None: all attempts wait for the SIP database.
     None,
+}
+
+impl AwaitVector {
+    /// All transactions that get the challenge.
+    pub(super) fn transactions(&self) -> impl Iterator<Item = u128> {
+        std::iter::once(self.transaction).chain(self.repeats.iter().copied())
+    }
 }
 
 impl Attempt {
@@ -172,20 +189,30 @@ impl User {
     }
 
     /// Makes room for one more attempt, of `most` at a time: an earlier challenge of the same Call-ID is
-    /// superseded, otherwise the oldest challenge gives way.
-    pub(super) fn make_room(&mut self, call_id: &str, most: usize) -> Room {
-        let challenged = |attempt: &Attempt| matches!(attempt.state, AttemptState::Challenged(_));
-        self.attempts
-            .retain(|attempt| !(challenged(attempt) && *attempt.origin.call_id == *call_id));
+    /// superseded, otherwise the oldest challenge gives way. `gone` is told of each challenge that is no more.
+    pub(super) fn make_room(
+        &mut self,
+        call_id: &str,
+        most: usize,
+        gone: impl Fn(&Challenged),
+    ) -> Room {
+        self.attempts.retain(|attempt| match &attempt.state {
+            AttemptState::Challenged(challenged) if *attempt.origin.call_id == *call_id => {
+                gone(challenged);
+                false
+            }
+            _ => true,
+        });
         if self.attempts.len() < most {
             return Room::Free;
         }
-        match self.attempts.iter().position(challenged) {
-            Some(at) => {
-                self.attempts.remove(at);
-                Room::Made
-            }
-            None => Room::None,
+        let challenged = |attempt: &Attempt| matches!(attempt.state, AttemptState::Challenged(_));
+        if let Some(at) = self.attempts.iter().position(challenged)
+            && let AttemptState::Challenged(oldest) = &self.attempts.remove(at).state
+        {
+            gone(oldest);
+            return Room::Made;
         }
+        Room::None
     }
 }

@@ -301,9 +301,10 @@ impl SipDatabase {
             TimerWhat::InboundLeasesEnd => self.end_inbound_leases(ctx),
             TimerWhat::OutboundLeasesEnd => self.end_outbound_leases(ctx),
             TimerWhat::GrantsEnd => self.end_grants(ctx),
-            TimerWhat::TransactionEnd(_)
-            | TimerWhat::TransactionTrying(_)
-            | TimerWhat::ChallengeExpiry(_)
+            TimerWhat::TransactionsEnd
+            | TimerWhat::TransactionsTrying
+            | TimerWhat::RequestsEnd
+            | TimerWhat::ChallengesEnd
             | TimerWhat::ContactsEnd
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit

@@ -35,10 +35,18 @@ use super::{
     metrics::{Direction, RefusedRequest},
     perform::Caller,
 };
-use crate::{outbox::Flow, sip::glance::Glance, sip_core::retry_after, table::new_hasher};
+use crate::{
+    outbox::Flow,
+    sip::{glance::Glance, render::Chunk, reply::reason_phrase},
+    sip_core::retry_after,
+    table::new_hasher,
+};
 
-/// Requests served before the socket is emptied again.
+/// Requests served before the socket is emptied again; more if that took longer than they do.
 const SERVED_AT_ONCE: usize = 32;
+
+/// How long requests are served at most before the socket is emptied again.
+const SERVING_TIME_MAX: Duration = Duration::from_millis(2);
 
 /// Refusals for each request served.
 const REFUSALS_PER_REQUEST: usize = 2;
@@ -57,6 +65,8 @@ pub(super) struct Overload {
     refusals: usize,
     /// Draws tags and times until a retry.
     draws: RandomState,
+    /// Where refusals are written.
+    chunk: Chunk,
     delay: Duration,
     retry_after_max: Duration,
     /// How many wait, as the metric has it.
@@ -72,6 +82,7 @@ impl Overload {
             pace: Pace::new(),
             refusals: REFUSALS_AT_ONCE,
             draws: new_hasher(&mut entropy),
+            chunk: Chunk::default(),
             delay: config.delay,
             retry_after_max: config.retry_after_max,
             told: 0,
@@ -118,8 +129,11 @@ impl Overload {
         caller: &mut Caller,
         mut serve: impl FnMut(&mut Caller, SocketAddr, &[u8]),
     ) {
+        // At least half of the time is theirs: what is only sorted does nobody any good.
+        let began = Instant::now();
+        let time = began.duration_since(self.pace.since).min(SERVING_TIME_MAX);
         let mut served = 0;
-        while served < SERVED_AT_ONCE
+        while (served < SERVED_AT_ONCE || began.elapsed() < time)
             && let Some(next) = self.backlog.pop()
         {
             serve(caller, next.remote, &next.octets);
@@ -138,17 +152,20 @@ impl Overload {
         self.backlog.set_limit(self.pace.served_within(self.delay));
     }
 
-    fn refuse(&self, caller: &Caller, flow: Flow, octets: &[u8]) {
+    fn refuse(&mut self, caller: &Caller, flow: Flow, octets: &[u8]) {
         let metrics = &caller.shared.metrics;
         let Some(glance) = Glance::of(octets) else {
             metrics.overload_dropped.inc();
             return;
         };
         caller.shared.observe_sip(Direction::In, None, &flow, octets);
-        let draw = self.draws.hash_one(glance.top_via());
-        let retry_after = retry_after(draw >> 32, self.retry_after_max);
-        let (remote, refusal) = glance.refusal(flow.remote, draw, retry_after);
-        let flow = Flow { remote, ..flow };
+        // The same for a repeated request, which is not remembered (RFC 3261 section 8.2.7).
+        let draw = self.draws.hash_one(glance.via());
+        let retry_after = retry_after(draw, self.retry_after_max);
+        let head = glance.head(&mut self.chunk, flow.remote, &draw.to_string());
+        let refusal = head.reply_in(&mut self.chunk, 503, reason_phrase(503));
+        let refusal = refusal.header("Retry-After", retry_after).finish_in(&mut self.chunk);
+        let flow = Flow { remote: head.destination(), ..flow };
         caller.shared.observe_sip(Direction::Out, None, &flow, &refusal);
         caller.worker.send_datagram(metrics, &flow, &refusal);
         let request = if glance.answers_challenge() { "challenge_answer" } else { "other" };

@@ -1,103 +1,73 @@
 //! A request at a glance: what sorts it and what refuses it, for a fraction of what reading it costs.
 //!
 //! Under overload most of what arrives is refused, so a refusal has to cost far less than an answer. One pass
-//! finds the lines that a refusal repeats (RFC 3261 section 8.2.6) and the credentials; nothing is checked, no
-//! state is made, and nothing is allocated but the refusal. Whoever misuses a glance, by odd white space or a
-//! false response, changes only how soon the request has its turn: it is read properly then.
+//! finds the header fields that every answer repeats (RFC 3261 section 8.2.6) and the credentials; nothing is
+//! checked, and nothing allocated. Whoever misuses a glance, by odd white space or a false response, changes only
+//! how soon the request has its turn: it is read properly then.
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use memchr::{memchr, memmem};
 
 use super::{
+    HEADERS_MAX, MESSAGE_OCTETS_MAX,
     header::HeaderName,
-    lexer::{Elements, is_lws},
-    render::Writer,
-    reply::{destination, write_top_via},
+    lexer::{Elements, trim},
+    render::Chunk,
+    reply::{HEAD_OCTETS_TYPICAL, ReplyHead, destination, write_top_via},
     via::Via,
 };
-
-/// Most Via header fields of a request that is refused at a glance.
-const VIAS_MAX: usize = 16;
-
-/// Room for a refusal, octets: most fit.
-const REFUSAL_OCTETS_TYPICAL: usize = 512;
 
 /// The parts of a request that a glance finds, values as written.
 #[derive(Clone)]
 pub struct Glance<'a> {
     method: &'a [u8],
-    vias: [&'a [u8]; VIAS_MAX],
-    via_count: usize,
-    from: &'a [u8],
-    to: &'a [u8],
-    call_id: &'a [u8],
-    cseq: &'a [u8],
-    authorization: &'a [u8],
+    /// What follows on the start line.
+    fields: &'a [u8],
+    via: &'a str,
+    cseq: &'a str,
+    from: Option<&'a str>,
+    to: Option<&'a str>,
+    call_id: Option<&'a str>,
+    authorization: &'a str,
 }
 
 impl<'a> Glance<'a> {
-    /// Looks at a datagram. `None` for what is not answered at a glance: a response, an ACK, what has no Via or
-    /// `CSeq` by which the sender would know the answer, and what has more than 16 Via.
+    /// Looks at a datagram. `None` for what is never answered: a response, an ACK, and what has no Via or `CSeq`,
+    /// by which the sender would know the answer.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others neither sort nor are repeated")]
     pub fn of(octets: &'a [u8]) -> Option<Self> {
-        let octets = octets.trim_ascii_start();
-        let (start_line, mut rest) = split_line(octets);
-        let method = start_line.get(..memchr(b' ', start_line)?)?;
+        let octets = octets.get(..octets.len().min(MESSAGE_OCTETS_MAX))?;
+        let (start_line, fields) = split_line(octets.trim_ascii_start());
+        let method = start_line.split(|octet| *octet == b' ').next()?;
         if method == b"ACK" || method.get(..4).is_some_and(|it| it.eq_ignore_ascii_case(b"SIP/")) {
             return None;
         }
-        let mut glance = Self {
-            method,
-            vias: [&[]; VIAS_MAX],
-            via_count: 0,
-            from: &[],
-            to: &[],
-            call_id: &[],
-            cseq: &[],
-            authorization: &[],
-        };
-        while !rest.is_empty() {
-            let (line, after) = split_line(rest);
-            if line.is_empty() {
-                break;
-            }
-            glance.add(line)?;
-            rest = after;
+        let (mut via, mut cseq, mut from, mut to) = (None, None, None, None);
+        let (mut call_id, mut authorization) = (None, None);
+        for (name, value) in Fields(fields) {
+            let field = match name {
+                HeaderName::Via => &mut via,
+                HeaderName::CSeq => &mut cseq,
+                HeaderName::From => &mut from,
+                HeaderName::To => &mut to,
+                HeaderName::CallId => &mut call_id,
+                HeaderName::Authorization => &mut authorization,
+                _ => continue,
+            };
+            *field = field.or_else(|| text(value));
         }
-        (glance.via_count > 0 && !glance.cseq.is_empty()).then_some(glance)
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the others neither sort nor are repeated")]
-    fn add(&mut self, line: &'a [u8]) -> Option<()> {
-        let Some(colon) = memchr(b':', line) else { return Some(()) };
-        let (name, value) = line.split_at_checked(colon)?;
-        let value = trim(value.get(1..)?);
-        let field = match HeaderName::identify(name.trim_ascii_end()) {
-            HeaderName::Via => {
-                *self.vias.get_mut(self.via_count)? = value;
-                self.via_count += 1;
-                return Some(());
-            }
-            HeaderName::From => &mut self.from,
-            HeaderName::To => &mut self.to,
-            HeaderName::CallId => &mut self.call_id,
-            HeaderName::CSeq => &mut self.cseq,
-            HeaderName::Authorization => &mut self.authorization,
-            _ => return Some(()),
-        };
-        if field.is_empty() {
-            *field = value;
-        }
-        Some(())
+        let (via, cseq) = (via?, cseq.filter(|cseq: &&str| !cseq.ends_with("ACK"))?);
+        let authorization = authorization.unwrap_or_default();
+        Some(Self { method, fields, via, cseq, from, to, call_id, authorization })
     }
 
     /// Whether it answers a challenge: REGISTER with a response, or with `auts`, in its credentials.
     pub fn answers_challenge(&self) -> bool {
         self.is_register()
             && ["response=", "auts="].iter().any(|name| {
-                let value = after(self.authorization, name.as_bytes());
-                value.is_some_and(|value| !value.starts_with(b"\"\"") && !value.is_empty())
+                let value = after(self.authorization, name);
+                value.is_some_and(|value| !value.is_empty() && !value.starts_with("\"\""))
             })
     }
 
@@ -107,56 +77,42 @@ impl<'a> Glance<'a> {
         if !self.is_register() {
             return None;
         }
-        let octets = match after(self.authorization, b"username=\"") {
-            Some(name) => name.get(..memchr(b'"', name)?)?,
-            None => {
-                let uri = after(self.to, b"sip:")?;
-                let ends = |octet: &u8| matches!(octet, b';' | b'>' | b':') || is_lws(*octet);
-                uri.get(..uri.iter().position(ends).unwrap_or(uri.len()))?
-            }
-        };
-        std::str::from_utf8(octets).ok()
+        match after(self.authorization, "username=\"") {
+            Some(name) => name.split('"').next(),
+            None => after(self.to?, "sip:")?.split([';', '>', ':', ' ', '\t', '\r', '\n']).next(),
+        }
     }
 
-    /// 503 with Retry-After for the request, which came from `source`, and where it goes over UDP.
-    ///
-    /// `tag` becomes the tag of To where it has none. It should be the same for a repeated request, which is
-    /// not remembered (RFC 3261 section 8.2.7).
-    pub fn refusal(&self, source: SocketAddr, tag: u64, retry_after: u32) -> (SocketAddr, Bytes) {
-        let mut writer = Writer::with_capacity(REFUSAL_OCTETS_TYPICAL);
-        writer.verbatim(b"SIP/2.0 503 Service Unavailable\r\n");
-        let mut vias = self.vias.iter().take(self.via_count);
-        let top_field = vias.next().map_or("", |via| std::str::from_utf8(via).unwrap_or_default());
-        let top = Elements::new(top_field).next().and_then(Via::parse);
+    /// The topmost Via as written: a repeated request has the same.
+    pub const fn via(&self) -> &'a str {
+        self.via
+    }
+
+    /// What the answer to the request, which came from `source`, begins with.
+    pub fn head(&self, chunk: &mut Chunk, source: SocketAddr, to_tag: &str) -> ReplyHead {
+        let mut writer = chunk.begin(HEAD_OCTETS_TYPICAL);
+        let top = Elements::new(self.via).next().and_then(Via::parse);
         match &top {
-            Some(top) => write_top_via(&mut writer, top, top_field, source),
-            None => write_field(&mut writer, b"Via: ", top_field.as_bytes()),
+            Some(top) => write_top_via(&mut writer, top, self.via, source),
+            None => writer.field("Via", self.via),
         }
-        for via in vias {
-            write_field(&mut writer, b"Via: ", via);
+        let vias = Fields(self.fields).filter(|(name, _)| *name == HeaderName::Via);
+        for via in vias.filter_map(|(_, value)| text(value)).take(HEADERS_MAX).skip(1) {
+            writer.field("Via", via);
         }
-        write_field(&mut writer, b"From: ", self.from);
-        if memmem::find(self.to, b"tag=").is_some() || self.to.is_empty() {
-            write_field(&mut writer, b"To: ", self.to);
-        } else {
-            writer.verbatim(b"To: ");
-            writer.octets(self.to);
-            writer.verbatim(b";tag=");
-            writer.number(tag);
-            writer.end_line();
+        if let Some(from) = self.from {
+            writer.field("From", from);
         }
-        write_field(&mut writer, b"Call-ID: ", self.call_id);
-        write_field(&mut writer, b"CSeq: ", self.cseq);
-        writer.verbatim(b"Retry-After: ");
-        writer.number(retry_after);
-        writer.verbatim(b"\r\nContent-Length: 0\r\n\r\n");
-        (top.map_or(source, |top| destination(&top, source)), writer.finish())
-    }
-
-    /// The topmost Via as written, by which a repeated request is like the first.
-    pub const fn top_via(&self) -> &'a [u8] {
-        let [top, ..] = self.vias;
-        top
+        if let Some(to) = self.to {
+            let has_tag = memmem::find(to.as_bytes(), b"tag=").is_some();
+            writer.field("To", if has_tag { [to, "", ""] } else { [to, ";tag=", to_tag] });
+        }
+        if let Some(call_id) = self.call_id {
+            writer.field("Call-ID", call_id);
+        }
+        writer.field("CSeq", self.cseq);
+        let destination = top.map_or(source, |top| destination(&top, source));
+        ReplyHead::of_lines(writer.finish_in(chunk), destination)
     }
 
     fn is_register(&self) -> bool {
@@ -164,17 +120,26 @@ impl<'a> Glance<'a> {
     }
 }
 
-fn write_field(writer: &mut Writer, name: &[u8], value: &[u8]) {
-    if !value.is_empty() {
-        writer.verbatim(name);
-        writer.octets(value);
-        writer.end_line();
-    }
-}
+/// The header fields to the empty line: those whose name ends with a colon, values with their folds.
+struct Fields<'a>(&'a [u8]);
 
-/// What follows on `name` in `octets`.
-fn after<'a>(octets: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    octets.get(memmem::find(octets, name)? + name.len()..)
+impl<'a> Iterator for Fields<'a> {
+    type Item = (HeaderName, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (line, rest) = split_line(self.0);
+            self.0 = rest;
+            if line.is_empty() {
+                return None;
+            }
+            if let Some((name, value)) = memchr(b':', line).and_then(|at| line.split_at_checked(at))
+            {
+                let value = value.get(1..).unwrap_or_default();
+                return Some((HeaderName::identify(name.trim_ascii_end()), value));
+            }
+        }
+    }
 }
 
 /// Splits off a line with the lines folded into it.
@@ -192,18 +157,30 @@ fn split_line(octets: &[u8]) -> (&[u8], &[u8]) {
     (octets, &[])
 }
 
-fn trim(value: &[u8]) -> &[u8] {
-    let start = value.iter().position(|octet| !is_lws(*octet)).unwrap_or(value.len());
-    let end = value.iter().rposition(|octet| !is_lws(*octet)).map_or(start, |last| last + 1);
-    value.get(start..end).unwrap_or_default()
+/// A value without the white space around it, if it is text.
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().map(trim)
+}
+
+/// What follows on `name` in `text`.
+fn after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.get(memmem::find(text.as_bytes(), name.as_bytes())? + name.len()..)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::{Framing, response::ResponseView, view::MessageView};
+    use bytes::Bytes;
+
+    use crate::sip::{Framing, reply::reason_phrase, response::ResponseView, view::MessageView};
 
     const SOURCE: &str = "192.0.2.9:5062";
+
+    fn refusal(request: &[u8]) -> Option<(SocketAddr, Bytes)> {
+        let head = Glance::of(request)?.head(&mut Chunk::default(), SOURCE.parse().unwrap(), "99");
+        let refusal = head.reply(503, reason_phrase(503)).header("Retry-After", 7);
+        Some((head.destination(), refusal.finish()))
+    }
 
     fn request(fields: &str) -> String {
         format!(
@@ -224,9 +201,8 @@ mod tests {
     #[test]
     fn a_refusal_repeats_what_an_answer_must() {
         let request = request("");
-        let source = SOURCE.parse().unwrap();
-        let (to, refusal) = Glance::of(request.as_bytes()).unwrap().refusal(source, 99, 7);
-        assert_eq!(to, source);
+        let (to, refusal) = refusal(request.as_bytes()).unwrap();
+        assert_eq!(to, SOURCE.parse().unwrap());
         let text = String::from_utf8(refusal.to_vec()).unwrap();
         assert_eq!(
             text,
@@ -242,12 +218,11 @@ mod tests {
 
     #[test]
     fn a_refusal_goes_where_any_answer_goes() {
-        let source: SocketAddr = SOURCE.parse().unwrap();
         let without_rport = request("").replace(";rport", "");
-        let (to, _) = Glance::of(without_rport.as_bytes()).unwrap().refusal(source, 1, 1);
-        assert_eq!(to, SocketAddr::new(source.ip(), 5070));
+        let (to, _) = refusal(without_rport.as_bytes()).unwrap();
+        assert_eq!(to, "192.0.2.9:5070".parse().unwrap());
         let tagged = request("").replace("t: Alice <sip:alice@a.example>", "To: <sip:a@b>;tag=8");
-        let (_, refusal) = Glance::of(tagged.as_bytes()).unwrap().refusal(source, 99, 1);
+        let (_, refusal) = refusal(tagged.as_bytes()).unwrap();
         assert!(String::from_utf8(refusal.to_vec()).unwrap().contains("To: <sip:a@b>;tag=8\r\n"));
     }
 
@@ -289,7 +264,6 @@ mod tests {
             whole.replace("REGISTER sip:a.example SIP/2.0", "SIP/2.0 200 OK"),
             whole.replace("Via", "X").replace("v: ", "x: "),
             whole.replace("CSeq", "X"),
-            whole.replace("Via:", &"Via: SIP/2.0/UDP h\r\n".repeat(20)),
             String::new(),
             "\r\n\r\n".to_owned(),
             "REGISTER".to_owned(),
@@ -302,7 +276,6 @@ mod tests {
     fn no_octets_make_it_panic_or_smuggle_a_line_into_the_refusal() {
         let whole =
             request("Authorization: Digest username=\"x\rX: y\r\n").replace("c@", "c\rX: y");
-        let source = SOURCE.parse().unwrap();
         for cut in 0..whole.len() {
             for octet in [0, b'\r', b'\n', b' ', b':', b'"', 0xff] {
                 let mut octets = whole.clone().into_bytes();
@@ -310,7 +283,7 @@ mod tests {
                 for octets in [&octets[..], &octets[..cut]] {
                     let Some(glance) = Glance::of(octets) else { continue };
                     let _ = (glance.private_identity(), glance.answers_challenge());
-                    let (_, refusal) = glance.refusal(source, 1, 1);
+                    let (_, refusal) = refusal(octets).unwrap();
                     let breaks = refusal.iter().filter(|octet| matches!(octet, b'\r' | b'\n'));
                     assert_eq!(breaks.count() % 2, 0);
                     assert!(!refusal.windows(2).any(|it| it[0] == b'\r' && it[1] != b'\n'));

@@ -205,6 +205,11 @@ impl Pace {
     fn served(&mut self, requests: usize) {
         let now = Instant::now();
         let took = now.duration_since(std::mem::replace(&mut self.since, now));
+        self.learn(requests, took);
+    }
+
+    /// So many requests took so long.
+    fn learn(&mut self, requests: usize, took: Duration) {
         if let Some(each) = u32::try_from(requests).ok().and_then(|count| took.checked_div(count)) {
             // A moving average of the last few hundred.
             self.request = (self.request * 15 + each) / 16;
@@ -223,15 +228,18 @@ mod tests {
 
     #[test]
     fn the_pace_follows_what_requests_take_and_forgets_it_again() {
+        let time = Duration::from_millis(100);
         let mut pace = Pace::new();
-        assert_eq!(pace.served_within(Duration::from_millis(100)), 10_000);
-        pace.request = Duration::from_millis(50);
-        assert_eq!(pace.served_within(Duration::from_millis(100)), 2);
-        for _ in 0..200 {
-            pace.begin();
-            pace.served(1_000);
+        assert_eq!(pace.served_within(time), 10_000);
+        for _ in 0..100 {
+            pace.learn(32, Duration::from_millis(32));
         }
-        assert!(pace.served_within(Duration::from_millis(100)) > 10_000);
-        pace.served(0);
+        assert!((95..=105).contains(&pace.served_within(time)), "{}", pace.served_within(time));
+        for _ in 0..200 {
+            pace.learn(32, Duration::from_micros(160));
+        }
+        assert!(pace.served_within(time) > 19_000);
+        pace.learn(0, time);
+        assert!(pace.served_within(time) > 19_000, "nothing served tells nothing");
     }
 }

@@ -39,8 +39,7 @@ pub(super) async fn receive(mut caller: Caller, socket: Arc<UdpSocket>, local: S
         };
         let is_full = matches!(received, Ok(BATCH));
         match received {
-            Ok(_) if is_full => {}
-            Ok(_) if overload.is_over() => in_a_row = 0,
+            Ok(_) if !is_full && overload.is_over() => in_a_row = 0,
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             // ICMP reports on earlier answers arrive here; they concern no datagram.

@@ -145,7 +145,6 @@ impl Paced {
         let mut phase = Phase::default();
         let started = Instant::now();
         let mut next = started;
-        // Registrations of the next phase begin while the last ones of this one end: there is no pause in the pace.
         let mut open = 0;
         let end = started + time;
         while next < end || (open > 0 && Instant::now() < end + IN_TIME) {

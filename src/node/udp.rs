@@ -45,7 +45,7 @@ pub(super) async fn receive(mut caller: Caller, socket: Arc<UdpSocket>, local: S
             // ICMP reports on earlier answers arrive here; they concern no datagram.
             Err(_) => caller.shared.metrics.drop_one("udp_receive_error"),
         }
-        if overload.is_on(|| Buffer::of(socket.as_fd()).filter(|_| is_full)) {
+        if overload.is_on(|| is_full.then(|| Buffer::of(socket.as_fd())).flatten()) {
             for (octets, remote) in
                 incoming.datagrams().filter(|(octets, _)| !is_keep_alive(octets))
             {

@@ -191,10 +191,10 @@ fn a_mistake_is_named_with_its_line_its_key_and_the_fix() {
             "192.0.2.0/28",
         ),
         (
-            "[system]\ndomain = \"a\"\n[limits]\nidentity_rate = 0\n",
+            "[system]\ndomain = \"a\"\n[limits]\nidentity_rate = 1000001\n",
             4,
             "limits.identity_rate",
-            "from 1 to 1000000",
+            "from 0 to 1000000",
         ),
         (
             "roles = [\"sip_core\"]\n[system]\ndomain = \"a\"\n",

@@ -88,7 +88,7 @@ fn an_exempt_source_has_no_limit() {
 
 #[test]
 fn vectors_for_one_identity_are_limited_and_its_right_answers_are_not() {
-    let mut bench = bench(Limits { identity: RATE, ..Limits::default() });
+    let mut bench = bench(Limits { identity: Some(RATE), ..Limits::default() });
     let nonce = bench.send(&attempt(1)).nonce();
     assert_eq!(bench.attempts(udp(), 11..=15), [401, 503, 503, 0, 0]);
     assert_eq!((bench.noted(Limit::Identity), bench.vector_requests.len()), (4, 2));
@@ -106,7 +106,7 @@ fn vectors_for_one_identity_are_limited_and_its_right_answers_are_not() {
 
 #[test]
 fn what_was_not_answered_is_forgotten_and_may_be_repeated() {
-    let mut bench = bench(Limits { identity: RATE, ..Limits::default() });
+    let mut bench = bench(Limits { identity: Some(RATE), ..Limits::default() });
     assert_eq!(bench.attempts(udp(), 1..=5), [401, 401, 503, 503, 0]);
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.attempts(udp(), 5..=5), [401]);

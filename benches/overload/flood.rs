@@ -114,7 +114,7 @@ fn run(core: SocketAddr, first: usize, rate: f64, stop: &AtomicBool) -> Flooded 
     while !stop.load(Ordering::Relaxed) {
         let due = (started.elapsed().as_secs_f64() * rate) as u64;
         // What the machine did not let us send in time follows, but not in one heap.
-        let late = due.saturating_sub(flooded.sent).min((rate / 100.0) as u64);
+        let late = due.saturating_sub(flooded.sent).min(BATCH as u64 + (rate / 100.0) as u64);
         for _ in 0..late / BATCH as u64 {
             let socket = &sockets[(flooded.sent / BATCH as u64) as usize % SOCKETS];
             for _ in 0..BATCH {

@@ -52,8 +52,8 @@ pub struct Limits {
     pub source_ipv6_bits: u8,
     /// Sources without a limit: P-CSCFs, behind which there are many users.
     pub exempt: Vec<Network>,
-    /// Vectors for one private identity.
-    pub identity: Rate,
+    /// Vectors for one private identity. `None` is no limit.
+    pub identity: Option<Rate>,
     /// Most challenges of one user that wait for their answer. The oldest gives way to one more, so that
     /// nobody can lock a user out with challenges that are never answered.
     pub challenges: usize,
@@ -65,7 +65,7 @@ impl Default for Limits {
             source: None,
             source_ipv6_bits: 64,
             exempt: Vec::new(),
-            identity: Rate { per_second: 100, burst: 200 },
+            identity: Some(Rate { per_second: 100, burst: 200 }),
             challenges: 4,
         }
     }
@@ -131,7 +131,7 @@ pub(super) struct Limiter {
     sources: Option<Buckets>,
     source_ipv6_bits: u8,
     exempt: Vec<Network>,
-    identities: Buckets,
+    identities: Option<Buckets>,
 }
 
 impl Limiter {
@@ -141,7 +141,7 @@ impl Limiter {
             sources: limits.source.map(|rate| Buckets::new(rate, hasher.clone())),
             source_ipv6_bits: limits.source_ipv6_bits,
             exempt: limits.exempt.clone(),
-            identities: Buckets::new(limits.identity, hasher),
+            identities: limits.identity.map(|rate| Buckets::new(rate, hasher)),
         }
     }
 
@@ -160,7 +160,7 @@ impl Limiter {
 
     /// Counts a vector that is wanted for a user.
     pub(super) fn count_identity(&self, impi: &Impi, now: Timestamp) -> Verdict {
-        self.identities.take(impi, now)
+        self.identities.as_ref().map_or(Verdict::Within, |identities| identities.take(impi, now))
     }
 }
 
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_user_has_a_burst_then_the_rate_and_as_many_refusals() {
-        let limiter = limiter(Limits { identity: RATE, ..Limits::default() });
+        let limiter = limiter(Limits { identity: Some(RATE), ..Limits::default() });
         let take = |millis| limiter.count_identity(&user(1), at(millis));
         let at_once: Vec<_> = (0..8).map(|_| take(0)).collect();
         assert_eq!(at_once[..3], [Verdict::Within; 3]);
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn others_at_work_meanwhile_do_not_make_a_limit_forgotten() {
-        let limiter = limiter(Limits { identity: RATE, ..Limits::default() });
+        let limiter = limiter(Limits { identity: Some(RATE), ..Limits::default() });
         for _ in 0..3 {
             limiter.count_identity(&user(0), at(0));
         }

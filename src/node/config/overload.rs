@@ -52,24 +52,39 @@ impl Overload {
 
 /// Reads the section `[limits]`.
 pub(super) fn read_limits(mut section: Section<'_>, limits: &mut Limits) {
-    let rate = |value: &DeValue<'_>| number(value, 1..=1_000_000_u32);
-    let source = section.optional("source_rate", |value| number(value, 0..=1_000_000_u32));
-    let burst = section.optional("source_burst", rate);
-    limits.source = source.filter(|rate| *rate > 0).map(|per_second| Rate {
-        per_second,
-        burst: burst.unwrap_or_else(|| per_second.saturating_mul(2)),
-    });
-    if burst.is_some() && limits.source.is_none() {
-        let what = "is given without a source_rate, which is what sets the limit";
-        section.report("source_burst", Wrong::new(what, "give both, or leave it out"));
+    for (limit, rate, burst) in [
+        (&mut limits.source, "source_rate", "source_burst"),
+        (&mut limits.identity, "identity_rate", "identity_burst"),
+    ] {
+        read_rate(&mut section, limit, (rate, burst));
     }
     let bits = section.optional("source_ipv6_bits", |value| number(value, 1..=128));
     set(&mut limits.source_ipv6_bits, bits);
     let network = |value: &DeValue<'_>| parsed(value, str::parse::<Network>, "192.0.2.0/28");
     set(&mut limits.exempt, section.optional("exempt", |value| list(value, network)));
-    set(&mut limits.identity.per_second, section.optional("identity_rate", rate));
-    set(&mut limits.identity.burst, section.optional("identity_burst", rate));
     let challenges = section.optional("challenges", |value| number(value, 1..=64));
     set(&mut limits.challenges, challenges);
     section.finish();
+}
+
+/// Reads a rate, of which 0 is none, and how many at once: twice the rate if that is not said.
+fn read_rate(
+    section: &mut Section<'_>,
+    limit: &mut Option<Rate>,
+    (rate_key, burst_key): (&'static str, &'static str),
+) {
+    let rate = section.optional(rate_key, |value| number(value, 0..=1_000_000_u32));
+    let burst = section.optional(burst_key, |value| number(value, 1..=1_000_000_u32));
+    if let Some(per_second) = rate {
+        let burst = per_second.saturating_mul(2);
+        *limit = (per_second > 0).then_some(Rate { per_second, burst });
+    }
+    match (limit, burst) {
+        (Some(limit), Some(burst)) => limit.burst = burst,
+        (None, Some(_)) => {
+            let what = format!("is given without a {rate_key}, which is what sets the limit");
+            section.report(burst_key, Wrong::new(what, "give both, or leave it out"));
+        }
+        (_, None) => {}
+    }
 }

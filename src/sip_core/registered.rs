@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    aka::digest::{AkaVerified, Algorithm, DigestInput, Qop, QopInput, password, rspauth, verify},
+    aka::digest::{
+        AkaVerified, Algorithm, DigestInput, HexDigest, Qop, QopInput, Verified, verify,
+    },
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, Note, Undeliverable},
@@ -67,9 +69,8 @@ impl SipCore {
             Err(RegisterError::Forbidden)
         };
         match verified {
-            Ok(proof) => {
-                let info =
-                    authentication_info(&origin, &challenged, credentials, &self.config.realm);
+            Ok(Verified { proof, rspauth }) => {
+                let info = rspauth.and_then(|rspauth| authentication_info(&rspauth, credentials));
                 self.accept(ctx, (impi, user), key, request, (origin, info), proof)
             }
             Err(error) => {
@@ -93,7 +94,7 @@ impl SipCore {
         challenged: &Challenged,
         request: &RegisterRequest<'_>,
         credentials: &DigestCredentials<'_>,
-    ) -> Result<AkaVerified, RegisterError> {
+    ) -> Result<Verified, RegisterError> {
         let named = credentials.algorithm.map(Algorithm::parse);
         if named.is_some_and(|named| named != Some(origin.algorithm)) {
             return Err(RegisterError::Forbidden);
@@ -372,25 +373,13 @@ fn digest_input<'a>(
 }
 
 /// The Authentication-Info of a 200: proof that this side knows RES as well (RFC 3310 clause 3.5).
-/// Without qop there is no cnonce to prove anything about, and none is sent.
-fn authentication_info(
-    origin: &Origin,
-    challenged: &Challenged,
-    credentials: &DigestCredentials<'_>,
-    realm: &str,
-) -> Option<String> {
-    let input = digest_input(credentials, realm, &[])?;
-    let qop = input.qop.as_ref()?;
-    let vector = &challenged.vector;
-    let secret =
-        password(origin.algorithm, vector.xres.expose(), vector.ck.expose(), vector.ik.expose());
-    let proof = rspauth(origin.algorithm, &input, secret.expose());
+fn authentication_info(rspauth: &HexDigest, credentials: &DigestCredentials<'_>) -> Option<String> {
     let info = AuthenticationInfo {
         nextnonce: None,
-        qop: Some(qop.qop.as_str()),
-        rspauth: Some(proof.as_str().into()),
-        cnonce: Some(qop.cnonce.into()),
-        nc: Some(qop.nc),
+        qop: Some(Qop::parse(credentials.qop?)?.as_str()),
+        rspauth: Some(rspauth.as_str().into()),
+        cnonce: credentials.cnonce.as_deref().map(Into::into),
+        nc: credentials.nc,
     };
     let mut writer = Writer::with_capacity(AUTHENTICATION_INFO_OCTETS_TYPICAL);
     info.render(&mut writer);

@@ -46,8 +46,9 @@ static CLASSES: [u8; 256] = {
         let plain_value = !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
         #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
         {
-            table[octet as usize] =
-                token as u8 * TOKEN | host as u8 * HOST | plain_value as u8 * PLAIN_VALUE;
+            table[octet as usize] = (if token { TOKEN } else { 0 })
+                | (if host { HOST } else { 0 })
+                | (if plain_value { PLAIN_VALUE } else { 0 });
         }
         if octet == u8::MAX {
             break table;

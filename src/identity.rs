@@ -297,11 +297,12 @@ fn check_user(user: &str) -> Result<(), IdentityError> {
         return Err(IdentityError::MissingUser);
     }
     // Not `any`, which stops early: without branches it takes many octets at once.
-    let forbidden = user.bytes().fold(false, |found, octet| {
-        let delimiter = (octet == b'"') | (octet == b'<') | (octet == b'>');
-        found | !octet.is_ascii_graphic() | delimiter | (octet == b'@') | (octet == b'\\')
+    let forbidden = user.bytes().fold(0, |found, octet| {
+        let delimiter = u8::from(octet == b'"') | u8::from(octet == b'<') | u8::from(octet == b'>');
+        let quoting = u8::from(octet == b'@') | u8::from(octet == b'\\');
+        found | delimiter | quoting | u8::from(octet <= b' ') | u8::from(octet >= 0x7f)
     });
-    if forbidden { Err(IdentityError::ForbiddenCharacter) } else { Ok(()) }
+    if forbidden != 0 { Err(IdentityError::ForbiddenCharacter) } else { Ok(()) }
 }
 
 fn check_host(host: &str) -> Result<(), IdentityError> {

@@ -101,7 +101,7 @@ fn http_digest(criterion: &mut Criterion) {
             bench.iter(|| digest::response(algorithm, black_box(&input), password.expose()));
         });
         let response = digest::response(algorithm, &input, password.expose());
-        group.bench_function(format!("verify/{name}"), |bench| {
+        group.bench_function(format!("verify, with rspauth/{name}"), |bench| {
             bench.iter(|| digest::verify(algorithm, &input, &vector, black_box(response.as_str())));
         });
     }

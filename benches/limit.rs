@@ -109,8 +109,10 @@ fn main() {
             let turn = (case.measure)();
             case.turns.push(turn);
         }
-        let costs: Vec<(String, f64)> =
-            cases.iter().map(|case| (case.name.clone(), case.turns.last().unwrap().cpu_us)).collect();
+        let costs: Vec<(String, f64)> = cases
+            .iter()
+            .map(|case| (case.name.clone(), case.turns.last().unwrap().cpu_us))
+            .collect();
         for case in &mut cases {
             let limit = costs.iter().find(|(name, _)| name == case.limit).expect("a limit").1;
             case.ratios.push(case.turns.last().unwrap().cpu_us / limit);

@@ -199,11 +199,8 @@ fn run(mut command: Command) {
 fn toml(engine: Engine, directory: &Path, which: usize, ports: [Ports; 2]) -> String {
     let own = ports[which];
     let other = ports[1 - which];
-    let [(domain, _), (others, _)] = if which == 0 {
-        [(HOME, 0), (PARTNER, 1)]
-    } else {
-        [(PARTNER, 1), (HOME, 0)]
-    };
+    let [(domain, _), (others, _)] =
+        if which == 0 { [(HOME, 0), (PARTNER, 1)] } else { [(PARTNER, 1), (HOME, 0)] };
     let (send, accept) = (TOKENS[which], TOKENS[1 - which]);
     // The partner connects to the home.
     let address = if which == 0 {

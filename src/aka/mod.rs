@@ -1,6 +1,7 @@
 //! Authentication and key agreement: MILENAGE, vectors, sequence numbers, HTTP Digest AKA.
 
 pub mod digest;
+mod md5;
 mod milenage;
 mod sqn;
 mod vector;

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    aka::digest::{AkaVerified, Algorithm, DigestInput, Qop, QopInput, password, rspauth, verify},
+    aka::digest::{
+        AkaVerified, Algorithm, DigestInput, HexDigest, Qop, QopInput, Verified, verify,
+    },
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, Note, Undeliverable},
@@ -68,10 +70,10 @@ impl SipCore {
             Err(RegisterError::Forbidden)
         };
         match verified {
-            Ok(proof) => {
-                let realm = &self.config.realm;
+            Ok(Verified { proof, rspauth }) => {
                 let chunk = &mut ctx.out.heads;
-                let info = authentication_info(chunk, &origin, &challenged, credentials, realm);
+                let info =
+                    rspauth.and_then(|rspauth| authentication_info(chunk, &rspauth, credentials));
                 self.accept(ctx, (impi, user), key, request, (origin, info), proof)
             }
             Err(error) => {
@@ -95,7 +97,7 @@ impl SipCore {
         challenged: &Challenged,
         request: &RegisterRequest<'_>,
         credentials: &DigestCredentials<'_>,
-    ) -> Result<AkaVerified, RegisterError> {
+    ) -> Result<Verified, RegisterError> {
         let named = credentials.algorithm.map(Algorithm::parse);
         if named.is_some_and(|named| named != Some(origin.algorithm)) {
             return Err(RegisterError::Forbidden);
@@ -402,26 +404,17 @@ fn digest_input<'a>(
 }
 
 /// The header field Authentication-Info of a 200: proof that this side knows RES as well (RFC 3310 clause 3.5).
-/// Without qop there is no cnonce to prove anything about, and none is sent.
 fn authentication_info(
     chunk: &mut Chunk,
-    origin: &Origin,
-    challenged: &Challenged,
+    rspauth: &HexDigest,
     credentials: &DigestCredentials<'_>,
-    realm: &str,
 ) -> Option<Bytes> {
-    let input = digest_input(credentials, realm, &[])?;
-    let qop = input.qop.as_ref()?;
-    let vector = &challenged.vector;
-    let secret =
-        password(origin.algorithm, vector.xres.expose(), vector.ck.expose(), vector.ik.expose());
-    let proof = rspauth(origin.algorithm, &input, secret.expose());
     let info = AuthenticationInfo {
         nextnonce: None,
-        qop: Some(qop.qop.as_str()),
-        rspauth: Some(proof.as_str().into()),
-        cnonce: Some(qop.cnonce.into()),
-        nc: Some(qop.nc),
+        qop: Some(Qop::parse(credentials.qop?)?.as_str()),
+        rspauth: Some(rspauth.as_str().into()),
+        cnonce: credentials.cnonce.as_deref().map(Into::into),
+        nc: credentials.nc,
     };
     let mut writer = chunk.begin(AUTHENTICATION_INFO_OCTETS_TYPICAL);
     writer.field("Authentication-Info", &info);

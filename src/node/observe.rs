@@ -80,8 +80,7 @@ impl Shared {
         id: RequestId,
         request: &cx::Request,
     ) {
-        let command = ladder::command_of_request(request);
-        self.count_request(Direction::Out, PeerName(None), command);
+        self.metrics.own_request(ladder::command_of_request(request));
         if self.is_observed() {
             let summary = ladder::describe_request(request).to_owned();
             let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));
@@ -95,7 +94,8 @@ impl Shared {
         id: RequestId,
         answer: &cx::Answer,
     ) {
-        self.count_answer(Direction::Out, PeerName(None), answer);
+        let (command, _, result) = ladder::outcome_of_answer(answer);
+        self.metrics.own_answer(command, result);
         if self.is_observed() {
             let (_, name, result) = ladder::outcome_of_answer(answer);
             let summary = format!("{name} {}", CxResult(Some(result)));

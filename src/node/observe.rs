@@ -57,23 +57,6 @@ impl Shared {
         });
     }
 
-    /// Counts a Cx request to or from `peer`; `None` is this system.
-    pub(super) fn count_request(
-        &self,
-        direction: Direction,
-        peer: PeerName,
-        command: &'static str,
-    ) {
-        self.metrics.cx_requests.get_or_create(&CxRequest { direction, command, peer }).inc();
-    }
-
-    /// Counts a Cx answer to or from `peer`; `None` is this system.
-    pub(super) fn count_answer(&self, direction: Direction, peer: PeerName, answer: &cx::Answer) {
-        let (command, _, result) = ladder::outcome_of_answer(answer);
-        let result = CxResult(Some(result));
-        self.metrics.cx_answers.get_or_create(&CxAnswer { direction, command, result, peer }).inc();
-    }
-
     pub(super) fn observe_value_request(
         &self,
         step: Option<Step>,

@@ -23,7 +23,7 @@ use super::{
     ladder::Tap,
     loading::Loading,
     metrics::{Direction, Metrics},
-    park::Parked,
+    park::ParkedRequests,
     partners::{self, Partners},
     tcp::Connections,
     worker::Worker,
@@ -44,7 +44,6 @@ use crate::{
     sip_database::SipDatabase,
     step::Step,
     store::{Commit, Reader, Record, RecordError, Sequencer},
-    table::Table,
     time::Timestamp,
     token::BearerToken,
 };
@@ -73,8 +72,7 @@ pub(super) struct Shared {
     pub(super) storage_failed: Notify,
     /// Taken by the one request of the management interface that may be about many at a time.
     pub(super) many: Arc<Semaphore>,
-    pub(super) parked: Table<u64, Parked>,
-    pub(super) parked_number: AtomicU64,
+    pub(super) parked: ParkedRequests,
     pub(super) connections: Connections,
     pub(super) peers: Peers,
     pub(super) partners: Partners,

@@ -143,7 +143,8 @@ fn words(block: &Block) -> [u32; 16] {
     words
 }
 
-/// One step (RFC 1321 section 3.4). Inlined, and so all that depends on `NUMBER` is constant.
+/// One step (RFC 1321 section 3.4).
+#[expect(clippy::inline_always, reason = "its 64 instances are one computation on registers")]
 #[inline(always)]
 fn step<const NUMBER: usize>([a, b, c, d]: State, words: &[u32; 16], sines: &[u32; 64]) -> State {
     let (mixed, place) = match NUMBER / 16 {

@@ -8,7 +8,7 @@ use super::{
     csc17::ACCESS_PATH,
     http::{self, Ends},
     ladder::{self, Entry, Protocol, Tap},
-    metrics::{CscRequest, CxAnswer, CxRequest, CxResult, Direction, PeerName},
+    metrics::{CscRequest, CxResult, Direction},
     perform::Shared,
 };
 use crate::{

@@ -271,11 +271,12 @@ impl SipCore {
             }
             None => private_identity_of(&aor)?,
         };
+        let algorithm = credentials.as_ref().and_then(|credentials| credentials.algorithm);
         let mut entry = self.user_entry(ctx, &impi)?;
         let user = (&impi, entry.get_mut());
         let result = match credentials.filter(|credentials| !credentials.nonce.is_empty()) {
             Some(credentials) => self.handle_answered(ctx, user, key, request, aor, &credentials),
-            None => self.begin_attempt(ctx, user, key, request, aor, false),
+            None => self.begin_attempt(ctx, user, key, request, aor, (algorithm, false)),
         };
         self.leave(entry);
         result

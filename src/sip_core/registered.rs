@@ -51,7 +51,8 @@ impl SipCore {
             user.take_challenged(request.call_id(), &credentials.nonce, ctx.now)
         else {
             // not live, or replayed: challenge again, and say that the nonce was at fault
-            return self.begin_attempt(ctx, (impi, user), key, request, aor, true);
+            let challenge = (credentials.algorithm, true);
+            return self.begin_attempt(ctx, (impi, user), key, request, aor, challenge);
         };
         self.challenges.take(challenged.number);
         if let Some(auts) = credentials.auts.as_deref() {

@@ -146,6 +146,27 @@ impl ReplyHead {
         ReplyBuilder { writer }
     }
 
+    /// What an answer that began with this head has before it, and behind it: the status line, and the other fields.
+    pub(crate) fn added_to<'a>(&self, answer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let end = memmem::find(answer, b"\r\n").map_or(0, |at| at + 2);
+        let (status_line, rest) = answer.split_at_checked(end).unwrap_or_default();
+        (status_line, rest.get(self.lines.len()..).unwrap_or_default())
+    }
+
+    /// Puts an answer together again.
+    pub(crate) fn complete_in(
+        &self,
+        chunk: &mut Chunk,
+        status_line: &[u8],
+        fields: &[u8],
+    ) -> Bytes {
+        let mut writer = chunk.begin(status_line.len() + self.lines.len() + fields.len());
+        for part in [status_line, &self.lines, fields] {
+            writer.verbatim(part);
+        }
+        writer.finish_in(chunk)
+    }
+
     /// The header fields, name and value.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let text = std::str::from_utf8(&self.lines).unwrap_or_default();

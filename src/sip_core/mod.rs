@@ -235,10 +235,7 @@ impl SipCore {
 
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
         let key = self.transactions.key_of(view);
-        let tag = ToTag::draw(ctx.entropy);
-        let admission = self
-            .transactions
-            .admit(ctx, key, flow, |chunk| ReplyHead::new_in(chunk, view, source, tag.as_str()));
+        let admission = self.transactions.admit(ctx, key, flow, (view, source));
         let Admission::New = admission else { return };
         let handled = if ctx.out.storage_available() {
             RegisterRequest::from_view(view)
@@ -366,6 +363,7 @@ fn check_extensions(request: &RegisterRequest<'_>) -> Result<(), RegisterError> 
 }
 
 /// A To tag: 64 random bits (RFC 3261 clause 19.3 asks for 32), as hexadecimal digits.
+#[derive(Clone, Copy, Debug)]
 struct ToTag([u8; 16]);
 
 impl ToTag {

@@ -234,7 +234,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{entropy::Entropy, identity::Impi, packed::PackedTable};
+    use crate::{
+        entropy::Entropy,
+        identity::Impi,
+        packed::{Packed, PackedTable, Reader, Writer},
+    };
+
+    struct Empty;
+
+    impl Packed for Empty {
+        fn pack(&self, _to: &mut Writer<'_>) {}
+
+        fn unpack(_from: &mut Reader<'_>) -> Option<Self> {
+            Some(Self)
+        }
+    }
 
     struct Zeros;
 
@@ -246,7 +260,7 @@ mod tests {
 
     /// The fingerprints of so many records, all different.
     fn records(count: usize) -> Vec<Fingerprint> {
-        let table: PackedTable<()> = PackedTable::new(&mut Zeros);
+        let table: PackedTable<Empty> = PackedTable::new(&mut Zeros);
         let record = |n| table.fingerprint(&Impi::parse(&format!("user{n}@a.example")).unwrap());
         (0..count).map(record).collect()
     }

@@ -1,10 +1,18 @@
 //! What one authentication costs, on the side of the network and on that of the UE.
 //!
 //! `cargo bench --no-default-features --bench aka`. Subscribers have random keys and are taken in
-//! random order, so that 1,000 of them fit into a cache and 1,000,000 do not.
+//! random order, so that 1,000 of them fit into a cache and 1,000,000 do not. The product keeps K and `OPc` of
+//! each and makes the key schedule per use; what schedules kept would cost is there to compare.
+//!
+//! Limits to hold a vector against, in the group `limit`: the AES blocks alone, without and with a key schedule,
+//! and the look at a random subscriber's K alone.
 
 use std::hint::black_box;
 
+use aes::{
+    Aes128Enc, Block,
+    cipher::{BlockCipherEncrypt, KeyInit},
+};
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use migcore::{
     aka::{
@@ -24,7 +32,7 @@ criterion_group! {
         .without_plots()
         .warm_up_time(std::time::Duration::from_millis(300))
         .measurement_time(std::time::Duration::from_secs(1));
-    targets = network, ue, http_digest
+    targets = network, limit, ue, http_digest
 }
 criterion_main!(benches);
 
@@ -61,6 +69,37 @@ fn vectors(group: &mut BenchmarkGroup<'_, criterion::measurement::WallTime>, cou
             Milenage::new(k, opc).vector(&rand, Sqn::new(seed, 4, 5), AMF)
         });
     });
+}
+
+/// What no implementation over these can fall below: one block, then four at the same time.
+fn limit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("limit");
+    group.throughput(Throughput::Elements(1));
+    let mut seed = 5;
+    let key = octets(&mut seed);
+    let five = |kernel: &Aes128Enc| {
+        let mut blocks = [Block::default(); 4];
+        let (mut temp, key) = (Block::from(black_box([1; 16])), Block::from(key));
+        kernel.encrypt_block(&mut temp);
+        for block in &mut blocks {
+            *block = temp;
+            block[0] ^= key[0];
+        }
+        kernel.encrypt_blocks(&mut blocks);
+        blocks
+    };
+    let kernel = Aes128Enc::new(&key.into());
+    group.bench_function("five blocks", |bench| bench.iter(|| five(&kernel)));
+    group.bench_function("key schedule and five blocks", |bench| {
+        bench.iter(|| five(&Aes128Enc::new(black_box(&key.into()))));
+    });
+    for count in [1_000, 1_000_000] {
+        let keys: Vec<_> = (0..count).map(keys).collect();
+        group.bench_function(format!("look at one of {count} subscribers"), |bench| {
+            bench.iter(|| *pick(&keys, &mut seed).0.expose());
+        });
+    }
+    group.finish();
 }
 
 /// The UE: a challenge checked and answered, and one refused.
@@ -101,7 +140,7 @@ fn http_digest(criterion: &mut Criterion) {
             bench.iter(|| digest::response(algorithm, black_box(&input), password.expose()));
         });
         let response = digest::response(algorithm, &input, password.expose());
-        group.bench_function(format!("verify/{name}"), |bench| {
+        group.bench_function(format!("verify, with rspauth/{name}"), |bench| {
             bench.iter(|| digest::verify(algorithm, &input, &vector, black_box(response.as_str())));
         });
     }
@@ -142,7 +181,8 @@ fn keys(number: u64) -> (Secret<16>, Secret<16>) {
 }
 
 fn pick<'a, T>(all: &'a [T], seed: &mut u64) -> &'a T {
-    let place = usize::try_from(next(seed) % all.len() as u64).expect("below a usize");
+    let place = (u128::from(next(seed)) * all.len() as u128) >> 64;
+    let place = usize::try_from(place).expect("below a usize");
     all.get(place).expect("below the length")
 }
 

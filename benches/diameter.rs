@@ -1,11 +1,21 @@
-//! Encoding and decoding of the vector request and its answer, and both through a connection.
+//! What a vector costs between two systems: MAR and MAA encoded and decoded, through two connections, and
+//! through two connections and a TCP connection of the loopback interface, pipelined by 1 and by 64.
+//!
+//! The limits beside which to read them: `copy_mar` copies the octets of an MAR, which encoding cannot
+//! undercut; `bare_echo` carries the octets of MAR and MAA over the same TCP connection and does nothing
+//! else. Both ends run in one thread, so a figure is the CPU time of both sides, system calls included.
 
 #![allow(clippy::panic, missing_docs, reason = "a benchmark fails by a panic")]
 
-use std::{hint::black_box, sync::Arc};
+use std::{
+    hint::black_box,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+};
 
 use bytes::BytesMut;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use migcore::{
     aka::AuthVector,
     diameter::{
@@ -98,6 +108,12 @@ fn codec(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("diameter");
     group.throughput(Throughput::Elements(1));
+    group.bench_function("copy_mar", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            out.extend_from_slice(black_box(&mar));
+        });
+    });
     group.bench_function("encode_mar", |bencher| {
         bencher.iter(|| {
             out.clear();
@@ -127,38 +143,150 @@ fn node(host: &str, peer: &str) -> Config {
     }
 }
 
-fn connection(criterion: &mut Criterion) {
-    let (core, database) = ("scscf.partner.example", "sipdb.partner.example");
-    let (mut to_database, mut to_core) = (PeerOutput::default(), PeerOutput::default());
-    let mut asking = Connection::initiate(node(core, database), NOW, &mut Zeros, &mut to_database);
-    let mut serving = Connection::accept(node(database, core), NOW, &mut Zeros);
-    serving.handle_octets(NOW, &to_database.octets.split(), &mut to_core);
-    asking.handle_octets(NOW, &to_core.octets.split(), &mut to_database);
-    let (request, destination) = (request(), destination());
-    let answer = answer(&request);
+/// The two ends of an open connection: a SIP core that asks and a SIP database that answers.
+struct Pair {
+    core: Connection,
+    database: Connection,
+    to_core: PeerOutput,
+    to_database: PeerOutput,
+    destination: Destination,
+    request: Request,
+    answer: Answer,
+}
 
+impl Pair {
+    fn open() -> Self {
+        let (core, database) = ("scscf.partner.example", "sipdb.partner.example");
+        let (mut to_database, mut to_core) = (PeerOutput::default(), PeerOutput::default());
+        let mut asking =
+            Connection::initiate(node(core, database), NOW, &mut Zeros, &mut to_database);
+        let mut serving = Connection::accept(node(database, core), NOW, &mut Zeros);
+        serving.handle_octets(NOW, &to_database.octets.split(), &mut to_core);
+        asking.handle_octets(NOW, &to_core.octets.split(), &mut to_database);
+        to_core.events.clear();
+        to_database.events.clear();
+        let request = request();
+        Self {
+            core: asking,
+            database: serving,
+            to_core,
+            to_database,
+            destination: destination(),
+            answer: answer(&request),
+            request,
+        }
+    }
+
+    fn ask(&mut self, count: u64) {
+        for token in 0..count {
+            let (request, out) = (self.request.clone(), &mut self.to_database);
+            self.core.send_request(NOW, &self.destination, request, token, out).expect("open");
+        }
+    }
+
+    /// Lets the database answer what is in `octets`.
+    fn serve(&mut self, octets: &[u8]) {
+        self.database.handle_octets(NOW, octets, &mut self.to_core);
+        for event in std::mem::take(&mut self.to_core.events) {
+            let Event::Request { context, .. } = event else { panic!("a request") };
+            self.database.send_answer(context, &self.answer, &mut self.to_core).expect("open");
+        }
+    }
+
+    /// Takes `count` answers.
+    fn take(&mut self, octets: &[u8], count: usize) {
+        self.core.handle_octets(NOW, octets, &mut self.to_database);
+        assert_eq!(self.to_database.events.len(), count);
+        assert!(matches!(self.to_database.events.first(), Some(Event::Answer { .. })));
+        self.to_database.events.clear();
+    }
+}
+
+fn connections(criterion: &mut Criterion) {
+    let mut pair = Pair::open();
     let mut group = criterion.benchmark_group("diameter");
     group.throughput(Throughput::Elements(1));
     group.bench_function("mar_and_maa_between_two_connections", |bencher| {
         bencher.iter(|| {
-            to_database.events.clear();
-            asking
-                .send_request(NOW, &destination, request.clone(), 1, &mut to_database)
-                .expect("open");
-            to_core.events.clear();
-            serving.handle_octets(NOW, &to_database.octets, &mut to_core);
-            to_database.octets.clear();
-            let Some(Event::Request { context, .. }) = to_core.events.pop() else {
-                panic!("a request")
-            };
-            serving.send_answer(context, &answer, &mut to_core).expect("open");
-            asking.handle_octets(NOW, &to_core.octets, &mut to_database);
-            to_core.octets.clear();
-            assert!(matches!(to_database.events[..], [Event::Answer { .. }]));
+            pair.ask(1);
+            let octets = pair.to_database.octets.split();
+            pair.serve(&octets);
+            let octets = pair.to_core.octets.split();
+            pair.take(&octets, 1);
         });
     });
     group.finish();
 }
 
-criterion_group!(benches, codec, connection);
+/// A TCP connection of the loopback interface.
+struct Loopback {
+    core: TcpStream,
+    database: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Loopback {
+    fn open() -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let core = TcpStream::connect(listener.local_addr()?)?;
+        let (database, _) = listener.accept()?;
+        core.set_nodelay(true)?;
+        database.set_nodelay(true)?;
+        Ok(Self { core, database, buffer: vec![0; 1 << 16] })
+    }
+
+    fn to_database(&mut self, octets: &[u8]) -> &[u8] {
+        carry(&mut self.core, &mut self.database, octets, &mut self.buffer)
+    }
+
+    fn to_core(&mut self, octets: &[u8]) -> &[u8] {
+        carry(&mut self.database, &mut self.core, octets, &mut self.buffer)
+    }
+}
+
+/// Carries octets from one end to the other, no more than fit into the buffer.
+fn carry<'a>(
+    from: &mut TcpStream,
+    to: &mut TcpStream,
+    octets: &[u8],
+    buffer: &'a mut [u8],
+) -> &'a [u8] {
+    from.write_all(octets).expect("written");
+    let (carried, _) = buffer.split_at_mut(octets.len());
+    to.read_exact(carried).expect("read");
+    carried
+}
+
+fn over_tcp(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("diameter");
+    for count in [1, 64] {
+        let (mut pair, mut loopback) = (Pair::open(), Loopback::open().expect("a loopback"));
+        group.throughput(Throughput::Elements(count));
+        pair.ask(count);
+        let requests = pair.to_database.octets.split();
+        pair.serve(&requests);
+        let answers = pair.to_core.octets.split();
+        group.bench_function(BenchmarkId::new("bare_echo", count), |bencher| {
+            bencher.iter(|| {
+                loopback.to_database(&requests);
+                loopback.to_core(&answers).len()
+            });
+        });
+        group.bench_function(BenchmarkId::new("mar_and_maa_over_tcp", count), |bencher| {
+            bencher.iter(|| {
+                pair.ask(count);
+                let requests = pair.to_database.octets.split();
+                pair.serve(loopback.to_database(&requests));
+                let answers = pair.to_core.octets.split();
+                pair.take(
+                    loopback.to_core(&answers),
+                    usize::try_from(count).expect("a small number"),
+                );
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, codec, connections, over_tcp);
 criterion_main!(benches);

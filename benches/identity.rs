@@ -1,4 +1,14 @@
-//! What lending an identity costs, and finding the binding of one among a million.
+//! What lending an identity costs, by threads and by the size of pool and tables, and finding a binding.
+//!
+//! `cargo bench --no-default-features --bench identity`. "Lend" is the whole of steps 10 and 11 in the SIP
+//! database for a user who is new: the pair drawn from its pool, the binding kept and indexed both ways, its
+//! lease, the record to store, the answer. Users are made before, and pairs released after, outside of the time.
+//! Of several threads the time is that of all together, for each pair.
+//!
+//! A generated pool is as large as the domain of its permutation: that of the product has 2^64 numbers, and
+//! `permutation` shows what smaller ones would take. A listed pool is as large as its list.
+//!
+//! Limits to hold it against, in the group `limit`: no table of this size is changed or read in less time.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -7,9 +17,15 @@
     reason = "a benchmark"
 )]
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{
+    hint::black_box,
+    sync::{Arc, Barrier},
+    thread,
+    time::{Duration, Instant},
+};
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use hashbrown::HashMap;
 use migcore::{
     api::migration_identity::{
         Answer, Direction, Pool, PoolSource, PrimaryUser, Request as Manage,
@@ -18,13 +34,16 @@ use migcore::{
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, CxReply, Effect, Message, Outbox, Peer, ReplyTo, RequestId, Undeliverable},
-    sip_database::{Config, SipDatabase},
+    secret::Secret,
+    sip_database::{Config, Permutation, SipDatabase},
     store::Sequencer,
     time::Timestamp,
 };
 
-/// Bindings in the table of the look-ups.
-const BINDINGS: u64 = 1_000_000;
+/// Bindings in the tables, one after the other.
+const BINDINGS: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
+/// Users made, then served, then released: few enough that they are not fetched from memory again.
+const CHUNK: u64 = 500;
 
 /// A counter is random enough here.
 struct Counter(u64);
@@ -39,7 +58,8 @@ impl Entropy for Counter {
 }
 
 struct Bench {
-    role: SipDatabase,
+    role: Arc<SipDatabase>,
+    sequencer: Arc<Sequencer>,
     out: Outbox,
     entropy: Counter,
     users: u64,
@@ -49,12 +69,51 @@ impl Bench {
     fn new(source: PoolSource) -> Self {
         let id = SipDatabaseId::parse("hss.b.example").unwrap();
         let mut entropy = Counter(1);
-        let role = SipDatabase::new(Config::new(id, "b.example"), &mut entropy);
-        let out = Outbox::new(Arc::new(Sequencer::default()));
-        let mut bench = Self { role, out, entropy, users: 0 };
+        let role = Arc::new(SipDatabase::new(Config::new(id, "b.example"), &mut entropy));
+        let sequencer = Arc::new(Sequencer::default());
+        let out = Outbox::new(Arc::clone(&sequencer));
+        let mut bench = Self { role, sequencer, out, entropy, users: 0 };
         let pool = Pool { name: "in".to_owned(), direction: Direction::Inbound, source };
         bench.manage(Manage::PutPool(pool));
         bench
+    }
+
+    /// The same role, for another thread with users of its own.
+    fn worker(&self, number: u64) -> Self {
+        let out = Outbox::new(Arc::clone(&self.sequencer));
+        let (role, sequencer) = (Arc::clone(&self.role), Arc::clone(&self.sequencer));
+        Self { role, sequencer, out, entropy: Counter(number), users: number << 40 }
+    }
+
+    /// Lends to `count` new users on `threads` threads at a time.
+    fn lend(&mut self, count: u64, threads: u64) -> Duration {
+        let barrier = Barrier::new(usize::try_from(threads).unwrap());
+        self.users += count; // no user comes twice
+        let lend = |number| {
+            let mut worker = self.worker(number);
+            worker.users += self.users;
+            let mut time = Duration::ZERO;
+            let mut left = count.div_ceil(threads);
+            while left > 0 {
+                let chunk = CHUNK.min(left);
+                left -= chunk;
+                let users: Vec<_> = (0..chunk).map(|_| worker.next_user()).collect();
+                let mut lent = Vec::with_capacity(users.len());
+                barrier.wait();
+                let start = Instant::now();
+                lent.extend(users.into_iter().map(|user| worker.bind(user)));
+                barrier.wait();
+                time += start.elapsed();
+                for pair in lent {
+                    worker.manage(Manage::ReleaseInbound(pair.impi));
+                }
+            }
+            time
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (1..=threads).map(|it| scope.spawn(move || lend(it))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+        })
     }
 
     fn call(&mut self, act: impl FnOnce(&SipDatabase, &mut Context<'_>)) -> Option<Message> {
@@ -125,10 +184,44 @@ fn generated() -> PoolSource {
     }
 }
 
-fn allocation(criterion: &mut Criterion) {
-    let guests = (0..100_000).map(|n| pair(&format!("guest{n}"), "b.example")).collect();
-    let listed = PoolSource::Listed { identities: guests, quarantine: Duration::ZERO };
-    for (name, source) in [("generated", generated()), ("listed", listed)] {
+fn listed(count: u64) -> PoolSource {
+    let identities = (0..count).map(|n| pair(&format!("guest{n}"), "b.example")).collect();
+    PoolSource::Listed { identities, quarantine: Duration::ZERO }
+}
+
+fn permutation(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("permutation");
+    let mut numbers = [0_u64; 32];
+    group.throughput(Throughput::Elements(numbers.len() as u64));
+    for last in [9_999, 999_999, 99_999_999, 999_999_999, u64::MAX] {
+        let permutation = Permutation::new(&Secret::new([7; 32]), last);
+        group.bench_function(format!("32 numbers of 0..={last}"), |bencher| {
+            bencher.iter(|| {
+                for (n, number) in (0..).zip(&mut numbers) {
+                    *number = black_box(n);
+                }
+                permutation.apply_to(&mut numbers)
+            });
+        });
+    }
+}
+
+fn listed_pools(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("lend of a listed pool");
+    group.throughput(Throughput::Elements(1));
+    for size in [10_000, 1_000_000] {
+        let mut bench = Bench::new(listed(size));
+        for threads in [1, 2] {
+            let id = BenchmarkId::new(format!("{size} pairs"), format!("{threads} threads"));
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|count| bench.lend(count, threads));
+            });
+        }
+    }
+}
+
+fn lend_and_release(criterion: &mut Criterion) {
+    for (name, source) in [("generated", generated()), ("listed", listed(100_000))] {
         let mut bench = Bench::new(source);
         criterion.bench_function(&format!("lend and release, {name} pool"), |bencher| {
             bencher.iter(|| {
@@ -140,30 +233,52 @@ fn allocation(criterion: &mut Criterion) {
     }
 }
 
-fn lookup(criterion: &mut Criterion) {
+/// Everything that depends on how many bindings there are, in one table that grows.
+fn bindings(criterion: &mut Criterion) {
     let mut bench = Bench::new(generated());
     let mut known = Vec::new();
-    for number in 0..BINDINGS {
-        let user = bench.next_user();
-        let lent = bench.bind(user);
-        if number % 97 == 0 {
-            known.push(lent);
+    for size in BINDINGS {
+        while bench.users < size {
+            let user = bench.next_user();
+            let lent = bench.bind(user);
+            if bench.users % 97 == 0 {
+                known.push(lent);
+            }
         }
+        let users = bench.users;
+        lend(criterion, &mut bench, size);
+        bench.users = users;
+        look_up(criterion, &mut bench, &known, size);
+        limits(criterion, size);
     }
+}
+
+fn lend(criterion: &mut Criterion, bench: &mut Bench, size: u64) {
+    let mut group = criterion.benchmark_group("lend");
+    group.throughput(Throughput::Elements(1));
+    for threads in [1, 2] {
+        let id = BenchmarkId::new(format!("among {size}"), format!("{threads} threads"));
+        group.bench_function(id, |bencher| {
+            bencher.iter_custom(|count| bench.lend(count, threads));
+        });
+    }
+}
+
+fn look_up(criterion: &mut Criterion, bench: &mut Bench, known: &[UserIdentity], size: u64) {
     // A stride, so that the next one is not in the cache because of the last one.
     let mut turn = 0;
     let mut pick = || {
         turn = (turn + 7_919) % known.len();
         known.get(turn).unwrap().clone()
     };
-    criterion.bench_function("show a binding among a million", |bencher| {
+    criterion.bench_function(&format!("show a binding/among {size}"), |bencher| {
         bencher.iter_batched(
             &mut pick,
             |identity| bench.manage(Manage::GetInbound(identity.impi)),
             BatchSize::SmallInput,
         );
     });
-    criterion.bench_function("forward a vector request among a million", |bencher| {
+    criterion.bench_function(&format!("forward a vector request/among {size}"), |bencher| {
         bencher.iter(|| {
             let id = bench.forward(pick());
             let reply = CxReply { id, outcome: Err(Undeliverable) };
@@ -172,5 +287,37 @@ fn lookup(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, allocation, lookup);
+/// A table of numbers: each is its own key.
+fn limits(criterion: &mut Criterion, size: u64) {
+    let mut group = criterion.benchmark_group("limit");
+    let key = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let mut table = HashMap::with_capacity_and_hasher(2 * usize::try_from(size).unwrap(), hasher);
+    table.extend((0..size).map(|n| (key(n), n)));
+    let mut turn = 0;
+    group.bench_function(format!("hash table: look up among {size}"), |bencher| {
+        bencher.iter(|| {
+            turn = (turn + 7_919) % size;
+            table.get(&key(turn)).copied()
+        });
+    });
+    group.bench_function(format!("hash table: insert and remove among {size}"), |bencher| {
+        bencher.iter(|| {
+            turn += 1;
+            table.insert(key(size + turn), turn);
+            table.remove(&key(size + turn))
+        });
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(10)
+        .nresamples(2_000)
+        .without_plots()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(500));
+    targets = permutation, listed_pools, lend_and_release, bindings
+}
 criterion_main!(benches);

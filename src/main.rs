@@ -30,6 +30,10 @@ use tokio::{
     sync::oneshot,
 };
 
+/// A registration makes and drops some dozens of small values.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The migration core of a mission critical (MC) system.
 ///
 /// It lets a user of one MC system register in another one by SIP and IMS-AKA, with the key of the

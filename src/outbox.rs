@@ -36,10 +36,8 @@ pub struct Outbox {
     sequencer: Arc<Sequencer>,
     effects: Vec<Effect>,
     storage_available: bool,
-    /// Where a role writes what every answer to a request begins with, until it is answered.
-    pub heads: Chunk,
-    /// Where a role writes answers.
-    pub answers: Chunk,
+    /// Where a role writes SIP messages, and parts of them.
+    pub messages: Chunk,
 }
 
 /// One effect.
@@ -375,13 +373,7 @@ impl Limit {
 impl Outbox {
     /// Creates an empty outbox that draws commit numbers from `sequencer`.
     pub fn new(sequencer: Arc<Sequencer>) -> Self {
-        Self {
-            sequencer,
-            effects: Vec::new(),
-            storage_available: true,
-            heads: Chunk::default(),
-            answers: Chunk::default(),
-        }
+        Self { sequencer, effects: Vec::new(), storage_available: true, messages: Chunk::default() }
     }
 
     /// Tells roles whether the storage takes changes; while it does not they refuse state changes.

@@ -3,11 +3,19 @@
 use std::fmt;
 
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing, optimization_barrier};
 
 /// A secret of exactly `N` octets: zeroized on drop, compared in constant time, never printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct Secret<const N: usize>([u8; N]);
+
+impl<const N: usize> Drop for Secret<N> {
+    fn drop(&mut self) {
+        erase(&mut self.0);
+    }
+}
+
+impl<const N: usize> ZeroizeOnDrop for Secret<N> {}
 
 impl<const N: usize> Secret<N> {
     /// Takes the octets in.
@@ -59,26 +67,72 @@ impl<const N: usize> fmt::Debug for Secret<N> {
     }
 }
 
-/// A secret whose length is a property of the value: RES of 4 to 16 octets, CK and IK of 16 or 32.
-#[derive(Clone, Default, Zeroize, ZeroizeOnDrop)]
-pub struct SecretBytes(Vec<u8>);
+/// Erases octets, as many at a time as the processor can: `zeroize` would do so one by one, and a vector has
+/// some hundred of them.
+fn erase<const N: usize>(octets: &mut [u8; N]) {
+    *octets = [0; N];
+    optimization_barrier(octets);
+}
+
+/// A secret whose length is a property of the value: RES of 4 to 16 octets, CK and IK of 16 or 32. Zeroized
+/// on drop, compared in constant time, never printed.
+#[derive(Clone)]
+pub struct SecretBytes(Octets);
+
+/// Octets of a secret. Those of a vector have no allocation of their own.
+#[derive(Clone)]
+enum Octets {
+    Short { octets: [u8; SHORT_OCTETS_MAX], length: u8 },
+    Long(Box<[u8]>),
+}
+
+const SHORT_OCTETS_MAX: usize = 32;
 
 impl SecretBytes {
     /// Copies the octets in.
     pub fn new(octets: &[u8]) -> Self {
-        Self(octets.to_vec())
+        let mut short = [0; SHORT_OCTETS_MAX];
+        Self(match (short.get_mut(..octets.len()), u8::try_from(octets.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(octets);
+                Octets::Short { octets: short, length }
+            }
+            _ => Octets::Long(octets.into()),
+        })
     }
 
     /// Gives the octets to an algorithm or to the wire. Nothing else should need them.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Octets::Short { octets, length } => {
+                octets.get(..usize::from(*length)).unwrap_or_default()
+            }
+            Octets::Long(octets) => octets,
+        }
     }
 }
+
+impl Default for SecretBytes {
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        match &mut self.0 {
+            Octets::Short { octets, .. } => erase(octets),
+            Octets::Long(octets) => octets.zeroize(),
+        }
+    }
+}
+
+impl ZeroizeOnDrop for SecretBytes {}
 
 impl PartialEq for SecretBytes {
     /// Constant time for equal lengths; the length itself is not secret.
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 
@@ -86,7 +140,7 @@ impl Eq for SecretBytes {}
 
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretBytes({} octets)", self.0.len())
+        write!(f, "SecretBytes({} octets)", self.expose().len())
     }
 }
 
@@ -133,6 +187,17 @@ mod tests {
             assert_eq!(read(wrong), None, "{wrong}");
         }
         assert_eq!(*Secret::new([0x80, 0xff, 0x0a]).to_hex(), "80ff0a");
+    }
+
+    #[test]
+    fn a_secret_of_any_length_is_kept_as_it_is() {
+        for length in [0, 1, 8, 31, 32, 33, 255, 256, 300] {
+            let octets: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+            let secret = SecretBytes::new(&octets);
+            assert_eq!(secret.expose(), octets);
+            assert!(secret == secret.clone());
+            assert!(secret != SecretBytes::new(&[octets.as_slice(), &[0]].concat()));
+        }
     }
 
     #[test]

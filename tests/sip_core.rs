@@ -713,5 +713,5 @@ fn a_mutated_register_never_stops_the_next_good_one() {
 /// A well-formed nonce that is not live.
 fn encode_nonce_of(number: u64) -> String {
     let vector = milenage().vector(&[9; 16], Sqn::new(number + 1, 0, 5), [0x80, 0]);
-    migcore::aka::digest::encode_nonce(&vector.rand, &vector.autn)
+    migcore::aka::digest::encode_nonce(&vector.rand, &vector.autn).to_string()
 }

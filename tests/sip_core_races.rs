@@ -39,7 +39,7 @@ use migcore::{
     identity::Impi,
     outbox::{Context, CxReply, Effect, Flow, Message, Outbox, ReplyTo, Transport},
     secret::Secret,
-    sip_core::{Config, Registration, SipCore},
+    sip_core::{Config, Limits, Registration, SipCore},
     store::{Engine, MemoryEngine, Sequencer, decode},
     time::Timestamp,
 };
@@ -348,7 +348,7 @@ fn a_user_that_comes_and_goes_on_several_workers_is_counted_once() {
 
 fn shared(seed: u64) -> Shared {
     Shared {
-        core: SipCore::new(Config::for_domain("b.example"), &mut Seeded(seed)),
+        core: SipCore::new(config(), &mut Seeded(seed)),
         sequencer: Arc::default(),
         engine: Mutex::default(),
         milenage: Milenage::new(&Secret::new([1; 16]), &Secret::new([2; 16])),
@@ -356,6 +356,12 @@ fn shared(seed: u64) -> Shared {
         clock: AtomicU64::new(0),
         given_for_others: AtomicI64::new(0),
     }
+}
+
+/// Far more attempts than a user may make otherwise.
+fn config() -> Config {
+    let limits = Limits { identity: None, ..Limits::default() };
+    Config { limits, ..Config::for_domain("b.example") }
 }
 
 /// A thread that panics must not leave the others at the barrier.

@@ -11,31 +11,34 @@ use aes::{
     cipher::{BlockCipherEncrypt, KeyInit},
 };
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::optimization_barrier;
 
+#[cfg(target_arch = "x86_64")]
+use super::aes_ni;
 use super::{Amf, AuthVector, Autn, Auts, Rand, Sqn};
 use crate::secret::{Secret, SecretBytes};
 
 /// A subscriber's MILENAGE: the key schedule of K, and `OPc`, ready for use.
 ///
-/// About 0.7 kB, mostly room for the key schedule of processors without AES instructions. Where
-/// memory matters more than the time of a key schedule, keep K and `OPc` and make one per use.
+/// Of many subscribers keep K and `OPc`, and make this per use: a key schedule takes less time than to fetch one
+/// from memory.
 #[derive(Clone)]
 pub struct Milenage {
-    kernel: Aes128Enc,
+    kernel: Kernel,
     opc: Secret<16>,
 }
 
 impl Milenage {
     /// Expands K, 16 octets, to be used with `OPc`, 16 octets ([`opc_from_op`] makes it from OP).
+    #[inline]
     pub fn new(k: &Secret<16>, opc: &Secret<16>) -> Self {
-        Self { kernel: Aes128Enc::new(k.expose().into()), opc: opc.clone() }
+        Self { kernel: Kernel::new(k), opc: opc.clone() }
     }
 
     /// Makes the authentication vector of `rand` and `sqn`: five AES blocks (TS 33.102 clause 6.3.2).
     pub fn vector(&self, rand: &Rand, sqn: Sqn, amf: Amf) -> AuthVector {
         let temp = self.temp(rand);
-        let [out1, out2, out3, out4] = *self.outputs([
+        let [out1, out2, out3, out4] = self.outputs([
             self.input1(temp, sqn, amf),
             self.input(temp, OUT2),
             self.input(temp, OUT3),
@@ -62,12 +65,12 @@ impl Milenage {
     pub fn verify_autn(&self, rand: &Rand, autn: &Autn) -> Result<UeAnswer, MacFailure> {
         let temp = self.temp(rand);
         let [out2, out3, out4] =
-            *self.outputs([self.input(temp, OUT2), self.input(temp, OUT3), self.input(temp, OUT4)]);
+            self.outputs([self.input(temp, OUT2), self.input(temp, OUT3), self.input(temp, OUT4)]);
         let autn = u128::from_be_bytes(*autn);
         let sqn = Sqn::from_u64_truncating((high(autn) >> 16) ^ ak(out2));
         let [.., amf0, amf1] = high(autn).to_be_bytes();
         let amf = [amf0, amf1];
-        let [out1] = *self.outputs([self.input1(temp, sqn, amf)]);
+        let [out1] = self.outputs([self.input1(temp, sqn, amf)]);
         if !bool::from(high(out1).ct_eq(&low(autn))) {
             return Err(MacFailure);
         }
@@ -84,7 +87,7 @@ impl Milenage {
     pub fn auts(&self, rand: &Rand, sqn_ms: Sqn) -> Auts {
         let temp = self.temp(rand);
         let [out1, out5] =
-            *self.outputs([self.input1(temp, sqn_ms, AMF_RESYNC), self.input(temp, OUT5)]);
+            self.outputs([self.input1(temp, sqn_ms, AMF_RESYNC), self.input(temp, OUT5)]);
         let [_, _, auts @ ..] = join(sqn_ms.to_u64() ^ ak(out5), low(out1)).to_be_bytes();
         auts
     }
@@ -102,9 +105,9 @@ impl Milenage {
         *rest = *auts;
         let auts = u128::from_be_bytes(octets);
         let temp = self.temp(rand);
-        let [out5] = *self.outputs([self.input(temp, OUT5)]);
+        let [out5] = self.outputs([self.input(temp, OUT5)]);
         let sqn_ms = Sqn::from_u64_truncating(high(auts) ^ ak(out5));
-        let [out1] = *self.outputs([self.input1(temp, sqn_ms, AMF_RESYNC)]);
+        let [out1] = self.outputs([self.input1(temp, sqn_ms, AMF_RESYNC)]);
         if bool::from(low(out1).ct_eq(&low(auts))) { Ok(sqn_ms) } else { Err(MacFailure) }
     }
 
@@ -114,7 +117,7 @@ impl Milenage {
 
     /// `TEMP = E_K(RAND xor OPc)`.
     fn temp(&self, rand: &Rand) -> u128 {
-        let [temp] = *encrypt(&self.kernel, [u128::from_be_bytes(*rand) ^ self.opc()]);
+        let [temp] = self.kernel.encrypt([u128::from_be_bytes(*rand) ^ self.opc()]);
         temp
     }
 
@@ -130,12 +133,8 @@ impl Milenage {
     }
 
     /// `OUT = E_K(input) xor OPc`, for inputs that do not depend on each other.
-    fn outputs<const N: usize>(&self, inputs: [u128; N]) -> Zeroizing<[u128; N]> {
-        let mut outputs = encrypt(&self.kernel, inputs);
-        for out in outputs.iter_mut() {
-            *out ^= self.opc();
-        }
-        outputs
+    fn outputs<const N: usize>(&self, inputs: [u128; N]) -> [u128; N] {
+        self.kernel.encrypt(inputs).map(|out| out ^ self.opc())
     }
 }
 
@@ -169,15 +168,48 @@ pub struct MacFailure;
 /// Computes `OPc = E_K(OP) xor OP` (TS 35.206 clause 4.1). OP cannot be had back from it.
 pub fn opc_from_op(k: &Secret<16>, op: &Secret<16>) -> Secret<16> {
     let op = u128::from_be_bytes(*op.expose());
-    let [sealed] = *encrypt(&Aes128Enc::new(k.expose().into()), [op]);
+    let [sealed] = Kernel::new(k).encrypt([op]);
     Secret::new((sealed ^ op).to_be_bytes())
 }
 
-/// `E_K` of each input, all in one call, so that the processor works on them at the same time.
-fn encrypt<const N: usize>(kernel: &Aes128Enc, inputs: [u128; N]) -> Zeroizing<[u128; N]> {
-    let mut blocks = Zeroizing::new(inputs.map(u128::to_be_bytes));
-    kernel.encrypt_blocks(Block::cast_slice_from_core_mut(&mut *blocks));
-    Zeroizing::new(blocks.map(u128::from_be_bytes))
+/// The kernel function of TS 35.206 clause 4.1, AES-128 under one K.
+#[derive(Clone)]
+enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Instructions(aes_ni::Schedule),
+    /// On any other processor.
+    Portable(Box<Aes128Enc>),
+}
+
+impl Kernel {
+    #[inline]
+    fn new(k: &Secret<16>) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(schedule) = aes_ni::Schedule::new(k.expose()) {
+            return Self::Instructions(schedule);
+        }
+        Self::portable(k)
+    }
+
+    fn portable(k: &Secret<16>) -> Self {
+        Self::Portable(Box::new(Aes128Enc::new(k.expose().into())))
+    }
+
+    /// `E_K` of each input, all in one call, so that the processor works on them at the same time.
+    fn encrypt<const N: usize>(&self, inputs: [u128; N]) -> [u128; N] {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Instructions(schedule) => schedule.encrypt(inputs),
+            Self::Portable(kernel) => {
+                let mut blocks = inputs.map(|input| Block::from(input.to_be_bytes()));
+                kernel.encrypt_blocks(&mut blocks);
+                let outputs = blocks.map(|block| u128::from_be_bytes(block.into()));
+                blocks = [Block::default(); N];
+                optimization_barrier(&blocks);
+                outputs
+            }
+        }
+    }
 }
 
 /// The AMF that MAC-S covers (TS 33.102 clause 6.3.3).
@@ -246,8 +278,19 @@ mod tests {
                 [k, opc].map(|key: u128| Secret::new(key.to_be_bytes()));
             let ue = Milenage::new(&k, &opc);
             let temp = ue.temp(&u128::to_be_bytes(rand));
-            let [out1] = *ue.outputs([ue.input1(temp, Sqn::from_u64_truncating(sqn), amf)]);
+            let [out1] = ue.outputs([ue.input1(temp, Sqn::from_u64_truncating(sqn), amf)]);
             assert_eq!(low(out1), mac_s);
+        }
+    }
+
+    #[test]
+    fn every_processor_computes_the_same() {
+        let mut key = 1_u128;
+        for _ in 0..1_000 {
+            key = key.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
+            let k = Secret::new(key.to_be_bytes());
+            let inputs = [key, !key, 0, u128::MAX];
+            assert_eq!(Kernel::new(&k).encrypt(inputs), Kernel::portable(&k).encrypt(inputs));
         }
     }
 

@@ -1,6 +1,9 @@
 //! Authentication and key agreement: MILENAGE, vectors, sequence numbers, HTTP Digest AKA.
 
+#[cfg(target_arch = "x86_64")]
+mod aes_ni;
 pub mod digest;
+mod md5;
 mod milenage;
 mod sqn;
 mod vector;

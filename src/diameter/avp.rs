@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::dictionary::Definition;
 
@@ -90,6 +90,26 @@ impl<'a> AvpReader<'a> {
         self.all(definition).next()
     }
 
+    /// Finds the AVPs of these definitions in one pass, ignoring everything from a malformed AVP on.
+    #[inline]
+    pub fn gather<const N: usize>(self, wanted: [&Definition; N]) -> [Occurred<'a>; N] {
+        let mut occurred = [Occurred::default(); N];
+        for avp in self.map_while(Result::ok) {
+            let place = wanted.iter().position(|wanted| wanted.id == avp.id);
+            if let Some(occurred) = place.and_then(|place| occurred.get_mut(place)) {
+                occurred.add(avp);
+            }
+        }
+        occurred
+    }
+
+    /// Finds the first AVP of each of these definitions in one pass, ignoring everything from a malformed
+    /// AVP on.
+    #[inline]
+    pub fn firsts<const N: usize>(self, wanted: [&Definition; N]) -> [Option<Avp<'a>>; N] {
+        self.gather(wanted).map(|occurred| occurred.first)
+    }
+
     /// Finds all AVPs of this definition, ignoring everything from a malformed AVP on.
     pub fn all(self, definition: &Definition) -> impl Iterator<Item = Avp<'a>> + use<'a> {
         let id = definition.id;
@@ -106,6 +126,7 @@ impl fmt::Debug for AvpReader<'_> {
 impl<'a> Iterator for AvpReader<'a> {
     type Item = Result<Avp<'a>, InvalidAvpLength>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -113,6 +134,24 @@ impl<'a> Iterator for AvpReader<'a> {
         let split = split(self.rest);
         self.rest = split.map_or(&[], |(_, rest)| rest);
         Some(split.map(|(avp, _)| avp))
+    }
+}
+
+/// The AVPs of one definition in a message or group.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Occurred<'a> {
+    /// The first one.
+    pub first: Option<Avp<'a>>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl<'a> Occurred<'a> {
+    /// Counts one more.
+    #[inline]
+    pub(super) fn add(&mut self, avp: Avp<'a>) {
+        self.count += 1;
+        self.first.get_or_insert(avp);
     }
 }
 
@@ -127,22 +166,19 @@ pub struct InvalidAvpLength {
     pub flags: u8,
 }
 
+#[inline]
 fn split(octets: &[u8]) -> Result<(Avp<'_>, &[u8]), InvalidAvpLength> {
-    let mut header = [0; 12];
-    let shown = octets.len().min(header.len());
-    for (to, from) in header.iter_mut().zip(octets) {
-        *to = *from;
-    }
-    let [c0, c1, c2, c3, flags, l0, l1, l2, v0, v1, v2, v3] = header;
-    let vendor_field = flags & FLAG_VENDOR != 0;
-    let vendor = if vendor_field { u32::from_be_bytes([v0, v1, v2, v3]) } else { 0 };
+    let Some((&[c0, c1, c2, c3, flags, l0, l1, l2], behind)) = octets.split_first_chunk() else {
+        return Err(cut_header(octets));
+    };
+    let (vendor, header_octets) = match (flags & FLAG_VENDOR != 0, behind.first_chunk()) {
+        (false, _) => (0, HEADER_OCTETS),
+        (true, Some(vendor)) => (u32::from_be_bytes(*vendor), VENDOR_HEADER_OCTETS),
+        (true, None) => return Err(cut_header(octets)),
+    };
     let id = AvpId { vendor, code: u32::from_be_bytes([c0, c1, c2, c3]) };
-    let header_octets = header_octets(vendor_field);
     let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
     let invalid = InvalidAvpLength { id, flags };
-    if shown < header_octets || length < header_octets {
-        return Err(invalid);
-    }
     let (avp, _) = octets.split_at_checked(length).ok_or(invalid)?;
     let (_, data) = avp.split_at_checked(header_octets).ok_or(invalid)?;
     // The last AVP of a group may come without its padding.
@@ -150,9 +186,24 @@ fn split(octets: &[u8]) -> Result<(Avp<'_>, &[u8]), InvalidAvpLength> {
     Ok((Avp { id, flags, data, octets: avp }, rest))
 }
 
-const fn header_octets(vendor_field: bool) -> usize {
-    if vendor_field { 12 } else { 8 }
+/// The header without Vendor-Id, octets.
+const HEADER_OCTETS: usize = 8;
+/// The header with Vendor-Id, octets.
+const VENDOR_HEADER_OCTETS: usize = 12;
+
+#[cold]
+fn cut_header(octets: &[u8]) -> InvalidAvpLength {
+    let mut header = [0; VENDOR_HEADER_OCTETS];
+    for (to, from) in header.iter_mut().zip(octets) {
+        *to = *from;
+    }
+    let [c0, c1, c2, c3, flags, _, _, _, v0, v1, v2, v3] = header;
+    let vendor = if flags & FLAG_VENDOR != 0 { u32::from_be_bytes([v0, v1, v2, v3]) } else { 0 };
+    InvalidAvpLength { id: AvpId { vendor, code: u32::from_be_bytes([c0, c1, c2, c3]) }, flags }
 }
+
+/// The longest padding there is, and one octet more.
+const PADDING: [u8; 4] = [0; 4];
 
 /// Appends AVPs to a buffer; lengths of groups are filled in when the group ends.
 pub struct AvpWriter<'a> {
@@ -186,8 +237,15 @@ impl<'a> AvpWriter<'a> {
     }
 
     /// Writes an AVP with these flags. The V bit is set if and only if there is a vendor.
+    #[inline]
     pub fn avp(&mut self, id: AvpId, flags: u8, data: &[u8]) {
-        self.group_with_flags(id, flags, |members| members.out.put_slice(data));
+        let start = self.out.len();
+        let header_octets = if id.vendor == 0 { HEADER_OCTETS } else { VENDOR_HEADER_OCTETS };
+        let length = header_octets + data.len();
+        self.out.reserve(length + PADDING.len());
+        self.header(id, flags, length);
+        self.out.extend_from_slice(data);
+        self.pad(start + length.next_multiple_of(4));
     }
 
     /// Writes a group with these flags. The V bit is set if and only if there is a vendor.
@@ -198,21 +256,36 @@ impl<'a> AvpWriter<'a> {
         members: impl FnOnce(&mut AvpWriter<'_>),
     ) {
         let start = self.out.len();
-        let vendor_bit = if id.vendor == 0 { 0 } else { FLAG_VENDOR };
-        self.out.put_u32(id.code);
-        self.out.put_u32(u32::from(flags & !FLAG_VENDOR | vendor_bit) << 24);
-        if id.vendor != 0 {
-            self.out.put_u32(id.vendor);
-        }
+        self.header(id, flags, 0);
         members(&mut AvpWriter { out: self.out });
         let length = self.out.len() - start;
         patch_length(self.out, start + 5, length);
-        self.out.put_bytes(0, length.next_multiple_of(4) - length);
+        self.pad(start + length.next_multiple_of(4));
+    }
+
+    #[inline]
+    fn header(&mut self, id: AvpId, flags: u8, length: usize) {
+        let vendor_bit = if id.vendor == 0 { 0 } else { FLAG_VENDOR };
+        let [c0, c1, c2, c3] = id.code.to_be_bytes();
+        let [.., l0, l1, l2] = length.to_be_bytes();
+        let flags = flags & !FLAG_VENDOR | vendor_bit;
+        self.out.extend_from_slice(&[c0, c1, c2, c3, flags, l0, l1, l2]);
+        if id.vendor != 0 {
+            self.out.extend_from_slice(&id.vendor.to_be_bytes());
+        }
+    }
+
+    /// Pads up to this end of the buffer: of a constant number of octets, the rest of which is taken back, as
+    /// that is cheaper than a copy of none to three.
+    #[inline]
+    fn pad(&mut self, end: usize) {
+        self.out.extend_from_slice(&PADDING);
+        self.out.truncate(end);
     }
 
     /// Writes AVPs that are encoded and padded already.
     pub fn encoded(&mut self, avps: &[u8]) {
-        self.out.put_slice(avps);
+        self.out.extend_from_slice(avps);
     }
 
     /// Copies a received AVP, and pads it.

@@ -151,7 +151,7 @@ pub(super) fn encode_disconnect_answer(
 pub(super) fn decode_capabilities_request(
     message: &Message<'_>,
 ) -> Result<Capabilities, Rejection> {
-    const GRAMMAR: &[Occurrence] = &[
+    const GRAMMAR: [Occurrence; 6] = [
         once(&avp::ORIGIN_HOST),
         once(&avp::ORIGIN_REALM),
         once(&avp::VENDOR_ID),
@@ -159,7 +159,7 @@ pub(super) fn decode_capabilities_request(
         optional(&avp::ORIGIN_STATE_ID),
         forbidden(&avp::RESULT_CODE),
     ];
-    check(message.avps(), GRAMMAR)?;
+    check(message.avps(), &GRAMMAR)?;
     read_capabilities(message)
 }
 
@@ -174,26 +174,26 @@ pub(super) fn decode_capabilities_answer(message: &Message<'_>) -> Result<Capabi
 
 /// Checks a DWR.
 pub(super) fn check_watchdog_request(message: &Message<'_>) -> Result<(), Rejection> {
-    const GRAMMAR: &[Occurrence] = &[
+    const GRAMMAR: [Occurrence; 4] = [
         once(&avp::ORIGIN_HOST),
         once(&avp::ORIGIN_REALM),
         optional(&avp::ORIGIN_STATE_ID),
         forbidden(&avp::RESULT_CODE),
     ];
-    check(message.avps(), GRAMMAR)
+    check(message.avps(), &GRAMMAR).map(drop)
 }
 
 /// Decodes and checks a DPR.
 pub(super) fn decode_disconnect_request(
     message: &Message<'_>,
 ) -> Result<DisconnectCause, Rejection> {
-    const GRAMMAR: &[Occurrence] = &[
+    const GRAMMAR: [Occurrence; 4] = [
         once(&avp::ORIGIN_HOST),
         once(&avp::ORIGIN_REALM),
         once(&avp::DISCONNECT_CAUSE),
         forbidden(&avp::RESULT_CODE),
     ];
-    check(message.avps(), GRAMMAR)?;
+    check(message.avps(), &GRAMMAR)?;
     read(message, &avp::DISCONNECT_CAUSE, |avp| DisconnectCause::from_wire(avp.unsigned32()?))
 }
 

@@ -25,14 +25,15 @@ pub struct RequestContext {
     /// The connection that it came by, and that the answer must leave by.
     pub(super) connection: u64,
     header: Header,
-    session_id: Option<Box<[u8]>>,
-    /// Proxy-Info AVPs, padded, in the order received.
-    proxy_info: Box<[u8]>,
-    /// User-Name as received: an S-CSCF looks its own vector request up by the text that it sent,
-    /// so what is echoed must not be the canonical form.
-    user_name: Option<Box<[u8]>>,
-    /// Public-Identity of an MAR as received.
-    public_identity: Option<Box<[u8]>>,
+    /// What the answer repeats, encoded: Session-Id, then the identities as received, then the Proxy-Info AVPs in
+    /// the order received. Identities as received, because an S-CSCF looks its own vector request up by the text
+    /// that it sent: what is echoed must not be the canonical form.
+    echo: BytesMut,
+    /// Where the identities begin in `echo`.
+    identities_at: usize,
+    /// Where the Proxy-Info AVPs begin in `echo`.
+    proxy_info_at: usize,
+    has_user_name: bool,
 }
 
 impl RequestContext {
@@ -41,10 +42,10 @@ impl RequestContext {
         Self {
             connection,
             header,
-            session_id: None,
-            proxy_info: [].into(),
-            user_name: None,
-            public_identity: None,
+            echo: BytesMut::new(),
+            identities_at: 0,
+            proxy_info_at: 0,
+            has_user_name: false,
         }
     }
 
@@ -54,26 +55,39 @@ impl RequestContext {
     ///
     /// The [`Rejection`] if what must be kept is too long.
     pub fn keep(&mut self, request: &Message<'_>) -> Result<(), Rejection> {
-        if let Some(session_id) = request.find(&avp::SESSION_ID) {
+        let wanted = [&avp::SESSION_ID, &avp::USER_NAME, &avp::PUBLIC_IDENTITY, &avp::PROXY_INFO];
+        let [session_id, user_name, public_identity, proxy_info] = request.avps().firsts(wanted);
+        let command = request.header.command;
+        let is_vector_request = command == command::MULTIMEDIA_AUTH;
+        let echoes_user = is_vector_request || command == command::SERVER_ASSIGNMENT;
+        let user_name = user_name.filter(|avp| echoes_user && is_echoed(avp));
+        let public_identity = public_identity.filter(|avp| is_vector_request && is_echoed(avp));
+
+        let kept = [session_id, user_name, public_identity];
+        let octets = kept.iter().flatten().map(|avp| avp.octets.len() + ROOM_OCTETS).sum();
+        self.echo.reserve(octets);
+        if let Some(session_id) = session_id {
             if session_id.data.len() > SESSION_ID_OCTETS_MAX {
                 return Err(Rejection::invalid_value(&session_id));
             }
-            self.session_id = Some(session_id.data.into());
+            AvpWriter::new(&mut self.echo).octets(&avp::SESSION_ID, session_id.data);
         }
-        let mut proxy_info = BytesMut::new();
-        for avp in request.avps().all(&avp::PROXY_INFO) {
-            if proxy_info.len() + avp.octets.len() > PROXY_INFO_OCTETS_MAX {
-                return Err(Rejection::new(code::UNABLE_TO_COMPLY, "too much Proxy-Info"));
-            }
-            AvpWriter::new(&mut proxy_info).copy(&avp);
+        (self.identities_at, self.proxy_info_at) = (self.echo.len(), self.echo.len());
+        if proxy_info.is_some() {
+            check_proxy_info(request)?;
         }
-        self.proxy_info = proxy_info[..].into();
-        let command = request.header.command;
-        if matches!(command, command::MULTIMEDIA_AUTH | command::SERVER_ASSIGNMENT) {
-            self.user_name = echo(request.find(&avp::USER_NAME));
+        let mut writer = AvpWriter::new(&mut self.echo);
+        if let Some(user_name) = user_name {
+            writer.octets(&avp::USER_NAME, user_name.data);
         }
-        if command == command::MULTIMEDIA_AUTH {
-            self.public_identity = echo(request.find(&avp::PUBLIC_IDENTITY));
+        if let Some(public_identity) = public_identity {
+            writer.octets(&avp::PUBLIC_IDENTITY, public_identity.data);
+        }
+        self.has_user_name = user_name.is_some();
+        self.proxy_info_at = self.echo.len();
+        if proxy_info.is_some() {
+            let mut writer = AvpWriter::new(&mut self.echo);
+            request.avps().all(&avp::PROXY_INFO).for_each(|avp| writer.copy(&avp));
         }
         Ok(())
     }
@@ -95,28 +109,22 @@ impl RequestContext {
     }
 
     pub(super) fn write_session_id(&self, writer: &mut AvpWriter<'_>) {
-        if let Some(session_id) = &self.session_id {
-            writer.octets(&avp::SESSION_ID, session_id);
-        }
+        writer.encoded(self.echo.get(..self.identities_at).unwrap_or_default());
     }
 
     /// Echoes the identities of the request.
     pub(super) fn write_identities(&self, writer: &mut AvpWriter<'_>) {
-        if let Some(user_name) = &self.user_name {
-            writer.octets(&avp::USER_NAME, user_name);
-        }
-        if let Some(public_identity) = &self.public_identity {
-            writer.octets(&avp::PUBLIC_IDENTITY, public_identity);
-        }
+        let identities = self.echo.get(self.identities_at..self.proxy_info_at);
+        writer.encoded(identities.unwrap_or_default());
     }
 
     /// Whether the request had a User-Name.
     pub(super) const fn has_user_name(&self) -> bool {
-        self.user_name.is_some()
+        self.has_user_name
     }
 
     pub(super) fn write_proxy_info(&self, writer: &mut AvpWriter<'_>) {
-        writer.encoded(&self.proxy_info);
+        writer.encoded(self.echo.get(self.proxy_info_at..).unwrap_or_default());
     }
 }
 
@@ -129,8 +137,22 @@ impl fmt::Debug for RequestContext {
 /// Longest identity that is echoed, octets; what is longer is rejected anyway.
 const ECHO_OCTETS_MAX: usize = 1_024;
 
-fn echo(avp: Option<Avp<'_>>) -> Option<Box<[u8]>> {
-    avp.filter(|avp| avp.data.len() <= ECHO_OCTETS_MAX).map(|avp| avp.data.into())
+/// Octets of room for an AVP beyond those that it came in: it may lack its Vendor-Id and its padding.
+const ROOM_OCTETS: usize = 8;
+
+fn is_echoed(avp: &Avp<'_>) -> bool {
+    avp.data.len() <= ECHO_OCTETS_MAX
+}
+
+fn check_proxy_info(request: &Message<'_>) -> Result<(), Rejection> {
+    let mut octets = 0;
+    for avp in request.avps().all(&avp::PROXY_INFO) {
+        if octets + avp.octets.len() > PROXY_INFO_OCTETS_MAX {
+            return Err(Rejection::new(code::UNABLE_TO_COMPLY, "too much Proxy-Info"));
+        }
+        octets += avp.octets.len().next_multiple_of(4);
+    }
+    Ok(())
 }
 
 /// Encodes the answer that rejects a request. Protocol errors (3xxx) have the E bit and the general

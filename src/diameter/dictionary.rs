@@ -64,16 +64,9 @@ impl Format {
     }
 }
 
-/// Returns what is known of an AVP.
-pub fn definition(id: AvpId) -> Option<&'static Definition> {
-    ALL.binary_search_by_key(&id, |definition| definition.id)
-        .ok()
-        .and_then(|index| ALL.get(index).copied())
-}
-
-/// Defines each AVP as a static and all of them as a table, ordered by vendor and code.
+/// Defines each AVP as a static, the look-up of all of them, and for the tests a table of them.
 macro_rules! definitions {
-    ($($ident:ident = $vendor:expr, $code:literal, $name:literal, $format:ident, $mandatory:literal;)*) => {
+    ($($ident:ident = $vendor:tt, $code:literal, $name:literal, $format:ident, $mandatory:literal;)*) => {
         $(
             #[doc = concat!("The AVP ", $name, ".")]
             pub static $ident: Definition = Definition {
@@ -83,6 +76,16 @@ macro_rules! definitions {
                 mandatory: $mandatory,
             };
         )*
+
+        /// Returns what is known of an AVP.
+        pub fn definition(id: AvpId) -> Option<&'static Definition> {
+            match (id.vendor, id.code) {
+                $(($vendor, $code) => Some(&$ident),)*
+                _ => None,
+            }
+        }
+
+        #[cfg(test)]
         static ALL: &[&Definition] = &[$(&$ident),*];
     };
 }

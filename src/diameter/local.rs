@@ -1,7 +1,7 @@
 //! Who we are to Diameter peers, and the identifiers that must not repeat across connections.
 
 use std::{
-    fmt,
+    fmt::{self, Write},
     net::IpAddr,
     sync::{
         Arc,
@@ -135,10 +135,14 @@ impl LocalNode {
         self.origin_state_id
     }
 
-    /// Draws a Session-Id, `<DiameterIdentity>;<high 32 bits>;<low 32 bits>` (RFC 6733 section 8.8).
-    pub fn next_session_id(&self) -> String {
+    /// Draws a Session-Id, `<DiameterIdentity>;<high 32 bits>;<low 32 bits>` (RFC 6733 section 8.8), and puts it
+    /// in the place of what is in `session_id`.
+    pub fn next_session_id(&self, session_id: &mut String) {
         let number = self.session.fetch_add(1, Ordering::Relaxed);
-        format!("{};{};{}", self.origin.host, number >> 32, number & 0xffff_ffff)
+        session_id.clear();
+        session_id.push_str(self.origin.host.as_str());
+        // A String takes everything.
+        let _ = write!(session_id, ";{};{}", number >> 32, number & 0xffff_ffff);
     }
 
     /// Draws an End-to-End Identifier, unique for this Origin-Host for at least 4 minutes at up to
@@ -175,8 +179,11 @@ mod tests {
     fn identifiers_start_from_the_time_and_count_up() {
         let origin = Origin { host: "a.b".parse().unwrap(), realm: "b".parse().unwrap() };
         let node = LocalNode::new(origin, Vec::new(), Timestamp::from_secs(0x1234_5678), &mut Ones);
-        assert_eq!(node.next_session_id(), "a.b;305419896;0");
-        assert_eq!(node.next_session_id(), "a.b;305419896;1");
+        let mut session_id = String::from("earlier");
+        node.next_session_id(&mut session_id);
+        assert_eq!(session_id, "a.b;305419896;0");
+        node.next_session_id(&mut session_id);
+        assert_eq!(session_id, "a.b;305419896;1");
         assert_eq!(node.next_end_to_end(), 0x678f_ffff);
         assert_eq!(node.next_end_to_end(), 0x6790_0000);
     }

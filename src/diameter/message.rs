@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::{
     avp::{Avp, AvpReader, AvpWriter, patch_length},
@@ -157,11 +157,14 @@ pub fn write(
     avps: impl FnOnce(&mut AvpWriter<'_>),
 ) -> Result<(), MessageTooLong> {
     let start = out.len();
-    out.put_u32(1 << 24);
-    out.put_u32(u32::from(header.flags) << 24 | header.command & 0x00ff_ffff);
-    out.put_u32(header.application);
-    out.put_u32(header.hop_by_hop);
-    out.put_u32(header.end_to_end);
+    let words = [
+        1 << 24,
+        u32::from(header.flags) << 24 | header.command & 0x00ff_ffff,
+        header.application,
+        header.hop_by_hop,
+        header.end_to_end,
+    ];
+    out.extend_from_slice(words.map(u32::to_be_bytes).as_flattened());
     avps(&mut AvpWriter::new(out));
     let length = out.len() - start;
     if length > MESSAGE_OCTETS_MAX {

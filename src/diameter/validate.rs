@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::BytesMut;
 
 use super::{
-    avp::{Avp, AvpId, AvpReader, AvpWriter, FLAGS_RESERVED, InvalidAvpLength},
+    avp::{Avp, AvpId, AvpReader, AvpWriter, FLAGS_RESERVED, InvalidAvpLength, Occurred},
     dictionary::{self, Definition, Format},
     message::Message,
 };
@@ -78,6 +78,14 @@ impl Rejection {
             *avp = encode(|writer| writer.group(group, |members| members.encoded(avp)));
         }
         self
+    }
+
+    #[cold]
+    fn too_many(rule: &Occurrence, avp: &Avp<'_>) -> Self {
+        if rule.max == 0 {
+            return Self::with_avp(code::AVP_NOT_ALLOWED, "AVP not allowed", avp);
+        }
+        Self::with_avp(code::AVP_OCCURS_TOO_MANY_TIMES, "AVP occurs too many times", avp)
     }
 
     fn with_avp(result_code: u32, error_message: &'static str, avp: &Avp<'_>) -> Self {
@@ -152,31 +160,46 @@ pub const fn up_to(max: usize, avp: &'static Definition) -> Occurrence {
 }
 
 /// Checks the AVPs of a request: lengths, flags, formats and unknown mandatory AVPs at every
-/// level, occurrences at the top. Missing M bits and any order are tolerated.
+/// level, occurrences at the top. Missing M bits and any order are tolerated. Returns what occurred of each rule,
+/// in the order of the grammar.
 ///
 /// # Errors
 ///
 /// The [`Rejection`] of the first violation on the wire; of missing AVPs after that.
-pub fn check(avps: AvpReader<'_>, grammar: &[Occurrence]) -> Result<(), Rejection> {
+pub fn check<'a, const N: usize>(
+    avps: AvpReader<'a>,
+    grammar: &[Occurrence; N],
+) -> Result<[Occurred<'a>; N], Rejection> {
     let mut budget = AVPS_MAX;
-    let mut counts = [0_usize; OCCURRENCES_MAX];
+    let mut occurred = [Occurred::default(); N];
+    // Mostly AVPs come in the order of the grammar: the rule behind the last one is tried first.
+    let mut next = 0;
     for avp in avps {
-        let avp = avp.map_err(Rejection::invalid_length)?;
-        check_avp(&avp, &mut budget, GROUP_DEPTH_MAX)?;
-        let ruled = grammar.iter().zip(&mut counts).find(|(rule, _)| rule.avp.id == avp.id);
-        let Some((rule, count)) = ruled else { continue };
-        *count += 1;
-        if rule.max == 0 {
-            return Err(Rejection::with_avp(code::AVP_NOT_ALLOWED, "AVP not allowed", &avp));
+        let avp = match avp {
+            Ok(avp) => avp,
+            Err(broken) => return Err(Rejection::invalid_length(broken)),
+        };
+        let is_ruled = |rule: &Occurrence| rule.avp.id == avp.id;
+        let place = match grammar.get(next) {
+            Some(rule) if is_ruled(rule) => Some(next),
+            _ => grammar.iter().position(is_ruled),
+        };
+        let Some((rule, occurred)) =
+            place.and_then(|place| grammar.get(place).zip(occurred.get_mut(place)))
+        else {
+            check_avp(&avp, dictionary::definition(avp.id), &mut budget, GROUP_DEPTH_MAX)?;
+            continue;
+        };
+        check_avp(&avp, Some(rule.avp), &mut budget, GROUP_DEPTH_MAX)?;
+        occurred.add(avp);
+        if occurred.count > rule.max {
+            return Err(Rejection::too_many(rule, &avp));
         }
-        if *count > rule.max {
-            let result_code = code::AVP_OCCURS_TOO_MANY_TIMES;
-            return Err(Rejection::with_avp(result_code, "AVP occurs too many times", &avp));
-        }
+        next = place.map_or(0, |place| place + 1);
     }
-    match grammar.iter().zip(counts).find(|(rule, count)| *count < rule.min) {
+    match grammar.iter().zip(&occurred).find(|(rule, occurred)| occurred.count < rule.min) {
         Some((rule, _)) => Err(Rejection::missing(rule.avp)),
-        None => Ok(()),
+        None => Ok(occurred),
     }
 }
 
@@ -190,20 +213,39 @@ pub fn read<'a, T>(
     definition: &'static Definition,
     value: impl FnOnce(&Avp<'a>) -> Option<T>,
 ) -> Result<T, Rejection> {
-    let avp = message.find(definition).ok_or_else(|| Rejection::missing(definition))?;
+    required(message.find(definition), definition, value)
+}
+
+/// Reads an AVP of this definition.
+///
+/// # Errors
+///
+/// The [`Rejection`] if it is missing, or if `value` finds no value in it.
+pub fn required<'a, T>(
+    avp: Option<Avp<'a>>,
+    definition: &'static Definition,
+    value: impl FnOnce(&Avp<'a>) -> Option<T>,
+) -> Result<T, Rejection> {
+    let avp = avp.ok_or_else(|| Rejection::missing(definition))?;
     value(&avp).ok_or_else(|| Rejection::invalid_value(&avp))
 }
 
-/// Most rules in the grammar of a command.
-const OCCURRENCES_MAX: usize = 24;
-
-fn check_avp(avp: &Avp<'_>, budget: &mut usize, depth: usize) -> Result<(), Rejection> {
-    *budget =
-        budget.checked_sub(1).ok_or(Rejection::new(code::UNABLE_TO_COMPLY, "too many AVPs"))?;
+/// Checks an AVP of this definition, if it is known, and its members.
+#[inline]
+fn check_avp(
+    avp: &Avp<'_>,
+    definition: Option<&Definition>,
+    budget: &mut usize,
+    depth: usize,
+) -> Result<(), Rejection> {
+    let Some(left) = budget.checked_sub(1) else {
+        return Err(Rejection::new(code::UNABLE_TO_COMPLY, "too many AVPs"));
+    };
+    *budget = left;
     if avp.flags & FLAGS_RESERVED != 0 {
         return Err(Rejection::with_avp(code::INVALID_AVP_BITS, "invalid AVP flags", avp));
     }
-    let Some(definition) = dictionary::definition(avp.id) else {
+    let Some(definition) = definition else {
         if avp.is_mandatory() {
             return Err(Rejection::with_avp(code::AVP_UNSUPPORTED, "unknown mandatory AVP", avp));
         }
@@ -213,7 +255,10 @@ fn check_avp(avp: &Avp<'_>, budget: &mut usize, depth: usize) -> Result<(), Reje
         return Err(Rejection::invalid_length(InvalidAvpLength { id: avp.id, flags: avp.flags }));
     }
     match definition.format {
-        Format::Text if avp.text().is_none() => Err(Rejection::invalid_value(avp)),
+        // Nearly all text is ASCII, which is told faster.
+        Format::Text if !avp.data.is_ascii() && avp.text().is_none() => {
+            Err(Rejection::invalid_value(avp))
+        }
         Format::Grouped => check_group(avp, definition, budget, depth),
         Format::OctetString | Format::Text | Format::Unsigned32 | Format::Address => Ok(()),
     }
@@ -228,27 +273,28 @@ fn check_group(
     let depth = depth
         .checked_sub(1)
         .ok_or(Rejection::new(code::UNABLE_TO_COMPLY, "AVPs nested too deep"))?;
-    group
-        .group()
-        .try_for_each(|member| {
-            let member = member.map_err(Rejection::invalid_length)?;
-            check_avp(&member, budget, depth)
-        })
-        .map_err(|rejection| rejection.inside(definition))
+    for member in group.group() {
+        let checked = match member {
+            Ok(member) => check_avp(&member, dictionary::definition(member.id), budget, depth),
+            Err(broken) => Err(Rejection::invalid_length(broken)),
+        };
+        checked.map_err(|rejection| rejection.inside(definition))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GRAMMAR: &[Occurrence] = &[
+    const GRAMMAR: [Occurrence; 3] = [
         once(&dictionary::SESSION_ID),
         up_to(2, &dictionary::PUBLIC_IDENTITY),
         forbidden(&dictionary::RESULT_CODE),
     ];
 
     fn check_avps(write: impl FnOnce(&mut AvpWriter<'_>)) -> Result<(), Rejection> {
-        check(AvpReader::new(&encode(write)), GRAMMAR)
+        check(AvpReader::new(&encode(write)), &GRAMMAR).map(drop)
     }
 
     fn valid(writer: &mut AvpWriter<'_>) {

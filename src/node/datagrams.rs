@@ -1,6 +1,6 @@
 //! Many UDP datagrams by one system call: `recvmmsg` and `sendmmsg` (Linux).
 //!
-//! The only file with `unsafe`: the kernel is given pointers into buffers that live as long as the call. Headers
+//! The kernel is given pointers into buffers that live as long as the call. Headers
 //! and vectors are pointed at them right before each call, so that nothing here is pinned or refers to itself.
 
 #![expect(unsafe_code, reason = "system calls without a binding in the standard library")]

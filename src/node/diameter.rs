@@ -3,6 +3,7 @@
 //! [`connection`] runs one connection. Requests and answers reach its task through a bounded mailbox.
 
 mod connection;
+mod counters;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -162,8 +163,9 @@ impl Peers {
             CxDestination::Database(host) => Some(host),
         };
         let peer = host.and_then(|host| self.by_host.get(host)).ok_or(Undeliverable)?;
-        let link = peer.link().clone().ok_or(Undeliverable)?;
-        link.mailbox.try_send(Outgoing::Request { step, id, request }).map_err(|_| {
+        let link = peer.link();
+        let mailbox = &link.as_ref().ok_or(Undeliverable)?.mailbox;
+        mailbox.try_send(Outgoing::Request { step, id, request }).map_err(|_| {
             shared.metrics.drop_one("diameter_mailbox_full");
             Undeliverable
         })

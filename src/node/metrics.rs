@@ -34,6 +34,14 @@ use crate::{
 /// Steps of a procedure that are counted by number.
 const STEPS: usize = 26;
 
+/// The Cx commands that come with every registration.
+const COMMANDS: [&str; 2] = ["MAR", "SAR"];
+
+/// The number of a Cx command.
+fn number_of(command: &str) -> usize {
+    COMMANDS.iter().position(|known| *known == command).unwrap_or(usize::MAX)
+}
+
 /// Notes that come with every registration.
 const NOTES: usize = 3;
 
@@ -52,6 +60,9 @@ pub struct Metrics {
     pub cx_requests: Family<CxRequest, Counter>,
     /// Cx answers, by result.
     pub cx_answers: Family<CxAnswer, Counter>,
+    /// Those of them that are exchanged within this system.
+    own_requests: Ready<CxRequest>,
+    own_answers: Ready<CxAnswer>,
     /// Vectors received from the SIP databases of other systems.
     pub vectors_fetched: Family<Peer, Counter>,
     /// Vectors produced, by the system that asked for them.
@@ -107,13 +118,16 @@ impl Metrics {
     /// Creates the registry with everything in it at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("migcore");
+        let (cx_requests, cx_answers) = (Family::default(), Family::default());
         let mut metrics = Self {
             sip_messages: Ready::new(4),
             sip_responses: Ready::new(700),
             tcp_connections: Gauge::default(),
             http_connections: Family::default(),
-            cx_requests: Family::default(),
-            cx_answers: Family::default(),
+            own_requests: Ready::over(Family::clone(&cx_requests), COMMANDS.len()),
+            own_answers: Ready::over(Family::clone(&cx_answers), COMMANDS.len()),
+            cx_requests,
+            cx_answers,
             vectors_fetched: Family::default(),
             vectors_issued: Ready::new(1),
             diameter_open: Family::default(),
@@ -308,6 +322,21 @@ impl Metrics {
     /// Counts a SIP response sent.
     pub fn sip_response(&self, code: u16) {
         self.sip_responses.inc(code.into(), || StatusCode { code });
+    }
+
+    /// Counts a Cx request to the SIP database of this system, as a value.
+    pub fn own_request(&self, command: &'static str) {
+        let labels = || CxRequest { direction: Direction::Out, command, peer: PeerName(None) };
+        self.own_requests.inc(number_of(command), labels);
+    }
+
+    /// Counts the answer to one.
+    pub fn own_answer(&self, command: &'static str, result: ResultCode) {
+        let result_label = CxResult(Some(result));
+        let (direction, peer) = (Direction::Out, PeerName(None));
+        let labels = || CxAnswer { direction, command, result: result_label, peer };
+        let is_success = result == ResultCode::SUCCESS;
+        self.own_answers.inc(if is_success { number_of(command) } else { usize::MAX }, labels);
     }
 
     /// Counts a step.

@@ -8,7 +8,7 @@ use super::{
     csc17::ACCESS_PATH,
     http::{self, Ends},
     ladder::{self, Entry, Protocol, Tap},
-    metrics::{CscRequest, CxAnswer, CxRequest, CxResult, Direction, PeerName},
+    metrics::{CscRequest, CxResult, Direction},
     perform::Shared,
 };
 use crate::{
@@ -57,31 +57,13 @@ impl Shared {
         });
     }
 
-    /// Counts a Cx request to or from `peer`; `None` is this system.
-    pub(super) fn count_request(
-        &self,
-        direction: Direction,
-        peer: PeerName,
-        command: &'static str,
-    ) {
-        self.metrics.cx_requests.get_or_create(&CxRequest { direction, command, peer }).inc();
-    }
-
-    /// Counts a Cx answer to or from `peer`; `None` is this system.
-    pub(super) fn count_answer(&self, direction: Direction, peer: PeerName, answer: &cx::Answer) {
-        let (command, _, result) = ladder::outcome_of_answer(answer);
-        let result = CxResult(Some(result));
-        self.metrics.cx_answers.get_or_create(&CxAnswer { direction, command, result, peer }).inc();
-    }
-
     pub(super) fn observe_value_request(
         &self,
         step: Option<Step>,
         id: RequestId,
         request: &cx::Request,
     ) {
-        let command = ladder::command_of_request(request);
-        self.count_request(Direction::Out, PeerName(None), command);
+        self.metrics.own_request(ladder::command_of_request(request));
         if self.is_observed() {
             let summary = ladder::describe_request(request).to_owned();
             let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));
@@ -95,7 +77,8 @@ impl Shared {
         id: RequestId,
         answer: &cx::Answer,
     ) {
-        self.count_answer(Direction::Out, PeerName(None), answer);
+        let (command, _, result) = ladder::outcome_of_answer(answer);
+        self.metrics.own_answer(command, result);
         if self.is_observed() {
             let (_, name, result) = ladder::outcome_of_answer(answer);
             let summary = format!("{name} {}", CxResult(Some(result)));

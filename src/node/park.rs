@@ -4,7 +4,10 @@
 //! that failed. A client that has gone away cancels nothing.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,8 +26,10 @@ use crate::{
         configuration, connection_details, migration_identity as management, registration,
         system_access,
     },
+    entropy::Entropy,
     outbox::{ManagementReply, Message, ReplyTo, SystemAccessReply, Undeliverable},
     step::Step,
+    table::{Bound, Table, new_table},
     token::BearerToken,
 };
 
@@ -54,6 +59,46 @@ pub(super) enum Parked {
     ConnectionDetails(Waiting<connection_details::Answer>),
     /// A partner's configuration server on CSC-17.
     SystemAccess(Waiting<system_access::Answer>),
+}
+
+/// The requests that wait, by number.
+pub(super) struct ParkedRequests {
+    table: Table<u64, Parked>,
+    next: AtomicU64,
+    /// Counted apart: the length of the table is found only by locking all of it.
+    bound: Bound,
+}
+
+impl ParkedRequests {
+    pub(super) fn new(entropy: &mut dyn Entropy) -> Self {
+        Self { table: new_table(entropy), next: AtomicU64::new(0), bound: Bound::new(PARKED_MAX) }
+    }
+
+    /// How many requests wait.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The numbers of those that wait.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.table.iter().map(|entry| *entry.key()).collect()
+    }
+
+    /// Takes a request in, or gives it back when [`PARKED_MAX`] wait.
+    fn insert(&self, waiting: Parked) -> Result<u64, Parked> {
+        if !self.bound.take() {
+            return Err(waiting);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.table.insert(number, waiting);
+        Ok(number)
+    }
+
+    fn remove(&self, number: u64) -> Option<Parked> {
+        let (_, parked) = self.table.remove(&number)?;
+        self.bound.give();
+        Some(parked)
+    }
 }
 
 /// Where the answer to an HTTP request is waited for.
@@ -181,7 +226,7 @@ impl Shared {
         if let Ok(answer) = tokio::time::timeout(HTTP_DEADLINE, answer).await {
             return answer.map_err(|_| NoAnswer::Lost);
         }
-        self.parked.remove(&number);
+        self.parked.remove(number);
         Err(NoAnswer::Late)
     }
 
@@ -204,7 +249,7 @@ impl Shared {
             // A role that panicked is as wrong here as on a worker.
             let _fails = FailsOnPanic(&shared);
             let call = prepare(ReplyTo::World(number)).inspect_err(|_| {
-                shared.parked.remove(&number);
+                shared.parked.remove(number);
             })?;
             let _apart = shared.apart.lock().unwrap_or_else(PoisonError::into_inner);
             Caller::new(&shared, &worker).call(call);
@@ -222,7 +267,7 @@ impl Shared {
             Ok(Err(problem)) => problem,
             Err(_) => NoAnswer::Lost.into(),
         };
-        self.parked.remove(&number);
+        self.parked.remove(number);
         Err(outcome)
     }
 
@@ -232,18 +277,12 @@ impl Shared {
     ///
     /// Gives `waiting` back when [`PARKED_MAX`] requests wait.
     pub(super) fn park(&self, waiting: Parked) -> Result<u64, Parked> {
-        if self.parked.len() >= PARKED_MAX {
-            self.metrics.drop_one("parked_full");
-            return Err(waiting);
-        }
-        let number = self.parked_number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.parked.insert(number, waiting);
-        Ok(number)
+        self.parked.insert(waiting).inspect_err(|_| self.metrics.drop_one("parked_full"))
     }
 
     /// Gives an answer of a role to whoever waits for it, if it still does.
     pub(super) fn unpark(&self, number: u64, step: Option<Step>, message: Message) {
-        let Some((_, parked)) = self.parked.remove(&number) else { return };
+        let Some(parked) = self.parked.remove(number) else { return };
         match (parked, message) {
             (Parked::Diameter(request), Message::CxAnswer { answer, .. }) => {
                 request.answer(self, step, answer);
@@ -271,7 +310,7 @@ impl Shared {
 
     /// Tells a peer that its request is lost. An HTTP request learns it by the end of its channel.
     pub(super) fn unpark_unanswered(&self, number: u64) {
-        if let Some((_, Parked::Diameter(request))) = self.parked.remove(&number) {
+        if let Some(Parked::Diameter(request)) = self.parked.remove(number) {
             request.refuse_as_busy(self);
         }
     }

@@ -23,7 +23,7 @@ use super::{
     ladder::Tap,
     loading::Loading,
     metrics::{Direction, Metrics},
-    park::Parked,
+    park::ParkedRequests,
     partners::{self, Partners},
     tcp::Connections,
     worker::Worker,
@@ -44,7 +44,6 @@ use crate::{
     sip_database::SipDatabase,
     step::Step,
     store::{Commit, Reader, Record, RecordError, Sequencer},
-    table::Table,
     time::Timestamp,
     token::BearerToken,
 };
@@ -73,8 +72,7 @@ pub(super) struct Shared {
     pub(super) storage_failed: Notify,
     /// Taken by the one request of the management interface that may be about many at a time.
     pub(super) many: Arc<Semaphore>,
-    pub(super) parked: Table<u64, Parked>,
-    pub(super) parked_number: AtomicU64,
+    pub(super) parked: ParkedRequests,
     pub(super) connections: Connections,
     pub(super) peers: Peers,
     pub(super) partners: Partners,
@@ -241,6 +239,8 @@ pub(super) struct Caller {
     pub(super) worker: Arc<Worker>,
     entropy: SystemEntropy,
     outbox: Outbox,
+    /// The time of the call that all others follow from.
+    now: Timestamp,
     /// Calls that follow from a call.
     calls: VecDeque<Call<'static>>,
     /// Messages that may leave; kept for its capacity.
@@ -258,6 +258,7 @@ impl Caller {
             shared: Arc::clone(shared),
             worker: Arc::clone(worker),
             entropy: SystemEntropy::new(),
+            now: shared.clock.now(),
             calls: VecDeque::new(),
             leaving: Vec::new(),
             commits: Vec::new(),
@@ -274,6 +275,7 @@ impl Caller {
     pub(super) fn call(&mut self, call: Call<'_>) {
         let shared = Arc::clone(&self.shared);
         let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.now = shared.clock.now();
         self.perform(call);
         self.follow();
     }
@@ -282,6 +284,7 @@ impl Caller {
     pub(super) fn take_back(&mut self, waited: Waited) {
         let shared = Arc::clone(&self.shared);
         let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.now = shared.clock.now();
         match waited {
             Waited::Leaves(send) => self.dispatch(send),
             Waited::Lost(send) => self.calls.extend(self.shared.drop_message(&send.message)),
@@ -291,6 +294,7 @@ impl Caller {
 
     /// Tells the roles that loading is over. The caller holds the gate for writing.
     pub(super) fn finish_loading(&mut self) {
+        self.now = self.shared.clock.now();
         self.perform(Call::Loaded);
         self.follow();
     }
@@ -316,12 +320,12 @@ impl Caller {
     }
 
     fn invoke(&mut self, call: Call<'_>) {
-        let Self { shared, entropy, outbox, .. } = self;
+        let Self { shared, entropy, outbox, now, .. } = self;
         let committer = &shared.committer;
         outbox.set_storage_available(
             committer.is_available() && (committer.has_room() || !call.is_new_work()),
         );
-        let mut ctx = Context { now: shared.clock.now(), entropy, out: outbox };
+        let mut ctx = Context { now: *now, entropy, out: outbox };
         let Roles { core, database, config_server } = &shared.roles;
         let (core, database, config_server) =
             (core.as_ref(), database.as_ref(), config_server.as_ref());
@@ -426,7 +430,11 @@ impl Caller {
                         self.worker.send_datagram(&self.shared.metrics, &flow, &octets);
                     }
                     Transport::Tcp => {
-                        self.shared.connections.send(&self.shared.metrics, flow.connection, octets);
+                        self.shared.connections.send(
+                            &self.shared.metrics,
+                            flow.connection,
+                            &octets,
+                        );
                     }
                 }
             }

@@ -98,12 +98,7 @@ impl Shared {
 
     fn clear_roles(&self) {
         // Whoever waits here is never answered by roles that have forgotten the question.
-        let mut numbers = Vec::new();
-        self.parked.retain(|number, _| {
-            numbers.push(*number);
-            true
-        });
-        for number in numbers {
+        for number in self.parked.numbers() {
             self.unpark_unanswered(number);
         }
         self.connections.cut_all();

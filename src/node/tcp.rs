@@ -1,22 +1,23 @@
 //! SIP over TCP: one task a connection, which owns it.
 //!
-//! Answers reach the owner through a bounded mailbox. A peer that sends nothing, never finishes a
-//! message, or does not read its answers is cut.
+//! Answers reach the owner through a bounded mailbox, and leave together: those to all messages that were read in
+//! one piece are written in one. A peer that sends nothing, never finishes a message, or does not read its
+//! answers is cut.
 
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::Notify,
     time::Instant,
 };
 
@@ -32,8 +33,11 @@ use crate::{
     table::Table,
 };
 
-/// Most messages that wait to be written to one connection; one more, and it is cut.
-pub(super) const MAILBOX_MESSAGES_MAX: usize = 256;
+/// Most octets that wait to be written to one connection; more, and it is cut.
+pub(super) const MAILBOX_OCTETS_MAX: usize = 4 << 20;
+
+/// Octets of a mailbox that are kept for the next answers.
+const MAILBOX_OCTETS_KEPT: usize = 64 << 10;
 
 /// How much longer than a vector may take a peer that has closed its side is served.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -45,7 +49,7 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(32);
 
 /// Octets read at a time.
-const READ_OCTETS: usize = 16_384;
+const READ_OCTETS: usize = 65_536;
 
 /// The answer to a keep-alive (RFC 5626 section 4.4.1).
 const PONG: &[u8] = b"\r\n";
@@ -53,43 +57,99 @@ const PONG: &[u8] = b"\r\n";
 /// The TCP connections of a system, by number.
 #[derive(Debug)]
 pub(super) struct Connections {
-    mailboxes: Table<u64, mpsc::Sender<Bytes>>,
+    mailboxes: Table<u64, Arc<Mailbox>>,
     last_number: AtomicU64,
     open: AtomicUsize,
     most: usize,
 }
 
+/// What waits to be written to one connection.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    waiting: Mutex<Waiting>,
+    /// Wakes the owner.
+    has_any: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    octets: Vec<u8>,
+    messages: usize,
+    /// The owner is to end.
+    is_cut: bool,
+}
+
+impl Mailbox {
+    /// Puts octets in, unless they find no room.
+    fn put(&self, octets: &[u8]) -> bool {
+        let mut waiting = self.lock();
+        if waiting.is_cut || waiting.octets.len() + octets.len() > MAILBOX_OCTETS_MAX {
+            return false;
+        }
+        let is_first = waiting.messages == 0;
+        waiting.octets.extend_from_slice(octets);
+        waiting.messages += 1;
+        drop(waiting);
+        if is_first {
+            self.has_any.notify_one();
+        }
+        true
+    }
+
+    /// Exchanges what waits for the empty `into`; how many messages that are.
+    fn take(&self, into: &mut Vec<u8>) -> Result<usize, &'static str> {
+        let mut waiting = self.lock();
+        if waiting.is_cut {
+            return Err("tcp_cut");
+        }
+        std::mem::swap(&mut waiting.octets, into);
+        Ok(std::mem::take(&mut waiting.messages))
+    }
+
+    fn cut(&self) {
+        self.lock().is_cut = true;
+        self.has_any.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Connections {
-    pub(super) fn new(mailboxes: Table<u64, mpsc::Sender<Bytes>>, most: usize) -> Self {
+    pub(super) fn new(mailboxes: Table<u64, Arc<Mailbox>>, most: usize) -> Self {
         Self { mailboxes, last_number: AtomicU64::new(0), open: AtomicUsize::new(0), most }
     }
 
     /// Gives octets to the owner of a connection. If it cannot take them, the connection is cut.
-    pub(super) fn send(&self, metrics: &Metrics, connection: u64, octets: Bytes) {
-        let mailbox = self.mailboxes.get(&connection).map(|mailbox| mailbox.clone());
-        let Some(mailbox) = mailbox else { return metrics.drop_one("tcp_connection_gone") };
-        if mailbox.try_send(octets).is_err() {
-            // Without its mailbox the owner ends.
-            self.mailboxes.remove(&connection);
+    pub(super) fn send(&self, metrics: &Metrics, connection: u64, octets: &[u8]) {
+        let Some(mailbox) = self.mailboxes.get(&connection) else {
+            return metrics.drop_one("tcp_connection_gone");
+        };
+        if !mailbox.put(octets) {
+            mailbox.cut();
             metrics.drop_one("tcp_mailbox_full");
         }
     }
 
     /// Opens one more connection, if there may be one.
-    fn enter(&self) -> Option<(u64, mpsc::Receiver<Bytes>)> {
+    fn enter(&self) -> Option<(u64, Arc<Mailbox>)> {
         if self.open.fetch_add(1, Ordering::AcqRel) >= self.most {
             self.open.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-        let (sender, receiver) = mpsc::channel(MAILBOX_MESSAGES_MAX);
-        self.mailboxes.insert(number, sender);
-        Some((number, receiver))
+        let mailbox = Arc::<Mailbox>::default();
+        self.mailboxes.insert(number, Arc::clone(&mailbox));
+        Some((number, mailbox))
     }
 
     /// Cuts all connections: whoever waits for an answer there learns that none will come.
     pub(super) fn cut_all(&self) {
-        self.mailboxes.clear();
+        self.mailboxes.retain(|_, mailbox| {
+            mailbox.cut();
+            false
+        });
     }
 
     fn leave(&self, number: u64) {
@@ -122,7 +182,7 @@ pub(super) async fn accept(
         let shared = Arc::clone(&shared);
         open.spawn(async move {
             shared.metrics.tcp_connections.inc();
-            if let Err(reason) = Connection::new(caller, stream, flow).run(mailbox).await {
+            if let Err(reason) = Connection::new(caller, stream, flow, mailbox).run().await {
                 shared.metrics.drop_one(reason);
             }
             shared.connections.leave(number);
@@ -137,6 +197,9 @@ struct Connection {
     stream: TcpStream,
     flow: Flow,
     framer: StreamFramer,
+    mailbox: Arc<Mailbox>,
+    /// What is being written; kept for its capacity.
+    writing: Vec<u8>,
     /// When the last octets came.
     heard: Instant,
     /// When the first octets of the message came that is not complete.
@@ -148,13 +211,13 @@ struct Connection {
 /// What wakes a connection.
 enum Event {
     Read(std::io::Result<usize>),
-    Write(Option<Bytes>),
+    Write,
     Timeout,
     Stop,
 }
 
 impl Connection {
-    fn new(caller: Caller, stream: TcpStream, flow: Flow) -> Self {
+    fn new(caller: Caller, stream: TcpStream, flow: Flow, mailbox: Arc<Mailbox>) -> Self {
         // Without it answers wait for the peer's acknowledgments; it is no condition for working.
         let _ = stream.set_nodelay(true);
         Self {
@@ -162,6 +225,8 @@ impl Connection {
             stream,
             flow,
             framer: StreamFramer::new(),
+            mailbox,
+            writing: Vec::new(),
             heard: Instant::now(),
             began: None,
             unanswered: 0,
@@ -169,8 +234,9 @@ impl Connection {
     }
 
     /// Runs until the peer closes; an error is the reason why we did.
-    async fn run(mut self, mut mailbox: mpsc::Receiver<Bytes>) -> Result<(), &'static str> {
+    async fn run(mut self) -> Result<(), &'static str> {
         let shared = Arc::clone(&self.caller.shared);
+        let mailbox = Arc::clone(&self.mailbox);
         let stop = shared.stopped_and_settled();
         tokio::pin!(stop);
         let mut buffer = vec![0; READ_OCTETS];
@@ -178,47 +244,39 @@ impl Connection {
             let deadline = self.deadline();
             let event = tokio::select! {
                 read = self.stream.read(&mut buffer) => Event::Read(read),
-                octets = mailbox.recv() => Event::Write(octets),
+                () = mailbox.has_any.notified() => Event::Write,
                 () = tokio::time::sleep_until(deadline) => Event::Timeout,
                 () = &mut stop => Event::Stop,
             };
             match event {
-                Event::Read(Ok(0)) => return self.drain(mailbox).await,
+                Event::Read(Ok(0)) => return self.drain().await,
                 Event::Read(Ok(length)) => {
                     self.heard = Instant::now();
-                    self.receive(buffer.get(..length).unwrap_or_default(), &mut mailbox).await?;
+                    self.receive(buffer.get(..length).unwrap_or_default()).await?;
                     // In turn with all others, however much comes: what is not read closes the window.
                     tokio::task::yield_now().await;
                 }
                 Event::Read(Err(_)) => return Err("tcp_read_error"),
-                Event::Write(Some(octets)) => self.write(octets, &mut mailbox).await?,
-                Event::Write(None) => return Err("tcp_cut"),
+                Event::Write => self.write().await?,
                 Event::Timeout if self.began.is_some() => return Err("tcp_unfinished_message"),
                 Event::Timeout => return Ok(()),
-                Event::Stop => return self.write_rest(mailbox).await,
+                Event::Stop => return self.write().await,
             }
         }
     }
 
     /// The peer sends no more but may still read: writes the answers that it waits for.
-    async fn drain(mut self, mut mailbox: mpsc::Receiver<Bytes>) -> Result<(), &'static str> {
+    async fn drain(mut self) -> Result<(), &'static str> {
         let patience = self.caller.shared.config.sip.vector_timeout + DRAIN_GRACE;
         let deadline = Instant::now() + patience;
+        let mailbox = Arc::clone(&self.mailbox);
         while self.unanswered > 0 {
-            match tokio::time::timeout_at(deadline, mailbox.recv()).await {
-                Ok(Some(octets)) => self.write(octets, &mut mailbox).await?,
-                Ok(None) | Err(_) => break,
+            if tokio::time::timeout_at(deadline, mailbox.has_any.notified()).await.is_err() {
+                break;
             }
+            self.write().await?;
         }
         Ok(())
-    }
-
-    /// Writes the answers that are there.
-    async fn write_rest(mut self, mut mailbox: mpsc::Receiver<Bytes>) -> Result<(), &'static str> {
-        match mailbox.try_recv() {
-            Ok(octets) => self.write(octets, &mut mailbox).await,
-            Err(_) => Ok(()),
-        }
     }
 
     fn deadline(&self) -> Instant {
@@ -226,16 +284,12 @@ impl Connection {
         self.began.map_or(idle, |began| idle.min(began + MESSAGE_TIME_MAX))
     }
 
-    async fn receive(
-        &mut self,
-        octets: &[u8],
-        mailbox: &mut mpsc::Receiver<Bytes>,
-    ) -> Result<(), &'static str> {
+    async fn receive(&mut self, octets: &[u8]) -> Result<(), &'static str> {
         if self.framer.push(octets).is_err() {
             return Err("tcp_framing");
         }
         let mut complete = false;
-        loop {
+        let framed = loop {
             match self.framer.next_frame() {
                 Ok(Some(Frame::Message(message))) => {
                     complete = true;
@@ -243,20 +297,22 @@ impl Connection {
                 }
                 Ok(Some(Frame::KeepAlive)) => {
                     complete = true;
-                    self.write(Bytes::from_static(PONG), mailbox).await?;
+                    self.unanswered += 1;
+                    if !self.mailbox.put(PONG) {
+                        return Err("tcp_slow_reader");
+                    }
                 }
-                Ok(None) => break,
+                Ok(None) => break Ok(()),
                 Err(_) => {
                     // The role answers what it can make out; then nothing can follow.
                     let rejected = Bytes::copy_from_slice(self.framer.rejected());
                     self.handle(&rejected);
-                    while let Ok(octets) = mailbox.try_recv() {
-                        self.write(octets, mailbox).await?;
-                    }
-                    return Err("tcp_framing");
+                    break Err("tcp_framing");
                 }
             }
-        }
+        };
+        self.write().await?;
+        framed?;
         if self.framer.rejected().is_empty() {
             self.began = None;
         } else if complete || self.began.is_none() {
@@ -271,30 +327,21 @@ impl Connection {
         self.caller.call(Call::Sip { flow: self.flow, octets });
     }
 
-    /// Writes octets, and all that wait behind them, in one piece.
-    async fn write(
-        &mut self,
-        octets: Bytes,
-        mailbox: &mut mpsc::Receiver<Bytes>,
-    ) -> Result<(), &'static str> {
-        self.unanswered = self.unanswered.saturating_sub(1);
-        let written = match mailbox.try_recv() {
-            Err(_) => tokio::time::timeout(WRITE_TIME_MAX, self.stream.write_all(&octets)).await,
-            Ok(second) => {
-                let mut together = BytesMut::from(&octets[..]);
-                together.extend_from_slice(&second);
-                self.unanswered = self.unanswered.saturating_sub(1);
-                while let Ok(next) = mailbox.try_recv() {
-                    together.extend_from_slice(&next);
-                    self.unanswered = self.unanswered.saturating_sub(1);
-                }
-                tokio::time::timeout(WRITE_TIME_MAX, self.stream.write_all(&together)).await
-            }
-        };
-        match written {
+    /// Writes all that waits, in one piece.
+    async fn write(&mut self) -> Result<(), &'static str> {
+        let messages = self.mailbox.take(&mut self.writing)?;
+        if self.writing.is_empty() {
+            return Ok(());
+        }
+        self.unanswered = self.unanswered.saturating_sub(messages);
+        let written = self.stream.write_all(&self.writing);
+        let outcome = match tokio::time::timeout(WRITE_TIME_MAX, written).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("tcp_write_error"),
             Err(_) => Err("tcp_slow_reader"),
-        }
+        };
+        self.writing.clear();
+        self.writing.shrink_to(MAILBOX_OCTETS_KEPT);
+        outcome
     }
 }

@@ -70,7 +70,7 @@ impl Writer<'_> {
     }
 
     fn identity(&mut self, identity: &str) {
-        let host = identity.rfind('@').map_or(identity.len(), |at| at + 1);
+        let host = memchr::memrchr(b'@', identity.as_bytes()).map_or(identity.len(), |at| at + 1);
         let (user, host) = identity.split_at(host);
         self.text(user);
         self.word(host);

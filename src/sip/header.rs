@@ -36,68 +36,43 @@ pub(crate) const KINDS: usize = HeaderName::WwwAuthenticate as usize + 1;
 impl HeaderName {
     /// Recognizes a name without case, its compact form included. `name` is a token.
     pub(crate) fn identify(name: &[u8]) -> Self {
-        match name.len() {
-            1 => among(
-                name,
-                &[
-                    (b"v", Self::Via),
-                    (b"f", Self::From),
-                    (b"t", Self::To),
-                    (b"i", Self::CallId),
-                    (b"m", Self::Contact),
-                    (b"l", Self::ContentLength),
-                    (b"k", Self::Supported),
-                ],
-            ),
-            2 => among(name, &[(b"to", Self::To)]),
-            3 => among(name, &[(b"via", Self::Via)]),
-            4 => {
-                among(name, &[(b"from", Self::From), (b"cseq", Self::CSeq), (b"path", Self::Path)])
-            }
-            7 => among(
-                name,
-                &[
-                    (b"call-id", Self::CallId),
-                    (b"contact", Self::Contact),
-                    (b"expires", Self::Expires),
-                    (b"require", Self::Require),
-                ],
-            ),
-            9 => among(name, &[(b"supported", Self::Supported)]),
-            11 => among(
-                name,
-                &[
-                    (b"min-expires", Self::MinExpires),
-                    (b"retry-after", Self::RetryAfter),
-                    (b"unsupported", Self::Unsupported),
-                ],
-            ),
-            13 => among(
-                name,
-                &[
-                    (b"authorization", Self::Authorization),
-                    (b"proxy-require", Self::ProxyRequire),
-                    (b"service-route", Self::ServiceRoute),
-                ],
-            ),
-            14 => among(name, &[(b"content-length", Self::ContentLength)]),
-            16 => among(
-                name,
-                &[
-                    (b"www-authenticate", Self::WwwAuthenticate),
-                    (b"p-associated-uri", Self::PAssociatedUri),
-                ],
-            ),
-            19 => among(name, &[(b"authentication-info", Self::AuthenticationInfo)]),
+        let first = name.first().map_or(0, u8::to_ascii_lowercase);
+        match (name.len(), first) {
+            (1, b'v') => Self::Via,
+            (1, b'f') => Self::From,
+            (1, b't') => Self::To,
+            (1, b'i') => Self::CallId,
+            (1, b'm') => Self::Contact,
+            (1, b'l') => Self::ContentLength,
+            (1, b'k') => Self::Supported,
+            (2, b't') => Self::To.if_named(name, b"to"),
+            (3, b'v') => Self::Via.if_named(name, b"via"),
+            (4, b'f') => Self::From.if_named(name, b"from"),
+            (4, b'c') => Self::CSeq.if_named(name, b"cseq"),
+            (4, b'p') => Self::Path.if_named(name, b"path"),
+            (7, b'c') if is_name(name, b"call-id") => Self::CallId,
+            (7, b'c') => Self::Contact.if_named(name, b"contact"),
+            (7, b'e') => Self::Expires.if_named(name, b"expires"),
+            (7, b'r') => Self::Require.if_named(name, b"require"),
+            (9, b's') => Self::Supported.if_named(name, b"supported"),
+            (11, b'm') => Self::MinExpires.if_named(name, b"min-expires"),
+            (11, b'r') => Self::RetryAfter.if_named(name, b"retry-after"),
+            (11, b'u') => Self::Unsupported.if_named(name, b"unsupported"),
+            (13, b'a') => Self::Authorization.if_named(name, b"authorization"),
+            (13, b'p') => Self::ProxyRequire.if_named(name, b"proxy-require"),
+            (13, b's') => Self::ServiceRoute.if_named(name, b"service-route"),
+            (14, b'c') => Self::ContentLength.if_named(name, b"content-length"),
+            (16, b'w') => Self::WwwAuthenticate.if_named(name, b"www-authenticate"),
+            (16, b'p') => Self::PAssociatedUri.if_named(name, b"p-associated-uri"),
+            (19, b'a') => Self::AuthenticationInfo.if_named(name, b"authentication-info"),
             _ => Self::Other,
         }
     }
-}
 
-/// The kind whose name is `name`, among names of one length.
-fn among<const N: usize>(name: &[u8], known: &[(&[u8; N], HeaderName)]) -> HeaderName {
-    let found = known.iter().find(|(lower, _)| is_name(name, lower));
-    found.map_or(HeaderName::Other, |&(_, kind)| kind)
+    /// This kind if `name` is its name, else none that is known.
+    fn if_named<const N: usize>(self, name: &[u8], lower: &[u8; N]) -> Self {
+        if is_name(name, lower) { self } else { Self::Other }
+    }
 }
 
 #[cfg(test)]

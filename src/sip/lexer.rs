@@ -15,23 +15,46 @@ pub(crate) const fn is_lws(octet: u8) -> bool {
 
 /// A character of a token: alphanumeric or one of ``-.!%*_+`'~``.
 pub(crate) fn is_token_octet(octet: u8) -> bool {
-    TOKEN_OCTETS.get(usize::from(octet)).is_some_and(|&is_token| is_token)
+    has_class(octet, TOKEN)
 }
 
-/// A table: a REGISTER has hundreds of token characters.
-static TOKEN_OCTETS: [bool; 256] = {
-    let mut table = [false; 256];
+/// A character of a host name or IPv4 address, and `_`, which is seen in the field.
+pub(crate) fn is_host_octet(octet: u8) -> bool {
+    has_class(octet, HOST)
+}
+
+fn has_class(octet: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(octet)).is_some_and(|&classes| classes & class != 0)
+}
+
+/// The characters of a token.
+const TOKEN: u8 = 1;
+/// The characters of a host name.
+const HOST: u8 = 2;
+/// What a parameter's value may hold without quotes: all but white space, separators, `"` and `\`.
+const PLAIN_VALUE: u8 = 4;
+
+/// The classes of each octet: a table, since a REGISTER has hundreds of characters to sort.
+static CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
     let mut octet = 0_u8;
-    while octet < 128 {
+    loop {
+        let token = octet.is_ascii_alphanumeric()
+            || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`')
+            || matches!(octet, b'\'' | b'~');
+        let host = octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
+        let plain_value = !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
         #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
         {
-            table[octet as usize] = octet.is_ascii_alphanumeric()
-                || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`')
-                || matches!(octet, b'\'' | b'~');
+            table[octet as usize] = (if token { TOKEN } else { 0 })
+                | (if host { HOST } else { 0 })
+                | (if plain_value { PLAIN_VALUE } else { 0 });
+        }
+        if octet == u8::MAX {
+            break table;
         }
         octet += 1;
     }
-    table
 };
 
 /// Whether `text` is a token: not empty, and of token characters only.
@@ -141,11 +164,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes octets while they are `wanted`; perhaps none. `wanted` must refuse no part of a character
-    /// whose rest it accepts: all callers decide on ASCII alone.
-    pub(crate) fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
+    /// Takes digits; perhaps none.
+    pub(crate) fn digits(&mut self) -> &'a str {
         let tail = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let length = tail.iter().position(|&octet| !wanted(octet)).unwrap_or(tail.len());
+        let length = tail.iter().position(|octet| !octet.is_ascii_digit());
+        self.take(length.unwrap_or(tail.len())).unwrap_or_default()
+    }
+
+    /// Takes a host name or IPv4 address; perhaps an empty one.
+    pub(crate) fn host(&mut self) -> &'a str {
+        self.take_span(HOST)
+    }
+
+    /// Takes octets of a class; perhaps none. A class has either all octets beyond ASCII or none, so
+    /// that no character is cut.
+    #[inline]
+    fn take_span(&mut self, class: u8) -> &'a str {
+        let tail = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let length = tail.iter().position(|&octet| !has_class(octet, class)).unwrap_or(tail.len());
         let start = self.at;
         self.at += length;
         self.text.get(start..self.at).unwrap_or_default()
@@ -160,14 +196,16 @@ impl<'a> Cursor<'a> {
 
     /// Takes a token; perhaps an empty one.
     pub(crate) fn token(&mut self) -> &'a str {
-        self.take_while(is_token_octet)
+        self.take_span(TOKEN)
     }
 
     /// Takes `name` or `name=value` with the white space around; what follows is the caller's to check.
     pub(crate) fn param(&mut self) -> Option<Param<'a>> {
         self.skip_lws();
         let name = self.token();
-        self.skip_lws();
+        if self.peek() != Some(b'=') {
+            self.skip_lws();
+        }
         let value = if self.eat(b'=') {
             self.skip_lws();
             let value = self.value()?;
@@ -185,8 +223,7 @@ impl<'a> Cursor<'a> {
         if self.peek() == Some(b'"') {
             return self.take(quoted_length(self.rest())?);
         }
-        let plain = |octet| !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
-        let value = self.take_while(plain);
+        let value = self.take_span(PLAIN_VALUE);
         (!value.is_empty()).then_some(value)
     }
 

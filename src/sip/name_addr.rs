@@ -7,7 +7,7 @@ use memchr::{memchr, memchr2};
 
 use super::{
     header::HeaderName,
-    lexer::{Cursor, MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim},
+    lexer::{MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim},
     view::MessageView,
 };
 
@@ -82,16 +82,15 @@ fn bracketed(value: &str) -> Option<Option<&str>> {
 
 /// Whether `text` may be an absolute URI: a scheme, then visible characters without `<>"`.
 pub(crate) fn is_uri(text: &str) -> bool {
-    let mut cursor = Cursor::new(text);
-    let scheme_octet = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
-    let scheme = cursor.take_while(scheme_octet);
-    let rest = cursor.rest().as_bytes();
+    let scheme_octet = |octet: &u8| octet.is_ascii_alphanumeric() || b"+-.".contains(octet);
+    let scheme = text.bytes().position(|octet| !scheme_octet(&octet)).unwrap_or(text.len());
+    let (scheme, rest) = text.as_bytes().split_at_checked(scheme).unwrap_or_default();
     // Not `any`, which stops early: without branches it takes many octets at once.
     let forbidden = rest.iter().fold(0, |found, &octet| {
         let delimiter = u8::from(octet == b'<') | u8::from(octet == b'>') | u8::from(octet == b'"');
         found | delimiter | u8::from(octet <= b' ') | u8::from(octet == 0x7f)
     });
-    scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+    scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && matches!(rest, [b':', _, ..])
         && forbidden == 0
 }

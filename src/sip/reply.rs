@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::{
     glance::Glance,
@@ -124,6 +125,27 @@ impl ReplyHead {
         self.lines.iter().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
             (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
         })
+    }
+
+    /// What an answer that began with this head has before it, and behind it: the status line, and the other fields.
+    pub(crate) fn added_to<'a>(&self, answer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let end = memmem::find(answer, b"\r\n").map_or(0, |at| at + 2);
+        let (status_line, rest) = answer.split_at_checked(end).unwrap_or_default();
+        (status_line, rest.get(self.lines.len()..).unwrap_or_default())
+    }
+
+    /// Puts an answer together again.
+    pub(crate) fn complete_in(
+        &self,
+        chunk: &mut Chunk,
+        status_line: &[u8],
+        fields: &[u8],
+    ) -> Bytes {
+        let mut writer = chunk.begin(status_line.len() + self.lines.len() + fields.len());
+        for part in [status_line, &self.lines, fields] {
+            writer.verbatim(part);
+        }
+        writer.finish_in(chunk)
     }
 
     /// The header fields, name and value.

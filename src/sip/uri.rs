@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 
 use memchr::{memchr, memchr_iter, memchr2};
 
-use super::lexer::number;
+use super::lexer::{is_host_octet, number};
 use crate::identity::{IdentityError, Impu};
 
 /// Most parameters and most header components of one URI.
@@ -61,7 +61,9 @@ impl<'a> Uri<'a> {
 
     /// As [`Uri::parse`], of a text whose characters were checked before.
     pub(crate) fn split(raw: &'a str) -> Result<Self, MalformedUri> {
-        let (scheme, rest) = raw.split_once(':').ok_or(MalformedUri)?;
+        let colon = raw.bytes().position(|octet| octet == b':').ok_or(MalformedUri)?;
+        let (scheme, rest) = (raw.get(..colon).unwrap_or_default(), raw.get(colon + 1..));
+        let rest = rest.unwrap_or_default();
         let empty = Self {
             scheme: Scheme::Other,
             user: None,
@@ -91,7 +93,8 @@ impl<'a> Uri<'a> {
         let params = params.strip_prefix(';').unwrap_or(params);
         let (host, port) = split_port(host_port)?;
         let few = |text: &str, separator| {
-            memchr_iter(separator, text.as_bytes()).count() < URI_PARAMS_MAX
+            text.len() < URI_PARAMS_MAX
+                || memchr_iter(separator, text.as_bytes()).count() < URI_PARAMS_MAX
         };
         let well_formed =
             user != Some("") && is_host(host) && few(params, b';') && few(headers, b'&');
@@ -152,6 +155,8 @@ pub fn aor(uri: &Uri<'_>) -> Result<Impu, IdentityError> {
     match (uri.scheme, uri.user) {
         (Scheme::Other, _) => Err(IdentityError::UnknownScheme),
         (_, None) => Err(IdentityError::MissingUser),
+        // As most are sent: nothing to take away.
+        (Scheme::Sip | Scheme::Sips, Some(user)) if is_bare(uri, user) => Impu::parse(uri.raw),
         (Scheme::Tel, Some(number)) => {
             Impu::parse(&format!("tel:{}", number.replace(['-', '.', '(', ')'], "")))
         }
@@ -190,6 +195,14 @@ fn pairs(text: &str, separator: char) -> impl Iterator<Item = (&str, &str)> {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
+/// Whether a URI is its scheme in lower case, user and host, with nothing escaped.
+fn is_bare(uri: &Uri<'_>, user: &str) -> bool {
+    let scheme = if uri.scheme == Scheme::Sip { "sip:" } else { "sips:" };
+    uri.raw.len() == scheme.len() + user.len() + 1 + uri.host.len()
+        && uri.raw.starts_with(scheme)
+        && memchr(b'%', user.as_bytes()).is_none()
+}
+
 /// Compares without case, escapes of unreserved characters resolved.
 fn same_text(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || unescape(a).eq_ignore_ascii_case(&unescape(b))
@@ -226,7 +239,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
 fn split_port(host_port: &str) -> Result<(&str, Option<u16>), MalformedUri> {
     let after_address =
         if host_port.starts_with('[') { host_port.find(']').ok_or(MalformedUri)? } else { 0 };
-    let port_at = host_port.get(after_address..).and_then(|rest| rest.find(':'));
+    let port_at = host_port.as_bytes().get(after_address..).and_then(|rest| memchr(b':', rest));
     let Some(port_at) = port_at.map(|at| at + after_address) else {
         return Ok((host_port, None));
     };
@@ -240,8 +253,7 @@ fn is_host(host: &str) -> bool {
         let address = address.strip_suffix(']').map(str::parse::<std::net::Ipv6Addr>);
         return matches!(address, Some(Ok(_)));
     }
-    !host.is_empty()
-        && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
+    !host.is_empty() && host.bytes().all(is_host_octet)
 }
 
 #[cfg(test)]

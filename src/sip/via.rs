@@ -85,6 +85,12 @@ impl<'a> Via<'a> {
 }
 
 fn sent_protocol<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
+    // As all but tests write it.
+    if cursor.rest().starts_with("SIP/2.0/") {
+        cursor.take("SIP/2.0/".len())?;
+        cursor.skip_lws();
+        return Some(cursor.token()).filter(|transport| !transport.is_empty());
+    }
     let mut part = |last: bool| {
         let text = cursor.token();
         if !last {
@@ -108,7 +114,7 @@ fn sent_by<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a str, Option<u16>)> {
         host.get(1..length - 1)?.parse::<std::net::Ipv6Addr>().ok()?;
         host
     } else {
-        cursor.take_while(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
+        cursor.host()
     };
     if host.is_empty() {
         return None;
@@ -119,7 +125,7 @@ fn sent_by<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a str, Option<u16>)> {
         return Some((host, None));
     }
     ahead.skip_lws();
-    let port = number(ahead.take_while(|octet| octet.is_ascii_digit()))?;
+    let port = number(ahead.digits())?;
     *cursor = ahead;
     Some((host, Some(port)))
 }

@@ -71,8 +71,7 @@ impl<'a> MessageView<'a> {
         if octets.len() > MESSAGE_OCTETS_MAX {
             return Err(ParseError { status: 513, reason: "Message longer than 65535 octets" });
         }
-        let mut index = Index::new();
-        index.read(octets)?;
+        let index = Index::of(octets)?;
         let start = start_line(index.start_line())?;
         let body = octets.get(index.head_length()..).unwrap_or_default();
         let body = match (content_length(&index)?, framing) {
@@ -159,8 +158,8 @@ impl<'a> MessageView<'a> {
     }
 
     /// All header fields in order, name and value as written; a value may hold folds.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a, '_> {
-        (0..self.index.count()).filter_map(|at| self.index.field(at))
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.index.fields()
     }
 
     /// The value of the first header field of a kind, as written: it may hold folds.
@@ -169,12 +168,12 @@ impl<'a> MessageView<'a> {
     }
 
     /// The values of all header fields of a kind, in order, as written: they may hold folds.
-    pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &'a str> + use<'a, '_> {
+    pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
         self.index.values(name)
     }
 
     /// The elements of all header fields of a kind whose value is a comma-separated list, in order.
-    pub fn elements(&self, name: HeaderName) -> impl Iterator<Item = &'a str> + use<'a, '_> {
+    pub fn elements(&self, name: HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
         self.index.values(name).flat_map(Elements::new)
     }
 
@@ -269,7 +268,7 @@ fn address(value: &str) -> Option<(NameAddr<'_>, Option<&str>)> {
 fn cseq(value: &str) -> Result<CSeq<'_>, ParseError> {
     const MALFORMED: ParseError = ParseError::bad_request("Malformed CSeq");
     let mut cursor = Cursor::new(value);
-    let digits = cursor.take_while(|octet| octet.is_ascii_digit());
+    let digits = cursor.digits();
     let separated = cursor.skip_lws();
     let method = cursor.rest();
     if digits.is_empty() || !separated || !is_token(method) {

@@ -30,7 +30,8 @@ const RESYNCS_MAX: u8 = 2;
 
 impl SipCore {
     /// Begins an attempt, or joins the one that this REGISTER repeats: with the same Call-ID and CSeq
-    /// it waits for the same vector or gets the same challenge, on any transport.
+    /// it waits for the same vector or gets the same challenge, on any transport. `algorithm` is the one that it
+    /// names; the challenge is `stale` if it answers one that is not live.
     pub(super) fn begin_attempt(
         &self,
         ctx: &mut Context<'_>,
@@ -38,7 +39,7 @@ impl SipCore {
         key: u128,
         request: &RegisterRequest<'_>,
         impu: Impu,
-        stale: bool,
+        (algorithm, stale): (Option<&str>, bool),
     ) -> Result<(), RegisterError> {
         if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq(), ctx.now) {
             return self.join(ctx, attempt, key);
@@ -57,7 +58,7 @@ impl SipCore {
             call_id: request.call_id().into(),
             cseq: request.cseq(),
             impu,
-            algorithm: self.algorithm_for(request),
+            algorithm: self.algorithm_for(algorithm),
             resyncs: 0,
             stale,
         };
@@ -234,11 +235,9 @@ impl SipCore {
     }
 
     /// AKAv1-MD5, unless the initial REGISTER names another algorithm that is enabled.
-    fn algorithm_for(&self, request: &RegisterRequest<'_>) -> Algorithm {
-        request
-            .credentials_for(&self.config.realm)
-            .and_then(|credentials| Algorithm::parse(credentials.algorithm?))
-            .filter(|named| self.config.algorithms.contains(named))
-            .unwrap_or(Algorithm::AkaV1Md5)
+    fn algorithm_for(&self, named: Option<&str>) -> Algorithm {
+        let named = named.and_then(Algorithm::parse);
+        let enabled = named.filter(|named| self.config.algorithms.contains(named));
+        enabled.unwrap_or(Algorithm::AkaV1Md5)
     }
 }

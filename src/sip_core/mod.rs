@@ -54,7 +54,6 @@ use crate::{
         Framing,
         message::{Capabilities, answer_other},
         register::RegisterRequest,
-        render::Chunk,
         reply::{ReplyHead, reply_destination},
         uri::Uri,
         view::{MessageView, StartLine},
@@ -245,17 +244,16 @@ impl SipCore {
 
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
         let key = self.transactions.key_of(view);
-        let tag = ToTag::draw(ctx.entropy);
-        let head = |chunk: &mut Chunk| ReplyHead::new_in(chunk, view, source, tag.as_str());
         if let Err(error) = self.count_source(ctx, source.ip(), key) {
             if error != RegisterError::Ignored {
-                let head = head(&mut ctx.out.heads);
-                let octets = error.render(&head, &mut ctx.out.answers);
+                let tag = ToTag::draw(ctx.entropy);
+                let head = ReplyHead::new_in(&mut ctx.out.messages, view, source, tag.as_str());
+                let octets = error.render(&head, &mut ctx.out.messages);
                 ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
             }
             return;
         }
-        let admission = self.transactions.admit(ctx, key, flow, head);
+        let admission = self.transactions.admit(ctx, key, flow, (view, source));
         let Admission::New = admission else { return };
         let handled = if ctx.out.storage_available() {
             RegisterRequest::from_view(view)
@@ -290,11 +288,12 @@ impl SipCore {
             }
             None => private_identity_of(&aor)?,
         };
+        let algorithm = credentials.as_ref().and_then(|credentials| credentials.algorithm);
         let mut entry = self.user_entry(ctx, &impi)?;
         let user = (&impi, entry.get_mut());
         let result = match credentials.filter(|credentials| !credentials.nonce.is_empty()) {
             Some(credentials) => self.handle_answered(ctx, user, key, request, aor, &credentials),
-            None => self.begin_attempt(ctx, user, key, request, aor, false),
+            None => self.begin_attempt(ctx, user, key, request, aor, (algorithm, false)),
         };
         self.leave(entry);
         result
@@ -384,6 +383,7 @@ fn check_extensions(request: &RegisterRequest<'_>) -> Result<(), RegisterError> 
 }
 
 /// A To tag: 64 random bits (RFC 3261 clause 19.3 asks for 32), as hexadecimal digits.
+#[derive(Clone, Copy, Debug)]
 struct ToTag([u8; 16]);
 
 impl ToTag {

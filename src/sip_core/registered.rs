@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    aka::digest::{AkaVerified, Algorithm, DigestInput, Qop, QopInput, password, rspauth, verify},
+    aka::digest::{
+        AkaVerified, Algorithm, DigestInput, HexDigest, Qop, QopInput, Verified, verify,
+    },
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, Note, Undeliverable},
@@ -49,7 +51,8 @@ impl SipCore {
             user.take_challenged(request.call_id(), &credentials.nonce, ctx.now)
         else {
             // not live, or replayed: challenge again, and say that the nonce was at fault
-            return self.begin_attempt(ctx, (impi, user), key, request, aor, true);
+            let challenge = (credentials.algorithm, true);
+            return self.begin_attempt(ctx, (impi, user), key, request, aor, challenge);
         };
         self.challenges.take(challenged.number);
         if let Some(auts) = credentials.auts.as_deref() {
@@ -68,10 +71,10 @@ impl SipCore {
             Err(RegisterError::Forbidden)
         };
         match verified {
-            Ok(proof) => {
-                let realm = &self.config.realm;
-                let chunk = &mut ctx.out.heads;
-                let info = authentication_info(chunk, &origin, &challenged, credentials, realm);
+            Ok(Verified { proof, rspauth }) => {
+                let chunk = &mut ctx.out.messages;
+                let info =
+                    rspauth.and_then(|rspauth| authentication_info(chunk, &rspauth, credentials));
                 self.accept(ctx, (impi, user), key, request, (origin, info), proof)
             }
             Err(error) => {
@@ -95,7 +98,7 @@ impl SipCore {
         challenged: &Challenged,
         request: &RegisterRequest<'_>,
         credentials: &DigestCredentials<'_>,
-    ) -> Result<AkaVerified, RegisterError> {
+    ) -> Result<Verified, RegisterError> {
         let named = credentials.algorithm.map(Algorithm::parse);
         if named.is_some_and(|named| named != Some(origin.algorithm)) {
             return Err(RegisterError::Forbidden);
@@ -243,7 +246,7 @@ impl SipCore {
         if changes && !ctx.out.storage_available() {
             return Err(RegisterError::Busy); // it failed while the SIP database was asked
         }
-        let mut fields = ctx.out.heads.begin(FIELDS_OCTETS_TYPICAL);
+        let mut fields = ctx.out.messages.begin(FIELDS_OCTETS_TYPICAL);
         for path in &update.paths {
             fields.field("Path", path);
         }
@@ -257,7 +260,7 @@ impl SipCore {
             None => {}
         }
         self.write_fields(&mut fields, &registration, ctx.now);
-        let fields = fields.finish_in(&mut ctx.out.heads);
+        let fields = fields.finish_in(&mut ctx.out.messages);
         if changes {
             let was_registered = user.is_registered;
             after = self.store(ctx, (impi, &mut *user), ending, registration);
@@ -402,26 +405,17 @@ fn digest_input<'a>(
 }
 
 /// The header field Authentication-Info of a 200: proof that this side knows RES as well (RFC 3310 clause 3.5).
-/// Without qop there is no cnonce to prove anything about, and none is sent.
 fn authentication_info(
     chunk: &mut Chunk,
-    origin: &Origin,
-    challenged: &Challenged,
+    rspauth: &HexDigest,
     credentials: &DigestCredentials<'_>,
-    realm: &str,
 ) -> Option<Bytes> {
-    let input = digest_input(credentials, realm, &[])?;
-    let qop = input.qop.as_ref()?;
-    let vector = &challenged.vector;
-    let secret =
-        password(origin.algorithm, vector.xres.expose(), vector.ck.expose(), vector.ik.expose());
-    let proof = rspauth(origin.algorithm, &input, secret.expose());
     let info = AuthenticationInfo {
         nextnonce: None,
-        qop: Some(qop.qop.as_str()),
-        rspauth: Some(proof.as_str().into()),
-        cnonce: Some(qop.cnonce.into()),
-        nc: Some(qop.nc),
+        qop: Some(Qop::parse(credentials.qop?)?.as_str()),
+        rspauth: Some(rspauth.as_str().into()),
+        cnonce: credentials.cnonce.as_deref().map(Into::into),
+        nc: credentials.nc,
     };
     let mut writer = chunk.begin(AUTHENTICATION_INFO_OCTETS_TYPICAL);
     writer.field("Authentication-Info", &info);

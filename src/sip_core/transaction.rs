@@ -4,21 +4,18 @@
 //! it never reaches the registrar twice. The table also knows the way back to the UE.
 //!
 //! Transactions that are not answered yet are few, and are kept in a table of their own. Those that are answered
-//! are many, for each is kept for as long as a repeat of its request may come: they stand in the order in which
-//! they were answered, which is that of their ends ([`Answers`]).
+//! are many, for each is kept for as long as a repeat of its request may come ([`answers`]).
+
+mod answers;
 
 use std::{
-    collections::VecDeque,
+    net::SocketAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
-
-use bytes::Bytes;
-use dashmap::Entry;
-use hashbrown::HashTable;
 
 use crate::{
     entropy::Entropy,
@@ -28,8 +25,12 @@ use crate::{
     step::Step,
     store::CommitSeq,
     table::{Table, new_table},
-    time::Timestamp,
 };
+use bytes::Bytes;
+use dashmap::Entry;
+
+use self::answers::{Answers, Kept};
+use super::ToTag;
 
 /// Most server transactions at a time: Timer J at 250,000 requests a second. Beyond it, 503.
 pub const TRANSACTIONS_MAX: usize = 8_000_000;
@@ -72,6 +73,7 @@ pub(super) struct Transactions {
 #[derive(Debug)]
 struct Pending {
     flow: Flow,
+    tag: ToTag,
     head: ReplyHead,
     /// Its number in `trying`; zero if it is not there.
     trying: u64,
@@ -81,25 +83,6 @@ struct Pending {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard(Mutex<Answers>);
-
-/// Answered transactions, the earliest first.
-#[derive(Debug, Default)]
-struct Answers {
-    /// The numbers of all by their keys. They count from zero and wrap around.
-    numbers: HashTable<u32>,
-    /// The number of the first one.
-    first: u32,
-    answers: VecDeque<Answer>,
-}
-
-#[derive(Clone, Debug)]
-struct Answer {
-    key: [u64; 2],
-    ends: Timestamp,
-    octets: Bytes,
-    after: CommitSeq,
-    step: Option<Step>,
-}
 
 /// What became of a request that asked for admission.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -133,24 +116,30 @@ impl Transactions {
         ctx: &mut Context<'_>,
         key: u128,
         flow: Flow,
-        head: impl FnOnce(&mut Chunk) -> ReplyHead,
+        (view, source): (&MessageView<'_>, SocketAddr),
     ) -> Admission {
         // Locked for as long as it takes to find out, or an answer could come in between.
         match self.pending.entry(key) {
             // Over another connection when the first one was lost: answer where the UE is now.
             Entry::Occupied(mut entry) => entry.get_mut().flow = flow,
             Entry::Vacant(entry) => {
-                if let Some(Answer { octets, after, step, .. }) = self.shard(key).find(key) {
-                    let message = Message::Sip { flow, octets };
-                    ctx.out.send_after(relied_upon_by_a_repeat(after), step, message);
-                } else if self.count.fetch_add(1, Ordering::Relaxed) >= TRANSACTIONS_MAX {
-                    self.count.fetch_sub(1, Ordering::Relaxed);
-                    refuse(ctx, flow, head);
-                } else {
+                if let Some(kept) = self.shard(key).find(key) {
+                    let chunk = &mut ctx.out.messages;
+                    let head = ReplyHead::new_in(chunk, view, source, kept.tag.as_str());
+                    let octets = head.complete_in(chunk, kept.status_line, kept.fields);
+                    let (after, step) = (relied_upon_by_a_repeat(kept.after), kept.step);
+                    ctx.out.send_after(after, step, Message::Sip { flow, octets });
+                    return Admission::Settled;
+                }
+                let tag = ToTag::draw(ctx.entropy);
+                let head = ReplyHead::new_in(&mut ctx.out.messages, view, source, tag.as_str());
+                if self.count.fetch_add(1, Ordering::Relaxed) < TRANSACTIONS_MAX {
                     let trying = self.await_trying(ctx, key, flow.transport);
-                    entry.insert(Pending { flow, head: head(&mut ctx.out.heads), trying });
+                    entry.insert(Pending { flow, tag, head, trying });
                     return Admission::New;
                 }
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                refuse(ctx, flow, &head);
             }
         }
         Admission::Settled
@@ -172,15 +161,16 @@ impl Transactions {
         render: impl FnOnce(&ReplyHead, &mut Chunk) -> Bytes,
     ) {
         let Entry::Occupied(pending) = self.pending.entry(key) else { return };
-        let octets = render(&pending.get().head, &mut ctx.out.answers);
-        let flow = pending.get().flow;
+        let octets = render(&pending.get().head, &mut ctx.out.messages);
+        let Pending { flow, tag, head, .. } = pending.get();
+        let flow = *flow;
         match flow.transport {
             Transport::Udp => {
-                let ends = ctx.now + TIMER_J;
-                let answer = Answer { key: halves(key), ends, octets: octets.clone(), after, step };
+                let (status_line, fields) = head.added_to(&octets);
+                let kept = Kept { tag: *tag, after, step, status_line, fields };
                 let mut shard = self.shard(key);
                 let removed = shard.remove_ended(ctx.now, ENDS_PER_REPLY);
-                shard.push(answer);
+                shard.push(key, ctx.now + TIMER_J, &kept);
                 drop(shard);
                 self.count.fetch_sub(removed, Ordering::Relaxed);
                 self.sweep_after(ctx, SWEEP_PAUSE + TIMER_J);
@@ -209,7 +199,7 @@ impl Transactions {
             let count = shard.remove_ended(ctx.now, ENDS_PER_SWEEP);
             removed += count;
             has_more |= count == ENDS_PER_SWEEP;
-            is_empty &= shard.answers.is_empty();
+            is_empty &= shard.is_empty();
         }
         self.count.fetch_sub(removed, Ordering::Relaxed);
         self.is_swept.store(false, Ordering::SeqCst);
@@ -264,12 +254,11 @@ impl Transactions {
     }
 
     fn shard(&self, key: u128) -> MutexGuard<'_, Answers> {
-        let [_, low] = halves(key);
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a remainder below the number of shards"
         )]
-        let number = (low % SHARDS as u64) as usize;
+        let number = (key % SHARDS as u128) as usize;
         #[expect(clippy::expect_used, reason = "there are so many shards")]
         self.answered.get(number).expect("a shard").lock()
     }
@@ -281,66 +270,10 @@ impl Shard {
     }
 }
 
-impl Answers {
-    fn find(&self, key: u128) -> Option<Answer> {
-        let key = halves(key);
-        let is_it = |number: &u32| self.at(*number).is_some_and(|answer| answer.key == key);
-        self.at(*self.numbers.find(hash_of(key), is_it)?).cloned()
-    }
-
-    fn push(&mut self, answer: Answer) {
-        let Self { numbers, first, answers } = self;
-        let key = answer.key;
-        answers.push_back(answer);
-        #[expect(clippy::cast_possible_truncation, reason = "numbers wrap around")]
-        let number = first.wrapping_add(answers.len() as u32 - 1);
-        let hash =
-            |number: &u32| answer_at(answers, *first, *number).map_or(0, |it| hash_of(it.key));
-        numbers.insert_unique(hash_of(key), number, hash);
-    }
-
-    /// Removes up to `most` whose time is over; returns how many.
-    fn remove_ended(&mut self, now: Timestamp, most: usize) -> usize {
-        let mut removed = 0;
-        while removed < most
-            && let Some(Answer { key, ends, .. }) = self.answers.front()
-            && *ends <= now
-        {
-            let first = self.first;
-            if let Ok(entry) = self.numbers.find_entry(hash_of(*key), |number| *number == first) {
-                entry.remove();
-            }
-            self.answers.pop_front();
-            self.first = first.wrapping_add(1);
-            removed += 1;
-        }
-        removed
-    }
-
-    fn at(&self, number: u32) -> Option<&Answer> {
-        answer_at(&self.answers, self.first, number)
-    }
-}
-
-fn answer_at(answers: &VecDeque<Answer>, first: u32, number: u32) -> Option<&Answer> {
-    answers.get(usize::try_from(number.wrapping_sub(first)).ok()?)
-}
-
-/// A key is a hash already; the low half chooses the shard.
-const fn hash_of([high, _]: [u64; 2]) -> u64 {
-    high
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
-const fn halves(key: u128) -> [u64; 2] {
-    [(key >> 64) as u64, key as u64]
-}
-
 /// There is no room for one more transaction.
-fn refuse(ctx: &mut Context<'_>, flow: Flow, head: impl FnOnce(&mut Chunk) -> ReplyHead) {
+fn refuse(ctx: &mut Context<'_>, flow: Flow, head: &ReplyHead) {
     ctx.out.note(Note::TableFull("transactions"));
-    let head = head(&mut ctx.out.heads);
-    let octets = super::answer::RegisterError::Busy.render(&head, &mut ctx.out.answers);
+    let octets = super::answer::RegisterError::Busy.render(head, &mut ctx.out.messages);
     ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
 }
 

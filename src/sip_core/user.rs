@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     aka::{
         AuthVector,
-        digest::{AkaVerified, Algorithm},
+        digest::{AkaVerified, Algorithm, NonceText},
     },
     diameter::cx::ServerAssignmentType,
     identity::Impu,
@@ -74,7 +74,7 @@ pub(super) struct AwaitVector {
 pub(super) struct Challenged {
     pub(super) vector: AuthVector,
     /// The nonce as sent.
-    pub(super) nonce: String,
+    pub(super) nonce: NonceText,
     /// When the UE has had its time to answer.
     pub(super) expires_at: Timestamp,
     /// The number under which it waits for that.
@@ -169,7 +169,7 @@ impl User {
         let at = self.attempts.iter().position(|attempt| {
             *attempt.origin.call_id == *call_id
                 && !attempt.is_over(now)
-                && matches!(&attempt.state, AttemptState::Challenged(challenged) if challenged.nonce == nonce)
+                && matches!(&attempt.state, AttemptState::Challenged(challenged) if *challenged.nonce == *nonce)
         })?;
         let Attempt { origin, state } = self.attempts.remove(at);
         match state {

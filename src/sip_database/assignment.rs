@@ -9,6 +9,7 @@ use crate::{
     },
     identity::{Impi, Impu},
     outbox::{Context, Message, Peer, ReplyTo},
+    packed::Reader,
     store::CommitSeq,
     time::Timestamp,
 };
@@ -52,10 +53,10 @@ impl SipDatabase {
             }
             (None, None) => return Err(ResultCode::USER_UNKNOWN.into()),
         };
-        if self.inbound.contains_key(&impi) {
-            self.assign_inbound(ctx, &impi, event, request)
-        } else {
-            self.assign_home(ctx, &impi, event, request)
+        let read = |from: &mut Reader<'_>| Some((InboundHead::unpack(from)?, from.impu()?));
+        match self.inbound.view(&impi, read) {
+            Some(head) => self.assign_inbound(ctx, &impi, head, event, request),
+            None => self.assign_home(ctx, &impi, event, request),
         }
     }
 
@@ -88,11 +89,11 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         impi: &Impi,
+        (head, mut impu): (InboundHead, Impu),
         event: Event,
         request: &ServerAssignmentRequest,
     ) -> Assigned {
-        let head = self.inbound.view(impi, InboundHead::unpack).ok_or(ResultCode::USER_UNKNOWN)?;
-        let InboundHead { mut version, lease, mut impu, .. } = head;
+        let InboundHead { mut version, lease, .. } = head;
         let next = self
             .lease_after(ctx.now, event, (&impu, lease), request)
             .map_err(|result| Declined::by(version, result))?;

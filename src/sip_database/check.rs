@@ -5,7 +5,7 @@
 //! learns what is true of each alone.
 
 use super::{
-    Outcome, SipDatabase, agreement::stays_by_administrator, bound::read, inbound::InboundUser,
+    Outcome, SipDatabase, agreement::stays_by_administrator, bound::read, inbound::holder_of,
     outbound::OutboundBinding, visits::check_valid_for,
 };
 use crate::{
@@ -92,8 +92,8 @@ impl SipDatabase {
     ) -> Result<(), Refusal> {
         self.check_primary(primary)?;
         read(&self.withdrawn).check(allowed, now)?;
-        let user = InboundUser::of(primary);
-        if self.held_by(user.holder(), &self.inbound_users.candidates(&user.holder())).is_some() {
+        let user = holder_of(primary);
+        if self.held_by(user, &self.inbound_users.candidates(&user)).is_some() {
             return Ok(());
         }
         if !self.inbound_bound.has_room(1) {

@@ -5,7 +5,7 @@ use super::{
     Declined, SipDatabase,
     agreement::Withdrawn,
     bound::read,
-    inbound::{InboundHead, InboundRecord, InboundUser},
+    inbound::{InboundBinding, InboundHead, InboundRecord, InboundUser, is_held_by},
     lease::Lease,
     step,
     vectors::Asked,
@@ -14,7 +14,7 @@ use crate::{
     aka::AuthVector,
     api::migration_identity::{Allowance, PrimaryUser},
     diameter::cx::{Answer, MultimediaAuthAnswer, MultimediaAuthRequest, Request, ResultCode},
-    identity::{Impu, UserIdentity},
+    identity::UserIdentity,
     outbox::{
         Context, CxDestination, CxReply, Message, Note, ReplyTo, RequestId, Role, TimerKey,
         TimerWhat,
@@ -34,6 +34,9 @@ pub(super) struct Forward {
     user: InboundUser,
 }
 
+/// Who holds an inbound pair, and the record that says so, or why it is of no use.
+type Holding = Result<(PrimaryUser, CommitSeq), Declined>;
+
 /// The answer to the SIP core.
 const ANSWER: Step = Step::mig(21);
 
@@ -46,8 +49,9 @@ impl SipDatabase {
         ctx: &mut Context<'_>,
         to: ReplyTo,
         request: MultimediaAuthRequest,
+        primary: Holding,
     ) {
-        let (primary, version) = match self.primary_of(ctx, &request.identity) {
+        let (primary, version) = match primary {
             Ok(found) => found,
             Err(declined) => {
                 let asked = Asked::by(request);
@@ -84,18 +88,14 @@ impl SipDatabase {
         self.send(ctx, version, Some(Step::mig(18)), message);
     }
 
-    /// Who holds the inbound pair `asked` (`MIG-17`), while what it was lent under holds.
-    fn primary_of(
-        &self,
-        ctx: &Context<'_>,
-        asked: &UserIdentity,
-    ) -> Result<(PrimaryUser, CommitSeq), Declined> {
+    /// Who holds the inbound pair `asked` (`MIG-17`), while what it was lent under holds; `None` if the
+    /// private identity is no inbound one.
+    pub(super) fn primary_of(&self, ctx: &Context<'_>, asked: &UserIdentity) -> Option<Holding> {
         let withdrawn = read(&self.withdrawn);
-        let binding = self.inbound.get(&asked.impi).ok_or(ResultCode::USER_UNKNOWN)?;
-        let InboundRecord { impu, primary, lease, allowed, .. } = binding.record;
-        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)
-            .map_err(|result| Declined::by(binding.version, result))?;
-        Ok((primary, binding.version))
+        let InboundBinding { record, version } = self.inbound.get(&asked.impi)?;
+        let InboundRecord { impu, primary, lease, allowed, .. } = record;
+        let usable = check_usable(ctx, &withdrawn, (impu == asked.impu, lease, allowed));
+        Some(usable.map(|()| (primary, version)).map_err(|result| Declined::by(version, result)))
     }
 
     /// Checks that the inbound pair `asked` is still held by `user`, and what it was lent under holds.
@@ -106,10 +106,14 @@ impl SipDatabase {
         user: &InboundUser,
     ) -> Result<CommitSeq, Declined> {
         let withdrawn = read(&self.withdrawn);
-        let read = |from: &mut Reader<'_>| InboundHead::unpack_of(from, user.holder());
+        let read = |from: &mut Reader<'_>| {
+            let head = InboundHead::unpack(from)?;
+            let is_asked = from.is_identity(asked.impu.as_str())?;
+            Some((head, is_asked, is_held_by(from, user.holder())?))
+        };
         let found = self.inbound.view(&asked.impi, read).ok_or(ResultCode::USER_UNKNOWN)?;
-        let (InboundHead { version, lease, allowed, impu }, is_held) = found;
-        check_usable(ctx, &withdrawn, (&impu, lease, allowed), asked)
+        let (InboundHead { version, lease, allowed }, is_asked, is_held) = found;
+        check_usable(ctx, &withdrawn, (is_asked, lease, allowed))
             .and(if is_held { Ok(version) } else { Err(ResultCode::USER_UNKNOWN) })
             .map_err(|result| Declined::by(version, result))
     }
@@ -170,14 +174,14 @@ impl SipDatabase {
     }
 }
 
-/// Checks that a binding with this public identity, lease and allowance is good for a vector now.
+/// Checks that a binding with this lease and allowance is good for a vector now, and `is_asked`: the public
+/// identity is the one asked for.
 fn check_usable(
     ctx: &Context<'_>,
     withdrawn: &Withdrawn,
-    (impu, lease, allowed): (&Impu, Lease, Option<Allowance>),
-    asked: &UserIdentity,
+    (is_asked, lease, allowed): (bool, Lease, Option<Allowance>),
 ) -> Result<(), ResultCode> {
-    if *impu != asked.impu {
+    if !is_asked {
         return Err(ResultCode::IDENTITIES_DONT_MATCH);
     }
     if !lease.is_live(ctx.now) || !withdrawn.permits(allowed, ctx.now) {

@@ -53,6 +53,12 @@ pub(super) struct InboundUser {
 /// Under what the index of users has a binding: the texts of an [`InboundUser`].
 pub(super) type Holder<'a> = (&'a str, &'a str, &'a str);
 
+/// Under what the index has the binding of `primary`.
+pub(super) fn holder_of(primary: &PrimaryUser) -> Holder<'_> {
+    let PrimaryUser { database, identity, .. } = primary;
+    (database.as_str(), identity.impi.as_str(), identity.impu.as_str())
+}
+
 impl InboundUser {
     /// Under what the index has this user's binding.
     pub(super) fn holder(&self) -> Holder<'_> {
@@ -125,13 +131,13 @@ impl InboundView<'_> {
     }
 }
 
-/// What decides whether a binding may be used, without who holds it: the first fields of a packed one.
+/// What decides whether a binding may be used, without who holds it: the first fields of a packed one. The
+/// public identity follows.
 #[derive(Debug)]
 pub(super) struct InboundHead {
     pub(super) version: CommitSeq,
     pub(super) lease: Lease,
     pub(super) allowed: Option<Allowance>,
-    pub(super) impu: Impu,
 }
 
 impl InboundHead {
@@ -140,19 +146,15 @@ impl InboundHead {
             version: CommitSeq::from_u64(from.number()?),
             lease: Lease::unpack(from)?,
             allowed: unpack_allowed(from)?,
-            impu: from.impu()?,
         })
     }
+}
 
-    /// Reads the head, and then whether the binding is held by `user`.
-    pub(super) fn unpack_of(from: &mut Reader<'_>, user: Holder<'_>) -> Option<(Self, bool)> {
-        let head = Self::unpack(from)?;
-        let (database, impi, impu) = user;
-        let is_held = from.word()? == database
-            && from.is_identity(impi) == Some(true)
-            && from.is_identity(impu) == Some(true);
-        Some((head, is_held))
-    }
+/// Reads, after the public identity, whether the binding is held by `user`.
+pub(super) fn is_held_by(from: &mut Reader<'_>, user: Holder<'_>) -> Option<bool> {
+    let (database, impi, impu) = user;
+    let is_held = from.word()? == database && from.is_identity(impi)? && from.is_identity(impu)?;
+    Some(is_held)
 }
 
 impl<'a> PrimaryView<'a> {
@@ -168,7 +170,8 @@ impl Packed for InboundBinding {
     }
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
-        let InboundHead { version, lease, allowed, impu } = InboundHead::unpack(from)?;
+        let InboundHead { version, lease, allowed } = InboundHead::unpack(from)?;
+        let impu = from.impu()?;
         let primary = PrimaryUser {
             database: from.database()?,
             identity: UserIdentity { impi: from.impi()?, impu: from.impu()? },
@@ -240,9 +243,9 @@ impl SipDatabase {
         if crate::planted::is_armed(crate::planted::Bug::CheckThenInsert) {
             return self.bind_inbound_check_then_insert(ctx, &pools, primary, allowed);
         }
-        let user = InboundUser::of(&primary);
-        let mut holder = self.inbound_users.lock(&user.holder());
-        if let Some(held) = self.held_by(user.holder(), &holder.candidates()) {
+        let user = holder_of(&primary);
+        let mut holder = self.inbound_users.lock(&user);
+        if let Some(held) = self.held_by(user, &holder.candidates()) {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         let (impi, outcome) = self.lend_inbound(ctx, &pools, primary, allowed)?;
@@ -252,11 +255,12 @@ impl SipDatabase {
 
     /// The inbound private identity that `user` holds: one of the `candidates` that the index has for it.
     pub(super) fn held_by(&self, user: Holder<'_>, candidates: &[Fingerprint]) -> Option<Impi> {
-        let is_held = |impi: &Impi| {
-            self.inbound
-                .view(impi, |from| InboundHead::unpack_of(from, user))
-                .is_some_and(|it| it.1)
+        let read = |from: &mut Reader<'_>| {
+            InboundHead::unpack(from)?;
+            from.skip_identity()?;
+            is_held_by(from, user)
         };
+        let is_held = |impi: &Impi| self.inbound.view(impi, read) == Some(true);
         candidates.iter().flat_map(|record| self.inbound.keys_of(*record)).find(is_held)
     }
 
@@ -404,11 +408,11 @@ impl SipDatabase {
         wanted: impl Fn(&InboundBinding) -> bool,
     ) -> Option<CommitSeq> {
         let pools = read(&self.pools);
-        let user = InboundUser::of(&self.inbound.get(impi)?.record.primary);
-        let mut holder = self.inbound_users.lock(&user.holder());
+        let primary = self.inbound.get(impi)?.record.primary;
+        let mut holder = self.inbound_users.lock(&holder_of(&primary));
         let binding = self.inbound.get_mut(impi)?;
         // Between the two looks the pair may have gone from one user to another.
-        let unchanged = InboundUser::of(&binding.record.primary) == user;
+        let unchanged = holder_of(&binding.record.primary) == holder_of(&primary);
         if !unchanged || !wanted(&binding) {
             return None;
         }

@@ -14,10 +14,6 @@ use crate::{
     time::Timestamp,
 };
 
-/// Generated pairs in a row that may collide with provisioned ones before a pool counts as empty. Each
-/// would be one of the few identities that someone provisioned before the pool existed.
-const COLLISIONS_MAX: usize = 64;
-
 impl SipDatabase {
     /// Draws a pair from the first pool of `direction` that has one free.
     pub(super) fn draw_identity(
@@ -26,18 +22,8 @@ impl SipDatabase {
         pools: &Pools,
         direction: Direction,
     ) -> Option<Drawn> {
-        pools.lending(direction).find_map(|pool| self.draw_from(ctx, pool))
-    }
-
-    fn draw_from(&self, ctx: &mut Context<'_>, pool: &Pool) -> Option<Drawn> {
-        for _ in 0..COLLISIONS_MAX {
-            let drawn = pool.draw(ctx.now, ctx.out)?;
-            if matches!(drawn.origin, Origin::Listed { .. }) || !self.is_taken(&drawn.identity) {
-                return Some(drawn);
-            }
-            pool.take_back(None);
-        }
-        None
+        let is_taken = |identity: &UserIdentity| self.is_taken(identity);
+        pools.lending(direction).find_map(|pool| pool.draw(ctx.now, ctx.out, is_taken))
     }
 
     /// Commits the removal of a binding; the caller holds its entry.
@@ -56,7 +42,8 @@ impl SipDatabase {
     }
 
     /// Whether someone has either half of a generated pair. What is provisioned while the pool exists
-    /// cannot be in the way ([`Pools::may_generate_impi`]), what was provisioned before it can.
+    /// cannot be in the way ([`Pools::may_generate_impi`]), what was provisioned before it can: so it makes no
+    /// difference how long before it is lent a pair is found free.
     fn is_taken(&self, identity: &UserIdentity) -> bool {
         self.subscribers.contains_key(&identity.impi)
             || self.public.contains_key(&identity.impu)

@@ -7,7 +7,7 @@
 use super::{
     Outcome, SipDatabase,
     bound::read,
-    inbound::InboundUser,
+    inbound::holder_of,
     lease::Lease,
     listed::{Listed, Place},
     pool::{Drawn, Pool, Pools, Source},
@@ -51,9 +51,9 @@ impl SipDatabase {
         self.check_primary(&primary)?;
         let pools = read(&self.pools);
         let mappable = self.mappable(&pools, identity)?;
-        let user = InboundUser::of(&primary);
-        let mut holder = self.inbound_users.lock(&user.holder());
-        match self.held_by(user.holder(), &holder.candidates()) {
+        let user = holder_of(&primary);
+        let mut holder = self.inbound_users.lock(&user);
+        match self.held_by(user, &holder.candidates()) {
             Some(held) if held == identity.impi => self.keep_for_good(ctx, &held, primary),
             Some(_) => Err(HOLDS_ANOTHER),
             None => {
@@ -80,8 +80,8 @@ impl SipDatabase {
         self.check_primary(primary)?;
         let pools = read(&self.pools);
         let mappable = self.mappable(&pools, identity)?;
-        let user = InboundUser::of(primary);
-        match self.held_by(user.holder(), &self.inbound_users.candidates(&user.holder())) {
+        let user = holder_of(primary);
+        match self.held_by(user, &self.inbound_users.candidates(&user)) {
             Some(held) if held == identity.impi => Ok(()),
             Some(_) => Err(HOLDS_ANOTHER),
             None if !self.inbound_bound.has_room(1) => Err(FULL),

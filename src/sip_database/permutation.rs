@@ -15,6 +15,9 @@ use crate::secret::Secret;
 /// ten is what FF1 of NIST SP 800-38G takes for the same construction.
 const ROUNDS: u8 = 10;
 
+/// Values that are permuted side by side.
+const AT_ONCE: usize = 16;
+
 /// A permutation of the numbers `0..=last`, unpredictable without its key.
 pub struct Permutation {
     cipher: Aes256,
@@ -31,34 +34,56 @@ impl Permutation {
 
     /// Returns what `n` maps to, or `None` if `n` is outside `0..=last`.
     pub fn apply(&self, n: u64) -> Option<u64> {
-        if n > self.last {
-            return None;
-        }
-        let mut value = self.feistel(n);
-        // A cycle that starts inside comes back inside; on average after fewer than four steps.
-        while value > self.last {
-            value = self.feistel(value);
-        }
-        Some(value)
+        let mut value = [n];
+        self.apply_to(&mut value).then_some(value).map(|[value]| value)
     }
 
-    fn feistel(&self, value: u64) -> u64 {
+    /// Replaces each number by what it maps to, many at the same time; `false` if one of them is outside
+    /// `0..=last`, and then they are of no use.
+    pub fn apply_to(&self, numbers: &mut [u64]) -> bool {
+        if numbers.iter().any(|n| *n > self.last) {
+            return false;
+        }
+        for numbers in numbers.chunks_mut(AT_ONCE) {
+            self.feistel(numbers);
+            // A cycle that starts inside comes back inside; on average after fewer than four steps.
+            for value in numbers.iter_mut() {
+                while *value > self.last {
+                    self.feistel(std::slice::from_mut(value));
+                }
+            }
+        }
+        true
+    }
+
+    /// Permutes up to [`AT_ONCE`] values. Their rounds go side by side: what takes time in a block cipher is
+    /// one round after the other, and a processor works on several blocks as fast as on one.
+    fn feistel(&self, values: &mut [u64]) {
         let mask = (1_u64 << self.half_bits) - 1;
-        let (mut left, mut right) = ((value >> self.half_bits) & mask, value & mask);
+        let mut blocks = [Block::default(); AT_ONCE];
+        let Some(blocks) = blocks.get_mut(..values.len()) else { return };
         for round in 0..ROUNDS {
-            (left, right) = (right, left ^ (self.round(round, right) & mask));
+            for (block, value) in blocks.iter_mut().zip(&*values) {
+                *block = self.round_input(round, value & mask);
+            }
+            self.cipher.encrypt_blocks(blocks);
+            for (value, block) in values.iter_mut().zip(&*blocks) {
+                let (left, right) = ((*value >> self.half_bits) & mask, *value & mask);
+                *value = right << self.half_bits | (left ^ (round_output(block) & mask));
+            }
         }
-        (left << self.half_bits) | right
     }
 
-    /// The round function; the domain is part of its input, so that one key serves several.
-    fn round(&self, round: u8, half: u64) -> u64 {
+    /// What the round function encrypts; the domain is part of it, so that one key serves several.
+    fn round_input(&self, round: u8, half: u64) -> Block {
         let input = u128::from(self.last) << 64 | u128::from(round) << 56 | u128::from(half);
-        let mut block = Block::from(input.to_be_bytes());
-        self.cipher.encrypt_block(&mut block);
-        let wide = u128::from_be_bytes(block.into());
-        u64::try_from(wide >> 64).unwrap_or_default()
+        Block::from(input.to_be_bytes())
     }
+}
+
+/// The first half of a block.
+fn round_output(block: &Block) -> u64 {
+    block.first_chunk().map_or(0, |half| u64::from_be_bytes(*half))
 }
 
 /// The key does not print.

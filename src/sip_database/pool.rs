@@ -5,7 +5,7 @@
 //! ([`super::listed`]) lends provisioned pairs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -32,6 +32,9 @@ use crate::{
 
 /// Identities that one commit of a generated pool's counter reserves.
 const BLOCK: u64 = 1_024;
+
+/// Generated pairs that are made at a time: their permutations go side by side.
+const MADE_AT_ONCE: u64 = 32;
 
 /// The pools of a SIP database, by name.
 #[derive(Debug, Default)]
@@ -217,10 +220,24 @@ impl Pool {
         &self.name
     }
 
-    /// Takes a pair out, or none if none is free.
-    pub(super) fn draw(&self, now: Timestamp, out: &mut Outbox) -> Option<Drawn> {
+    /// Takes a pair out, or none if none is free. Of generated pairs those that someone `is_taken` by are left
+    /// out.
+    pub(super) fn draw(
+        &self,
+        now: Timestamp,
+        out: &mut Outbox,
+        is_taken: impl Fn(&UserIdentity) -> bool,
+    ) -> Option<Drawn> {
         match &self.source {
-            Source::Generated(generated) => generated.draw(&self.name, self.direction, out),
+            Source::Generated(generated) => {
+                let (n, identity) = generated.next_made().or_else(|| {
+                    let mut made = generated.make(&self.name, self.direction, out)?;
+                    made.retain(|(_, identity)| !is_taken(identity));
+                    generated.first_of(made)
+                })?;
+                let origin = Origin::Generated { pool: Arc::clone(&self.name), n };
+                Some(Drawn { identity, origin, mutation: None })
+            }
             Source::Listed(listed) => listed.draw(&self.name, now),
         }
     }
@@ -247,7 +264,7 @@ impl Pool {
             Source::Generated(generated) => {
                 let counter = lock(&generated.counter);
                 Fill {
-                    total: counter.next,
+                    total: counter.next - counter.made.len() as u64,
                     lent: counter.lent,
                     free: None,
                     version: counter.version,
@@ -270,12 +287,17 @@ pub(super) struct Generated {
     counter: Mutex<Counter>,
 }
 
+/// A generated pair and its number.
+type Made = (u64, UserIdentity);
+
 #[derive(Debug)]
 struct Counter {
-    /// The next number to use; at most `reserved`.
+    /// The next number to make a pair of; at most `reserved`.
     next: u64,
     /// The end of the durable block.
     reserved: u64,
+    /// Pairs to lend next.
+    made: VecDeque<Made>,
     lent: u64,
     version: CommitSeq,
 }
@@ -297,7 +319,13 @@ impl Generated {
             impi_template,
             impu_template,
             key,
-            counter: Mutex::new(Counter { next: reserved, reserved, lent: 0, version }),
+            counter: Mutex::new(Counter {
+                next: reserved,
+                reserved,
+                made: VecDeque::new(),
+                lent: 0,
+                version,
+            }),
         })
     }
 
@@ -322,29 +350,41 @@ impl Generated {
         lock(&self.counter).version = version;
     }
 
-    fn draw(&self, name: &Arc<str>, direction: Direction, out: &mut Outbox) -> Option<Drawn> {
-        let n = {
+    fn next_made(&self) -> Option<Made> {
+        lock(&self.counter).lend()
+    }
+
+    /// Makes the next pairs; the caller sees to it that they are free. Without the lock, for that takes locks
+    /// that come before it.
+    fn make(&self, name: &str, direction: Direction, out: &mut Outbox) -> Option<Vec<Made>> {
+        let numbers = {
             let mut counter = lock(&self.counter);
-            let n = counter.next;
-            if n >= counter.reserved {
-                let reserved = n.checked_add(BLOCK)?;
+            let first = counter.next;
+            let end = first.checked_add(MADE_AT_ONCE)?;
+            if end > counter.reserved {
+                let reserved = first.checked_add(BLOCK)?;
                 let record = self.record(direction, reserved);
                 // Drawn before the binding's own commit, so what waits for that waits for this too.
                 counter.version = out.commit(vec![Mutation::put(RecordKind::Pool, name, &record)]);
                 counter.reserved = reserved;
             }
-            counter.next = n + 1;
-            counter.lent += 1;
-            n
+            counter.next = end;
+            first..end
         };
-        let identity = self.nth(n)?;
-        let origin = Origin::Generated { pool: Arc::clone(name), n };
-        Some(Drawn { identity, origin, mutation: None })
+        let mut impis: Vec<u64> = numbers.clone().collect();
+        let mut impus = impis.clone();
+        let all = self.impi_permutation.apply_to(&mut impis)
+            && self.impu_permutation.apply_to(&mut impus);
+        let pairs = impis.into_iter().zip(impus);
+        let render = |(n, (impi, impu))| Some((n, self.template.render(impi, impu)?));
+        all.then(|| numbers.zip(pairs).map(render).collect())?
     }
 
-    /// The `n`-th pair.
-    fn nth(&self, n: u64) -> Option<UserIdentity> {
-        self.template.render(self.impi_permutation.apply(n)?, self.impu_permutation.apply(n)?)
+    /// Lends the first of `made` and keeps the others to be lent next.
+    fn first_of(&self, made: Vec<Made>) -> Option<Made> {
+        let mut counter = lock(&self.counter);
+        counter.made.extend(made);
+        counter.lend()
     }
 
     /// Takes over what the stored bindings tell: how many there are, and that the numbers below
@@ -364,6 +404,14 @@ impl Generated {
     fn forget_one(&self) {
         let mut counter = lock(&self.counter);
         counter.lent = counter.lent.saturating_sub(1);
+    }
+}
+
+impl Counter {
+    fn lend(&mut self) -> Option<Made> {
+        let made = self.made.pop_front()?;
+        self.lent += 1;
+        Some(made)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The form of a generated identity: a text with `{id}` in its user part.
 
-use crate::identity::{IdentityError, Impi, Impu, UserIdentity};
+use std::{str, sync::Arc};
+
+use crate::identity::{IDENTITY_OCTETS_MAX, IdentityError, Impi, Impu, UserIdentity};
 
 /// Characters of an `{id}`: a 64-bit number, five bits a character.
 pub(super) const ID_CHARACTERS: usize = 13;
@@ -37,9 +39,10 @@ impl PairTemplate {
 
     /// Renders a pair; `None` only if the templates were never checked.
     pub(super) fn render(&self, impi: u64, impu: u64) -> Option<UserIdentity> {
+        // The sample was parsed, and an id differs from it in letters and digits alone.
         Some(UserIdentity {
-            impi: Impi::parse(&self.impi.render(impi)).ok()?,
-            impu: Impu::parse(&self.impu.render(impu)).ok()?,
+            impi: Impi::from_checked(self.impi.render(impi)?),
+            impu: Impu::from_checked(self.impu.render(impu)?),
         })
     }
 
@@ -82,15 +85,19 @@ impl Template {
         Ok(Self { before, after })
     }
 
-    fn render(&self, id: u64) -> String {
-        let mut text = String::with_capacity(self.octets());
-        text.push_str(&self.before);
-        for place in (0..ID_CHARACTERS).rev() {
-            let five_bits = usize::try_from(id >> (5 * place) & 31).unwrap_or_default();
-            text.extend(ALPHABET.get(five_bits).map(|octet| char::from(*octet)));
+    fn render(&self, id: u64) -> Option<Arc<str>> {
+        let mut text = [0; IDENTITY_OCTETS_MAX];
+        let (before, rest) = text.split_at_mut_checked(self.before.len())?;
+        let (characters, rest) = rest.split_first_chunk_mut::<ID_CHARACTERS>()?;
+        before.copy_from_slice(self.before.as_bytes());
+        let mut left = id;
+        for character in characters.iter_mut().rev() {
+            let [.., octet] = left.to_be_bytes();
+            *character = *ALPHABET.get(usize::from(octet & 31))?;
+            left >>= 5;
         }
-        text.push_str(&self.after);
-        text
+        rest.get_mut(..self.after.len())?.copy_from_slice(self.after.as_bytes());
+        str::from_utf8(text.get(..self.octets())?).ok().map(Arc::from)
     }
 
     fn domain(&self) -> &str {

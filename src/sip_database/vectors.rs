@@ -44,12 +44,10 @@ impl SipDatabase {
             Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
         } else {
             match from {
-                Peer::OwnCore => {
-                    if self.inbound.contains_key(&request.identity.impi) {
-                        return self.forward(ctx, to, request);
-                    }
-                    self.issue_at_home(ctx, &request)
-                }
+                Peer::OwnCore => match self.primary_of(ctx, &request.identity) {
+                    Some(primary) => return self.forward(ctx, to, request, primary),
+                    None => self.issue_at_home(ctx, &request),
+                },
                 Peer::Database(partner) => self.answer_partner(ctx, partner, &request),
             }
         };

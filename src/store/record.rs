@@ -1,7 +1,12 @@
 //! How a record becomes octets: one octet of format version, then postcard.
 
+use postcard::ser_flavors::Flavor;
+
 /// The format that this build writes. A reader refuses a higher one instead of guessing.
 const FORMAT_VERSION: u8 = 1;
+
+/// Octets that most records have room in.
+const ENCODED_OCTETS: usize = 256;
 
 /// Encodes a record.
 ///
@@ -9,8 +14,31 @@ const FORMAT_VERSION: u8 = 1;
 ///
 /// If the record's type has a serializer that can fail, which is a bug: all of ours are plain data.
 pub fn encode(record: &impl serde::Serialize) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(ENCODED_OCTETS);
+    octets.push(FORMAT_VERSION);
     #[expect(clippy::expect_used, reason = "serializing plain data into a growing Vec cannot fail")]
-    postcard::to_extend(record, vec![FORMAT_VERSION]).expect("records are plain data")
+    postcard::serialize_with_flavor(record, Octets(octets)).expect("records are plain data")
+}
+
+/// Takes what postcard writes: texts as a whole, where `postcard::to_extend` would take them octet by octet.
+struct Octets(Vec<u8>);
+
+impl Flavor for Octets {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, octet: u8) -> postcard::Result<()> {
+        self.0.push(octet);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, octets: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// Decodes a record.

@@ -21,7 +21,7 @@ pub use multimedia_auth::SCHEME_OCTETS_MAX;
 pub use other::{
     decode_other_answer, decode_other_request, encode_other_answer, encode_other_request,
 };
-use parts::{read_result, request_header, write_answer_start, write_envelope};
+use parts::{request_header, write_answer_start, write_envelope};
 
 /// Longest Server-Name, octets.
 pub const SERVER_NAME_OCTETS_MAX: usize = 1_024;
@@ -162,13 +162,12 @@ pub fn decode_answer(message: &Message<'_>, asked: &Request) -> Result<Answer, I
     if message.avps().any(|avp| avp.is_err()) {
         return Err(InvalidAnswer::Malformed);
     }
-    let result = read_result(message)?;
     match asked {
         Request::MultimediaAuth(asked) => {
-            multimedia_auth::read_answer(message, asked, result).map(Answer::MultimediaAuth)
+            multimedia_auth::read_answer(message, asked).map(Answer::MultimediaAuth)
         }
         Request::ServerAssignment(asked) => {
-            server_assignment::read_answer(message, asked, result).map(Answer::ServerAssignment)
+            server_assignment::read_answer(message, asked).map(Answer::ServerAssignment)
         }
     }
 }

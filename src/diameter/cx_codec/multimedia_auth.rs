@@ -2,15 +2,18 @@
 
 use super::{
     super::{
-        avp::{Avp, AvpWriter},
+        avp::{Avp, AvpWriter, Occurred},
         context::RequestContext,
-        cx::{MultimediaAuthAnswer, MultimediaAuthRequest, ResultCode, Resync, SCHEME_AKA_V1},
-        dictionary as avp,
+        cx::{MultimediaAuthAnswer, MultimediaAuthRequest, Resync, SCHEME_AKA_V1},
+        dictionary::{self as avp, Definition},
         message::Message,
-        validate::{Occurrence, Rejection, check, forbidden, once, optional, read, up_to},
+        validate::{Occurrence, Rejection, check, forbidden, once, optional, required, up_to},
     },
     InvalidAnswer,
-    parts::{bounded_text, check_cx, check_user_name, read_impi, read_impu, read_server_name},
+    parts::{
+        bounded_text, check_cx, check_public_identity, check_user_name, read_impi, read_impu,
+        read_result, read_server_name,
+    },
 };
 use crate::{aka::AuthVector, identity::UserIdentity, secret::SecretBytes};
 
@@ -67,7 +70,7 @@ fn write_vector(writer: &mut AvpWriter<'_>, scheme: &str, vector: &AuthVector) {
 /// RAND || AUTN, octets.
 const CHALLENGE_OCTETS: usize = 32;
 
-const GRAMMAR: &[Occurrence] = &[
+const GRAMMAR: [Occurrence; 14] = [
     once(&avp::SESSION_ID),
     once(&avp::VENDOR_SPECIFIC_APPLICATION_ID),
     once(&avp::AUTH_SESSION_STATE),
@@ -88,25 +91,30 @@ const GRAMMAR: &[Occurrence] = &[
 const AUTH_ITEMS_MAX: usize = 8;
 
 pub(super) fn read_request(message: &Message<'_>) -> Result<MultimediaAuthRequest, Rejection> {
-    check(message.avps(), GRAMMAR)?;
-    check_cx(message)?;
+    let [_, application, session_state, _, _, _, _, user_name, impu, items, _, server_name, ..] =
+        check(message.avps(), &GRAMMAR)?;
+    check_cx(&application, &session_state)?;
     let identity = UserIdentity {
-        impi: read(message, &avp::USER_NAME, read_impi)?,
-        impu: read(message, &avp::PUBLIC_IDENTITY, read_impu)?,
+        impi: required(user_name.first, &avp::USER_NAME, read_impi)?,
+        impu: required(impu.first, &avp::PUBLIC_IDENTITY, read_impu)?,
     };
-    let item = lowest_item(message).ok_or(Rejection::missing(&avp::SIP_AUTH_DATA_ITEM))?;
-    let scheme = item.member(&avp::SIP_AUTHENTICATION_SCHEME).ok_or_else(|| {
-        Rejection::missing(&avp::SIP_AUTHENTICATION_SCHEME).inside(&avp::SIP_AUTH_DATA_ITEM)
-    })?;
-    let scheme = bounded_text(&scheme, SCHEME_OCTETS_MAX)
-        .ok_or_else(|| Rejection::invalid_value(&scheme).inside(&avp::SIP_AUTH_DATA_ITEM))?;
-    let resync = match item.member(&avp::SIP_AUTHORIZATION).filter(|_| is_aka(&scheme)) {
-        Some(authorization) => Some(read_resync(authorization.data).ok_or_else(|| {
-            Rejection::invalid_value(&authorization).inside(&avp::SIP_AUTH_DATA_ITEM)
-        })?),
+    let item =
+        lowest_item(message, &items).ok_or_else(|| Rejection::missing(&avp::SIP_AUTH_DATA_ITEM))?;
+    let wanted = [&avp::SIP_AUTHENTICATION_SCHEME, &avp::SIP_AUTHORIZATION];
+    let [scheme, authorization] = item.group().firsts(wanted);
+    let inside = |rejection: Rejection| rejection.inside(&avp::SIP_AUTH_DATA_ITEM);
+    let scheme = required(scheme, &avp::SIP_AUTHENTICATION_SCHEME, |avp| {
+        bounded_text(avp, SCHEME_OCTETS_MAX)
+    })
+    .map_err(inside)?;
+    let resync = match authorization.filter(|_| is_aka(&scheme)) {
         None => None,
+        authorization => {
+            let resync = required(authorization, &avp::SIP_AUTHORIZATION, read_resync);
+            Some(resync.map_err(inside)?)
+        }
     };
-    let server_name = read(message, &avp::SERVER_NAME, read_server_name)?;
+    let server_name = required(server_name.first, &avp::SERVER_NAME, read_server_name)?;
     Ok(MultimediaAuthRequest { identity, scheme, resync, server_name })
 }
 
@@ -116,29 +124,33 @@ fn is_aka(scheme: &str) -> bool {
     prefix.eq_ignore_ascii_case("Digest-AKA") || scheme.eq_ignore_ascii_case("Unknown")
 }
 
-fn read_resync(authorization: &[u8]) -> Option<Resync> {
-    let (rand, auts) = authorization.split_first_chunk()?;
+fn read_resync(authorization: &Avp<'_>) -> Option<Resync> {
+    let (rand, auts) = authorization.data.split_first_chunk()?;
     Some(Resync { rand: *rand, auts: auts.try_into().ok()? })
 }
 
 pub(super) fn read_answer(
     message: &Message<'_>,
     asked: &MultimediaAuthRequest,
-    result: ResultCode,
 ) -> Result<MultimediaAuthAnswer, InvalidAnswer> {
+    let [base, experimental, user_name, impu, items] = message.avps().gather([
+        &avp::RESULT_CODE,
+        &avp::EXPERIMENTAL_RESULT,
+        &avp::USER_NAME,
+        &avp::PUBLIC_IDENTITY,
+        &avp::SIP_AUTH_DATA_ITEM,
+    ]);
+    let result = read_result(base.first, experimental.first)?;
     // A vector of somebody else would let him in as this user.
-    check_user_name(message, &asked.identity.impi)?;
-    if let Some(echo) = message.find(&avp::PUBLIC_IDENTITY)
-        && read_impu(&echo).as_ref() != Some(&asked.identity.impu)
-    {
-        return Err(InvalidAnswer::OtherUser);
-    }
-    let item = lowest_item(message).filter(|_| result.is_success());
-    let vector = item.as_ref().and_then(read_vector);
+    check_user_name(user_name.first, &asked.identity.impi)?;
+    check_public_identity(impu.first, &asked.identity.impu)?;
+    let item = lowest_item(message, &items).filter(|_| result.is_success());
+    let item = item.map(|item| item.group().firsts(ITEM)).unwrap_or_default();
+    let [scheme, ..] = item;
+    let vector = read_vector(item);
     if result.is_success() && vector.is_none() {
         return Err(InvalidAnswer::Vector);
     }
-    let scheme = item.and_then(|item| item.member(&avp::SIP_AUTHENTICATION_SCHEME));
     let scheme = match scheme.and_then(|scheme| bounded_text(&scheme, SCHEME_OCTETS_MAX)) {
         Some(scheme) => scheme,
         None if asked.scheme.eq_ignore_ascii_case("Unknown") => SCHEME_AKA_V1.to_owned(),
@@ -147,23 +159,33 @@ pub(super) fn read_answer(
     Ok(MultimediaAuthAnswer { result, identity: asked.identity.clone(), scheme, vector })
 }
 
-fn read_vector(item: &Avp<'_>) -> Option<AuthVector> {
-    let octets = |definition| item.member(definition).map(|avp| avp.data);
-    let secret = |definition, allowed: fn(usize) -> bool| {
-        octets(definition).filter(|octets| allowed(octets.len())).map(SecretBytes::new)
-    };
-    let (rand, autn) = octets(&avp::SIP_AUTHENTICATE)?.split_first_chunk()?;
+/// The members of an authentication item that an answer is read from.
+static ITEM: [&Definition; 5] = [
+    &avp::SIP_AUTHENTICATION_SCHEME,
+    &avp::SIP_AUTHENTICATE,
+    &avp::SIP_AUTHORIZATION,
+    &avp::CONFIDENTIALITY_KEY,
+    &avp::INTEGRITY_KEY,
+];
+
+fn read_vector(item: [Option<Avp<'_>>; 5]) -> Option<AuthVector> {
+    let [_, challenge, xres, ck, ik] = item.map(|avp| avp.map(|avp| avp.data));
+    let (rand, autn) = challenge?.split_first_chunk()?;
+    let is_key = |octets: &&[u8]| matches!(octets.len(), 16 | 32);
     Some(AuthVector {
         rand: *rand,
         autn: autn.try_into().ok()?,
-        xres: secret(&avp::SIP_AUTHORIZATION, |octets| (4..=16).contains(&octets))?,
-        ck: secret(&avp::CONFIDENTIALITY_KEY, |octets| matches!(octets, 16 | 32))?,
-        ik: secret(&avp::INTEGRITY_KEY, |octets| matches!(octets, 16 | 32))?,
+        xres: xres.filter(|octets| (4..=16).contains(&octets.len())).map(SecretBytes::new)?,
+        ck: ck.filter(is_key).map(SecretBytes::new)?,
+        ik: ik.filter(is_key).map(SecretBytes::new)?,
     })
 }
 
 /// The authentication item with the lowest SIP-Item-Number; those without a number come last.
-fn lowest_item<'a>(message: &Message<'a>) -> Option<Avp<'a>> {
+fn lowest_item<'a>(message: &Message<'a>, items: &Occurred<'a>) -> Option<Avp<'a>> {
+    if items.count <= 1 {
+        return items.first;
+    }
     let number = |item: &Avp<'_>| {
         item.member(&avp::SIP_ITEM_NUMBER).and_then(|avp| avp.unsigned32()).unwrap_or(u32::MAX)
     };

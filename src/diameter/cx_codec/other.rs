@@ -140,7 +140,9 @@ pub fn decode_other_answer(message: &Message<'_>) -> Result<OtherAnswer, Invalid
     if message.avps().any(|avp| avp.is_err()) {
         return Err(InvalidAnswer::Malformed);
     }
-    let result = read_result(message)?;
+    let [base, experimental] =
+        message.avps().firsts([&avp::RESULT_CODE, &avp::EXPERIMENTAL_RESULT]);
+    let result = read_result(base, experimental)?;
     Ok(match message.header.command {
         command::USER_AUTHORIZATION => {
             OtherAnswer::UserAuthorization(ServerAnswer { result, server: read_server(message) })
@@ -162,7 +164,7 @@ fn write_user_authorization(writer: &mut AvpWriter<'_>, request: &UserAuthorizat
 }
 
 fn read_user_authorization(message: &Message<'_>) -> Result<UserAuthorizationRequest, Rejection> {
-    const GRAMMAR: &[Occurrence] = &[
+    const GRAMMAR: [Occurrence; 11] = [
         once(&avp::SESSION_ID),
         once(&avp::VENDOR_SPECIFIC_APPLICATION_ID),
         once(&avp::AUTH_SESSION_STATE),
@@ -175,8 +177,8 @@ fn read_user_authorization(message: &Message<'_>) -> Result<UserAuthorizationReq
         once(&avp::VISITED_NETWORK_IDENTIFIER),
         optional(&avp::USER_AUTHORIZATION_TYPE),
     ];
-    check(message.avps(), GRAMMAR)?;
-    check_cx(message)?;
+    let [_, application, session_state, ..] = check(message.avps(), &GRAMMAR)?;
+    check_cx(&application, &session_state)?;
     let authorization = match message.find(&avp::USER_AUTHORIZATION_TYPE) {
         Some(avp) => authorization_type(&avp).ok_or_else(|| Rejection::invalid_value(&avp))?,
         None => UserAuthorizationType::Registration,
@@ -201,7 +203,7 @@ fn authorization_type(avp: &Avp<'_>) -> Option<UserAuthorizationType> {
 }
 
 fn read_location_info(message: &Message<'_>) -> Result<LocationInfoRequest, Rejection> {
-    const GRAMMAR: &[Occurrence] = &[
+    const GRAMMAR: [Occurrence; 8] = [
         once(&avp::SESSION_ID),
         once(&avp::VENDOR_SPECIFIC_APPLICATION_ID),
         once(&avp::AUTH_SESSION_STATE),
@@ -211,8 +213,8 @@ fn read_location_info(message: &Message<'_>) -> Result<LocationInfoRequest, Reje
         optional(&avp::DESTINATION_HOST),
         once(&avp::PUBLIC_IDENTITY),
     ];
-    check(message.avps(), GRAMMAR)?;
-    check_cx(message)?;
+    let [_, application, session_state, ..] = check(message.avps(), &GRAMMAR)?;
+    check_cx(&application, &session_state)?;
     Ok(LocationInfoRequest { impu: read(message, &avp::PUBLIC_IDENTITY, read_impu)? })
 }
 
@@ -279,8 +281,8 @@ fn write_registration_termination(
 fn read_registration_termination(
     message: &Message<'_>,
 ) -> Result<RegistrationTerminationRequest, Rejection> {
-    check(message.avps(), &TO_SIP_CORE)?;
-    check_cx(message)?;
+    let [_, application, session_state, ..] = check(message.avps(), &TO_SIP_CORE)?;
+    check_cx(&application, &session_state)?;
     let impus = read_impus(message)?;
     if impus.len() > IMPUS_MAX {
         return Err(Rejection::new(code::UNABLE_TO_COMPLY, "too many public identities"));
@@ -305,8 +307,8 @@ fn read_registration_termination(
 }
 
 fn read_push_profile(message: &Message<'_>) -> Result<PushProfileRequest, Rejection> {
-    check(message.avps(), &TO_SIP_CORE)?;
-    check_cx(message)?;
+    let [_, application, session_state, ..] = check(message.avps(), &TO_SIP_CORE)?;
+    check_cx(&application, &session_state)?;
     let impi = read(message, &avp::USER_NAME, read_impi)?;
     let user_data = match message.find(&avp::USER_DATA) {
         Some(avp) => {

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        avp::{Avp, AvpWriter},
+        avp::{Avp, AvpWriter, Occurred},
         context::{NO_STATE_MAINTAINED, write_cx_application, write_origin},
         cx::ResultCode,
         dictionary as avp,
@@ -74,17 +74,18 @@ fn write_result(writer: &mut AvpWriter<'_>, result: ResultCode) {
 }
 
 /// Checks what every Cx request says about application and session.
-pub(super) fn check_cx(message: &Message<'_>) -> Result<(), Rejection> {
-    if let Some(application) = message.find(&avp::VENDOR_SPECIFIC_APPLICATION_ID) {
-        let value = |definition| application.member(definition).and_then(|avp| avp.unsigned32());
-        let vendor = value(&avp::VENDOR_ID);
-        if (vendor, value(&avp::AUTH_APPLICATION_ID))
-            != (Some(avp::VENDOR_3GPP), Some(APPLICATION_CX))
-        {
+pub(super) fn check_cx(
+    application: &Occurred<'_>,
+    session_state: &Occurred<'_>,
+) -> Result<(), Rejection> {
+    if let Some(application) = application.first {
+        let members = application.group().firsts([&avp::VENDOR_ID, &avp::AUTH_APPLICATION_ID]);
+        let [vendor, id] = members.map(|avp| avp.and_then(|avp| avp.unsigned32()));
+        if (vendor, id) != (Some(avp::VENDOR_3GPP), Some(APPLICATION_CX)) {
             return Err(Rejection::invalid_value(&application));
         }
     }
-    match message.find(&avp::AUTH_SESSION_STATE) {
+    match session_state.first {
         // Whoever maintains state may ask so; the answer says that we do not.
         Some(state) if state.unsigned32().is_none_or(|value| value > NO_STATE_MAINTAINED) => {
             Err(Rejection::invalid_value(&state))
@@ -105,17 +106,17 @@ pub(super) fn bounded_text(avp: &Avp<'_>, octets_max: usize) -> Option<String> {
 }
 
 /// Reads the result: Result-Code or Experimental-Result.
-pub(super) fn read_result(message: &Message<'_>) -> Result<ResultCode, InvalidAnswer> {
-    let base = message.find(&avp::RESULT_CODE);
-    let experimental = message.find(&avp::EXPERIMENTAL_RESULT);
+pub(super) fn read_result(
+    base: Option<Avp<'_>>,
+    experimental: Option<Avp<'_>>,
+) -> Result<ResultCode, InvalidAnswer> {
     let result = match (base, experimental) {
         (Some(base), None) => base.unsigned32().map(ResultCode::Base),
         (None, Some(experimental)) => {
-            let value =
-                |definition| experimental.member(definition).and_then(|avp| avp.unsigned32());
-            value(&avp::EXPERIMENTAL_RESULT_CODE)
-                .filter(|_| value(&avp::VENDOR_ID) == Some(avp::VENDOR_3GPP))
-                .map(ResultCode::Experimental)
+            let wanted = [&avp::VENDOR_ID, &avp::EXPERIMENTAL_RESULT_CODE];
+            let members = experimental.group().firsts(wanted);
+            let [vendor, code] = members.map(|avp| avp.and_then(|avp| avp.unsigned32()));
+            code.filter(|_| vendor == Some(avp::VENDOR_3GPP)).map(ResultCode::Experimental)
         }
         _ => None,
     };
@@ -139,9 +140,21 @@ pub(super) fn read_impus(message: &Message<'_>) -> Result<Vec<Impu>, Rejection> 
 }
 
 /// Checks that User-Name, where it is echoed, is the one that was asked about.
-pub(super) fn check_user_name(message: &Message<'_>, asked: &Impi) -> Result<(), InvalidAnswer> {
-    match message.find(&avp::USER_NAME) {
-        Some(echo) if read_impi(&echo).as_ref() != Some(asked) => Err(InvalidAnswer::OtherUser),
-        _ => Ok(()),
-    }
+pub(super) fn check_user_name(echo: Option<Avp<'_>>, asked: &Impi) -> Result<(), InvalidAnswer> {
+    let Some(echo) = echo else { return Ok(()) };
+    // Mostly it is the very text that was sent: only another one is worth parsing.
+    let is_same =
+        echo.data == asked.as_str().as_bytes() || read_impi(&echo).as_ref() == Some(asked);
+    if is_same { Ok(()) } else { Err(InvalidAnswer::OtherUser) }
+}
+
+/// Checks that Public-Identity, where it is echoed, is the one that was asked about.
+pub(super) fn check_public_identity(
+    echo: Option<Avp<'_>>,
+    asked: &Impu,
+) -> Result<(), InvalidAnswer> {
+    let Some(echo) = echo else { return Ok(()) };
+    let is_same =
+        echo.data == asked.as_str().as_bytes() || read_impu(&echo).as_ref() == Some(asked);
+    if is_same { Ok(()) } else { Err(InvalidAnswer::OtherUser) }
 }

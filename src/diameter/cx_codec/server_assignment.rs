@@ -4,15 +4,16 @@ use super::{
     super::{
         avp::AvpWriter,
         context::RequestContext,
-        cx::{ResultCode, ServerAssignmentAnswer, ServerAssignmentRequest, ServerAssignmentType},
+        cx::{ServerAssignmentAnswer, ServerAssignmentRequest, ServerAssignmentType},
         dictionary as avp,
         message::Message,
         user_data::{self, IMPUS_MAX},
-        validate::{Occurrence, Rejection, check, forbidden, once, optional, read, up_to},
+        validate::{Occurrence, Rejection, check, forbidden, once, optional, required, up_to},
     },
     InvalidAnswer,
-    parts::{check_cx, check_user_name, read_impi, read_impus, read_server_name},
+    parts::{check_cx, check_user_name, read_impi, read_impus, read_result, read_server_name},
 };
+
 pub(super) fn write_request(writer: &mut AvpWriter<'_>, request: &ServerAssignmentRequest) {
     if let Some(impi) = &request.impi {
         writer.text(&avp::USER_NAME, impi.as_str());
@@ -40,7 +41,7 @@ pub(super) fn write_answer(
     }
 }
 
-const GRAMMAR: &[Occurrence] = &[
+const GRAMMAR: [Occurrence; 14] = [
     once(&avp::SESSION_ID),
     once(&avp::VENDOR_SPECIFIC_APPLICATION_ID),
     once(&avp::AUTH_SESSION_STATE),
@@ -58,26 +59,42 @@ const GRAMMAR: &[Occurrence] = &[
 ];
 
 pub(super) fn read_request(message: &Message<'_>) -> Result<ServerAssignmentRequest, Rejection> {
-    check(message.avps(), GRAMMAR)?;
-    check_cx(message)?;
-    let impi = match message.find(&avp::USER_NAME) {
-        Some(_) => Some(read(message, &avp::USER_NAME, read_impi)?),
+    let [
+        _,
+        application,
+        session_state,
+        _,
+        _,
+        _,
+        _,
+        user_name,
+        _,
+        server_name,
+        assignment,
+        user_data_already_available,
+        ..,
+    ] = check(message.avps(), &GRAMMAR)?;
+    check_cx(&application, &session_state)?;
+    let impi = match user_name.first {
         None => None,
+        user_name => Some(required(user_name, &avp::USER_NAME, read_impi)?),
     };
     Ok(ServerAssignmentRequest {
         impi,
         impus: read_impus(message)?,
-        server_name: read(message, &avp::SERVER_NAME, read_server_name)?,
-        assignment: read(message, &avp::SERVER_ASSIGNMENT_TYPE, |avp| {
+        server_name: required(server_name.first, &avp::SERVER_NAME, read_server_name)?,
+        assignment: required(assignment.first, &avp::SERVER_ASSIGNMENT_TYPE, |avp| {
             assignment_type(avp.unsigned32()?)
         })?,
-        user_data_already_available: read(message, &avp::USER_DATA_ALREADY_AVAILABLE, |avp| {
-            match avp.unsigned32()? {
+        user_data_already_available: required(
+            user_data_already_available.first,
+            &avp::USER_DATA_ALREADY_AVAILABLE,
+            |avp| match avp.unsigned32()? {
                 0 => Some(false),
                 1 => Some(true),
                 _ => None,
-            }
-        })?,
+            },
+        )?,
     })
 }
 
@@ -107,16 +124,17 @@ fn assignment_type(value: u32) -> Option<ServerAssignmentType> {
 pub(super) fn read_answer(
     message: &Message<'_>,
     asked: &ServerAssignmentRequest,
-    result: ResultCode,
 ) -> Result<ServerAssignmentAnswer, InvalidAnswer> {
+    let wanted = [&avp::RESULT_CODE, &avp::EXPERIMENTAL_RESULT, &avp::USER_NAME, &avp::USER_DATA];
+    let [base, experimental, user_name, user_data] = message.avps().firsts(wanted);
+    let result = read_result(base, experimental)?;
     let impi = if let Some(impi) = &asked.impi {
-        check_user_name(message, impi)?;
+        check_user_name(user_name, impi)?;
         Some(impi.clone())
     } else {
-        let user_name = message.find(&avp::USER_NAME);
         user_name.and_then(|avp| read_impi(&avp))
     };
-    let user_data = match message.find(&avp::USER_DATA).filter(|_| result.is_success()) {
+    let user_data = match user_data.filter(|_| result.is_success()) {
         Some(avp) => Some(user_data::decode(avp.data).map_err(|_| InvalidAnswer::UserData)?),
         None => None,
     };

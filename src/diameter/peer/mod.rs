@@ -16,8 +16,7 @@
 
 mod config;
 mod event;
-
-use std::collections::BTreeMap;
+mod pending;
 
 use bytes::{Buf, BytesMut};
 
@@ -34,6 +33,7 @@ use super::{
 use crate::{entropy::Entropy, time::Timestamp};
 pub use config::{AllowedPeers, Config, Timing};
 pub use event::{DownReason, Event, FailureReason, PeerOutput, Refused};
+use pending::{Pending, PendingRequests};
 
 /// Most requests of ours without an answer on one connection.
 pub const PENDING_MAX: usize = 65_536;
@@ -52,11 +52,12 @@ pub struct Connection {
     remote: Option<Origin>,
     /// The beginning of a message whose end has not come yet.
     inbox: BytesMut,
-    /// Our requests by sequence number, whose low 32 bits are the Hop-by-Hop Identifier. All wait
-    /// equally long, so the first one expires first.
-    pending: BTreeMap<u64, Pending>,
-    next_sequence: u64,
+    /// Our requests without an answer.
+    pending: PendingRequests,
+    next_hop_by_hop: u32,
     unanswered: usize,
+    /// The last Session-Id; kept for its capacity.
+    session_id: String,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,13 +67,6 @@ enum State {
     Open,
     Closing { deadline: Timestamp },
     Closed,
-}
-
-#[derive(Debug)]
-struct Pending {
-    token: u64,
-    deadline: Timestamp,
-    asked: cx::Request,
 }
 
 impl Connection {
@@ -106,9 +100,10 @@ impl Connection {
             watchdog,
             remote: None,
             inbox: BytesMut::new(),
-            pending: BTreeMap::new(),
-            next_sequence: entropy.next_u64() >> 32,
+            pending: PendingRequests::new(),
+            next_hop_by_hop: first_hop_by_hop(entropy),
             unanswered: 0,
+            session_id: String::new(),
         }
     }
 
@@ -131,7 +126,7 @@ impl Connection {
             State::Open => self.watchdog.deadline(),
             State::Closed => return None,
         };
-        let pending = self.pending.first_key_value().map(|(_, pending)| pending.deadline);
+        let pending = self.pending.next_deadline();
         Some(pending.map_or(state, |pending| pending.min(state)))
     }
 
@@ -156,8 +151,7 @@ impl Connection {
         entropy: &mut dyn Entropy,
         out: &mut PeerOutput,
     ) {
-        while let Some(first) = self.pending.first_entry().filter(|p| p.get().deadline <= now) {
-            let Pending { token, .. } = first.remove();
+        while let Some(Pending { token, .. }) = self.pending.take_expired(now) {
             out.events.push(Event::Failed { token, reason: FailureReason::TimedOut });
         }
         match self.state {
@@ -208,11 +202,11 @@ impl Connection {
         if self.pending.len() >= PENDING_MAX {
             return Err(Refused::TooManyPending);
         }
-        let sequence = self.next_sequence;
         let hop_by_hop = self.draw_hop_by_hop();
         let local = &self.config.local;
+        local.next_session_id(&mut self.session_id);
         let envelope = Envelope {
-            session_id: &local.next_session_id(),
+            session_id: &self.session_id,
             hop_by_hop,
             end_to_end: local.next_end_to_end(),
             origin: local.origin(),
@@ -221,7 +215,7 @@ impl Connection {
         cx_codec::encode_request(&envelope, &request, &mut out.octets)
             .map_err(|MessageTooLong| Refused::TooLong)?;
         let deadline = now + self.config.timing.request;
-        self.pending.insert(sequence, Pending { token, deadline, asked: request });
+        self.pending.insert(hop_by_hop, deadline, Pending { token, asked: request });
         Ok(())
     }
 
@@ -464,11 +458,9 @@ impl Connection {
 
     /// Hands an answer on. One that comes too late, or twice, is dropped.
     fn handle_answer(&mut self, message: &Message<'_>, out: &mut PeerOutput) {
-        let Some((first, _)) = self.pending.first_key_value() else { return };
-        let [.., f0, f1, f2, f3] = first.to_be_bytes();
-        let behind = message.header.hop_by_hop.wrapping_sub(u32::from_be_bytes([f0, f1, f2, f3]));
-        let sequence = first.wrapping_add(u64::from(behind));
-        let Some(Pending { token, asked, .. }) = self.pending.remove(&sequence) else { return };
+        let Some(Pending { token, asked }) = self.pending.take(message.header.hop_by_hop) else {
+            return;
+        };
         out.events.push(match cx_codec::decode_answer(message, &asked) {
             Ok(answer) => Event::Answer { token, answer },
             Err(error) => Event::Failed { token, reason: FailureReason::InvalidAnswer(error) },
@@ -503,13 +495,13 @@ impl Connection {
     }
 
     fn draw_hop_by_hop(&mut self) -> u32 {
-        let [.., h0, h1, h2, h3] = self.next_sequence.to_be_bytes();
-        self.next_sequence = self.next_sequence.wrapping_add(1);
-        u32::from_be_bytes([h0, h1, h2, h3])
+        let hop_by_hop = self.next_hop_by_hop;
+        self.next_hop_by_hop = hop_by_hop.wrapping_add(1);
+        hop_by_hop
     }
 
     fn fail_pending(&mut self, out: &mut PeerOutput) {
-        for (_, Pending { token, .. }) in std::mem::take(&mut self.pending) {
+        while let Some(Pending { token, .. }) = self.pending.take_first() {
             out.events.push(Event::Failed { token, reason: FailureReason::ConnectionLost });
         }
     }
@@ -519,6 +511,11 @@ impl Connection {
         self.fail_pending(out);
         out.events.push(Event::Down(reason));
     }
+}
+
+fn first_hop_by_hop(entropy: &mut dyn Entropy) -> u32 {
+    let [h0, h1, h2, h3, ..] = entropy.next_u64().to_be_bytes();
+    u32::from_be_bytes([h0, h1, h2, h3])
 }
 
 fn is_capabilities_request(message: &Message<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! One Diameter connection: octets and events between a socket and [`Connection`].
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use tokio::{
@@ -10,9 +10,10 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc,
+    time::Instant,
 };
 
-use super::{Link, MAILBOX_MESSAGES_MAX, Outgoing, Peer, WireRequest};
+use super::{Link, MAILBOX_MESSAGES_MAX, Outgoing, Peer, WireRequest, counters::Counters};
 use crate::{
     diameter::{
         base::DisconnectCause,
@@ -26,12 +27,13 @@ use crate::{
         config::PeerKind,
         entropy::SystemEntropy,
         ladder::{self, Entry, Protocol},
-        metrics::{self, CxAnswer, CxResult, Direction, PeerName},
+        metrics::{self, CxResult, Direction, PeerName},
         park::Parked,
         perform::{Call, Caller},
     },
     outbox::{self, CxReply, ReplyTo, RequestId, Role, Undeliverable},
     step::Step,
+    time::Timestamp,
 };
 
 /// Octets read at a time.
@@ -39,6 +41,10 @@ const READ_OCTETS: usize = 65_536;
 
 /// Octets that may wait for a peer to read them; beyond, the connection is cut.
 const WRITE_BACKLOG_OCTETS_MAX: usize = 16 << 20;
+
+/// Messages handled before what they ask for is written, and other tasks of the worker get their turn. A read of
+/// many small messages may be more.
+const TURN_MESSAGES: usize = 512;
 
 /// Who opened a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,6 +73,9 @@ pub(super) struct Wire {
     /// Requests of our roles by token.
     asked: HashMap<u64, Asked, ahash::RandomState>,
     last_token: u64,
+    /// When it was last woken.
+    now: Timestamp,
+    counters: Counters,
     over: bool,
 }
 
@@ -124,6 +133,7 @@ impl Wire {
         // Without it answers wait for the peer's acknowledgments; it is no condition for working.
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().ok();
+        let now = caller.shared.clock.now();
         let (read, write) = stream.into_split();
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         Self {
@@ -141,6 +151,8 @@ impl Wire {
             peer: None,
             asked: HashMap::default(),
             last_token: 0,
+            now,
+            counters: Counters::default(),
             over: false,
         }
     }
@@ -150,29 +162,38 @@ impl Wire {
         let shared = Arc::clone(&self.caller.shared);
         // Leave is taken after the answers that wait for commits.
         let stop = shared.stopped_and_settled();
-        tokio::pin!(stop);
+        let alarm = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(stop, alarm);
+        // Nearly every message puts the next deadline off. The alarm is not: it may ring too early, once.
+        let mut rings_at = Timestamp::MAX;
         let mut stopping = false;
         let mut buffer = BytesMut::with_capacity(READ_OCTETS);
-        while !self.over {
-            self.handle_events();
+        loop {
+            let handled = self.take_turn();
             if self.over {
                 break;
             }
+            if handled >= TURN_MESSAGES {
+                tokio::task::yield_now().await;
+            }
             let due = self.connection.next_deadline().unwrap_or_default();
-            let wait = due.since(self.caller.shared.clock.now());
+            if due < rings_at {
+                alarm.as_mut().reset(Instant::now() + due.since(shared.clock.now()));
+                rings_at = due;
+            }
             let woken = tokio::select! {
                 read = self.read.read_buf(&mut buffer) => Woken::Read(read),
                 written = self.write.write_buf(&mut self.out.octets), if self.out.octets.has_remaining() => {
                     Woken::Written(written)
                 }
                 outgoing = self.mailbox.recv() => Woken::Outgoing(outgoing),
-                () = tokio::time::sleep(wait) => Woken::Timer,
+                () = &mut alarm => Woken::Timer,
                 () = &mut stop, if !stopping => Woken::Stop,
             };
-            let now = self.caller.shared.clock.now();
+            self.now = shared.clock.now();
             match woken {
                 Woken::Read(Ok(1..)) => {
-                    self.connection.handle_octets(now, &buffer, &mut self.out);
+                    self.connection.handle_octets(self.now, &buffer, &mut self.out);
                     buffer.clear();
                 }
                 Woken::Read(_) | Woken::Written(Err(_)) => {
@@ -180,28 +201,66 @@ impl Wire {
                 }
                 Woken::Outgoing(Some(outgoing)) => self.send(outgoing),
                 Woken::Written(Ok(_)) | Woken::Outgoing(None) => {}
-                Woken::Timer => self.connection.handle_timer(now, &mut self.entropy, &mut self.out),
+                Woken::Timer => {
+                    rings_at = Timestamp::MAX;
+                    self.connection.handle_timer(self.now, &mut self.entropy, &mut self.out);
+                }
                 Woken::Stop => {
                     stopping = true;
-                    self.connection.shutdown(now, DisconnectCause::Rebooting, &mut self.out);
+                    let cause = DisconnectCause::Rebooting;
+                    self.connection.shutdown(self.now, cause, &mut self.out);
                 }
             }
         }
         self.finish().await
     }
 
-    /// Handles events, and what they and others put into the mailbox, so that all of it leaves in one
-    /// piece.
-    fn handle_events(&mut self) {
+    /// Handles events, and what they and others put into the mailbox, so that all of it leaves in one piece;
+    /// returns how many messages that were.
+    fn take_turn(&mut self) -> usize {
+        let mut handled = 0;
         loop {
-            for event in std::mem::take(&mut self.out.events) {
-                self.handle_event(event);
-            }
+            handled += self.handle_events();
             self.cut_a_slow_reader();
+            // The rest of a full mailbox waits for its next turn.
+            if handled >= TURN_MESSAGES {
+                break;
+            }
             let Ok(outgoing) = self.mailbox.try_recv() else { break };
+            handled += 1;
             self.send(outgoing);
         }
         self.caller.flush();
+        self.write_out();
+        handled + self.handle_events()
+    }
+
+    fn handle_events(&mut self) -> usize {
+        // What follows from an event may be events: a connection that shuts down fails its requests.
+        let mut handled = 0;
+        while !self.out.events.is_empty() {
+            let mut events = std::mem::take(&mut self.out.events);
+            handled += events.len();
+            events.drain(..).for_each(|event| self.handle_event(event));
+            if self.out.events.is_empty() {
+                self.out.events = events;
+            }
+        }
+        handled
+    }
+
+    /// Writes as much as the socket takes at once.
+    fn write_out(&mut self) {
+        while self.out.octets.has_remaining() {
+            match self.write.try_write(&self.out.octets) {
+                Ok(written) => self.out.octets.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.out.octets.clear();
+                    self.connection.handle_transport_closed(&mut self.out);
+                }
+            }
+        }
     }
 
     /// Ends the connection of a peer that does not read, whatever the octets are: answers of roles,
@@ -256,16 +315,16 @@ impl Wire {
     }
 
     fn handle_request(&mut self, context: RequestContext, request: cx::Request) {
-        let Some(peer) = self.peer.clone() else { return };
-        let described = (ladder::command_of_request(&request), ladder::describe_request(&request));
+        let Some(peer) = &self.peer else { return };
         let step = (peer.config.kind == PeerKind::Database).then(|| Step::mig(18));
-        self.observe_request(Direction::In, step, Role::SipDatabase, described, 0);
         let from = match peer.config.kind {
             PeerKind::Core => outbox::Peer::OwnCore,
             PeerKind::Database | PeerKind::OwnDatabase => {
                 outbox::Peer::Database(peer.config.host.clone())
             }
         };
+        let described = (ladder::command_of_request(&request), ladder::describe_request(&request));
+        self.observe_request(Direction::In, step, Role::SipDatabase, described, 0);
         if self.caller.shared.roles.database.is_none() {
             return self.reject(context, code::COMMAND_UNSUPPORTED, "no SIP database here");
         }
@@ -297,11 +356,11 @@ impl Wire {
     }
 
     fn send(&mut self, outgoing: Outgoing) {
-        let now = self.caller.shared.clock.now();
+        let now = self.now;
         let before = self.out.octets.len();
         match outgoing {
             Outgoing::Request { step, id, request } => {
-                let Some(peer) = self.peer.clone() else { return };
+                let Some(peer) = &self.peer else { return };
                 let command = ladder::command_of_request(&request);
                 let asked = Asked { id, command };
                 let summary = ladder::describe_request(&request);
@@ -337,13 +396,7 @@ impl Wire {
 
     /// Tells the role that its request gets no answer.
     fn fail(&mut self, Asked { id, command }: Asked) {
-        let labels = CxAnswer {
-            direction: Direction::In,
-            command,
-            result: CxResult(None),
-            peer: self.peer_label(),
-        };
-        self.caller.shared.metrics.cx_answers.get_or_create(&labels).inc();
+        self.count_answer(Direction::In, command, CxResult(None));
         self.caller.call(Call::CxReply(CxReply { id, outcome: Err(Undeliverable) }));
     }
 
@@ -365,17 +418,13 @@ impl Wire {
         }
         // Whether the last octets arrive is up to the peer now: nothing depends on it.
         let last_octets = self.write.write_all(&self.out.octets);
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), last_octets).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), last_octets).await;
         self.peer.is_some()
     }
 
     fn set_open(&self, peer: &Peer, open: i64) {
         let label = metrics::Peer::of(Some(&peer.config.host));
         self.caller.shared.metrics.diameter_open.get_or_create(&label).set(open);
-    }
-
-    fn peer_label(&self) -> PeerName {
-        self.peer.as_ref().map_or(PeerName(None), |peer| peer.label())
     }
 
     fn peer_name(&self) -> Arc<str> {
@@ -387,40 +436,47 @@ impl Wire {
         self.peer.as_ref().is_some_and(|peer| peer.config.kind == PeerKind::Database)
     }
 
+    fn count_answer(&mut self, direction: Direction, command: &'static str, result: CxResult) {
+        let peer = self.peer.as_deref();
+        let name = || peer.map_or(PeerName(None), Peer::label);
+        let metrics = &self.caller.shared.metrics;
+        self.counters.count_answer(metrics, direction, (command, result), name);
+    }
+
     fn observe_request(
-        &self,
+        &mut self,
         direction: Direction,
         step: Option<Step>,
         role: Role,
         (command, summary): (&'static str, &'static str),
         octets: usize,
     ) {
-        let shared = &self.caller.shared;
-        shared.count_request(direction, self.peer_label(), command);
-        if shared.is_observed() {
+        let peer = self.peer.as_deref();
+        let name = || peer.map_or(PeerName(None), Peer::label);
+        self.counters.count_request(&self.caller.shared.metrics, direction, command, name);
+        if self.caller.shared.is_observed() {
             self.record(direction, step, role, summary.to_owned(), octets);
         }
     }
 
     fn observe_answer(
-        &self,
+        &mut self,
         direction: Direction,
         step: Option<Step>,
         role: Role,
         answer: &cx::Answer,
         octets: usize,
     ) {
-        let shared = &self.caller.shared;
-        shared.count_answer(direction, self.peer_label(), answer);
-        let (_, name, result) = ladder::outcome_of_answer(answer);
+        let (command, name, result) = ladder::outcome_of_answer(answer);
+        self.count_answer(direction, command, CxResult(Some(result)));
         let is_vector = matches!(answer, cx::Answer::MultimediaAuth(_)) && result.is_success();
         if let Some(peer) = &self.peer
             && (direction, peer.config.kind, is_vector) == (Direction::In, PeerKind::Database, true)
         {
-            let label = metrics::Peer::of(Some(&peer.config.host));
-            shared.metrics.vectors_fetched.get_or_create(&label).inc();
+            let label = || metrics::Peer::of(Some(&peer.config.host));
+            self.counters.count_vector(&self.caller.shared.metrics, label);
         }
-        if shared.is_observed() {
+        if self.caller.shared.is_observed() {
             self.record(
                 direction,
                 step,

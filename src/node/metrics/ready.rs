@@ -13,8 +13,13 @@ pub(super) struct Ready<L> {
 impl<L: Clone + Eq + Hash> Ready<L> {
     /// Creates a family with so many numbers.
     pub(super) fn new(numbers: usize) -> Self {
+        Self::over(Family::default(), numbers)
+    }
+
+    /// Gives so many counters of a family numbers.
+    pub(super) fn over(family: Family<L, Counter>, numbers: usize) -> Self {
         let counters = (0..numbers).map(|_| OnceLock::new()).collect();
-        Self { family: Family::default(), counters }
+        Self { family, counters }
     }
 
     /// The family, to be registered.

@@ -148,7 +148,7 @@ impl InboundHead {
     pub(super) fn unpack_of(from: &mut Reader<'_>, user: Holder<'_>) -> Option<(Self, bool)> {
         let head = Self::unpack(from)?;
         let (database, impi, impu) = user;
-        let is_held = from.word()? == database
+        let is_held = from.is_text(database)?
             && from.is_identity(impi) == Some(true)
             && from.is_identity(impu) == Some(true);
         Some((head, is_held))
@@ -172,7 +172,7 @@ impl Packed for InboundBinding {
         let primary = PrimaryUser {
             database: from.database()?,
             identity: UserIdentity { impi: from.impi()?, impu: from.impu()? },
-            server_name: from.word()?.to_owned(),
+            server_name: from.text()?,
         };
         let origin = Origin::unpack(from)?;
         Some(Self { record: InboundRecord { impu, primary, lease, origin, allowed }, version })

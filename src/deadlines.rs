@@ -11,6 +11,9 @@ use std::{
 
 use crate::{packed::Fingerprint, time::Timestamp};
 
+/// Most ends in one run of [`Ends`]: what is moved for one more is a few hundred octets.
+const RUN_MAX: usize = 256;
+
 /// Things that one timer call ends at most, so that the worker serves others in between.
 pub const ENDS_PER_CALL_MAX: usize = 64;
 
@@ -24,12 +27,22 @@ pub struct Deadlines(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many records with this fingerprint end in this second, which is one unless hashes collide.
-    ends: BTreeMap<(Second, Fingerprint), u8>,
+    ends: Ends,
     /// The earliest timer that may not have come yet.
     armed: Option<Timestamp>,
     /// Ends that were loaded so far.
-    loading: Vec<(Second, Fingerprint)>,
+    loading: Vec<End>,
+}
+
+/// When which record ends. Records of one fingerprint may end in the same second, if hashes collide.
+type End = (Second, Fingerprint);
+
+/// Ends in their order, in runs of up to [`RUN_MAX`] with hardly more room than they need: an end takes nine
+/// octets or so, where it would take twice as many in a tree of single ones.
+#[derive(Debug, Default)]
+struct Ends {
+    /// By a lower bound of what is in the run and in those after it. None is empty.
+    runs: BTreeMap<End, Vec<End>>,
 }
 
 /// Seconds since the Unix epoch: the last one is in the year 2106.
@@ -58,9 +71,10 @@ impl Deadlines {
     ) -> Option<Timestamp> {
         let mut state = self.lock();
         if let Some(old) = old {
-            state.remove(Second::not_before(old), record);
+            // It may have been taken out as due.
+            state.ends.remove((Second::not_before(old), record));
         }
-        state.insert(Second::not_before(new?), record);
+        state.ends.insert((Second::not_before(new?), record));
         state.arm(now)
     }
 
@@ -69,18 +83,15 @@ impl Deadlines {
         self.lock().loading.push((Second::not_before(end), record));
     }
 
-    /// Takes what was loaded over: sorted first, since a tree that is built in order is built fast, and full.
+    /// Takes what was loaded over: sorted first, since what is built in order is built fast, and full.
     /// Returns when a timer for the first end is to be armed, if one is.
     pub fn finish_loading(&self, now: Timestamp) -> Option<Timestamp> {
         let mut state = self.lock();
         let mut loaded = std::mem::take(&mut state.loading);
         loaded.sort_unstable();
-        let runs = loaded.chunk_by(|one, next| one == next);
-        let ends = runs.filter_map(|run| {
-            run.first().map(|entry| (*entry, u8::try_from(run.len()).unwrap_or(u8::MAX)))
-        });
-        let mut ends: BTreeMap<_, _> = ends.collect();
-        state.ends.append(&mut ends);
+        for end in loaded {
+            state.ends.insert(end);
+        }
         state.arm(now)
     }
 
@@ -91,10 +102,11 @@ impl Deadlines {
         let mut state = self.lock();
         let mut due = Vec::new();
         while due.len() < ENDS_PER_CALL_MAX
-            && let Some(first) = state.ends.first_entry()
-            && first.key().0.start() <= now
+            && let Some((second, record)) = state.ends.first()
+            && second.start() <= now
         {
-            due.push(first.remove_entry().0.1);
+            state.ends.remove((second, record));
+            due.push(record);
         }
         let at = state.arm(now);
         (due, at)
@@ -111,27 +123,115 @@ impl Deadlines {
 }
 
 impl State {
-    fn insert(&mut self, end: Second, record: Fingerprint) {
-        let count = self.ends.entry((end, record)).or_default();
-        *count = count.saturating_add(1);
-    }
-
-    fn remove(&mut self, end: Second, record: Fingerprint) {
-        let entry = (end, record);
-        match self.ends.get_mut(&entry) {
-            Some(count) if *count > 1 => *count -= 1,
-            Some(_) => drop(self.ends.remove(&entry)),
-            None => {} // taken out as due
-        }
-    }
-
     fn arm(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let first = self.ends.first_key_value()?.0.0.start();
+        let first = self.ends.first()?.0.start();
         let coming = self.armed.filter(|at| *at > now);
         if coming.is_some_and(|at| at <= first) {
             return None;
         }
         self.armed = Some(first);
         self.armed
+    }
+}
+
+impl Ends {
+    fn first(&self) -> Option<End> {
+        self.runs.first_key_value()?.1.first().copied()
+    }
+
+    fn insert(&mut self, end: End) {
+        if let Some((_, run)) = self.runs.range_mut(..=end).next_back() {
+            let later = add(run, end);
+            self.add_run(later);
+        } else {
+            let mut run = self.runs.pop_first().map(|(_, run)| run).unwrap_or_default();
+            let later = add(&mut run, end);
+            self.add_run(later);
+            self.add_run(run);
+        }
+    }
+
+    fn add_run(&mut self, run: Vec<End>) {
+        if let Some(first) = run.first() {
+            self.runs.insert(*first, run);
+        }
+    }
+
+    fn remove(&mut self, end: End) {
+        let Some((bound, run)) = self.runs.range_mut(..=end).next_back() else { return };
+        let bound = *bound;
+        let Ok(place) = run.binary_search(&end) else { return };
+        run.remove(place);
+        if run.is_empty() {
+            self.runs.remove(&bound);
+        } else if run.len() < run.capacity() / 2 {
+            run.shrink_to_fit();
+        }
+    }
+}
+
+/// Adds an end to a run. Returns the later part, if it has become too long. Equal ends stay together.
+fn add(run: &mut Vec<End>, end: End) -> Vec<End> {
+    let place = run.partition_point(|other| *other <= end);
+    if run.len() == run.capacity() {
+        run.reserve_exact(run.len() / 8 + 4);
+    }
+    run.insert(place, end);
+    if run.len() <= RUN_MAX {
+        return Vec::new();
+    }
+    // Ends that come in their order leave full runs behind.
+    let half = if place == RUN_MAX { RUN_MAX } else { RUN_MAX / 2 };
+    let first = run.get(half).copied();
+    let later = run.split_off(run.partition_point(|other| Some(*other) < first));
+    run.shrink_to_fit();
+    if run.is_empty() { std::mem::replace(run, later) } else { later }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn ends_are_those_that_were_added_and_not_removed_in_their_order() {
+        let mut ends = Ends::default();
+        let mut model: BTreeMap<End, usize> = BTreeMap::new();
+        let mut random = 5_u64;
+        for round in 0..200_000_u32 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = u32::try_from(random >> 33).unwrap();
+            // At first more are added than removed, and the other way at last; some are there many times.
+            let second = if number % 5 == 0 { 700 } else { number % 20_000 };
+            let end = (Second(second), Fingerprint::default());
+            if number % 200_000 < round {
+                ends.remove(end);
+                match model.get_mut(&end) {
+                    Some(count) if *count > 1 => *count -= 1,
+                    _ => drop(model.remove(&end)),
+                }
+            } else {
+                ends.insert(end);
+                *model.entry(end).or_default() += 1;
+            }
+            assert_eq!(ends.first(), model.keys().next().copied());
+        }
+        let expected = model.iter().flat_map(|(end, count)| std::iter::repeat_n(*end, *count));
+        let all: Vec<End> = ends.runs.into_values().flatten().collect();
+        assert_eq!(all, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn ends_take_hardly_more_room_than_they_need_in_whatever_order_they_come() {
+        for step in [1, 7_919] {
+            let mut ends = Ends::default();
+            for number in 0..100_000_u32 {
+                ends.insert((Second(number * step % 100_000), Fingerprint::default()));
+            }
+            let room: usize = ends.runs.values().map(Vec::capacity).sum();
+            assert!(room < 110_000, "{room}");
+            assert!(ends.runs.len() < 1_000, "{} runs", ends.runs.len());
+        }
     }
 }

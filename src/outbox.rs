@@ -342,8 +342,32 @@ pub enum Note {
     },
     /// A table is at its named maximum.
     TableFull(&'static str),
+    /// An attempt to register was over a limit.
+    Limited(Limit),
     /// A user became registered (`true`) or ceased to be (`false`).
     Registered(bool),
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Limit {
+    /// Requests of one source.
+    Source,
+    /// Vectors for one private identity.
+    Identity,
+    /// Challenges of one user that wait for their answer.
+    Challenges,
+}
+
+impl Limit {
+    /// Its name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Identity => "identity",
+            Self::Challenges => "challenges",
+        }
+    }
 }
 
 impl Outbox {

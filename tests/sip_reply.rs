@@ -137,8 +137,8 @@ fn a_request_that_does_not_parse_is_refused_by_what_is_there() {
             "SIP/2.0 400 No",
             "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa;received=198.51.100.7;rport=4000",
             "From: <sip:a@home.example>;tag=1",
-            "Call-ID: c",
             "To: <sip:a@home.example>;tag=ours",
+            "Call-ID: c",
             "CSeq: 1 REGISTER",
         ]
     );

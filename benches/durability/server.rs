@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -30,6 +30,7 @@ pub struct Server {
     directory: PathBuf,
     pub sip: SocketAddr,
     management: SocketAddr,
+    admin: SocketAddr,
 }
 
 /// Keeps a process on one core.
@@ -64,7 +65,8 @@ impl Server {
         // Nobody is to wait for a reader of the log.
         thread::spawn(move || lines.for_each(drop));
         let (sip, management) = (address(&up, "sip: ["), address(&up, "management: Some("));
-        Self { child, directory, sip, management }
+        let admin = address(&up, "admin: Some(");
+        Self { child, directory, sip, management, admin }
     }
 
     /// Makes so many users known.
@@ -79,6 +81,16 @@ impl Server {
         for thread in threads {
             thread.join().expect("all are provisioned");
         }
+    }
+
+    /// The lines of the metrics whose names begin like that.
+    #[allow(dead_code, reason = "not every bench asks")]
+    pub fn metrics(&self, prefix: &str) -> Vec<String> {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
     }
 
     /// The time that the process and its threads have computed.
@@ -107,7 +119,8 @@ fn toml(storage: Storage, directory: &std::path::Path) -> String {
     };
     format!(
         "roles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"{DOMAIN}\"\n\
-         [sip]\nlisten = [\"127.0.0.1:0\"]\n[management]\nlisten = \"127.0.0.1:0\"\n[storage]\n{engine}\n"
+         [sip]\nlisten = [\"127.0.0.1:0\"]\n[management]\nlisten = \"127.0.0.1:0\"\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n[storage]\n{engine}\n"
     )
 }
 

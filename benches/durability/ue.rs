@@ -17,12 +17,15 @@ pub const OPC: [u8; 16] = *b"fedcba9876543210";
 pub struct Ue {
     number: usize,
     cseq: u32,
+    /// For how long it registers, seconds.
+    pub expires: u32,
     milenage: Milenage,
 }
 
 impl Ue {
     pub fn new(number: usize) -> Self {
-        Self { number, cseq: 0, milenage: Milenage::new(&Secret::new(K), &Secret::new(OPC)) }
+        let milenage = Milenage::new(&Secret::new(K), &Secret::new(OPC));
+        Self { number, cseq: 0, expires: 3_600, milenage }
     }
 
     pub fn name(number: usize) -> String {
@@ -67,9 +70,22 @@ impl Ue {
         answer.split("branch=z9hG4bK").nth(1)?.split('-').next()?.parse().ok()
     }
 
+    /// The same, and the sequence number of the request.
+    #[allow(dead_code, reason = "not every bench repeats requests")]
+    pub fn number_and_cseq_in(answer: &str) -> Option<(usize, u32)> {
+        let mut branch = answer.split("branch=z9hG4bK").nth(1)?.split(['-', ';', '\r']);
+        Some((branch.next()?.parse().ok()?, branch.next()?.parse().ok()?))
+    }
+
+    /// The sequence number of the last request.
+    #[allow(dead_code, reason = "as above")]
+    pub const fn cseq(&self) -> u32 {
+        self.cseq
+    }
+
     fn register(&mut self, authorization: &str) -> String {
         self.cseq += 1;
-        let (number, cseq) = (self.number, self.cseq);
+        let Self { number, cseq, expires, .. } = *self;
         let name = Self::name(number);
         format!(
             "REGISTER sip:{DOMAIN} SIP/2.0\r\n\
@@ -80,7 +96,7 @@ impl Ue {
              Call-ID: call-{number}\r\n\
              CSeq: {cseq} REGISTER\r\n\
              Contact: <sip:{name}@127.0.0.1:9>\r\n\
-             Expires: 3600\r\n\
+             Expires: {expires}\r\n\
              Authorization: Digest username=\"{name}@{DOMAIN}\", realm=\"{DOMAIN}\", \
              uri=\"sip:{DOMAIN}\", {authorization}\r\n\
              Content-Length: 0\r\n\r\n"

@@ -10,8 +10,8 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Receive and send buffers of a UDP socket, octets; the kernel may grant less.
-const UDP_BUFFER_OCTETS: usize = 8 << 20;
+/// Send buffer of a UDP socket, octets; the kernel may grant less.
+const SEND_BUFFER_OCTETS: usize = 8 << 20;
 
 /// Connections that the kernel keeps for one listener until they are accepted.
 const LISTEN_BACKLOG: i32 = 1_024;
@@ -27,11 +27,16 @@ pub(super) struct SipSockets {
 }
 
 impl SipSockets {
-    /// Binds `address`; port 0 is replaced by a free one.
-    pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Self> {
+    /// Binds `address`; port 0 is replaced by a free one. `receive_buffer` is for each UDP socket, octets; the
+    /// kernel may grant less.
+    pub(super) fn bind(
+        address: SocketAddr,
+        workers: usize,
+        receive_buffer: usize,
+    ) -> io::Result<Self> {
         let mut attempts = 0;
         loop {
-            let udp = bind_udp(address, workers)?;
+            let udp = bind_udp(address, workers, receive_buffer)?;
             let bound = first_address(udp.iter().map(UdpSocket::local_addr))?;
             match bind_tcp(bound, workers) {
                 Ok(tcp) => return Ok(Self { address: bound, udp, tcp }),
@@ -53,11 +58,15 @@ pub(super) fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Vec<Tc
         .collect()
 }
 
-fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+fn bind_udp(
+    address: SocketAddr,
+    workers: usize,
+    receive_buffer: usize,
+) -> io::Result<Vec<UdpSocket>> {
     let sockets = bind(address, workers, Type::DGRAM, Protocol::UDP)?;
     for socket in &sockets {
-        socket.set_recv_buffer_size(UDP_BUFFER_OCTETS)?;
-        socket.set_send_buffer_size(UDP_BUFFER_OCTETS)?;
+        socket.set_recv_buffer_size(receive_buffer)?;
+        socket.set_send_buffer_size(SEND_BUFFER_OCTETS)?;
     }
     Ok(sockets.into_iter().map(Into::into).collect())
 }
@@ -107,16 +116,16 @@ mod tests {
     #[test]
     fn workers_share_one_free_port_for_udp_and_tcp_which_nobody_else_gets() {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sockets = SipSockets::bind(free, 3).unwrap();
+        let sockets = SipSockets::bind(free, 3, 1 << 20).unwrap();
         assert_ne!(sockets.address.port(), 0);
         assert!(sockets.udp.iter().all(|udp| udp.local_addr().unwrap() == sockets.address));
         assert!(sockets.tcp.iter().all(|tcp| tcp.local_addr().unwrap() == sockets.address));
         assert_eq!((sockets.udp.len(), sockets.tcp.len()), (3, 3));
 
-        let taken = SipSockets::bind(sockets.address, 1).err().unwrap();
+        let taken = SipSockets::bind(sockets.address, 1, 1 << 20).err().unwrap();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         drop(sockets.udp);
-        let taken = SipSockets::bind(sockets.address, 1).err().unwrap();
+        let taken = SipSockets::bind(sockets.address, 1, 1 << 20).err().unwrap();
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "TCP alone");
     }
 }

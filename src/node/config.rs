@@ -5,6 +5,7 @@
 
 mod config_server;
 mod file;
+mod overload;
 pub(super) mod read;
 mod storage;
 
@@ -21,11 +22,13 @@ use crate::{
     aka::digest::Algorithm,
     identity::{IdentityError, Impu, SipDatabaseId},
     outbox::Role,
+    sip_core::Limits,
 };
 
 pub use self::{
     config_server::{ACCESS_TIMEOUT_MAX, ConfigServer, Partner},
     file::InvalidFile,
+    overload::Overload,
     read::Problem,
     storage::{Storage, StorageEngine},
 };
@@ -54,6 +57,10 @@ pub struct Config {
     pub system: System,
     /// The SIP core.
     pub sip: Sip,
+    /// What happens when more SIP requests come than can be served.
+    pub overload: Overload,
+    /// How often one source or one user may try to register.
+    pub limits: Limits,
     /// The SIP database.
     pub sip_database: SipDatabase,
     /// The configuration management server.
@@ -207,6 +214,8 @@ impl Config {
             workers: None,
             system: System { name: realm.clone(), domain: realm.clone() },
             sip: Sip::new(&realm),
+            overload: Overload::new(),
+            limits: Limits::default(),
             sip_database: SipDatabase::new(&realm),
             config_server: ConfigServer::new(&realm)?,
             diameter: Diameter {
@@ -293,6 +302,8 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     config.workers = root.optional("workers", |value| number(value, 1..=WORKERS_MAX));
     read_roles(root, &mut config.roles);
     read_sip(root.section("sip"), &mut config.sip);
+    config.overload.read(root.section("overload"));
+    overload::read_limits(root.section("limits"), &mut config.limits);
     let registered_max = config.sip.expires_max + config.sip.challenge_timeout;
     read_sip_database(root.section("sip_database"), &mut config.sip_database, registered_max);
     read_diameter(root.section("diameter"), &mut config);

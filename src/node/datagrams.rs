@@ -127,6 +127,37 @@ impl Incoming {
     }
 }
 
+/// How full the receive buffer of a socket is: octets as the kernel counts them, with what a datagram needs beside
+/// its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Buffer {
+    /// Taken by datagrams that wait.
+    pub used: usize,
+    /// In all.
+    pub size: usize,
+}
+
+impl Buffer {
+    /// The receive buffer of `socket`; `None` if the kernel does not say.
+    pub fn of(socket: BorrowedFd<'_>) -> Option<Self> {
+        // By their numbers in the kernel: octets received and not read, and most of them.
+        let mut memory = [0_u32; 2];
+        let mut length = MEMORY_OCTETS;
+        // SAFETY: the kernel writes no more octets than `length` says, which are those of `memory`.
+        let told = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                memory.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let [used, size] = memory.map(|octets| usize::try_from(octets).unwrap_or(usize::MAX));
+        (told == 0).then_some(Self { used, size })
+    }
+}
+
 /// Datagrams that leave together.
 #[derive(Default)]
 pub struct Outgoing {
@@ -137,9 +168,16 @@ pub struct Outgoing {
     /// What each header stands for.
     trains: Vec<Train>,
     makes_trains: bool,
+    /// Room to put datagrams into another order.
+    gathered: (Vec<u8>, Vec<Datagram>),
+    order: Vec<Kind>,
 }
 
+/// What makes datagrams fit into a train: length and destination. Then its number, and where it begins.
+type Kind = (usize, SocketAddr, usize, usize);
+
 /// One datagram that is to leave.
+#[derive(Clone, Copy)]
 struct Datagram {
     /// Where it ends in `octets`.
     end: usize,
@@ -178,7 +216,7 @@ impl Outgoing {
     }
 
     /// Creates an empty batch for one who sends much to few: the kernel takes datagrams of the same length and
-    /// destination that were pushed one after another as one, at a fraction of the cost.
+    /// destination as one, at a fraction of the cost. They leave together, whatever was pushed between them.
     pub fn with_trains() -> Self {
         Self { makes_trains: true, ..Self::default() }
     }
@@ -208,6 +246,9 @@ impl Outgoing {
     ) -> Sent {
         let mut sent = Sent::default();
         let (mut done, mut header) = (0, 0);
+        if self.makes_trains {
+            self.gather();
+        }
         self.point(done, self.makes_trains);
         while let Some(rest) = self.headers.get_mut(header..).filter(|rest| !rest.is_empty()) {
             // SAFETY: every header points at a name in `datagrams`, a vector in `vectors` and, if at any, a control
@@ -250,6 +291,34 @@ impl Outgoing {
         }
         self.clear();
         sent
+    }
+
+    /// Puts datagrams of the same length and destination one behind the other, if many go to the same peer.
+    fn gather(&mut self) {
+        let Self { octets, datagrams, gathered: (sorted_octets, sorted), order, .. } = self;
+        let Some(first) = datagrams.first().map(|datagram| datagram.remote) else { return };
+        if datagrams.iter().filter(|datagram| datagram.remote == first).count() < SEGMENTS_MIN {
+            return;
+        }
+        order.clear();
+        let mut from = 0;
+        for (number, Datagram { end, remote, .. }) in datagrams.iter().enumerate() {
+            order.push((end - from, *remote, number, from));
+            from = *end;
+        }
+        order.sort_unstable();
+        sorted_octets.clear();
+        sorted.clear();
+        for (length, _, number, from) in order {
+            if let (Some(datagram), Some(part)) =
+                (datagrams.get(*number), octets.get(*from..*from + *length))
+            {
+                sorted_octets.extend_from_slice(part);
+                sorted.push(Datagram { end: sorted_octets.len(), ..*datagram });
+            }
+        }
+        std::mem::swap(octets, sorted_octets);
+        std::mem::swap(datagrams, sorted);
     }
 
     /// Points headers and vectors at what is to leave, from datagram number `first` on.
@@ -347,6 +416,9 @@ const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc
 
 /// Octets of the control message with its value, without what fills it up.
 const CONTROL_OCTETS: usize = mem::offset_of!(Control, segment) + size_of::<libc::c_int>();
+
+#[expect(clippy::cast_possible_truncation, reason = "8 octets")]
+const MEMORY_OCTETS: libc::socklen_t = size_of::<[u32; 2]>() as libc::socklen_t;
 
 fn count(number: usize) -> libc::c_uint {
     libc::c_uint::try_from(number).unwrap_or(libc::c_uint::MAX)
@@ -465,6 +537,38 @@ mod tests {
         here.send_to(&longest, there.local_addr().unwrap()).unwrap();
         let arrived = receive_all(&mut Incoming::new(2), &there);
         assert_eq!(arrived, [(longest, here.local_addr().unwrap())]);
+    }
+
+    #[test]
+    fn the_receive_buffer_tells_how_full_it_is() {
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let empty = Buffer::of(there.as_fd()).unwrap();
+        assert_eq!(empty.used, 0);
+        for _ in 0..10 {
+            here.send_to(&[7; 1_000], there.local_addr().unwrap()).unwrap();
+        }
+        let filled = Buffer::of(there.as_fd()).unwrap();
+        assert!((10_000..=filled.size).contains(&filled.used), "{filled:?}");
+        assert_eq!(filled.size, empty.size);
+    }
+
+    #[test]
+    fn datagrams_of_a_kind_leave_together_and_all_arrive_whole() {
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut outgoing = Outgoing::with_trains();
+        let mut pushed = Vec::new();
+        for number in 0..60_u8 {
+            let datagram = vec![number; if number % 3 == 0 { 500 } else { 400 }];
+            outgoing.push(there.local_addr().unwrap(), |octets| octets.extend_from_slice(&datagram));
+            pushed.push(datagram);
+        }
+        let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
+        assert_eq!(sent, Sent { datagrams: 60, failed: 0 });
+        let arrived = receive_all(&mut Incoming::new(4), &there);
+        pushed.sort_by_key(Vec::len); // stable: in their order within a kind
+        assert_eq!(arrived.into_iter().map(|it| it.0).collect::<Vec<_>>(), pushed);
     }
 
     #[test]

@@ -102,6 +102,16 @@ pub struct Metrics {
     pub partner_requests: Family<PartnerRequest, Counter>,
     /// Messages dropped and connections cut, by reason.
     pub dropped: Family<Dropped, Counter>,
+    /// Requests refused at a glance, because more came than could be served.
+    pub overload_refused: Family<RefusedRequest, Counter>,
+    /// Datagrams dropped without an answer, from who sent more than a share while more came than could be served.
+    pub overload_dropped: Counter,
+    /// Requests that waited for their turn.
+    pub overload_waited: Counter,
+    /// Requests that wait for their turn.
+    pub overload_waiting: Gauge<i64, AtomicI64>,
+    /// Attempts over a limit, by which one.
+    pub limited: Family<Limited, Counter>,
 }
 
 impl Metrics {
@@ -137,10 +147,16 @@ impl Metrics {
             csc_requests: Family::default(),
             partner_requests: Family::default(),
             dropped: Family::default(),
+            overload_refused: Family::default(),
+            overload_dropped: Counter::default(),
+            overload_waited: Counter::default(),
+            overload_waiting: Gauge::default(),
+            limited: Family::default(),
             registry: Registry::default(),
         };
         metrics.register_traffic(&mut registry);
         metrics.register_state(&mut registry);
+        metrics.register_overload(&mut registry);
         metrics.registry = registry;
         metrics
     }
@@ -264,6 +280,34 @@ impl Metrics {
         registry.register("timers", "Timers armed", self.timers.clone());
     }
 
+    fn register_overload(&self, registry: &mut Registry) {
+        registry.register(
+            "overload_refused",
+            "SIP requests refused with 503 because more came than could be served",
+            self.overload_refused.clone(),
+        );
+        registry.register(
+            "overload_dropped",
+            "SIP datagrams dropped from who sent more than a share while more came than could be served",
+            self.overload_dropped.clone(),
+        );
+        registry.register(
+            "overload_waited",
+            "SIP requests that waited for their turn because more came than could be served at once",
+            self.overload_waited.clone(),
+        );
+        registry.register(
+            "overload_waiting",
+            "SIP requests that wait for their turn",
+            self.overload_waiting.clone(),
+        );
+        registry.register(
+            "limited",
+            "Attempts to register over a limit: of a source, of an identity, of challenges that wait",
+            self.limited.clone(),
+        );
+    }
+
     /// Counts a SIP message.
     pub fn sip_message(&self, direction: Direction, transport: Transport) {
         let number = match (direction, transport) {
@@ -310,6 +354,9 @@ impl Metrics {
                 let number = usize::from(partner.is_some());
                 self.vectors_issued.inc(number, || Peer::of(partner.as_ref()));
             }
+            Note::Limited(limit) => {
+                self.limited.get_or_create(&Limited { limit: limit.as_str() }).inc();
+            }
             Note::Registered(_)
             | Note::VectorRefused { .. }
             | Note::AuthenticationFailed
@@ -331,7 +378,8 @@ impl Metrics {
             | Note::ResynchronisationRefused
             | Note::PeerRefused { .. }
             | Note::AccessMisconfigured { .. }
-            | Note::TableFull(_) => NOTES,
+            | Note::TableFull(_)
+            | Note::Limited(_) => NOTES,
         };
         self.notes.inc(number, || NoteLabel { note: note_name(note) });
     }
@@ -384,6 +432,7 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::PeerRefused { .. } => "peer_refused",
         Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TableFull(_) => "table_full",
+        Note::Limited(_) => "limited",
         Note::Registered(true) => "registered",
         Note::Registered(false) => "deregistered",
     }
@@ -594,4 +643,17 @@ impl EncodeLabelValue for PartnerId {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct Dropped {
     reason: &'static str,
+}
+
+/// Label of `overload_refused`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct RefusedRequest {
+    /// `challenge_answer` or `other`.
+    pub request: &'static str,
+}
+
+/// Label of `limited`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Limited {
+    limit: &'static str,
 }

@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod admission;
 mod bind;
 pub mod client;
 mod clock;
@@ -31,6 +32,7 @@ pub mod management;
 pub mod metrics;
 mod observe;
 pub mod operator;
+mod overload;
 mod park;
 pub mod partners;
 mod perform;

@@ -300,6 +300,9 @@ impl Shared {
                 tracing::warn!(system, %partner, note = name, what, "check the set-up");
             }
             Note::TableFull(table) => tracing::warn!(system, note = name, table, "a table is full"),
+            Note::Limited(limit) => {
+                tracing::warn!(system, note = name, limit = limit.as_str(), "a limit was reached");
+            }
             Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
             Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),
         }

@@ -19,6 +19,7 @@ pub(super) fn core_config(config: &Config) -> sip_core::Config {
         algorithms: sip.algorithms.clone(),
         vector_timeout: sip.vector_timeout,
         reg_await_auth: sip.challenge_timeout,
+        limits: config.limits.clone(),
         ..sip_core::Config::for_domain(&config.system.domain)
     }
 }

@@ -46,7 +46,8 @@ impl Sockets {
         let listen = if config.roles.sip_core { &config.sip.listen[..] } else { &[] };
         let mut sip = Vec::new();
         for &address in listen {
-            sip.push(bind::SipSockets::bind(address, workers).map_err(failed("SIP", address))?);
+            let sockets = bind::SipSockets::bind(address, workers, config.overload.receive_buffer);
+            sip.push(sockets.map_err(failed("SIP", address))?);
         }
         let diameter = match config.diameter.listen {
             Some(address) => {

@@ -253,6 +253,8 @@ impl Connection {
                 Event::Read(Ok(length)) => {
                     self.heard = Instant::now();
                     self.receive(buffer.get(..length).unwrap_or_default()).await?;
+                    // In turn with all others, however much comes: what is not read closes the window.
+                    tokio::task::yield_now().await;
                 }
                 Event::Read(Err(_)) => return Err("tcp_read_error"),
                 Event::Write => self.write().await?,

@@ -1,13 +1,14 @@
 //! SIP over UDP: datagrams in. Answers leave by [`Worker::send_datagram`](super::worker::Worker).
 
-use std::{net::SocketAddr, os::fd::AsFd, sync::Arc};
+use std::{io::ErrorKind, net::SocketAddr, os::fd::AsFd, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{io::Interest, net::UdpSocket};
 
 use super::{
-    datagrams::Incoming,
+    datagrams::{Buffer, Incoming},
     metrics::Direction,
+    overload::Overload,
     perform::{Call, Caller},
     worker::Datagram,
 };
@@ -15,6 +16,9 @@ use crate::outbox::{Flow, Transport};
 
 /// Datagrams, or trains of them, taken in by one system call, before other tasks of the worker get their turn.
 const BATCH: usize = 16;
+
+/// Datagrams sorted in a row, when there are too many to be served, before some are served.
+const SORTED_AT_ONCE: usize = 2_048;
 
 /// From the how-manieth datagram in a row on every other one is handed to another worker: the kernel
 /// gives all datagrams of one flow, such as a P-CSCF's, to one socket.
@@ -25,29 +29,57 @@ pub(super) async fn receive(mut caller: Caller, socket: Arc<UdpSocket>, local: S
     let mut incoming = Incoming::new(BATCH);
     // Many UEs behind one flow, such as a P-CSCF's, arrive in trains. Without it, it only costs more.
     let _ = Incoming::accept_trains(socket.as_fd());
-    let mut in_a_row = 0;
+    let mut overload = Overload::new(&caller.shared.config.overload);
+    let (mut in_a_row, mut sorted) = (0, 0);
+    let flow_of = |remote| Flow { transport: Transport::Udp, local, remote, connection: 0 };
     loop {
-        let received =
-            socket.async_io(Interest::READABLE, || incoming.receive(socket.as_fd())).await;
+        let receive = || incoming.receive(socket.as_fd());
+        let received = if overload.is_over() {
+            socket.async_io(Interest::READABLE, receive).await
+        } else {
+            socket.try_io(Interest::READABLE, receive)
+        };
+        let is_full = matches!(received, Ok(BATCH));
         match received {
-            Ok(count) if count < BATCH => in_a_row = 0,
+            Ok(_) if !is_full && overload.is_over() => in_a_row = 0,
             Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             // ICMP reports on earlier answers arrive here; they concern no datagram.
             Err(_) => caller.shared.metrics.drop_one("udp_receive_error"),
         }
-        for (octets, remote) in incoming.datagrams() {
-            in_a_row += 1;
-            let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
-            handle(&mut caller, flow, octets, in_a_row);
+        if overload.is_on(|| is_full.then(|| Buffer::of(socket.as_fd())).flatten()) {
+            for (octets, remote) in
+                incoming.datagrams().filter(|(octets, _)| !is_keep_alive(octets))
+            {
+                overload.sort(&mut caller, flow_of(remote), octets);
+                sorted += 1;
+            }
+            if is_full && sorted < SORTED_AT_ONCE {
+                continue;
+            }
+            sorted = 0;
+            overload.serve(&mut caller, |caller, remote, octets| {
+                in_a_row += 1;
+                handle(caller, flow_of(remote), octets, in_a_row);
+            });
+        } else {
+            for (octets, remote) in incoming.datagrams() {
+                in_a_row += 1;
+                handle(&mut caller, flow_of(remote), octets, in_a_row);
+            }
         }
         caller.flush();
         tokio::task::yield_now().await;
     }
 }
 
+/// A keep-alive (RFC 5626 section 3.5.2 uses STUN, many UEs CR LF): no message, no answer.
+fn is_keep_alive(octets: &[u8]) -> bool {
+    octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0))
+}
+
 fn handle(caller: &mut Caller, flow: Flow, octets: &[u8], in_a_row: usize) {
-    // A keep-alive (RFC 5626 section 3.5.2 uses STUN, many UEs CR LF): no message, no answer.
-    if octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0)) {
+    if is_keep_alive(octets) {
         return;
     }
     caller.shared.observe_sip(Direction::In, None, &flow, octets);

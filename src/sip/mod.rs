@@ -7,6 +7,7 @@
 
 pub mod auth_header;
 mod authentication_info;
+pub mod glance;
 pub mod header;
 mod index;
 mod lexer;

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use memchr::memmem;
 
 use super::{
+    glance::Glance,
     header::HeaderName,
-    lexer::{Elements, Params, trim},
+    lexer::{Elements, Params},
     render::{Chunk, Render, Writer},
     via::{Rport, Via},
     view::MessageView,
@@ -26,7 +27,7 @@ pub struct ReplyHead {
 }
 
 /// Room for what is repeated, octets: of most UEs all fits.
-const HEAD_OCTETS_TYPICAL: usize = 512;
+pub(super) const HEAD_OCTETS_TYPICAL: usize = 512;
 
 /// Room for what an answer adds to its head, octets: a 401 or 200 of IMS fits.
 const REPLY_OCTETS_TYPICAL: usize = 768;
@@ -83,40 +84,12 @@ impl ReplyHead {
     ///
     /// `None` if those are missing, and for a response or an ACK, which are never answered.
     pub fn lenient(octets: &[u8], source: SocketAddr, to_tag: &str) -> Option<Self> {
-        let octets = octets.get(..octets.len().min(super::MESSAGE_OCTETS_MAX))?;
-        let octets = octets.trim_ascii_start();
-        let method = octets.split(|octet| matches!(octet, b' ' | b'\r' | b'\n')).next()?;
-        let is_response = method.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"SIP/"));
-        if is_response || method == b"ACK" {
-            return None;
-        }
-        let fields = LenientFields::of(octets);
-        let (via, cseq) = (*fields.vias.first()?, fields.cseq?);
-        if trim(cseq).ends_with("ACK") {
-            return None;
-        }
-        let mut writer = Writer::with_capacity(1024);
-        let parsed = Elements::new(via).next().and_then(Via::parse);
-        match &parsed {
-            Some(top) => write_top_via(&mut writer, top, via, source),
-            None => writer.field("Via", via),
-        }
-        for via in fields.vias.iter().skip(1) {
-            writer.field("Via", via);
-        }
-        for (name, value) in [("From", fields.from), ("Call-ID", fields.call_id)] {
-            if let Some(value) = value {
-                writer.field(name, value);
-            }
-        }
-        if let Some(to) = fields.to {
-            let tag = if memmem::find(to.as_bytes(), b"tag").is_none() { to_tag } else { "" };
-            let separator = if tag.is_empty() { "" } else { ";tag=" };
-            writer.field("To", [to, separator, tag]);
-        }
-        writer.field("CSeq", cseq);
-        let destination = parsed.map_or(source, |via| destination(&via, source));
-        Some(Self { lines: writer.finish(), destination })
+        Some(Glance::of(octets)?.head(&mut Chunk::default(), source, to_tag))
+    }
+
+    /// A head that has been written already.
+    pub(super) const fn of_lines(lines: Bytes, destination: SocketAddr) -> Self {
+        Self { lines, destination }
     }
 
     /// Where the answer goes over UDP.
@@ -165,6 +138,14 @@ impl ReplyHead {
             writer.verbatim(part);
         }
         writer.finish_in(chunk)
+    }
+
+    /// A number that is another one for each head, to spread in time what all are told.
+    pub fn draw(&self) -> u64 {
+        // FNV-1a. The tag of To is random.
+        self.lines.iter().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
+            (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 
     /// The header fields, name and value.
@@ -260,7 +241,7 @@ pub const fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
-fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
+pub(super) fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
     let sent_by_port = via.port.unwrap_or(DEFAULT_PORT);
     match (via.maddr.and_then(address), via.rport) {
         (Some(maddr), _) => SocketAddr::new(maddr, sent_by_port),
@@ -271,7 +252,7 @@ fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
 
 /// Writes the first Via field: `via`, its topmost value, with what we fill in, and the others of
 /// `field` as they are.
-fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: SocketAddr) {
+pub(super) fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: SocketAddr) {
     writer.verbatim(b"Via: SIP/2.0/");
     writer.text(via.transport);
     writer.verbatim(b" ");
@@ -310,64 +291,4 @@ fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: Socket
 fn address(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     bare.unwrap_or(host).parse().ok()
-}
-
-/// The header fields that an answer repeats, from a message of which nothing else is known.
-#[derive(Default)]
-struct LenientFields<'a> {
-    vias: Vec<&'a str>,
-    from: Option<&'a str>,
-    to: Option<&'a str>,
-    call_id: Option<&'a str>,
-    cseq: Option<&'a str>,
-}
-
-impl<'a> LenientFields<'a> {
-    fn of(octets: &'a [u8]) -> Self {
-        let mut fields = Self::default();
-        let end = memmem::find(octets, b"\r\n\r\n").unwrap_or(octets.len());
-        let head = octets.get(..end).unwrap_or_default();
-        let mut rest = head;
-        let mut begun = false;
-        while !rest.is_empty() {
-            let (line, after) = split_line(rest);
-            rest = after;
-            // The first line is the start line.
-            if std::mem::replace(&mut begun, true) {
-                fields.add(line);
-            }
-        }
-        fields
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other fields are not repeated")]
-    fn add(&mut self, line: &'a [u8]) {
-        let Ok(line) = std::str::from_utf8(line) else { return };
-        let Some((name, value)) = line.split_once(':') else { return };
-        let value = trim(value);
-        let field = match HeaderName::identify(trim(name).as_bytes()) {
-            HeaderName::Via if self.vias.len() < super::HEADERS_MAX => {
-                return self.vias.push(value);
-            }
-            HeaderName::From => &mut self.from,
-            HeaderName::To => &mut self.to,
-            HeaderName::CallId => &mut self.call_id,
-            HeaderName::CSeq => &mut self.cseq,
-            _ => return,
-        };
-        *field = field.or(Some(value));
-    }
-}
-
-/// Splits off a line with the lines folded into it.
-fn split_line(octets: &[u8]) -> (&[u8], &[u8]) {
-    let mut from = 0;
-    while let Some(end) = memmem::find(octets.get(from..).unwrap_or_default(), b"\r\n") {
-        let end = from + end;
-        from = end + 2;
-        if !matches!(octets.get(from), Some(b' ' | b'\t')) {
-            return (octets.get(..end).unwrap_or_default(), octets.get(from..).unwrap_or_default());
-        }
-    }
-    (octets, &[])
 }

@@ -1,7 +1,10 @@
 //! Why a REGISTER is refused, and the one place that maps each reason to a SIP answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
+use super::limiter::retry_after;
 use crate::{
     diameter::cx::ResultCode,
     outbox::Undeliverable,
@@ -19,8 +22,8 @@ pub(super) const CHALLENGE_STEP: Step = Step::mig(22);
 /// The step at which an answer to an answered challenge stands.
 pub(super) const CONFIRM_STEP: Step = Step::mig(24);
 
-/// How long a UE should wait before it tries again, seconds, when the trouble is ours or the home's.
-const RETRY_AFTER: u32 = 5;
+/// How long a UE should wait at most before it tries again, when the trouble is ours or the home's.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// Why a REGISTER is refused. The first group is the UE's to mend, the second the home's, the last ours.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,6 +53,10 @@ pub(super) enum RegisterError {
     HomeUnreachable,
     /// 503: our own trouble.
     Busy,
+    /// 503: over a limit of attempts.
+    Limited,
+    /// No answer: far over a limit of attempts.
+    Ignored,
 }
 
 impl RegisterError {
@@ -60,7 +67,9 @@ impl RegisterError {
         let reply = match self {
             Self::UnsupportedExtensions(tags) => reply.header("Unsupported", tags),
             Self::IntervalTooBrief(min) => reply.header("Min-Expires", min),
-            Self::HomeUnreachable | Self::Busy => reply.header("Retry-After", RETRY_AFTER),
+            Self::HomeUnreachable | Self::Busy | Self::Limited | Self::Ignored => {
+                reply.header("Retry-After", retry_after(head.draw(), RETRY_AFTER_MAX))
+            }
             Self::Malformed(_)
             | Self::MalformedRequestUri
             | Self::MalformedTo
@@ -86,7 +95,7 @@ impl RegisterError {
             Self::IntervalTooBrief(_) => (423, reason_phrase(423)),
             Self::OutOfOrder => (500, "CSeq Out Of Order"),
             Self::HomeUnreachable => (504, reason_phrase(504)),
-            Self::Busy => (503, reason_phrase(503)),
+            Self::Busy | Self::Limited | Self::Ignored => (503, reason_phrase(503)),
         }
     }
 }

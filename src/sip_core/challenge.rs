@@ -6,7 +6,7 @@ use crate::{
     aka::digest::{Algorithm, decode_auts, encode_nonce},
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
-    outbox::{Context, CxDestination, Message, RequestId, Role, Undeliverable},
+    outbox::{Context, CxDestination, Limit, Message, Note, RequestId, Role, Undeliverable},
     sip::{
         auth_header::DigestChallenge,
         register::RegisterRequest,
@@ -22,7 +22,7 @@ use super::{
     answer::{CHALLENGE_STEP, RegisterError, refusal},
     expiry,
     notice::Asked,
-    user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, REPEATS_MAX, User},
+    user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, REPEATS_MAX, Room, User},
 };
 
 /// A UE may send AUTS this often in one attempt (TS 24.229: it answers at most two invalid challenges).
@@ -44,9 +44,15 @@ impl SipCore {
         if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq(), ctx.now) {
             return self.join(ctx, attempt, key);
         }
+        self.count_attempt(ctx, impi)?;
         let forget = |challenged: &Challenged| drop(self.challenges.take(challenged.number));
-        if !user.make_room(request.call_id(), forget) {
-            return Err(RegisterError::Busy);
+        match user.make_room(request.call_id(), self.config.limits.challenges, forget) {
+            Room::Free => {}
+            Room::Made => ctx.out.note(Note::Limited(Limit::Challenges)),
+            Room::None => {
+                ctx.out.note(Note::Limited(Limit::Challenges));
+                return Err(RegisterError::Limited);
+            }
         }
         let origin = Origin {
             call_id: request.call_id().into(),

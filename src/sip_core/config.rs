@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limiter::Limits;
 use crate::aka::digest::Algorithm;
 
 /// Settings of a SIP core. The defaults are those of TS 24.229 and RFC 3261 where they give one.
@@ -29,6 +30,8 @@ pub struct Config {
     pub vector_timeout: Duration,
     /// How long a UE may take to answer a challenge (reg-await-auth, TS 24.229 table 7.8.1).
     pub reg_await_auth: Duration,
+    /// What may be tried how often.
+    pub limits: Limits,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
             algorithms: vec![Algorithm::AkaV1Md5, Algorithm::AkaV2Md5, Algorithm::AkaV2Sha256],
             vector_timeout: Duration::from_secs(4),
             reg_await_auth: Duration::from_secs(240),
+            limits: Limits::default(),
         }
     }
 

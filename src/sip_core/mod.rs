@@ -27,6 +27,7 @@ mod challenge;
 mod config;
 mod expiry;
 mod kept;
+mod limiter;
 mod management;
 mod notice;
 mod registered;
@@ -38,9 +39,9 @@ use std::net::SocketAddr;
 
 pub use config::Config;
 use dashmap::{Entry, OccupiedEntry};
+pub use limiter::{BUCKETS, Limits, MalformedNetwork, Network, Rate, retry_after};
 pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
 pub use transaction::TRANSACTIONS_MAX;
-pub use user::ATTEMPTS_MAX;
 
 use crate::{
     deadlines::Deadlines,
@@ -63,6 +64,7 @@ use crate::{
 
 use answer::RegisterError;
 use kept::{Registered, RegistrationView};
+use limiter::Limiter;
 use notice::Asked;
 use registration::RegistrationUpdate;
 use transaction::{Admission, Transactions};
@@ -75,6 +77,7 @@ pub const USERS_MAX: usize = 16_000_000;
 #[derive(Debug)]
 pub struct SipCore {
     config: Config,
+    limiter: Limiter,
     transactions: Transactions,
     users: Table<Impi, User>,
     registrations: PackedTable<Registered>,
@@ -94,6 +97,7 @@ impl SipCore {
     /// Creates a SIP core without registrations.
     pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
         Self {
+            limiter: Limiter::new(&config.limits, entropy),
             requests: Patience::new(config.vector_timeout),
             challenges: Patience::new(config.reg_await_auth),
             config,
@@ -138,6 +142,11 @@ impl SipCore {
     /// How many users are registered now, loaded ones too.
     pub fn registered(&self) -> usize {
         self.registrations.count()
+    }
+
+    /// Whether the user of a private identity is registered. Says no of what is no identity.
+    pub fn is_registered(&self, impi: &str) -> bool {
+        Impi::parse(impi).is_ok_and(|impi| self.registrations.contains_key(&impi))
     }
 
     /// Forgets everything, for a reload after a failed commit: whoever waits repeats.
@@ -235,6 +244,15 @@ impl SipCore {
 
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
         let key = self.transactions.key_of(view);
+        if let Err(error) = self.count_source(ctx, source.ip(), key) {
+            if error != RegisterError::Ignored {
+                let tag = ToTag::draw(ctx.entropy);
+                let head = ReplyHead::new_in(&mut ctx.out.messages, view, source, tag.as_str());
+                let octets = error.render(&head, &mut ctx.out.messages);
+                ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
+            }
+            return;
+        }
         let admission = self.transactions.admit(ctx, key, flow, (view, source));
         let Admission::New = admission else { return };
         let handled = if ctx.out.storage_available() {
@@ -244,7 +262,9 @@ impl SipCore {
         } else {
             Err(RegisterError::Busy)
         };
-        if let Err(error) = handled {
+        if let Err(RegisterError::Ignored) = handled {
+            self.transactions.ignore(key);
+        } else if let Err(error) = handled {
             let step = Some(answer::CHALLENGE_STEP);
             let after = CommitSeq::NOTHING;
             self.transactions.reply(ctx, key, after, step, |head, to| error.render(head, to));

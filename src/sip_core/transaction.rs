@@ -145,6 +145,11 @@ impl Transactions {
         Admission::Settled
     }
 
+    /// Whether a request known by `key` has a transaction.
+    pub(super) fn contains(&self, key: u128) -> bool {
+        self.pending.contains_key(&key) || self.shard(key).find(key).is_some()
+    }
+
     /// Sends the final answer, after `after` is durable, and keeps it for repeats. Does nothing if
     /// the transaction has been answered or is gone.
     pub(super) fn reply(
@@ -176,6 +181,14 @@ impl Transactions {
         let Pending { trying, .. } = pending.remove();
         self.trying.take(trying);
         ctx.out.send_after(after, step, Message::Sip { flow, octets });
+    }
+
+    /// Forgets a request that gets no answer.
+    pub(super) fn ignore(&self, key: u128) {
+        if let Some((_, Pending { trying, .. })) = self.pending.remove(&key) {
+            self.trying.take(trying);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Forgets transactions that are over (Timer J).

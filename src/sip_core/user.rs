@@ -14,10 +14,6 @@ use crate::{
 
 use super::{registered::Known, registration::RegistrationUpdate};
 
-/// Most attempts of one user at a time. The oldest challenge gives way to a new attempt, so that
-/// nobody can lock a user out with challenges that are never answered.
-pub const ATTEMPTS_MAX: usize = 4;
-
 /// Most repeats of an initial REGISTER on other transports that wait for its vector too.
 pub(super) const REPEATS_MAX: usize = 7;
 
@@ -104,6 +100,17 @@ pub(super) struct AwaitAssignment {
     pub(super) proof: AkaVerified,
 }
 
+/// Whether there is room for one more attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Room {
+    /// There is.
+    Free,
+    /// The oldest challenge gave way.
+    Made,
+    /// None: all attempts wait for the SIP database.
+    None,
+}
+
 impl AwaitVector {
     /// All transactions that get the challenge.
     pub(super) fn transactions(&self) -> impl Iterator<Item = u128> {
@@ -181,10 +188,14 @@ impl User {
         Some(self.attempts.remove(at))
     }
 
-    /// Makes room for one more attempt: an earlier challenge of the same Call-ID is superseded,
-    /// otherwise the oldest challenge gives way. Returns whether there is room; `gone` is told of each challenge
-    /// that is no more.
-    pub(super) fn make_room(&mut self, call_id: &str, gone: impl Fn(&Challenged)) -> bool {
+    /// Makes room for one more attempt, of `most` at a time: an earlier challenge of the same Call-ID is
+    /// superseded, otherwise the oldest challenge gives way. `gone` is told of each challenge that is no more.
+    pub(super) fn make_room(
+        &mut self,
+        call_id: &str,
+        most: usize,
+        gone: impl Fn(&Challenged),
+    ) -> Room {
         self.attempts.retain(|attempt| match &attempt.state {
             AttemptState::Challenged(challenged) if *attempt.origin.call_id == *call_id => {
                 gone(challenged);
@@ -192,13 +203,16 @@ impl User {
             }
             _ => true,
         });
+        if self.attempts.len() < most {
+            return Room::Free;
+        }
         let challenged = |attempt: &Attempt| matches!(attempt.state, AttemptState::Challenged(_));
-        if self.attempts.len() >= ATTEMPTS_MAX
-            && let Some(at) = self.attempts.iter().position(challenged)
+        if let Some(at) = self.attempts.iter().position(challenged)
             && let AttemptState::Challenged(oldest) = &self.attempts.remove(at).state
         {
             gone(oldest);
+            return Room::Made;
         }
-        self.attempts.len() < ATTEMPTS_MAX
+        Room::None
     }
 }

@@ -317,8 +317,8 @@ impl Outgoing {
                 sorted.push(Datagram { end: sorted_octets.len(), ..*datagram });
             }
         }
-        std::mem::swap(octets, sorted_octets);
-        std::mem::swap(datagrams, sorted);
+        mem::swap(octets, sorted_octets);
+        mem::swap(datagrams, sorted);
     }
 
     /// Points headers and vectors at what is to leave, from datagram number `first` on.

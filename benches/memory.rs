@@ -1,31 +1,35 @@
 //! Memory of bindings and registrations: what one of each takes of the process, indexes, expiry bookkeeping
-//! and the allocator's share included, and how long taking them in takes.
+//! and the allocator's share included, how long taking them in takes, and what a look-up costs.
 //!
 //! ```text
-//! cargo bench --bench memory [-- COUNT]     (1,000,000 unless told)
+//! cargo bench --bench memory [-- COUNT]     (1,000,000, then 10,000,000, unless told)
 //! ```
 //!
-//! The roles of system B load COUNT inbound bindings and as many registrations, those of system A COUNT
-//! subscribers, outbound bindings and a quarter as many grants, as an engine gives them: from two threads, in
-//! no order. Each number is the growth of the resident set. Records are encoded on the way and not kept.
+//! The roles of system B load COUNT inbound bindings and as many registrations, as an engine gives them: from
+//! two threads, in no order. Up to a million, those of system A load COUNT subscribers, outbound bindings and a
+//! quarter as many grants. Each number is the growth of the resident set, of a process of its own for each
+//! COUNT. Records are encoded on the way and not kept. Look-ups: see [`lookups`].
 
 #![allow(
     clippy::cast_precision_loss,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
     missing_docs,
     reason = "a benchmark"
 )]
 
+mod lookups;
 mod records;
 
-use std::{fmt, fs, sync::Arc, thread, time::Duration};
+use std::{fmt, fs, process::Command, sync::Arc, thread, time::Duration};
 
 use migcore::{
+    api::migration_identity as management,
     entropy::Entropy,
-    identity::SipDatabaseId,
-    outbox::{Context, Effect, Outbox, TimerKey},
+    identity::{Impi, SipDatabaseId},
+    outbox::{Context, Effect, Message, Outbox, ReplyTo, Send, TimerKey},
     sip_core::{self, SipCore},
     sip_database::{self, SipDatabase},
     store::{CommitSeq, Record, Sequencer},
@@ -35,16 +39,31 @@ use records::{
     Encoded, grant_of, inbound_of, outbound_of, registration_of, scrambled, subscriber_of,
 };
 
-const COUNT: u64 = 1_000_000;
+const COUNTS: [u64; 2] = [1_000_000, 10_000_000];
+/// Up to how many are loaded in system A too.
+const COUNT_A_MAX: u64 = 1_000_000;
+/// How many a small system has, to compare look-ups with.
+const COUNT_SMALL: u64 = 10_000;
 const THREADS: u64 = 2;
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 /// Records that are encoded ahead of the clock at a time.
 const BATCH: u64 = 1_000;
 
 fn main() {
-    let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(COUNT);
+    if let Some(count) = std::env::args().find_map(|argument| argument.parse().ok()) {
+        return measure(count);
+    }
+    let this = std::env::current_exe().expect("this program");
+    for count in COUNTS {
+        let status = Command::new(&this).arg(count.to_string()).status().expect("started");
+        assert!(status.success(), "{count}: {status}");
+        println!();
+    }
+}
+
+fn measure(count: u64) {
     let mut entropy = Seeded(42);
-    let (a, b) = (System::new("a.example", &mut entropy), System::new("b.example", &mut entropy));
+    let b = System::new("b.example", &mut entropy);
     println!("{count} of each, {THREADS} threads, octets of resident memory for each one:");
     let inbound = Load::of(&b, count, inbound_of);
     println!("B: inbound binding                 {inbound}");
@@ -52,12 +71,30 @@ fn main() {
     println!("B: registration                    {registrations}");
     let timers = Finish::of(&b, count, &mut entropy);
     println!("B: expiry bookkeeping of both      {timers}");
-    println!("B: all                             {}", inbound.with(&registrations).and(&timers));
+    println!("B: all of a pair                   {}", inbound.with(&registrations).and(&timers));
+    if count > COUNT_SMALL {
+        let small = System::new("b.example", &mut entropy);
+        Load::of(&small, COUNT_SMALL, inbound_of);
+        Load::of(&small, COUNT_SMALL, registration_of);
+        small.finish(&mut entropy);
+        let (small, large) = ((&small, COUNT_SMALL), (&b, count));
+        lookups::compare("binding", [small, large], inbound.memory, System::look_up_binding);
+        let look_up = System::look_up_registration;
+        lookups::compare("registration", [small, large], registrations.memory, look_up);
+    }
+    if count <= COUNT_A_MAX {
+        measure_a(count, &mut entropy);
+    }
+    drop(b); // not before: what it leaves free would be taken first, and not counted
+}
+
+fn measure_a(count: u64, entropy: &mut Seeded) {
+    let a = System::new("a.example", entropy);
     let subscribers = Load::of(&a, count, subscriber_of);
     println!("A: subscriber                      {subscribers}");
     let outbound = Load::of(&a, count, outbound_of);
     println!("A: outbound binding                {outbound}");
-    let timers = Finish::of(&a, count, &mut entropy);
+    let timers = Finish::of(&a, count, entropy);
     println!("A: expiry bookkeeping              {timers}");
     println!("A: all                             {}", subscribers.with(&outbound).and(&timers));
     let grants = Load::of(&a, count / 4, grant_of);
@@ -81,6 +118,27 @@ impl System {
     fn load(&self, record: &Record<'_>) {
         self.core.load(record).expect("a registration");
         self.database.load(record).expect("a record");
+    }
+
+    /// Looks the binding of a private identity up, as a management request does. Returns a number that is
+    /// not known before.
+    fn look_up_binding(&self, impi: Impi, out: &mut Outbox) -> u64 {
+        let mut ctx = Context { now: NOW, entropy: &mut Seeded(0), out };
+        let request = management::Request::GetInbound(impi);
+        self.database.handle_management(&mut ctx, ReplyTo::World(0), request);
+        let until = |effect| match effect {
+            Effect::Send(Send {
+                message: Message::Management { answer: management::Answer::Binding(binding), .. },
+                ..
+            }) => Some(binding.reserved_until.as_micros()),
+            _ => None,
+        };
+        out.drain().find_map(until).expect("a binding")
+    }
+
+    /// Looks a registration up.
+    fn look_up_registration(&self, impi: Impi, _: &mut Outbox) -> u64 {
+        self.core.contacts_of(&impi) as u64
     }
 
     /// Ends the loading; returns the timers, which a world would keep.

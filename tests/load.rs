@@ -22,6 +22,7 @@ mod node_world;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -114,23 +115,57 @@ fn migcore(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the generator and reads its reports. `meanwhile` is given its process.
-fn load_while(name: &str, arguments: &[&str], meanwhile: impl FnOnce(u32)) -> Run {
-    let (json, page) = (File::new(&format!("{name}.json")), File::new(&format!("{name}.html")));
-    let mut all = vec!["load"];
-    all.extend(arguments);
-    all.extend(["--json", json.path(), "--html", page.path(), "--quiet"]);
-    let child = migcore(&all).spawn().unwrap();
-    meanwhile(child.id());
-    let output = child.wait_with_output().unwrap();
-    let report =
-        std::fs::read_to_string(&json.0).unwrap_or_else(|_| panic!("no report: {output:?}"));
-    let report = serde_json::from_str(&report).unwrap();
-    Run { report, page: std::fs::read_to_string(&page.0).unwrap(), output }
+/// A run that is to be made.
+struct Load {
+    name: &'static str,
+    arguments: Vec<String>,
 }
 
-fn load(name: &str, arguments: &[&str]) -> Run {
-    load_while(name, arguments, |_| ())
+impl Load {
+    /// A run with the arguments in `words`; its files are called after `name`.
+    fn new(name: &'static str, words: &str) -> Self {
+        Self { name, arguments: words.split(' ').map(str::to_owned).collect() }
+    }
+
+    fn with(mut self, option: &str, value: &str) -> Self {
+        self.arguments.extend([option, value].map(str::to_owned));
+        self
+    }
+
+    /// By the subscribers in `file` at `registrar`.
+    fn at(self, registrar: &Registrar, file: &File) -> Self {
+        let target = format!("udp:{}", registrar.address);
+        self.with("--target", &target).with("--from", file.path())
+    }
+
+    fn run(self) -> Run {
+        self.run_while(|_| ())
+    }
+
+    /// Runs the generator and reads its reports. `meanwhile` is given its process.
+    fn run_while(self, meanwhile: impl FnOnce(u32)) -> Run {
+        self.run_as(migcore(&[]), meanwhile)
+    }
+
+    /// The same with a command that takes the arguments.
+    fn run_as(self, mut command: Command, meanwhile: impl FnOnce(u32)) -> Run {
+        let [json, page] = ["json", "html"].map(|kind| File::new(&format!("{}.{kind}", self.name)));
+        command.arg("load").args(&self.arguments).arg("--quiet");
+        command.args(["--json", json.path(), "--html", page.path()]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        meanwhile(child.id());
+        let output = child.wait_with_output().unwrap();
+        let report =
+            std::fs::read_to_string(&json.0).unwrap_or_else(|_| panic!("no report: {output:?}"));
+        let report = serde_json::from_str(&report).unwrap();
+        Run { report, page: std::fs::read_to_string(&page.0).unwrap(), output }
+    }
+}
+
+/// Sends a process a signal such as `-INT`.
+fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &process.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 fn hex(key: [u8; 16]) -> String {
@@ -150,8 +185,11 @@ fn users(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("user-{number}"))
 }
 
-fn target(registrar: &Registrar) -> String {
-    format!("udp:{}", registrar.address)
+/// Held by those that look at times, or that take the machine for themselves.
+static TIMES: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    TIMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const AT_ONCE: registrar::Delay = |_| Duration::ZERO;
@@ -162,10 +200,8 @@ fn well(_: &str) -> Trick {
 
 #[test]
 fn everybody_registers_with_a_system_that_it_starts_and_the_report_says_so() {
-    let run = load(
-        "deploy",
-        &["register", "--deploy", "--subscribers", "300", "--rate", "200", "--duration", "2s"],
-    );
+    let run =
+        Load::new("deploy", "register --deploy --subscribers 300 --rate 200 --duration 2s").run();
     run.check_code(0);
     let started = run.count("started");
     // 400 are expected; Poisson deviates by 5 times its root at most.
@@ -182,28 +218,14 @@ fn everybody_registers_with_a_system_that_it_starts_and_the_report_says_so() {
     let interval = run.report["interval_s"].as_f64().unwrap();
     let sum: f64 = timeline.iter().map(|point| point["succeeded_per_s"].as_f64().unwrap()).sum();
     assert!((sum * interval - started as f64).abs() < 0.5, "the timeline has all of them");
-    assert!(run.report["deployed"]["cpu_us_per_registration"].as_f64().unwrap() > 0.0);
+    assert!(run.report["deployed"]["cpu_us_each"].as_f64().unwrap() > 0.0);
     let table = String::from_utf8(run.output.stdout.clone()).unwrap();
     assert!(table.contains(&format!("{started} begun")) && table.contains("verdict: "), "{table}");
 }
 
 #[test]
 fn ues_migrate_by_all_25_steps_between_two_systems_that_it_starts() {
-    let arguments = [
-        "migrate",
-        "--deploy",
-        "--subscribers",
-        "40",
-        "--rate",
-        "50",
-        "--count",
-        "40",
-        "--duration",
-        "20s",
-        "--fail-if",
-        "details.p50>600s",
-    ];
-    let run = load("migrate", &arguments);
+    let run = Load::new("migrate", "migrate --deploy --subscribers 40 --rate 50 --count 40 --duration 20s --fail-if details.p50>600s").run();
     run.check_code(0);
     assert_eq!((run.count("started"), run.count("succeeded")), (40, 40), "{}", run.report);
     for row in ["migration", "details", "challenge", "response"] {
@@ -218,35 +240,27 @@ fn ues_migrate_by_all_25_steps_between_two_systems_that_it_starts() {
 
 #[test]
 fn pairs_are_lent_and_none_of_them_twice() {
-    let arguments =
-        ["identities", "--deploy", "--rate", "100", "--duration", "1s", "--threads", "2"];
-    let run = load("identities", &arguments);
+    let run =
+        Load::new("identities", "identities --deploy --rate 100 --duration 1s --threads 2").run();
     run.check_code(0);
     let started = run.count("started");
     assert!(started > 40, "{}", run.report);
     assert_eq!((run.count("succeeded"), run.count("failed")), (started, 0), "{}", run.report);
     assert_eq!(run.report["latency_us"]["allocation"]["count"], started);
-    let arguments = [
-        "identities",
-        "--deploy",
-        "--concurrency",
-        "4",
-        "--count",
-        "100",
-        "--fail-if",
-        "rate<1000000",
-    ];
-    let run = load("identities-closed", &arguments);
+    assert_eq!(run.count("identities_compared"), 2 * started, "two in a pair");
+    assert!(run.report["deployed"]["resident_octets"].as_u64().unwrap() > 0);
+    let run = Load::new(
+        "identities-closed",
+        "identities --deploy --concurrency 4 --count 100 --fail-if rate<1000000",
+    )
+    .run();
     run.check_code(3);
     assert_eq!(run.count("succeeded"), 100, "{}", run.report);
 }
 
 #[test]
 fn vectors_are_asked_for_by_diameter_and_checked_with_the_keys() {
-    let run = load(
-        "cx",
-        &["cx", "--deploy", "--subscribers", "20", "--concurrency", "5", "--count", "100"],
-    );
+    let run = Load::new("cx", "cx --deploy --subscribers 20 --concurrency 5 --count 100").run();
     run.check_code(0);
     assert_eq!((run.count("succeeded"), run.count("failed")), (100, 0), "{}", run.report);
     let codes = run.report["codes"].as_array().unwrap();
@@ -259,17 +273,17 @@ fn vectors_are_asked_for_by_diameter_and_checked_with_the_keys() {
     let system = node_world::start("a.example", &peer);
     let (hss, management) = (system.bound().diameter.unwrap(), system.bound().management.unwrap());
     let (to, url) = (format!("tcp:{hss}"), format!("http://{management}"));
-    let arguments =
-        ["cx", "--target", &to, "--subscribers", "10", "--concurrency", "1", "--count", "20"];
-    let provisioned = [&arguments[..], &["--provision", &url]].concat();
-    assert_eq!(load("cx-provisioned", &provisioned).count("succeeded"), 20);
+    let asked = |name, more: &str| {
+        let words = format!("cx --concurrency 1 {more}");
+        Load::new(name, &words).with("--target", &to)
+    };
+    let run =
+        asked("cx-provisioned", "--subscribers 10 --count 20").with("--provision", &url).run();
+    assert_eq!(run.count("succeeded"), 20);
     // Other keys than those that are there.
-    let run = load("cx-wrong", &[&arguments[..], &["--key-seed", "2"]].concat());
+    let run = asked("cx-wrong", "--subscribers 10 --count 20 --key-seed 2").run();
     assert_eq!(run.causes(), [("mac".to_owned(), 20)], "{}", run.report);
-    let run = load(
-        "cx-unknown",
-        &[&arguments[..4], &["30", "--count", "30", "--concurrency", "1"]].concat(),
-    );
+    let run = asked("cx-unknown", "--subscribers 30 --count 30").run();
     assert_eq!(run.causes(), [("cx-5001".to_owned(), 20)], "{}", run.report);
     assert!(run.words("cx-5001").contains("USER_UNKNOWN"));
     // Somebody whom it does not know.
@@ -277,28 +291,13 @@ fn vectors_are_asked_for_by_diameter_and_checked_with_the_keys() {
         ["load", "cx", "--target", &to, "--origin-host", "stranger.a.example", "--quiet"];
     let output = migcore(&stranger).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--origin-host"), "{said}");
 }
 
 #[test]
 fn ues_refresh_over_one_connection_under_their_call_ids() {
-    let run = load(
-        "refresh",
-        &[
-            "refresh",
-            "--deploy",
-            "--tcp",
-            "--subscribers",
-            "50",
-            "--concurrency",
-            "8",
-            "--count",
-            "200",
-            "--duration",
-            "60s",
-            "--algorithm",
-            "AKAv2-SHA-256",
-        ],
-    );
+    let run = Load::new("refresh", "refresh --deploy --tcp --subscribers 50 --concurrency 8 --count 200 --duration 60s --algorithm AKAv2-SHA-256").run();
     run.check_code(0);
     assert_eq!((run.count("started"), run.count("succeeded")), (200, 200), "{}", run.report);
     assert_eq!(run.count("retransmissions"), 0, "a stream needs none");
@@ -313,20 +312,7 @@ fn a_storm_goes_on_until_everybody_is_registered() {
         None,
     );
     let file = table("storm.csv", users(100));
-    let run = load(
-        "storm",
-        &[
-            "storm",
-            "--target",
-            &target(&registrar),
-            "--from",
-            file.path(),
-            "--spread",
-            "100ms",
-            "--threads",
-            "2",
-        ],
-    );
+    let run = Load::new("storm", "storm --spread 100ms --threads 2").at(&registrar, &file).run();
     run.check_code(0);
     assert_eq!((run.count("started"), run.count("succeeded")), (100, 100), "{}", run.report);
     assert_eq!((run.count("retried"), run.count("failed")), (10, 0));
@@ -337,6 +323,7 @@ fn a_storm_goes_on_until_everybody_is_registered() {
 
 #[test]
 fn a_known_delay_is_reported_right_at_the_median_and_far_out() {
+    let _alone = alone();
     const MILLISECOND: Duration = Duration::from_millis(1);
     let registrar = Registrar::start(
         |number| {
@@ -354,61 +341,34 @@ fn a_known_delay_is_reported_right_at_the_median_and_far_out() {
         None,
     );
     let file = table("delay.csv", users(1_000));
-    let run = load(
-        "delay",
-        &[
-            "register",
-            "--target",
-            &target(&registrar),
-            "--from",
-            file.path(),
-            "--rate",
-            "600",
-            "--duration",
-            "8s",
-            "--t1",
-            "4s",
-            "--fail-if",
-            "p99>200ms",
-        ],
-    );
+    let run = Load::new("delay", "register --rate 600 --duration 8s --t1 4s --fail-if p99>200ms")
+        .at(&registrar, &file)
+        .run();
     run.check_code(3);
     assert_eq!(run.count("failed"), 0, "{}", run.report);
+    let is_valid = run.report["valid"] == true;
     for (quantity, millis) in [("p50", 100), ("p99", 400), ("p99.9", 900)] {
         let (wanted, got) = (MILLISECOND * millis, run.latency("registration", quantity));
-        // Never less; more by what a busy machine adds.
+        // Never less, and hardly more unless the generator itself says that it is seen in the figures.
         assert!(
-            got >= wanted && got < wanted + 90 * MILLISECOND,
+            got >= wanted && (!is_valid || got < wanted + 90 * MILLISECOND),
             "{quantity}: {got:?} of {wanted:?}"
         );
         assert!(run.latency("challenge", quantity) >= wanted - MILLISECOND);
     }
-    assert!(run.latency("response", "p50") < 90 * MILLISECOND, "the delay is in the first step");
+    let response = run.latency("response", "p50");
+    assert!(!is_valid || response < 90 * MILLISECOND, "the delay is in the first step");
 }
 
 #[test]
 fn a_stall_counts_for_everybody_who_had_to_wait_for_it() {
+    let _alone = alone();
     let stall = (Duration::from_secs(1), Duration::from_secs(1));
     let registrar = Registrar::start(AT_ONCE, well, Some(stall));
     let file = table("stall.csv", users(2_000));
-    let run = load(
-        "stall",
-        &[
-            "register",
-            "--target",
-            &target(&registrar),
-            "--from",
-            file.path(),
-            "--rate",
-            "100",
-            "--arrivals",
-            "even",
-            "--duration",
-            "4s",
-            "--t1",
-            "4s",
-        ],
-    );
+    let run = Load::new("stall", "register --rate 100 --arrivals even --duration 4s --t1 4s")
+        .at(&registrar, &file)
+        .run();
     assert_eq!(run.count("started"), 399, "whoever came meanwhile has begun");
     // A quarter came during the stall, and a tenth of all waited for more than 0.6 s.
     assert!(run.latency("registration", "p90") > Duration::from_millis(500), "{}", run.report);
@@ -416,32 +376,15 @@ fn a_stall_counts_for_everybody_who_had_to_wait_for_it() {
 }
 
 #[test]
-fn a_generator_that_was_kept_from_its_core_says_that_its_run_is_invalid() {
+fn a_generator_that_was_stopped_for_a_while_says_that_its_run_is_invalid() {
     let registrar = Registrar::start(AT_ONCE, well, None);
-    let file = table("starved.csv", users(1_000));
-    let target = target(&registrar);
-    let arguments = [
-        "register",
-        "--target",
-        &target,
-        "--from",
-        file.path(),
-        "--rate",
-        "100",
-        "--duration",
-        "4s",
-        "--t1",
-        "4s",
-    ];
-    let run = load_while("starved", &arguments, |process| {
-        let signal = |name: &str| {
-            let sent = Command::new("kill").args([name, &process.to_string()]).status();
-            assert!(sent.unwrap().success());
-        };
+    let file = table("stopped.csv", users(1_000));
+    let load = Load::new("stopped", "register --rate 100 --duration 4s --t1 4s");
+    let run = load.at(&registrar, &file).run_while(|process| {
         thread::sleep(Duration::from_secs(1));
-        signal("-STOP");
+        signal(process, "-STOP");
         thread::sleep(Duration::from_secs(1));
-        signal("-CONT");
+        signal(process, "-CONT");
     });
     assert_eq!(run.output.status.code(), Some(4), "{:?}", run.output);
     assert_eq!(run.report["valid"], false);
@@ -452,23 +395,82 @@ fn a_generator_that_was_kept_from_its_core_says_that_its_run_is_invalid() {
 }
 
 #[test]
+fn a_generator_that_others_keep_from_its_core_says_that_its_run_is_invalid() {
+    let _alone = alone();
+    let registrar = Registrar::start(AT_ONCE, well, None);
+    let file = table("starved.csv", users(1_000));
+    // On one core with three loops that weigh 200 times as much: it gets less than it needs, wherever it runs.
+    let (core, mut loops) = (first_core(), Vec::new());
+    for _ in 0..3 {
+        let mut busy = Command::new("taskset");
+        busy.args(["-c", &core, "sh", "-c", "while :; do :; done"]);
+        loops.push(Busy(busy.spawn().unwrap()));
+    }
+    let mut starved = Command::new("taskset");
+    starved.args(["-c", &core, "nice", "-n", "19", env!("CARGO_BIN_EXE_migcore")]);
+    let load = Load::new("starved", "register --rate 5000 --duration 2s --t1 100ms");
+    let run = load.at(&registrar, &file).run_as(starved, |_| ());
+    assert_eq!(run.output.status.code(), Some(4), "{:?}", run.output);
+    assert_eq!(run.report["valid"], false);
+    assert!(!run.reasons().is_empty());
+}
+
+/// The first core that this process may use.
+fn first_core() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    cores.trim().split([',', '-']).next().unwrap().to_owned()
+}
+
+/// A process that computes until this is dropped.
+struct Busy(std::process::Child);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_run_that_is_interrupted_reports_what_there_was() {
+    let registrar = Registrar::start(AT_ONCE, well, None);
+    let file = table("interrupted.csv", users(1_000));
+    let load = Load::new("interrupted", "register --rate 100 --duration 600s");
+    let run = load.at(&registrar, &file).run_while(|process| {
+        thread::sleep(Duration::from_secs(2));
+        signal(process, "-INT");
+    });
+    run.check_code(0);
+    let started = run.count("started");
+    assert!(started > 0, "{}", run.report);
+    assert_eq!((run.count("succeeded"), run.count("failed")), (started, 0), "none is cut off");
+    assert!(run.report["took_s"].as_f64().unwrap() < 500.0);
+}
+
+#[test]
+fn the_generator_tells_what_it_costs_itself_and_a_million_ues_take_less_than_400_mb() {
+    let registrar = Registrar::start(AT_ONCE, |_| Trick::Forbidden, None);
+    let load = Load::new("million", "register --subscribers 1000000 --rate 100 --count 100");
+    let target = format!("udp:{}", registrar.address);
+    let run = load.with("--target", &target).with("--fail-if", "failures<1").run();
+    run.check_code(1);
+    assert_eq!(run.count("failed"), 100, "{}", run.report);
+    let generator = &run.report["generator"];
+    assert!(generator["cpu_us_each"].as_f64().unwrap() > 0.0);
+    let octets = generator["resident_octets"].as_u64().unwrap();
+    // Their state is made, and so resident, from the beginning.
+    assert!((200_000_000..400_000_000).contains(&octets), "{octets}");
+    println!("a million UEs: {octets} octets of resident memory");
+}
+
+#[test]
 fn a_rate_beyond_what_the_generator_can_begin_is_invalid() {
     let registrar = Registrar::start(AT_ONCE, |_| Trick::Silent, None);
     let file = table("beyond.csv", users(1_000));
-    let arguments = [
-        "register",
-        "--target",
-        &target(&registrar),
-        "--from",
-        file.path(),
-        "--rate",
-        "1000000000",
-        "--duration",
-        "200ms",
-        "--t1",
-        "10ms",
-    ];
-    let run = load("beyond", &arguments);
+    let run = Load::new("beyond", "register --rate 1000000000 --duration 200ms --t1 10ms")
+        .at(&registrar, &file)
+        .run();
     assert_eq!(run.output.status.code(), Some(4), "{:?}", run.output);
     let reasons = run.reasons();
     assert!(reasons.contains(&"busy") || reasons.contains(&"behind"), "{}", run.report);
@@ -509,26 +511,12 @@ fn each_failure_is_told_by_its_cause() {
     }
     let file = File::with("causes.csv", &text);
     // Everybody twice, so that a SQN can be used twice.
-    let run = load(
+    let run = Load::new(
         "causes",
-        &[
-            "register",
-            "--target",
-            &target(&registrar),
-            "--from",
-            file.path(),
-            "--concurrency",
-            "1",
-            "--count",
-            "22",
-            "--duration",
-            "60s",
-            "--t1",
-            "20ms",
-            "--fail-if",
-            "failures>50%",
-        ],
-    );
+        "register --concurrency 1 --count 22 --duration 60s --t1 20ms --fail-if failures>50%",
+    )
+    .at(&registrar, &file)
+    .run();
     run.check_code(3);
     let wanted = [
         ("403-to-challenge", 2),
@@ -570,20 +558,7 @@ fn an_injection_file_of_sipp_works_as_a_table_does() {
         );
     }
     let file = File::with("sipp.csv", &text);
-    let run = load(
-        "sipp",
-        &[
-            "register",
-            "--target",
-            &target(&registrar),
-            "--from",
-            file.path(),
-            "--concurrency",
-            "4",
-            "--count",
-            "40",
-        ],
-    );
+    let run = Load::new("sipp", "register --concurrency 4 --count 40").at(&registrar, &file).run();
     run.check_code(0);
     assert_eq!((run.count("started"), run.count("succeeded")), (40, 40), "{}", run.report);
 }
@@ -600,36 +575,19 @@ fn subscribers_written_for_another_system_are_taken_there() {
     let provisioned = ["provision", "load", written.path(), "--system", &url];
     let output = migcore(&provisioned).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let arguments = [
-        "register",
-        "--target",
-        &to,
-        "--from",
-        written.path(),
-        "--concurrency",
-        "3",
-        "--count",
-        "60",
-    ];
-    let run = load("written", &arguments);
+    let run = Load::new("written", "register --concurrency 3 --count 60")
+        .with("--target", &to)
+        .with("--from", written.path())
+        .run();
     assert_eq!(run.count("succeeded"), 60, "{}", run.report);
     // The same subscribers, put there by the generator itself.
-    let arguments = [
-        "register",
-        "--target",
-        &to,
-        "--subscribers",
-        "30",
-        "--key-seed",
-        "2",
-        "--provision",
-        &url,
-        "--concurrency",
-        "3",
-        "--count",
-        "60",
-    ];
-    let run = load("provisioned", &arguments);
+    let run = Load::new(
+        "provisioned",
+        "register --subscribers 30 --key-seed 2 --concurrency 3 --count 60",
+    )
+    .with("--target", &to)
+    .with("--provision", &url)
+    .run();
     assert_eq!(run.count("succeeded"), 60, "{}", run.report);
 }
 
@@ -638,27 +596,7 @@ fn a_search_ends_at_a_rate_that_was_kept_and_says_what_it_tried() {
     let registrar = Registrar::start(|_| Duration::from_millis(30), well, None);
     let file = table("search.csv", users(400));
     // Nobody can keep the second threshold above 200 a second: there the search ends.
-    let run = load(
-        "search",
-        &[
-            "register",
-            "--target",
-            &target(&registrar),
-            "--from",
-            file.path(),
-            "--search",
-            "--rate",
-            "80",
-            "--duration",
-            "500ms",
-            "--arrivals",
-            "even",
-            "--fail-if",
-            "failures>50%",
-            "--fail-if",
-            "rate>200",
-        ],
-    );
+    let run = Load::new("search", "register --search --rate 80 --duration 500ms --arrivals even --fail-if failures>50% --fail-if rate>200").at(&registrar, &file).run();
     let trials = run.report["search"].as_array().unwrap();
     assert!(trials.len() >= 2, "{}", run.report);
     let tried = |kept: bool| {
@@ -669,28 +607,36 @@ fn a_search_ends_at_a_rate_that_was_kept_and_says_what_it_tried() {
         assert!(rate < 300.0, "{}", run.report);
     }
     let told = trials.iter().all(|trial| trial["invalid"].as_array().unwrap().is_empty());
+    assert!(!told || !run.reasons().contains(&"own limit"), "{}", run.report);
     assert!(!told || tried(false).any(|rate| rate > 150.0), "{}", run.report);
+}
+
+#[test]
+fn a_search_that_ends_at_the_limit_of_the_generator_is_invalid() {
+    let registrar = Registrar::start(|_| Duration::from_millis(100), well, None);
+    // 20 UEs register 200 times a second at most, and nobody breaks this threshold.
+    let file = table("own-limit.csv", users(20));
+    let words = "register --search --rate 100 --duration 500ms --arrivals even --fail-if p99>1000s";
+    let run = Load::new("own-limit", words).at(&registrar, &file).run();
+    assert_eq!(run.output.status.code(), Some(4), "{:?}", run.output);
+    assert!(run.reasons().contains(&"own limit"), "{}", run.report);
+    let trials = run.report["search"].as_array().unwrap();
+    let last = trials.iter().rfind(|trial| trial["kept"] == false).unwrap();
+    let again = trials.iter().filter(|trial| trial["rate"] == last["rate"]);
+    assert_eq!(again.count(), 3, "what disturbed it might have been over");
+    let said = String::from_utf8(run.output.stdout).unwrap();
+    assert!(said.contains("the generator itself was the limit (busy"), "{said}");
 }
 
 #[test]
 fn the_page_stands_alone() {
     let registrar = Registrar::start(AT_ONCE, well, None);
     let file = table("page.csv", users(50));
-    let arguments = [
-        "register",
-        "--target",
-        &target(&registrar),
-        "--from",
-        file.path(),
-        "--rate",
-        "100",
-        "--duration",
-        "1s",
-        "--fail-if",
-        "p50>10s",
-    ];
-    let page = load("page", &arguments).page;
-    assert_eq!(page.matches("<svg ").count(), 3);
+    let page = Load::new("page", "register --rate 100 --duration 1s --fail-if p50>10s")
+        .at(&registrar, &file)
+        .run()
+        .page;
+    assert_eq!(page.matches("<svg ").count(), 4);
     for fetched in ["http:", "https:", "<script", "src=", "@import", "url("] {
         assert!(!page.contains(fetched), "{fetched}");
     }

@@ -20,7 +20,7 @@ type Outbound = (Impu, UserIdentity, SipDatabaseId, Lease, Origin, Option<Allowa
 type Grant = (UserIdentity, SipDatabaseId, Timestamp, Option<Allowance>);
 type Visited = (SipDatabaseId, u8);
 type Subscriber =
-    (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32, Vec<Visited>, Option<String>, bool);
+    (Vec<Impu>, Vec<u8>, Vec<u8>, [u8; 2], u64, u32, u8, Vec<Visited>, Option<String>, bool);
 
 #[derive(serde::Serialize)]
 enum Lease {
@@ -48,26 +48,39 @@ pub fn inbound_of(now: Timestamp, n: u64) -> Encoded {
     (RecordKind::InboundBinding, lent.impi.as_str().to_owned(), encode(&record))
 }
 
+/// The private identity of the `n`-th inbound binding, and of its registration.
+pub fn inbound_impi(n: u64) -> Impi {
+    generated_impi("mig", "b.example", n)
+}
+
+/// One of four is that of this crate's own UE. The others name their device, as TS 24.229 wants it; one of
+/// these came by a proxy that put itself in the Path.
 pub fn registration_of(now: Timestamp, n: u64) -> Encoded {
     let lent = identity_of("mig", "b.example", n);
-    // the shortest is that of this crate's own UE, the others as devices write them
-    let parameters = match n % 4 {
-        0 | 1 => String::new(),
-        _ => ";+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.mcptt\";+g.3gpp.mcptt"
-            .to_owned(),
+    let (host, port) = (n % 250, 1_024 + scrambled(n + 1) % 60_000);
+    let user = lent.impu.as_str().split('@').next().unwrap_or("");
+    let uri = match n % 4 {
+        0 => format!("sip:192.0.2.{host}:{port}"),
+        1 => format!("sip:192.0.2.{host}:{port};transport=tcp"),
+        2 => format!("{user}@192.0.2.{host}:5060"),
+        _ => format!("{user}@[2001:db8::{host:x}:{:x}]:{port}", n % 65_521),
+    };
+    let (model, device) = (35_204_600 + n % 40, scrambled(n + 2) % 1_000_000);
+    let instance = format!(";+sip.instance=\"<urn:gsma:imei:{model}-{device:06}-0>\"");
+    let service = ";+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.mcptt\";+g.3gpp.mcptt";
+    let parameters = if n.is_multiple_of(4) { String::new() } else { instance + service };
+    let paths = match n % 4 {
+        3 => vec![format!("<sip:pcscf{}.b.example:5060;lr;ob>", n % 16)],
+        _ => Vec::new(),
     };
     let call_id = match n % 2 {
         0 => format!("{:016x}{:016x}", scrambled(n), scrambled(n + 7)),
-        _ => format!("{:010x}@192.0.2.1", scrambled(n) >> 24),
+        _ => format!("{:010x}@192.0.2.{host}", scrambled(n) >> 24),
     };
     let contact = ContactBinding {
-        uri: format!(
-            "{}@192.0.2.{}:5060",
-            lent.impu.as_str().split('@').next().unwrap_or(""),
-            n % 250
-        ),
+        uri,
         parameters,
-        paths: Vec::new(),
+        paths,
         call_id,
         cseq: u32::try_from(n % 40).expect("small") + 2,
         expires_at: in_future(now, n, 3_600),
@@ -87,6 +100,7 @@ pub fn subscriber_of(_now: Timestamp, n: u64) -> Encoded {
         [0x80, 0],
         n % 10_000,
         0,
+        5,
         visited,
         serving,
         true,
@@ -120,23 +134,28 @@ fn real_of(n: u64) -> UserIdentity {
     }
 }
 
-/// The `n`-th generated pair: 13 characters of a number that follows from `n`.
+/// The `n`-th generated pair.
 fn identity_of(kind: &str, domain: &str, n: u64) -> UserIdentity {
-    let impi = format!("{kind}-{}@{domain}", characters(scrambled(n)));
     let impu = format!("sip:{kind}-{}@{domain}", characters(scrambled(n ^ (1 << 40))));
-    UserIdentity {
-        impi: Impi::parse(&impi).expect("an IMPI"),
-        impu: Impu::parse(&impu).expect("an IMPU"),
-    }
+    let impu = Impu::parse(&impu).expect("an IMPU");
+    UserIdentity { impi: generated_impi(kind, domain, n), impu }
 }
 
+fn generated_impi(kind: &str, domain: &str, n: u64) -> Impi {
+    let impi = format!("{kind}-{}@{domain}", characters(scrambled(n)));
+    Impi::parse(&impi).expect("an IMPI")
+}
+
+/// The 13 characters that a pool puts in for a number.
 fn characters(number: u64) -> String {
     let character = |at: u32| {
-        let digit = u32::try_from((number >> (5 * at)) & 31).expect("five bits");
-        char::from_digit(digit, 32).expect("a digit")
+        let five_bits = usize::try_from(number >> (5 * at) & 31).expect("five bits");
+        char::from(*ALPHABET.get(five_bits).expect("one of 32"))
     };
     (0..13).rev().map(character).collect()
 }
+
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 

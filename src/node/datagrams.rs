@@ -25,27 +25,55 @@ pub struct Incoming {
     names: Box<[libc::sockaddr_storage]>,
     vectors: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
+    /// What the kernel says about each.
+    controls: Box<[Control]>,
     received: usize,
+}
+
+/// Room for one control message: the length of the datagrams in a train.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    segment: libc::c_int,
 }
 
 // SAFETY: the pointers are written before each call and mean nothing after it.
 unsafe impl Send for Incoming {}
 
 impl Incoming {
-    /// Creates room for so many datagrams at a time.
+    /// Creates room for so many datagrams, or trains of them, at a time.
     pub fn new(slots: usize) -> Self {
         // SAFETY: these are plain structures of the C library, for which all zeros is a value.
-        let (name, header) = unsafe { (mem::zeroed(), mem::zeroed()) };
+        let (name, header, control) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
         Self {
             octets: vec![0; slots * STRIDE].into_boxed_slice(),
             names: vec![name; slots].into_boxed_slice(),
             vectors: vec![EMPTY; slots].into_boxed_slice(),
             headers: vec![header; slots].into_boxed_slice(),
+            controls: vec![control; slots].into_boxed_slice(),
             received: 0,
         }
     }
 
-    /// Takes in what has arrived, without waiting; how many datagrams. What was there before is gone.
+    /// Lets `socket` give datagrams of the same length and source that arrived one after another as one (UDP GRO),
+    /// which costs a fraction. They are told apart here.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not know it. The socket works as before.
+    pub fn accept_trains(socket: BorrowedFd<'_>) -> io::Result<()> {
+        let on: libc::c_int = 1;
+        let length = size_of_val(&on) as libc::socklen_t;
+        // SAFETY: the value lives as long as the call, and the length is its own.
+        let outcome = unsafe {
+            let value = ptr::from_ref(&on).cast();
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, value, length)
+        };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Takes in what has arrived, without waiting; how many datagrams, those of a train counted as one. What was there before is gone.
     ///
     /// # Errors
     ///
@@ -55,17 +83,19 @@ impl Incoming {
         self.received = 0;
         let slots = self.octets.chunks_exact_mut(STRIDE);
         let parts = slots.zip(&mut self.names).zip(&mut self.vectors).zip(&mut self.headers);
-        for (((octets, name), vector), header) in parts {
+        for ((((octets, name), vector), header), control) in parts.zip(&mut self.controls) {
             *vector =
                 libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: DATAGRAM_OCTETS_MAX };
             header.msg_hdr.msg_name = ptr::from_mut(name).cast();
             header.msg_hdr.msg_namelen = NAME_OCTETS;
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
+            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
             header.msg_len = 0;
         }
-        // SAFETY: every header points at one name and one vector, and every vector at a slot of its own, all of
-        // which this value owns and nobody else uses during the call; the lengths are theirs.
+        // SAFETY: every header points at one name, one vector and one control message, and every vector at a slot of
+        // its own, all of which this value owns and nobody else uses during the call; the lengths are theirs.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -83,9 +113,16 @@ impl Incoming {
     /// IP address are left out.
     pub fn datagrams(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
         let slots = self.octets.chunks_exact(STRIDE).zip(&self.names).zip(&self.headers);
-        slots.take(self.received).filter_map(|((octets, name), header)| {
+        let slots = slots.zip(&self.controls).take(self.received);
+        let trains = slots.filter_map(|(((octets, name), header), control)| {
             let octets = octets.get(..usize::try_from(header.msg_len).ok()?)?;
-            Some((octets, address_of(name)?))
+            Some((octets, address_of(name)?, segment_of(header, control).unwrap_or(octets.len())))
+        });
+        trains.flat_map(|(octets, remote, segment)| {
+            // An empty datagram is one, too.
+            let whole = octets.is_empty().then_some(octets);
+            let parts = octets.chunks(segment.max(1));
+            whole.into_iter().chain(parts).map(move |octets| (octets, remote))
         })
     }
 }
@@ -125,11 +162,49 @@ impl Buffer {
 #[derive(Default)]
 pub struct Outgoing {
     octets: Vec<u8>,
-    /// Where each ends in `octets`, and where it goes.
-    datagrams: Vec<(usize, libc::sockaddr_storage)>,
+    datagrams: Vec<Datagram>,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    /// What each header stands for.
+    trains: Vec<Train>,
+    makes_trains: bool,
+    /// Room to put datagrams into another order.
+    gathered: (Vec<u8>, Vec<Datagram>),
+    order: Vec<Kind>,
 }
+
+/// What makes datagrams fit into a train: length and destination. Then its number, and where it begins.
+type Kind = (usize, SocketAddr, usize, usize);
+
+/// One datagram that is to leave.
+#[derive(Clone, Copy)]
+struct Datagram {
+    /// Where it ends in `octets`.
+    end: usize,
+    remote: SocketAddr,
+    name: libc::sockaddr_storage,
+}
+
+/// Datagrams of the same length and destination, one behind the other, that the kernel is given as one and takes
+/// apart (UDP GSO). In memory it is the control message that says so, and the count behind it.
+#[repr(C)]
+struct Train {
+    control: libc::cmsghdr,
+    /// The length of each.
+    segment: u16,
+    datagrams: usize,
+}
+
+/// Longest datagram in a train. A longer one may have to be fragmented on its way, and a train is not.
+const SEGMENT_OCTETS_MAX: usize = 1_200;
+
+/// Fewest datagrams in a train, so that there is none but under load: a capture on the loopback interface shows a
+/// train as one datagram.
+const SEGMENTS_MIN: usize = 8;
+
+/// Most datagrams in a train (`UDP_MAX_SEGMENTS`), and most octets.
+const SEGMENTS_MAX: usize = 64;
+const TRAIN_OCTETS_MAX: usize = 65_000;
 
 // SAFETY: as for `Incoming`.
 unsafe impl Send for Outgoing {}
@@ -138,6 +213,12 @@ impl Outgoing {
     /// Creates an empty batch.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Creates an empty batch for one who sends much to few: the kernel takes datagrams of the same length and
+    /// destination as one, at a fraction of the cost. They leave together, whatever was pushed between them.
+    pub fn with_trains() -> Self {
+        Self { makes_trains: true, ..Self::default() }
     }
 
     /// How many datagrams wait to leave.
@@ -153,7 +234,7 @@ impl Outgoing {
     /// Adds a datagram: what `write` appends.
     pub fn push(&mut self, remote: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.octets);
-        self.datagrams.push((self.octets.len(), storage_of(remote)));
+        self.datagrams.push(Datagram { end: self.octets.len(), remote, name: storage_of(remote) });
     }
 
     /// Sends all, as far as the socket takes them without waiting, and leaves the batch empty. `unsent` gets
@@ -163,35 +244,48 @@ impl Outgoing {
         socket: BorrowedFd<'_>,
         mut unsent: impl FnMut(SocketAddr, &[u8]),
     ) -> Sent {
-        self.point();
         let mut sent = Sent::default();
-        let mut done = 0;
-        while let Some(rest) = self.headers.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            // SAFETY: every header points at a name in `datagrams` and a vector in `vectors`, and every vector at
-            // a part of `octets`; none of them changes before the call is over, and the lengths are theirs.
+        let (mut done, mut header) = (0, 0);
+        if self.makes_trains {
+            self.gather();
+        }
+        self.point(done, self.makes_trains);
+        while let Some(rest) = self.headers.get_mut(header..).filter(|rest| !rest.is_empty()) {
+            // SAFETY: every header points at a name in `datagrams`, a vector in `vectors` and, if at any, a control
+            // message in `trains`, and every vector at a part of `octets`; none of them changes before the call is
+            // over, and the lengths are theirs.
             let taken = unsafe {
                 let (first, length) = (rest.as_mut_ptr(), count(rest.len()));
                 libc::sendmmsg(socket.as_raw_fd(), first, length, libc::MSG_DONTWAIT)
             };
+            let error = io::Error::last_os_error();
+            let trains = self.trains.get(header..).unwrap_or_default();
             match usize::try_from(taken) {
                 Ok(taken) => {
-                    sent.datagrams += taken;
-                    done += taken.max(1);
+                    let taken = taken.max(1);
+                    let left: usize = trains.iter().take(taken).map(|train| train.datagrams).sum();
+                    sent.datagrams += left;
+                    (done, header) = (done + left, header + taken);
                 }
-                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Which of them it is about shows when each stands alone.
+                Err(_) if trains.first().is_some_and(|train| train.datagrams > 1) => {
+                    self.makes_trains &= !is_about_trains(&error);
+                    self.point(done, false);
+                    header = 0;
+                }
                 // It is about the first of the rest, or what ICMP reported about an earlier one.
                 Err(_) => {
                     sent.failed += 1;
-                    done += 1;
+                    (done, header) = (done + 1, header + 1);
                 }
             }
         }
-        let mut from =
-            done.checked_sub(1).and_then(|last| self.datagrams.get(last)).map_or(0, |it| it.0);
-        for (end, name) in self.datagrams.get(done..).unwrap_or_default() {
-            if let (Some(octets), Some(remote)) = (self.octets.get(from..*end), address_of(name)) {
-                unsent(remote, octets);
+        let mut from = self.start_of(done);
+        for Datagram { end, remote, .. } in self.datagrams.get(done..).unwrap_or_default() {
+            if let Some(octets) = self.octets.get(from..*end) {
+                unsent(*remote, octets);
             }
             from = *end;
         }
@@ -199,33 +293,111 @@ impl Outgoing {
         sent
     }
 
-    /// Points headers and vectors at what is to leave.
-    fn point(&mut self) {
-        let mut rest = self.octets.as_mut_slice();
+    /// Puts datagrams of the same length and destination one behind the other, if many go to the same peer.
+    fn gather(&mut self) {
+        let Self { octets, datagrams, gathered: (sorted_octets, sorted), order, .. } = self;
+        let Some(first) = datagrams.first().map(|datagram| datagram.remote) else { return };
+        if datagrams.iter().filter(|datagram| datagram.remote == first).count() < SEGMENTS_MIN {
+            return;
+        }
+        order.clear();
         let mut from = 0;
+        for (number, Datagram { end, remote, .. }) in datagrams.iter().enumerate() {
+            order.push((end - from, *remote, number, from));
+            from = *end;
+        }
+        order.sort_unstable();
+        sorted_octets.clear();
+        sorted.clear();
+        for (length, _, number, from) in order {
+            if let (Some(datagram), Some(part)) =
+                (datagrams.get(*number), octets.get(*from..*from + *length))
+            {
+                sorted_octets.extend_from_slice(part);
+                sorted.push(Datagram { end: sorted_octets.len(), ..*datagram });
+            }
+        }
+        mem::swap(octets, sorted_octets);
+        mem::swap(datagrams, sorted);
+    }
+
+    /// Points headers and vectors at what is to leave, from datagram number `first` on.
+    fn point(&mut self, first: usize, makes_trains: bool) {
+        let mut from = self.start_of(first);
+        let mut rest = self.octets.get_mut(from..).unwrap_or_default();
         self.vectors.clear();
-        for (end, _) in &self.datagrams {
-            let Some((octets, after)) = rest.split_at_mut_checked(end - from) else { break };
+        self.trains.clear();
+        let mut datagrams = self.datagrams.get(first..).unwrap_or_default();
+        while let Some(datagram) = datagrams.first() {
+            let length = datagram.end - from;
+            let count = if makes_trains { train_length(datagrams, length) } else { 1 };
+            let Some((octets, after)) = rest.split_at_mut_checked(length * count) else { break };
             let (iov_base, iov_len) = (octets.as_mut_ptr().cast(), octets.len());
             self.vectors.push(libc::iovec { iov_base, iov_len });
-            (rest, from) = (after, *end);
+            self.trains.push(Train::new(length, count));
+            (rest, from) = (after, from + length * count);
+            datagrams = datagrams.get(count..).unwrap_or_default();
         }
         self.headers.clear();
-        for (vector, (_, name)) in self.vectors.iter_mut().zip(&mut self.datagrams) {
+        let mut number = first;
+        for (vector, train) in self.vectors.iter_mut().zip(&mut self.trains) {
+            let Some(Datagram { name, .. }) = self.datagrams.get_mut(number) else { break };
             // SAFETY: a plain structure of the C library, for which all zeros is a value.
             let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
             header.msg_hdr.msg_namelen = name_octets(name);
             header.msg_hdr.msg_name = ptr::from_mut(name).cast();
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
+            if train.datagrams > 1 {
+                header.msg_hdr.msg_control = ptr::from_mut(train).cast();
+                header.msg_hdr.msg_controllen = mem::offset_of!(Train, datagrams) as _;
+            }
+            number += train.datagrams;
             self.headers.push(header);
         }
+    }
+
+    /// Where datagram `number` begins in `octets`.
+    fn start_of(&self, number: usize) -> usize {
+        let before = number.checked_sub(1).and_then(|last| self.datagrams.get(last));
+        before.map_or(0, |datagram| datagram.end)
     }
 
     fn clear(&mut self) {
         self.octets.clear();
         self.datagrams.clear();
     }
+}
+
+impl Train {
+    fn new(length: usize, datagrams: usize) -> Self {
+        // SAFETY: a plain structure of the C library, for which all zeros is a value.
+        let mut control: libc::cmsghdr = unsafe { mem::zeroed() };
+        control.cmsg_level = libc::SOL_UDP;
+        control.cmsg_type = libc::UDP_SEGMENT;
+        control.cmsg_len = (mem::offset_of!(Self, segment) + size_of::<u16>()) as _;
+        // One that is longer stands alone, and its control message is not used.
+        Self { control, segment: u16::try_from(length).unwrap_or(u16::MAX), datagrams }
+    }
+}
+
+/// How many of `datagrams`, from the first on, which has `length` octets, make a train.
+fn train_length(datagrams: &[Datagram], length: usize) -> usize {
+    if !(1..=SEGMENT_OCTETS_MAX).contains(&length) {
+        return 1;
+    }
+    let alike = datagrams.windows(2).take_while(|pair| match pair {
+        [one, next] => next.remote == one.remote && next.end - one.end == length,
+        _ => false,
+    });
+    let count = alike.take(SEGMENTS_MAX.min(TRAIN_OCTETS_MAX / length) - 1).count() + 1;
+    if count < SEGMENTS_MIN { 1 } else { count }
+}
+
+/// Whether the kernel or the interface knows no trains.
+fn is_about_trains(error: &io::Error) -> bool {
+    let codes = [libc::EINVAL, libc::EIO, libc::EOPNOTSUPP, libc::ENOPROTOOPT];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 /// What became of a batch.
@@ -242,11 +414,22 @@ const EMPTY: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }
 #[expect(clippy::cast_possible_truncation, reason = "a structure of 128 octets")]
 const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
 
+/// Octets of the control message with its value, without what fills it up.
+const CONTROL_OCTETS: usize = mem::offset_of!(Control, segment) + size_of::<libc::c_int>();
+
 #[expect(clippy::cast_possible_truncation, reason = "8 octets")]
 const MEMORY_OCTETS: libc::socklen_t = size_of::<[u32; 2]>() as libc::socklen_t;
 
 fn count(number: usize) -> libc::c_uint {
     libc::c_uint::try_from(number).unwrap_or(libc::c_uint::MAX)
+}
+
+/// The length of the datagrams in a train, if what arrived is one.
+fn segment_of(header: &libc::mmsghdr, control: &Control) -> Option<usize> {
+    let told = header.msg_hdr.msg_controllen as usize >= CONTROL_OCTETS;
+    let Control { header: libc::cmsghdr { cmsg_level, cmsg_type, .. }, segment } = *control;
+    let is_segment = told && (cmsg_level, cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO);
+    usize::try_from(segment).ok().filter(|length| is_segment && *length > 0)
 }
 
 fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -319,20 +502,30 @@ mod tests {
             let Ok(here) = UdpSocket::bind(host) else { continue };
             let there = UdpSocket::bind(host).unwrap();
             let to = there.local_addr().unwrap();
-            let mut outgoing = Outgoing::new();
-            let sizes: Vec<usize> = (0..40).map(|number| number * 37 % 1_400).collect();
-            for (number, size) in sizes.iter().enumerate() {
-                let octet = u8::try_from(number).unwrap();
-                outgoing.push(to, |octets| octets.extend(std::iter::repeat_n(octet, *size)));
+            // Each alone, some alike, more alike than a train may have, empty ones.
+            let sizes = (0..40).map(|number| number * 37 % 1_400);
+            let sizes = sizes.chain([700; 9]).chain([90; 150]).chain([0; 3]).chain([1_300; 2]);
+            let sizes: Vec<usize> = sizes.collect();
+            for (mut outgoing, accepts) in [
+                (Outgoing::new(), false),
+                (Outgoing::with_trains(), false),
+                (Outgoing::with_trains(), true),
+            ] {
+                if accepts {
+                    Incoming::accept_trains(there.as_fd()).unwrap();
+                }
+                for (number, size) in sizes.iter().enumerate() {
+                    let octet = u8::try_from(number).unwrap();
+                    outgoing.push(to, |octets| octets.extend(std::iter::repeat_n(octet, *size)));
+                }
+                let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
+                assert_eq!((sent, outgoing.len()), (Sent { datagrams: 204, failed: 0 }, 0));
+                let arrived = receive_all(&mut Incoming::new(16), &there);
+                let expected = sizes.iter().zip(0..);
+                let expected =
+                    expected.map(|(size, octet)| (vec![octet; *size], here.local_addr().unwrap()));
+                assert_eq!(arrived, expected.collect::<Vec<_>>());
             }
-            let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
-            assert_eq!((sent, outgoing.len()), (Sent { datagrams: 40, failed: 0 }, 0));
-            let arrived = receive_all(&mut Incoming::new(16), &there);
-            let expected = sizes
-                .iter()
-                .zip(0..)
-                .map(|(size, octet)| (vec![octet; *size], here.local_addr().unwrap()));
-            assert_eq!(arrived, expected.collect::<Vec<_>>());
         }
     }
 
@@ -361,17 +554,59 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_of_a_kind_leave_together_and_all_arrive_whole() {
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut outgoing = Outgoing::with_trains();
+        let mut pushed = Vec::new();
+        for number in 0..60_u8 {
+            let datagram = vec![number; if number % 3 == 0 { 500 } else { 400 }];
+            outgoing.push(there.local_addr().unwrap(), |octets| octets.extend_from_slice(&datagram));
+            pushed.push(datagram);
+        }
+        let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
+        assert_eq!(sent, Sent { datagrams: 60, failed: 0 });
+        let arrived = receive_all(&mut Incoming::new(4), &there);
+        pushed.sort_by_key(Vec::len); // stable: in their order within a kind
+        assert_eq!(arrived.into_iter().map(|it| it.0).collect::<Vec<_>>(), pushed);
+    }
+
+    #[test]
     fn a_datagram_that_cannot_be_sent_holds_no_other_up() {
         let (here, there) =
             (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let to = there.local_addr().unwrap();
-        let mut outgoing = Outgoing::new();
-        outgoing.push(to, |octets| octets.push(1));
-        outgoing.push("[::1]:9".parse().unwrap(), |octets| octets.push(2));
-        outgoing.push(to, |octets| octets.push(3));
+        let nowhere = "[::1]:9".parse().unwrap();
+        for mut outgoing in [Outgoing::new(), Outgoing::with_trains()] {
+            let remotes = [to; 9].into_iter().chain([nowhere; 10]).chain([to; 11]);
+            for (octet, remote) in (0..).zip(remotes) {
+                outgoing.push(remote, |octets| octets.push(octet));
+            }
+            let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
+            assert_eq!(sent, Sent { datagrams: 20, failed: 10 });
+            let arrived = receive_all(&mut Incoming::new(2), &there);
+            let arrived: Vec<_> = arrived.into_iter().map(|(octets, _)| octets[0]).collect();
+            assert_eq!(arrived, (0..9).chain(19..30).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_train_that_the_kernel_refuses_arrives_as_single_datagrams() {
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let on = ptr::from_ref(&1_i32).cast();
+        // SAFETY: the value is an int that lives as long as the call.
+        let outcome = unsafe {
+            libc::setsockopt(here.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, on, 4)
+        };
+        assert_eq!(outcome, 0, "without checksums there are no trains (EIO)");
+        let mut outgoing = Outgoing::with_trains();
+        for octet in 0..20 {
+            outgoing.push(there.local_addr().unwrap(), |octets| octets.push(octet));
+        }
         let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
-        assert_eq!(sent, Sent { datagrams: 2, failed: 1 });
-        let arrived = receive_all(&mut Incoming::new(2), &there);
-        assert_eq!(arrived.into_iter().map(|it| it.0).collect::<Vec<_>>(), [vec![1], vec![3]]);
+        assert_eq!(sent, Sent { datagrams: 20, failed: 0 });
+        assert!(!outgoing.makes_trains, "it is not tried again");
+        assert_eq!(receive_all(&mut Incoming::new(4), &there).len(), 20);
     }
 }

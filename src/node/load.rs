@@ -137,7 +137,7 @@ pub enum LoadError {
         why: String,
     },
     /// A socket does not work.
-    #[error("cannot speak to {target}: {error}; is it up, and is this its address?")]
+    #[error("cannot speak to {target}: {error}{}", hint(error))]
     Socket {
         /// Who was to be asked.
         target: SocketAddr,
@@ -175,6 +175,14 @@ pub enum LoadError {
     /// Standard output is gone.
     #[error("cannot show the report: {0}")]
     Show(io::Error),
+}
+
+/// What to look at, where the error does not say it itself.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted => "",
+        _ => "; is it up, and is this its address?",
+    }
 }
 
 impl LoadError {

@@ -28,8 +28,8 @@ pub(super) const SEND_BACKLOG_DATAGRAMS_MAX: usize = 4_096;
 /// Most datagrams that another worker may have handed over and that are not handled yet.
 pub(super) const HANDED_OVER_DATAGRAMS_MAX: usize = 4_096;
 
-/// Datagrams that leave by one system call at most.
-const OUTGOING_BATCH: usize = 64;
+/// Datagrams that leave by one system call at most: enough for trains of each kind of answer.
+const OUTGOING_BATCH: usize = 256;
 
 /// Timers handled before sockets get their turn.
 const TIMERS_BATCH: usize = 64;
@@ -91,7 +91,7 @@ impl Worker {
         };
         let mut outgoing = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
         if outgoing.len() <= number {
-            outgoing.resize_with(number + 1, Outgoing::new);
+            outgoing.resize_with(number + 1, Outgoing::with_trains);
         }
         let Some(batch) = outgoing.get_mut(number) else { return };
         batch.push(flow.remote, |batch| batch.extend_from_slice(octets));

@@ -1,13 +1,19 @@
-//! How the fields of a record become octets: numbers in as few as they need, texts with their length,
-//! texts that repeat as the number of a kept one.
+//! How the fields of a record become octets: numbers in as few as they need, texts with their length and of
+//! few different characters several to an octet, texts that repeat as the number of a kept one.
 
 use std::{str, sync::Arc};
 
-use super::words::Words;
+use super::{
+    characters::{Alphabet, PACKED_MAX},
+    words::Words,
+};
 use crate::{
     identity::{IDENTITY_OCTETS_MAX, Impi, Impu, SipDatabaseId},
     time::Timestamp,
 };
+
+/// The shortest part of an identity that is worth having apart from what is before it.
+const GENERATED_MIN: usize = 8;
 
 /// Writes the fields of a record, one after the other.
 #[derive(Debug)]
@@ -24,6 +30,21 @@ pub struct Reader<'a> {
     pub(super) words: &'a Words,
 }
 
+/// What the first octet of a text says of the others: the form in its upper three bits, a number below, if that
+/// is less than [`SHORT`]; else [`SHORT`], and what is to be added follows.
+mod form {
+    /// The number is that of a kept text.
+    pub(super) const KEPT: u8 = 0;
+    /// The number is that of the octets that follow.
+    pub(super) const WHOLE: u8 = 1;
+    /// The number is that of the characters of an alphabet.
+    pub(super) const HEXADECIMAL: u8 = 2;
+    pub(super) const NUMERIC: u8 = 3;
+    pub(super) const GENERATED: u8 = 4;
+}
+
+const SHORT: u8 = 31;
+
 impl Writer<'_> {
     /// Writes a number that is small most of the time.
     pub fn number(&mut self, mut number: u64) {
@@ -39,43 +60,86 @@ impl Writer<'_> {
         self.octets.extend_from_slice(&number.to_be_bytes());
     }
 
-    /// Writes a point in time.
+    /// Writes a point in time: in seven octets, for some thousand years.
     pub fn time(&mut self, time: Timestamp) {
-        self.number(time.as_micros());
+        let [_, octets @ ..] = time.as_micros().min(FAR).to_be_bytes();
+        self.octets.extend_from_slice(&octets);
+        if time.as_micros() >= FAR {
+            self.number_64(time.as_micros());
+        }
     }
 
     /// Writes a text that is in no other record.
     pub fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
+        if let Some(alphabet) = Alphabet::of(text) {
+            return self.packed(alphabet, text);
+        }
+        self.head(form::WHOLE, text.len());
         self.octets.extend_from_slice(text.as_bytes());
     }
 
     /// Writes a text that may be in other records too.
     pub fn word(&mut self, text: &str) {
-        if let Some(number) = self.words.number_of(text) {
-            return self.number(number as u64 * 2 + 1);
+        match self.words.number_of(text) {
+            Some(number) => self.head(form::KEPT, number),
+            None => self.text(text),
         }
-        self.number(text.len() as u64 * 2);
-        self.octets.extend_from_slice(text.as_bytes());
     }
 
-    /// Writes a private identity: its user part, then its realm.
+    /// Writes a private identity.
     pub fn impi(&mut self, impi: &str) {
         self.identity(impi);
     }
 
-    /// Writes a public identity: scheme and user part, then its host.
+    /// Writes a public identity.
     pub fn impu(&mut self, impu: &str) {
         self.identity(impu);
     }
 
+    /// Writes what an identity begins with, if something follows that was generated; its user part; its host
+    /// with the `@` before it.
     fn identity(&mut self, identity: &str) {
-        let host = memchr::memrchr(b'@', identity.as_bytes()).map_or(identity.len(), |at| at + 1);
+        let host = memchr::memrchr(b'@', identity.as_bytes()).unwrap_or(identity.len());
         let (user, host) = identity.split_at(host);
-        self.text(user);
+        let ends_head = |octet: &u8| matches!(octet, b'-' | b':');
+        let head = user.as_bytes().iter().rposition(ends_head).map_or(0, |at| at + 1);
+        let (head, rest) = user.split_at(head);
+        if rest.len() >= GENERATED_MIN
+            && let Some(alphabet) = Alphabet::of(rest)
+        {
+            self.word(head);
+            self.packed(alphabet, rest);
+        } else {
+            self.text("");
+            self.text(user);
+        }
         self.word(host);
     }
+
+    fn packed(&mut self, alphabet: Alphabet, text: &str) {
+        let form = match alphabet {
+            Alphabet::Hexadecimal => form::HEXADECIMAL,
+            Alphabet::Numeric => form::NUMERIC,
+            Alphabet::Generated => form::GENERATED,
+        };
+        self.head(form, text.len());
+        alphabet.pack(text, self.octets);
+    }
+
+    #[inline]
+    fn head(&mut self, form: u8, number: usize) {
+        match u8::try_from(number) {
+            Ok(number) if number < SHORT => self.octets.push(form << 5 | number),
+            _ => {
+                self.octets.push(form << 5 | SHORT);
+                self.number((number - usize::from(SHORT)) as u64);
+            }
+        }
+    }
 }
+
+/// A time that takes more than seven octets, or is their highest value.
+const FAR: u64 = (1 << 56) - 1;
 
 impl<'a> Reader<'a> {
     /// Reads a number.
@@ -93,35 +157,48 @@ impl<'a> Reader<'a> {
 
     /// Reads a number of 64 bits.
     pub fn number_64(&mut self) -> Option<u64> {
-        let (octets, rest) = self.octets.split_first_chunk()?;
-        self.octets = rest;
-        Some(u64::from_be_bytes(*octets))
+        self.some().map(u64::from_be_bytes)
     }
 
     /// Reads a point in time.
     pub fn time(&mut self) -> Option<Timestamp> {
-        self.number().map(Timestamp::from_micros)
+        let mut octets = [0; 8];
+        octets.last_chunk_mut().zip(self.some::<7>()).map(|(to, seven)| *to = seven)?;
+        let micros = u64::from_be_bytes(octets);
+        let micros = if micros < FAR { micros } else { self.number_64()? };
+        Some(Timestamp::from_micros(micros))
     }
 
     /// Reads a text.
-    pub fn text(&mut self) -> Option<&'a str> {
-        let length = self.number()?;
-        str::from_utf8(self.octets_of(length)?).ok()
+    pub fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.piece()?.with(<[u8]>::to_vec)).ok()
     }
 
-    /// Reads a text that may be in other records too.
-    pub fn word(&mut self) -> Option<&'a str> {
-        match self.word_form()? {
-            Word::Kept(text) => Some(text),
-            Word::WrittenOut(octets) => str::from_utf8(octets).ok(),
-        }
+    /// Reads a text and appends it to another one; if that is empty yet, with room for `typical` octets. Returns
+    /// how many octets were appended.
+    pub fn append_text(&mut self, to: &mut Vec<u8>, typical: usize) -> Option<usize> {
+        let append = |text: &[u8]| {
+            if to.is_empty() && !text.is_empty() {
+                to.reserve(typical.max(text.len()));
+            }
+            to.extend_from_slice(text);
+            text.len()
+        };
+        Some(self.piece()?.with(append))
     }
 
-    /// Reads such a text to be kept: without an allocation, where that is possible.
-    pub fn shared_word(&mut self) -> Option<Arc<str>> {
-        match self.word_form()? {
-            Word::Kept(text) => Some(Arc::clone(text)),
-            Word::WrittenOut(octets) => str::from_utf8(octets).ok().map(Arc::from),
+    /// Reads past a text and tells whether it is `text`.
+    pub fn is_text(&mut self, text: &str) -> Option<bool> {
+        Some(self.piece()?.with(|it| it == text.as_bytes()))
+    }
+
+    /// Reads a text to be kept: without an allocation, where that is possible.
+    pub fn shared_text(&mut self) -> Option<Arc<str>> {
+        match self.piece()? {
+            Piece::Kept(text) => Some(Arc::clone(text)),
+            piece @ (Piece::Whole(_) | Piece::Packed { .. }) => {
+                piece.with(|octets| str::from_utf8(octets).ok().map(Arc::from))
+            }
         }
     }
 
@@ -137,57 +214,88 @@ impl<'a> Reader<'a> {
 
     /// Reads the identity of a SIP database, written as a [`Writer::word`].
     pub fn database(&mut self) -> Option<SipDatabaseId> {
-        self.shared_word().map(SipDatabaseId::from_checked)
+        self.shared_text().map(SipDatabaseId::from_checked)
     }
 
     /// Reads past an identity and tells whether it is `identity`.
     pub fn is_identity(&mut self, identity: &str) -> Option<bool> {
-        let (user, host) = self.halves()?;
-        Some(identity.as_bytes().strip_prefix(user).is_some_and(|rest| rest == host))
+        let mut rest = Some(identity.as_bytes());
+        for _ in 0..3 {
+            let piece = self.piece()?;
+            rest = rest.and_then(|rest| piece.with(|piece| rest.strip_prefix(piece)));
+        }
+        Some(rest == Some(b""))
     }
 
     /// Reads past an identity.
     pub fn skip_identity(&mut self) -> Option<()> {
-        self.halves().map(|_| ())
+        (0..3).try_for_each(|_| self.piece().map(drop))
     }
 
     fn identity(&mut self) -> Option<Arc<str>> {
-        let (user, host) = self.halves()?;
-        let mut text = [0; IDENTITY_OCTETS_MAX];
-        let (head, rest) = text.split_at_mut_checked(user.len())?;
-        head.copy_from_slice(user);
-        rest.get_mut(..host.len())?.copy_from_slice(host);
-        str::from_utf8(text.get(..user.len() + host.len())?).ok().map(Arc::from)
-    }
-
-    /// The octets of an identity before its host, and those of the host.
-    fn halves(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        let length = self.number()?;
-        let user = self.octets_of(length)?;
-        let host = match self.word_form()? {
-            Word::Kept(host) => host.as_bytes(),
-            Word::WrittenOut(host) => host,
-        };
-        Some((user, host))
-    }
-
-    fn word_form(&mut self) -> Option<Word<'a>> {
-        let number = self.number()?;
-        if number % 2 == 0 {
-            return self.octets_of(number / 2).map(Word::WrittenOut);
+        let mut octets = [0; IDENTITY_OCTETS_MAX];
+        let mut length = 0;
+        for _ in 0..3 {
+            length += self.piece()?.with(|piece| {
+                let to = octets.get_mut(length..length + piece.len())?;
+                to.copy_from_slice(piece);
+                Some(to.len())
+            })?;
         }
-        self.words.text_of(usize::try_from(number / 2).ok()?).map(Word::Kept)
+        str::from_utf8(octets.get(..length)?).ok().map(Arc::from)
     }
 
-    fn octets_of(&mut self, length: u64) -> Option<&'a [u8]> {
-        self.octets.split_off(..usize::try_from(length).ok()?)
+    #[inline]
+    fn piece(&mut self) -> Option<Piece<'a>> {
+        let (form, number) = self.head()?;
+        let alphabet = match form {
+            form::KEPT => return self.words.text_of(number).map(Piece::Kept),
+            form::HEXADECIMAL => Alphabet::Hexadecimal,
+            form::NUMERIC => Alphabet::Numeric,
+            form::GENERATED => Alphabet::Generated,
+            _ => return self.octets.split_off(..number).map(Piece::Whole),
+        };
+        let octets = self.octets.split_off(..alphabet.octets_of(number))?;
+        (number <= PACKED_MAX).then_some(Piece::Packed { alphabet, length: number, octets })
+    }
+
+    fn head(&mut self) -> Option<(u8, usize)> {
+        let first = *self.octets.split_off_first()?;
+        let (form, number) = (first >> 5, first & SHORT);
+        if number < SHORT {
+            return Some((form, number.into()));
+        }
+        let more = usize::try_from(self.number()?).ok()?;
+        Some((form, more.checked_add(SHORT.into())?))
+    }
+
+    fn some<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (octets, rest) = self.octets.split_first_chunk()?;
+        self.octets = rest;
+        Some(*octets)
     }
 }
 
-/// A text that may be in other records too, as it is in this one.
-enum Word<'a> {
+/// A text, or a part of an identity, as it is in a record.
+enum Piece<'a> {
     Kept(&'a Arc<str>),
-    WrittenOut(&'a [u8]),
+    Whole(&'a [u8]),
+    Packed { alphabet: Alphabet, length: usize, octets: &'a [u8] },
+}
+
+impl Piece<'_> {
+    /// Gives the octets of the text to `to`; unpacked on the stack, if need be.
+    #[inline]
+    fn with<T>(self, to: impl FnOnce(&[u8]) -> T) -> T {
+        let (alphabet, length, octets) = match self {
+            Self::Kept(text) => return to(text.as_bytes()),
+            Self::Whole(text) => return to(text),
+            Self::Packed { alphabet, length, octets } => (alphabet, length, octets),
+        };
+        let mut characters = [0; PACKED_MAX];
+        alphabet.unpack(octets, &mut characters);
+        to(characters.get(..length).unwrap_or_default())
+    }
 }
 
 const fn low_octet(number: u64) -> u8 {
@@ -204,6 +312,11 @@ mod tests {
     #[test]
     fn what_was_written_is_read_whether_words_are_kept_by_then_or_not() {
         let words = Words::new(RandomState::with_seeds(1, 2, 3, 4));
+        let times = [0, 1_800_000_000_123_456, FAR - 1, FAR, FAR + 1, u64::MAX];
+        let times = times.map(Timestamp::from_micros);
+        let long = "x".repeat(1_000);
+        let texts =
+            ["", "call-id@192.0.2.1", "192.0.2.1:5060", "0badcafe0badcafe0badcafe0badcafe1", &long];
         for _ in 0..3 {
             let mut octets = Vec::new();
             let mut writer = Writer { octets: &mut octets, words: &words };
@@ -211,11 +324,15 @@ mod tests {
                 writer.number(number);
                 writer.number_64(number);
             }
-            for text in ["", "call-id@192.0.2.1", &"x".repeat(1_000)] {
+            for text in texts {
                 writer.text(text);
                 writer.word(text);
             }
-            let impus = ["sip:user@b.example", "tel:+39061234"].map(|it| Impu::parse(it).unwrap());
+            for time in times {
+                writer.time(time);
+            }
+            let impus = ["sip:user@b.example", "sip:mig-abcdefghijkmn@b.example", "tel:+39061234"]
+                .map(|it| Impu::parse(it).unwrap());
             let impi = Impi::parse(&format!("{}@b.example", "u".repeat(240))).unwrap();
             writer.impi(impi.as_str());
             for impu in &impus {
@@ -226,11 +343,13 @@ mod tests {
             for number in [0, 127, 128, 300, u64::MAX] {
                 assert_eq!((reader.number(), reader.number_64()), (Some(number), Some(number)));
             }
-            for text in ["", "call-id@192.0.2.1", &"x".repeat(1_000)] {
-                assert_eq!((reader.text(), reader.word()), (Some(text), Some(text)));
+            for text in texts {
+                assert_eq!(reader.text().as_deref(), Some(text));
+                assert_eq!(reader.is_text(text), Some(true));
             }
+            assert_eq!(times.map(|_| reader.time()), times.map(Some));
             assert_eq!(reader.impi(), Some(impi));
-            assert_eq!([reader.impu(), reader.impu()], impus.map(Some));
+            assert_eq!([(); 3].map(|()| reader.impu()), impus.map(Some));
             assert_eq!(reader.database(), SipDatabaseId::parse("sipdb.b.example").ok());
             assert_eq!((reader.octets.len(), reader.number(), reader.text()), (0, None, None));
         }
@@ -245,10 +364,13 @@ mod tests {
             Reader { octets: &octets, words: &words }.is_identity(asked).unwrap()
         };
         for _ in 0..3 {
-            assert!(is("user@b.example", "user@b.example"));
-            for other in ["user@a.example", "use@b.example", "user@b.exampl", "xuser@b.example", ""]
-            {
-                assert!(!is("user@b.example", other), "{other}");
+            for identity in ["user@b.example", "mig-abcdefghijkmn@b.example"] {
+                assert!(is(identity, identity));
+                let (one, another) = (format!("x{identity}"), identity.replace("@b", "@a"));
+                let (less, shorter) = (identity.replace("r@", "@"), identity.replace("n@", "@"));
+                for other in [&one, &another, &less, &shorter, "", "user@b.exampl"] {
+                    assert_eq!(is(identity, other), identity == other, "{other}");
+                }
             }
         }
     }

@@ -4,7 +4,10 @@ use std::{hash::Hash, sync::RwLockWriteGuard};
 
 use ahash::RandomState;
 
-use super::shards::{Fingerprint, Shards, Slots};
+use super::{
+    shards::{Fingerprint, Shards},
+    slots::Slots,
+};
 use crate::{entropy::Entropy, table::new_hasher};
 
 /// Hashes of what records are looked up by, each with the fingerprint of the record. Whoever looks up

@@ -5,10 +5,12 @@
 //! is a [`Fingerprint`] of four octets, by which its table finds it again. `benches/memory.rs` tells what one
 //! record takes.
 
+mod characters;
 mod codec;
 mod index;
 mod shards;
 mod slab;
+mod slots;
 mod table;
 mod words;
 

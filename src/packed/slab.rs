@@ -1,30 +1,37 @@
 //! Where the octets of many small records are: slots of a few sizes, side by side, so that a record costs
 //! neither an allocator's header nor a pointer of its own.
 
-/// Slots are multiples of this, octets.
-const STEP: usize = 8;
+/// Slots up to [`SMALL`] are multiples of this, octets.
+const STEP: usize = 4;
+/// Octets of the largest of these.
+const SMALL: usize = 128;
+/// By how much each further size of slots is larger, octets.
+const LARGE_STEP: usize = 16;
 /// Sizes of slots; a record beyond the largest has an allocation of its own.
 const SIZES: usize = 63;
-/// Slots that are allocated together.
-const CHUNK_SLOTS: usize = 32;
+/// Slots of the first chunk; each further one has twice as many.
+const CHUNK_SLOTS_MIN: usize = 32;
+/// Most slots of a chunk.
+const CHUNK_SLOTS_MAX: usize = 1_024;
 /// Bits of a handle that count slots of one size: 67 million.
 const INDEX_BITS: u32 = 26;
 
 /// Where a record is: the size of its slot above [`INDEX_BITS`], which one below.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Handle(u32);
 
 /// Records of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Slab {
-    /// By size: the first for up to [`STEP`] octets, then by steps, the last for all that is larger.
+    /// By size, the last for all that is larger.
     sizes: Vec<Slots>,
 }
 
-/// Slots of one size.
+/// Slots of one size, allocated many at a time: so there are few chunks, and where they are stays in the caches.
 #[derive(Debug, Default)]
 struct Slots {
-    chunks: Vec<Box<[u8]>>,
+    /// Each as long as its last slot that was used, so that memory beyond is not touched.
+    chunks: Vec<Vec<u8>>,
     free: Vec<u32>,
     /// Slots in use or free.
     used: u32,
@@ -76,7 +83,7 @@ impl Slab {
             if handle.size() >= SIZES
                 && let Some(chunk) = slots.chunks.get_mut(index_of(handle.index()))
             {
-                *chunk = Box::default();
+                *chunk = Vec::new();
             }
             slots.free.push(handle.index());
         }
@@ -100,13 +107,18 @@ impl Slots {
     fn write(&mut self, size: usize, index: u32, record: &[u8]) {
         let (chunk, place) = place_of(size, index);
         if self.chunks.len() <= chunk {
-            let octets = if size < SIZES { (size + 1) * STEP * CHUNK_SLOTS } else { 0 };
-            self.chunks.push(vec![0; octets].into_boxed_slice());
+            self.chunks.push(Vec::with_capacity(octets_of_chunk(size, chunk)));
         }
         let Some(chunk) = self.chunks.get_mut(chunk) else { return };
         if size >= SIZES {
             *chunk = record.into();
-        } else if let Some(slot) = chunk.get_mut(place..place + record.len()) {
+            return;
+        }
+        let end = place + octets_of_slot(size);
+        if chunk.len() < end {
+            chunk.resize(end, 0);
+        }
+        if let Some(slot) = chunk.get_mut(place..place + record.len()) {
             slot.copy_from_slice(record);
         }
     }
@@ -123,9 +135,34 @@ impl Handle {
 }
 
 /// Which size of slot has room for a record of `octets`.
-fn size_of(octets: usize) -> usize {
-    (octets.max(1).div_ceil(STEP) - 1).min(SIZES)
+const fn size_of(octets: usize) -> usize {
+    match octets {
+        0 => 0,
+        1..=SMALL => octets.div_ceil(STEP) - 1,
+        _ => {
+            let size = SMALL / STEP + (octets - SMALL).div_ceil(LARGE_STEP) - 1;
+            if size < SIZES { size } else { SIZES }
+        }
+    }
 }
+
+/// Octets of a slot of that size.
+const fn octets_of_slot(size: usize) -> usize {
+    if size < SMALL / STEP {
+        (size + 1) * STEP
+    } else {
+        SMALL + (size + 1 - SMALL / STEP) * LARGE_STEP
+    }
+}
+
+/// Octets that a chunk has room for; a record of the last size has its own.
+fn octets_of_chunk(size: usize, chunk: usize) -> usize {
+    let slots = (CHUNK_SLOTS_MIN << chunk.min(DOUBLINGS)).min(CHUNK_SLOTS_MAX);
+    if size < SIZES { slots * octets_of_slot(size) } else { 0 }
+}
+
+/// Chunks that are smaller than the others.
+const DOUBLINGS: usize = (CHUNK_SLOTS_MAX / CHUNK_SLOTS_MIN).ilog2() as usize;
 
 /// The chunk of a slot, and where in it the slot begins.
 fn place_of(size: usize, index: u32) -> (usize, usize) {
@@ -133,7 +170,15 @@ fn place_of(size: usize, index: u32) -> (usize, usize) {
     if size >= SIZES {
         return (index, 0);
     }
-    (index / CHUNK_SLOTS, index % CHUNK_SLOTS * (size + 1) * STEP)
+    // As if there were a chunk before the first, of as many slots: so that each begins at a power of two.
+    let index = index + CHUNK_SLOTS_MIN;
+    let (chunk, slot) = if index < CHUNK_SLOTS_MAX {
+        let doublings = index_of((index / CHUNK_SLOTS_MIN).ilog2());
+        (doublings, index - (CHUNK_SLOTS_MIN << doublings))
+    } else {
+        (index / CHUNK_SLOTS_MAX + DOUBLINGS - 1, index % CHUNK_SLOTS_MAX)
+    };
+    (chunk, slot * octets_of_slot(size))
 }
 
 fn index_of(number: u32) -> usize {
@@ -145,6 +190,25 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn slots_of_a_size_are_side_by_side_and_end_where_their_chunk_does() {
+        for octets in 1..700 {
+            let size = size_of(octets);
+            assert!(size >= SIZES || octets_of_slot(size) >= octets);
+            assert!(size == 0 || octets_of_slot(size - 1) < octets);
+        }
+        for size in [0, 20, 31, 32, 62] {
+            let mut next = (0, 0);
+            for index in 0..10_000 {
+                assert_eq!(place_of(size, index), next);
+                next.1 += octets_of_slot(size);
+                if next.1 == octets_of_chunk(size, next.0) {
+                    next = (next.0 + 1, 0);
+                }
+            }
+        }
+    }
 
     #[test]
     fn records_of_all_sizes_are_found_again_after_many_changes() {

@@ -11,8 +11,9 @@ use ahash::RandomState;
 
 use super::{
     codec::{Reader, Writer},
-    shards::{Fingerprint, Shards, Slots},
+    shards::{Fingerprint, Shards},
     slab::{Handle, Slab},
+    slots::Slots,
     words::Words,
 };
 use crate::{entropy::Entropy, identity::Impi, table::new_hasher};
@@ -74,8 +75,8 @@ impl<V: Packed> PackedTable<V> {
     ) -> Option<T> {
         let fingerprint = self.fingerprint(key);
         let shard = self.shards.read(fingerprint);
-        let handle = shard.find(&self.words, fingerprint, key)?;
-        read(&mut shard.value(&self.words, handle)?)
+        let (_, mut value) = shard.find(&self.words, fingerprint, key)?;
+        read(&mut value)
     }
 
     /// Whether there is a record of `key`.
@@ -87,8 +88,7 @@ impl<V: Packed> PackedTable<V> {
     pub fn read(&self, key: &Impi) -> Option<Ref<'_, V>> {
         let fingerprint = self.fingerprint(key);
         let shard = self.shards.read(fingerprint);
-        let handle = shard.find(&self.words, fingerprint, key)?;
-        let value = V::unpack(&mut shard.value(&self.words, handle)?)?;
+        let value = V::unpack(&mut shard.find(&self.words, fingerprint, key)?.1)?;
         Some(Ref { _shard: shard, value })
     }
 
@@ -114,11 +114,10 @@ impl<V: Packed> PackedTable<V> {
     fn locked(&self, key: &Impi, vacant: impl FnOnce() -> Option<V>) -> Option<RefMut<'_, V>> {
         let fingerprint = self.fingerprint(key);
         let shard = self.shards.write(fingerprint);
-        let found = shard.find(&self.words, fingerprint, key);
-        let value = match found {
-            Some(handle) => V::unpack(&mut shard.value(&self.words, handle)?),
-            None => vacant(),
-        }?;
+        let (found, value) = match shard.find(&self.words, fingerprint, key) {
+            Some((handle, mut value)) => (Some(handle), V::unpack(&mut value)?),
+            None => (None, vacant()?),
+        };
         let place = (fingerprint, found);
         Some(RefMut { shard, words: &self.words, key: key.clone(), value, place, changed: false })
     }
@@ -133,7 +132,7 @@ impl<V: Packed> PackedTable<V> {
         let octets = packed(&self.words, key, pack);
         let fingerprint = self.fingerprint(key);
         let mut shard = self.shards.write(fingerprint);
-        let found = shard.find(&self.words, fingerprint, key);
+        let found = shard.find(&self.words, fingerprint, key).map(|(handle, _)| handle);
         shard.put((fingerprint, found), &octets);
         found.is_some()
     }
@@ -142,7 +141,7 @@ impl<V: Packed> PackedTable<V> {
     pub fn remove(&self, key: &Impi) -> bool {
         let fingerprint = self.fingerprint(key);
         let mut shard = self.shards.write(fingerprint);
-        let found = shard.find(&self.words, fingerprint, key);
+        let found = shard.find(&self.words, fingerprint, key).map(|(handle, _)| handle);
         if let Some(handle) = found {
             shard.remove((fingerprint, handle));
         }
@@ -179,18 +178,18 @@ impl<V> fmt::Debug for PackedTable<V> {
 }
 
 impl Shard {
-    fn find(&self, words: &Words, fingerprint: Fingerprint, key: &Impi) -> Option<Handle> {
-        self.slots.find(fingerprint, |handle| {
+    /// Where the record of `key` is, and its fields.
+    fn find<'a>(
+        &'a self,
+        words: &'a Words,
+        fingerprint: Fingerprint,
+        key: &Impi,
+    ) -> Option<(Handle, Reader<'a>)> {
+        self.slots.all(fingerprint).find_map(|handle| {
             let mut reader = Reader { octets: self.slab.get(handle), words };
-            reader.is_identity(key.as_str()) == Some(true)
+            let is_key = reader.is_identity(key.as_str()) == Some(true);
+            is_key.then_some((handle, reader))
         })
-    }
-
-    /// The fields after the key.
-    fn value<'a>(&'a self, words: &'a Words, handle: Handle) -> Option<Reader<'a>> {
-        let mut reader = Reader { octets: self.slab.get(handle), words };
-        reader.skip_identity()?;
-        Some(reader)
     }
 
     fn put(&mut self, (fingerprint, found): (Fingerprint, Option<Handle>), octets: &[u8]) {
@@ -313,7 +312,7 @@ mod tests {
         }
 
         fn unpack(from: &mut Reader<'_>) -> Option<Self> {
-            from.text().map(|text| Self(text.to_owned()))
+            from.text().map(Self)
         }
 
         fn is_vacant(&self) -> bool {

@@ -119,14 +119,6 @@ impl ReplyHead {
         ReplyBuilder { writer }
     }
 
-    /// A number that is another one for each head, to spread in time what all are told.
-    pub fn draw(&self) -> u64 {
-        // FNV-1a. The tag of To is random.
-        self.lines.iter().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
-            (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
-        })
-    }
-
     /// What an answer that began with this head has before it, and behind it: the status line, and the other fields.
     pub(crate) fn added_to<'a>(&self, answer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let end = memmem::find(answer, b"\r\n").map_or(0, |at| at + 2);
@@ -146,6 +138,14 @@ impl ReplyHead {
             writer.verbatim(part);
         }
         writer.finish_in(chunk)
+    }
+
+    /// A number that is another one for each head, to spread in time what all are told.
+    pub fn draw(&self) -> u64 {
+        // FNV-1a. The tag of To is random.
+        self.lines.iter().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
+            (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 
     /// The header fields, name and value.

@@ -1,5 +1,7 @@
 //! How a registration is kept in memory: packed, since there may be millions and most are at rest.
 
+use memchr::{memchr, memrchr};
+
 use crate::{
     identity::Impu,
     packed::{Packed, Reader, Writer},
@@ -7,7 +9,14 @@ use crate::{
     time::Timestamp,
 };
 
-use super::registration::{ContactBinding, Registration};
+use super::registration::{CONTACTS_MAX, ContactBinding, Registration};
+
+/// Public identities that there is room for at once, not to believe a number without limit.
+const IMPUS_TYPICAL_MAX: usize = 32;
+/// Room for what follows the user part in the URI of a contact, octets: most fit.
+const ADDRESS_OCTETS: usize = 32;
+/// Room for the parameters of a contact, octets: those of most devices fit.
+const PARAMETERS_OCTETS: usize = 128;
 
 /// A registration and the commit that made it so.
 #[derive(Clone, Debug)]
@@ -76,12 +85,13 @@ impl ContactView<'_> {
         let shared = shared_octets(uri, default);
         to.number(shared as u64);
         to.text(uri.get(shared..).unwrap_or_default());
-        // Apart, for some are those of every device and others only of this one.
-        let pieces = || parameters.split_inclusive(';');
-        to.number(pieces().count() as u64);
-        for piece in pieces() {
-            to.word(piece);
+        for (shared, own) in parameters_of(parameters) {
+            to.word(shared);
+            if !own.is_empty() {
+                to.text(own);
+            }
         }
+        to.text(""); // after the last one
         to.number(paths.len() as u64);
         for path in paths {
             to.word(path);
@@ -108,10 +118,16 @@ impl Packed for Registered {
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
         let changed = changed(from)?;
-        let impus = (0..from.number()?).map(|_| from.impu()).collect::<Option<Vec<_>>>()?;
-        let default = impus.first();
-        let contacts = (0..from.number()?).map(|_| ContactBinding::unpack(default, from));
-        let contacts = contacts.collect::<Option<Vec<_>>>()?;
+        let count = from.number()?;
+        let mut impus = Vec::with_capacity(usize::try_from(count).ok()?.min(IMPUS_TYPICAL_MAX));
+        for _ in 0..count {
+            impus.push(from.impu()?);
+        }
+        let count = from.number()?;
+        let mut contacts = Vec::with_capacity(usize::try_from(count).ok()?.min(CONTACTS_MAX));
+        for _ in 0..count {
+            contacts.push(ContactBinding::unpack(impus.first(), from)?);
+        }
         Some(Self { registration: Registration { impus, contacts }, changed })
     }
 }
@@ -127,18 +143,36 @@ impl ContactBinding {
     fn unpack(default: Option<&Impu>, from: &mut Reader<'_>) -> Option<Self> {
         let shared = usize::try_from(from.number()?).ok()?;
         let shared = default.map_or("", |impu| impu.as_str()).get(..shared)?;
-        let uri = [shared, from.text()?].concat();
-        let parameters = (0..from.number()?).map(|_| from.word()).collect::<Option<String>>()?;
-        let paths = (0..from.number()?).map(|_| from.word().map(str::to_owned));
+        let mut uri = Vec::with_capacity(shared.len() + ADDRESS_OCTETS);
+        uri.extend_from_slice(shared.as_bytes());
+        from.append_text(&mut uri, 0)?;
+        let mut parameters = Vec::new();
+        while from.append_text(&mut parameters, PARAMETERS_OCTETS)? > 0 {}
+        let paths = (0..from.number()?).map(|_| from.text());
         Some(Self {
-            uri,
-            parameters,
+            uri: String::from_utf8(uri).ok()?,
+            parameters: String::from_utf8(parameters).ok()?,
             paths: paths.collect::<Option<_>>()?,
-            call_id: from.text()?.to_owned(),
+            call_id: from.text()?,
             cseq: u32::try_from(from.number()?).ok()?,
             expires_at: from.time()?,
         })
     }
+}
+
+/// Splits parameters at their semicolons, and each into what many contacts have and what only this one has: what
+/// follows a colon and begins with a digit, such as the number of a device.
+fn parameters_of(parameters: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = parameters;
+    std::iter::from_fn(move || {
+        let (_, others) = rest.as_bytes().split_first()?;
+        let end = memchr(b';', others).map_or(rest.len(), |at| at + 1);
+        let (parameter, others) = rest.split_at_checked(end)?;
+        rest = others;
+        let own = memrchr(b':', parameter.as_bytes()).map_or(parameter.len(), |at| at + 1);
+        let is_digit = parameter.as_bytes().get(own).is_some_and(u8::is_ascii_hexdigit);
+        Some(parameter.split_at(if is_digit { own } else { parameter.len() }))
+    })
 }
 
 /// With how many octets both texts begin that are whole characters.

@@ -153,7 +153,9 @@ impl InboundHead {
 /// Reads, after the public identity, whether the binding is held by `user`.
 pub(super) fn is_held_by(from: &mut Reader<'_>, user: Holder<'_>) -> Option<bool> {
     let (database, impi, impu) = user;
-    let is_held = from.word()? == database && from.is_identity(impi)? && from.is_identity(impu)?;
+    let is_held = from.is_text(database)?
+        && from.is_identity(impi) == Some(true)
+        && from.is_identity(impu) == Some(true);
     Some(is_held)
 }
 
@@ -175,7 +177,7 @@ impl Packed for InboundBinding {
         let primary = PrimaryUser {
             database: from.database()?,
             identity: UserIdentity { impi: from.impi()?, impu: from.impu()? },
-            server_name: from.word()?.to_owned(),
+            server_name: from.text()?,
         };
         let origin = Origin::unpack(from)?;
         Some(Self { record: InboundRecord { impu, primary, lease, origin, allowed }, version })

@@ -121,7 +121,7 @@ impl Origin {
 
     pub(super) fn unpack(from: &mut Reader<'_>) -> Option<Self> {
         let is_generated = from.number()? == 1;
-        let pool = from.shared_word()?;
+        let pool = from.shared_text()?;
         if !is_generated {
             return Some(Self::Listed { pool });
         }

@@ -115,8 +115,7 @@ fn told(answer: &Answer) -> Result<Pair, Cause> {
         return Err(known.map_or(Cause::Refused(Step::Details, status), Cause::NoDetails));
     }
     let details: Details = serde_json::from_slice(&answer.body).map_err(|_| Cause::Malformed)?;
-    let UserIdentity { impi, impu } = details.identity;
-    Ok(Pair { domain: impi.realm().into(), impi: impi.as_str().into(), impu: impu.as_str().into() })
+    Ok(Pair::new(&details.identity))
 }
 
 /// The refusals of CSC-4.

@@ -125,9 +125,10 @@ impl Cause {
     /// What to look at.
     pub(super) fn advice(self) -> &'static str {
         match self {
-            Self::Timeout(_) | Self::CutOff => {
+            Self::Timeout(_) => {
                 "it is overloaded, or datagrams are lost: look at drops, or lower the rate"
             }
+            Self::CutOff => "it is overloaded, or went away when the run was stopped",
             Self::Refused(Step::Challenge, 403 | 404) => {
                 "provision the pair, or check impi, impu and domain"
             }
@@ -169,6 +170,9 @@ impl Cause {
             }
             Self::NoDetails("exhausted") => {
                 "a pool is empty, or a table is full: see migcore admin list pools"
+            }
+            Self::NoDetails("no-partner") => {
+                "no partner serves the place where the UEs are: compare --plmn with the areas of its partners"
             }
             Self::NoDetails("not-authenticated") => "the tokens differ: provision the users anew",
             Self::NoDetails("partner-unreachable" | "unavailable") => {

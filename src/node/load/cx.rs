@@ -23,7 +23,7 @@ use super::{
     sqn_memory::SqnMemory,
     subscribers::{Keys, NameBuffers, Subscribers},
     timeline::Current,
-    worker::{Outcome, Phase},
+    worker::{Outcome, Phase, STOP_PATIENCE},
 };
 use crate::{
     aka::{AuthVector, Milenage},
@@ -33,7 +33,9 @@ use crate::{
         },
         cx_codec::Destination,
         local::{DiameterIdentity, LocalNode, Origin},
-        peer::{AllowedPeers, Config, Connection, Event, FailureReason, PeerOutput, Timing},
+        peer::{
+            AllowedPeers, Config, Connection, DownReason, Event, FailureReason, PeerOutput, Timing,
+        },
     },
     identity::{Impi, Impu, UserIdentity},
     node::{Clock, SystemEntropy},
@@ -169,7 +171,9 @@ impl CxClient {
                 (over_at, is_behind) = (Some(turn), is_late);
                 in_time = self.recorder.counts.succeeded;
             }
-            if stops || over_at.is_some() && self.under_way() == 0 {
+            let end = over_at.filter(|_| stops).map(|at| at.saturating_add(nanos(STOP_PATIENCE)));
+            let nobody = over_at.is_some() && self.under_way() == 0;
+            if nobody || end.is_some_and(|end| turn >= end) {
                 break;
             }
             let mut did = self.exchange(turn)?;
@@ -267,8 +271,7 @@ impl CxClient {
         }
         let length = match self.stream.read(&mut self.buffer) {
             Ok(0) => {
-                let why =
-                    "the peer closed the connection: does it know our Origin-Host (--origin-host)?";
+                let why = ended(DownReason::TransportClosed);
                 return Err(io::Error::new(ErrorKind::ConnectionAborted, why));
             }
             Ok(length) => length,
@@ -292,8 +295,7 @@ impl CxClient {
                 // Nobody asks a load generator; the context counts as in progress.
                 Event::Request { .. } => self.recorder.counts.stray += 1,
                 Event::Down(reason) => {
-                    let why = format!("the Diameter connection ended: {reason:?}");
-                    return Err(io::Error::new(ErrorKind::ConnectionAborted, why));
+                    return Err(io::Error::new(ErrorKind::ConnectionAborted, ended(reason)));
                 }
             }
         }
@@ -378,5 +380,30 @@ impl CxClient {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Why there is no connection any more, and what to look at.
+fn ended(reason: DownReason) -> String {
+    /// `DIAMETER_UNKNOWN_PEER`.
+    const UNKNOWN_PEER: u32 = 3010;
+    match reason {
+        DownReason::Refused(UNKNOWN_PEER) => {
+            "it knows no peer of our name: add it there, or give one that it knows by --origin-host"
+                .to_owned()
+        }
+        DownReason::TransportClosed => {
+            "it closed the connection: does it know our Origin-Host (--origin-host)?".to_owned()
+        }
+        DownReason::UnknownPeer => {
+            "its Origin-Host is another one: give it by --destination-host".to_owned()
+        }
+        DownReason::NoCommonApplication => "it does not serve Cx".to_owned(),
+        DownReason::CapabilitiesTimeout
+        | DownReason::Refused(_)
+        | DownReason::ProtocolError
+        | DownReason::WatchdogTimeout
+        | DownReason::Disconnected(_)
+        | DownReason::ShutDown => format!("the Diameter connection ended: {reason:?}"),
     }
 }

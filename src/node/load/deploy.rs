@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use super::{effort::dropped_at, generator::pin_to, report::Server};
+use super::{
+    effort::{dropped_at, resident_octets},
+    generator::pin_to,
+    report::Server,
+};
 use crate::{
     entropy::Entropy,
     node::{SystemEntropy, client, provision::TEST_PLMN},
@@ -190,7 +194,7 @@ impl Deployed {
         #[expect(clippy::cast_precision_loss, reason = "a count")]
         let each = cpu.as_secs_f64() * 1e6 / registrations.max(1) as f64;
         Server {
-            cpu_us_per_registration: each,
+            cpu_us_each: each,
             resident_octets: self.systems.iter().map(System::resident_octets).sum(),
             dropped: now.dropped.saturating_sub(before.dropped),
         }
@@ -289,12 +293,7 @@ impl System {
     }
 
     fn resident_octets(&self) -> u64 {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes =
-            resident.and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.unwrap_or_default() * 1_024
+        resident_octets(&self.child.id().to_string())
     }
 }
 

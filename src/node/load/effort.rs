@@ -54,6 +54,14 @@ fn cpu_time() -> Duration {
     Duration::from_secs(part(tv_sec)) + Duration::from_nanos(part(tv_nsec))
 }
 
+/// Resident memory of a process, `self` or its number, octets; 0 where the kernel does not tell.
+pub(super) fn resident_octets(process: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = resident.and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
+    kilobytes.unwrap_or(0_u64) * 1_024
+}
+
 /// How long the thread was ready to run, but did not.
 fn waited() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

@@ -157,20 +157,28 @@ impl Generator {
                 let share = Share { index, of };
                 let arrivals = Arrivals::new(run.plan, run.time, run.count, seed, share);
                 let core = cores.get(index as usize % cores.len().max(1)).copied();
-                threads.push(scope.spawn(move || {
+                let thread = thread::Builder::new().name(format!("load-{index}"));
+                let run = move || {
                     if let Some(core) = core {
                         pin(core);
                     }
                     party.run(arrivals, phase)
-                }));
+                };
+                match thread.spawn_scoped(scope, run) {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        self.stop.store(true, Ordering::Relaxed);
+                        return Err(LoadError::Thread(error.to_string()));
+                    }
+                }
             }
             while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
                 thread::sleep(LOOK_EVERY);
                 live.tell(&timeline, start.elapsed());
             }
             live.end();
-            threads.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
-        });
+            Ok(threads.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>())
+        })?;
         let mut measured = Measured::new();
         for outcome in outcomes {
             let outcome = outcome.map_err(|_| LoadError::Thread("it panicked".to_owned()))?;

@@ -12,6 +12,7 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::cause::Cause;
+use crate::identity::UserIdentity;
 
 /// A UE that was told its connection details, or was not.
 pub(super) struct Told {
@@ -28,11 +29,27 @@ pub(super) struct Told {
     pub(super) outcome: Result<Pair, Cause>,
 }
 
-/// An inbound pair.
+/// An inbound pair, packed: a load may have many.
 pub(super) struct Pair {
-    pub(super) impi: Box<str>,
-    pub(super) impu: Box<str>,
-    pub(super) domain: Box<str>,
+    /// The private identity, and right behind it the public one.
+    text: Box<str>,
+    impi: u8,
+}
+
+impl Pair {
+    /// Packs a pair. Identities have at most 253 octets.
+    pub(super) fn new(pair: &UserIdentity) -> Self {
+        let (impi, impu) = (pair.impi.as_str(), pair.impu.as_str());
+        let length = u8::try_from(impi.len()).unwrap_or(u8::MAX);
+        Self { text: [impi, impu].concat().into(), impi: length }
+    }
+
+    /// The private identity, the public one, and the domain that they are of.
+    pub(super) fn names(&self) -> [&str; 3] {
+        let (impi, impu) = self.text.split_at_checked(usize::from(self.impi)).unwrap_or_default();
+        let domain = impi.rsplit_once('@').map_or("", |(_, realm)| realm);
+        [impi, impu, domain]
+    }
 }
 
 /// The end that tells.

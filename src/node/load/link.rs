@@ -22,8 +22,8 @@ use crate::{
 /// Receive and send buffers of a socket, octets; the kernel may grant less.
 const BUFFER_OCTETS: usize = 8 << 20;
 
-/// Messages taken from one socket in one turn.
-const BATCH: usize = 64;
+/// Messages, or trains of them, taken from one socket in one turn.
+pub(super) const BATCH: usize = 16;
 
 /// Octets read from a connection at a time.
 const READ_OCTETS: usize = 65_536;
@@ -88,8 +88,8 @@ impl Link {
                     target,
                     sockets: sockets?,
                     incoming: datagrams::Incoming::new(BATCH),
-                    outgoing: datagrams::Outgoing::new(),
-                    unsent: datagrams::Outgoing::new(),
+                    outgoing: datagrams::Outgoing::with_trains(),
+                    unsent: datagrams::Outgoing::with_trains(),
                     refused: 0,
                 }))
             }
@@ -209,8 +209,9 @@ impl Udp {
     }
 
     /// What cannot be sent counts as lost.
-    fn send(&mut self, out: &Outgoing) {
+    fn send(&mut self, out: &mut Outgoing) {
         let Self { target, sockets, outgoing, unsent, .. } = self;
+        out.sort();
         for (number, socket) in sockets.iter().enumerate() {
             for (_, octets) in out.iter().filter(|(by, _)| *by == number) {
                 outgoing.push(*target, |buffer| buffer.extend_from_slice(octets));
@@ -299,6 +300,8 @@ fn open_udp(target: SocketAddr) -> io::Result<UdpSocket> {
     socket.bind(&local.into())?;
     socket.connect(&target.into())?;
     socket.set_nonblocking(true)?;
+    // Without it, it only costs more.
+    let _ = datagrams::Incoming::accept_trains(socket.as_fd());
     Ok(socket.into())
 }
 

@@ -105,6 +105,8 @@ pub(super) struct Counts {
     pub(super) no_idle_ue: u64,
     /// Failures that were tried again.
     pub(super) retried: u64,
+    /// Identities that were compared with each other.
+    pub(super) compared: u64,
 }
 
 impl Counts {
@@ -120,6 +122,7 @@ impl Counts {
             malformed,
             no_idle_ue,
             retried,
+            compared,
         } = *other;
         self.started += started;
         self.succeeded += succeeded;
@@ -131,6 +134,7 @@ impl Counts {
         self.malformed += malformed;
         self.no_idle_ue += no_idle_ue;
         self.retried += retried;
+        self.compared += compared;
     }
 }
 
@@ -207,6 +211,7 @@ impl Recorder {
 
     /// Looks for identities that were lent twice: each is a failure after all.
     pub(super) fn check_lent(&mut self) {
+        self.counts.compared = self.lent.len() as u64;
         self.lent.sort_unstable();
         let twice =
             self.lent.windows(2).filter(|pair| matches!(pair, [one, other] if one == other));

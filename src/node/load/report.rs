@@ -72,6 +72,8 @@ pub(super) struct Report {
     pub(super) reasons: Vec<Reason>,
     pub(super) lateness: Summary,
     pub(super) efforts: Vec<Effort>,
+    /// Resident memory of the generator at the end, octets.
+    pub(super) resident_octets: u64,
     pub(super) server: Option<Server>,
     pub(super) judged: Vec<Judged>,
     pub(super) interval: Duration,
@@ -82,8 +84,8 @@ pub(super) struct Report {
 /// What the systems that were started by us spent.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(super) struct Server {
-    /// Time of a processor for each registration, microseconds; of all systems together.
-    pub(super) cpu_us_per_registration: f64,
+    /// Time of a processor for each that succeeded, microseconds; of all systems together.
+    pub(super) cpu_us_each: f64,
     /// Resident memory at the end, octets; of all systems together.
     pub(super) resident_octets: u64,
     /// Datagrams that the kernel dropped since a receive buffer of theirs was full.
@@ -150,19 +152,42 @@ impl Report {
         self.judged.iter().any(|judged| judged.broken)
     }
 
+    /// Time of a processor that the generator itself spent for each that succeeded, microseconds. Where HTTP is
+    /// spoken, the threads beside that do so are left out.
+    pub(super) fn cpu_us_each(&self) -> f64 {
+        let cpu: Duration = self.efforts.iter().map(|effort| effort.cpu).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        let count = self.facts.counts.succeeded.max(1) as f64;
+        cpu.as_secs_f64() * 1e6 / count
+    }
+
+    /// What is counted.
+    pub(super) fn noun(&self) -> &'static str {
+        match self.setting.workload {
+            "migrate" => "migration",
+            "identities" => "allocation",
+            "cx" => "vector",
+            _ => "registration",
+        }
+    }
+
     /// The rows of latencies that every format shows: name, and what it is of.
     pub(super) fn rows(&self) -> Vec<(&'static str, &Summary)> {
         let Facts { registration, details, challenge, response, .. } = &self.facts;
         let steps = [("details", details), ("challenge", challenge), ("response", response)];
-        let (whole, asked): (_, &[&str]) = match self.setting.workload {
-            "migrate" => ("migration", &["details", "challenge", "response"]),
-            "identities" => ("allocation", &[]),
-            "cx" => ("vector", &[]),
-            _ => ("registration", &["challenge", "response"]),
+        let asked: &[&str] = match self.setting.workload {
+            "migrate" => &["details", "challenge", "response"],
+            "identities" | "cx" => &[],
+            _ => &["challenge", "response"],
         };
         let asked = steps.into_iter().filter(|(name, _)| asked.contains(name));
-        std::iter::once((whole, registration)).chain(asked).collect()
+        std::iter::once((self.noun(), registration)).chain(asked).collect()
     }
+}
+
+/// Octets for people.
+pub(super) fn mebibytes(octets: u64) -> String {
+    format!("{} MiB", octets >> 20)
 }
 
 /// Microseconds for people.

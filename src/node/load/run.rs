@@ -9,13 +9,14 @@ use super::{
     Job, LoadError, Workload,
     arrival::{Plan, Spread},
     deploy::{Deployed, Spent},
+    effort::resident_octets,
     generator::{Generator, Measured, Run},
     live::Live,
     report::{Facts, Report, Setting, Summary, Trial},
-    search::Search,
+    search::{Found, Search},
     subscribers::Subscribers,
     ues::Manner,
-    verdict::{Evidence, judge},
+    verdict::{Evidence, Reason, judge},
 };
 use crate::{node::Clock, outbox::Transport};
 
@@ -44,13 +45,19 @@ pub(super) fn run(
         warm_up(job, subscribers.len(), &mut generator, &mut live)?;
     }
     let before = deployed.map(Deployed::spent);
-    let (measured, plan, trials) = measure(job, subscribers.len(), &mut generator, &mut live)?;
+    let Measurement { measured, plan, trials, own_limit } =
+        measure(job, subscribers.len(), &mut generator, &mut live)?;
     let server = deployed.zip(before).filter(|_| trials.is_empty());
     let succeeded = measured.recorder.counts.succeeded;
     let server = server.map(|(deployed, before): (_, Spent)| deployed.report(before, succeeded));
+    // Who ends the run from a terminal ends them, too.
+    let server = server.filter(|server| server.resident_octets > 0);
     let setting = Setting {
         workload: job.workload.name(),
-        target: job.target.to_string(),
+        target: match &job.allocates_at {
+            Some(server) => server.to_string(),
+            None => job.target.to_string(),
+        },
         transport: match (job.workload, job.transport) {
             (Workload::Identities, _) => "HTTP",
             (Workload::Cx, _) => "Diameter",
@@ -63,6 +70,7 @@ pub(super) fn run(
         seed: job.seed,
     };
     let mut report = report(job, measured, setting, trials);
+    report.reasons.extend(own_limit);
     report.started_at = started_at;
     report.server = server;
     Ok(report)
@@ -90,12 +98,20 @@ fn warm_up(
 }
 
 /// What the report is about.
+struct Measurement {
+    measured: Measured,
+    plan: Plan,
+    /// Of a search.
+    trials: Vec<Trial>,
+    own_limit: Option<Reason>,
+}
+
 fn measure(
     job: &Job,
     ues: usize,
     generator: &mut Generator,
     live: &mut Live,
-) -> Result<(Measured, Plan, Vec<Trial>), LoadError> {
+) -> Result<Measurement, LoadError> {
     let manner = Manner {
         anew: job.workload != Workload::Refresh,
         persists: job.workload == Workload::Storm,
@@ -103,8 +119,9 @@ fn measure(
     if let Some((rate, spread)) = job.search {
         let time = job.duration;
         let search = Search { rate, spread, time, manner, thresholds: &job.thresholds };
-        let found = search.run(generator, live)?;
-        return Ok((found.measured, Plan::steady(found.rate, spread), found.trials));
+        let Found { measured, rate, trials, own_limit } = search.run(generator, live)?;
+        let plan = Plan::steady(rate, spread);
+        return Ok(Measurement { measured, plan, trials, own_limit });
     }
     live.begin(job.workload.name().to_owned());
     let run = match job.workload {
@@ -124,7 +141,8 @@ fn measure(
             Run { plan: job.plan, time: job.duration, count: job.count, manner, patience }
         }
     };
-    Ok((generator.run(&run, live)?, run.plan, Vec::new()))
+    let measured = generator.run(&run, live)?;
+    Ok(Measurement { measured, plan: run.plan, trials: Vec::new(), own_limit: None })
 }
 
 fn report(job: &Job, measured: Measured, setting: Setting, trials: Vec<Trial>) -> Report {
@@ -150,6 +168,7 @@ fn report(job: &Job, measured: Measured, setting: Setting, trials: Vec<Trial>) -
         reasons,
         lateness: Summary::new(recorder.lateness),
         efforts,
+        resident_octets: resident_octets("self"),
         server: None,
         judged,
         interval,

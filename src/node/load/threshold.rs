@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::report::{Facts, Summary};
+use super::report::{Facts, Summary, time};
 
 /// A limit: when its expression is true, the run has failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,21 @@ enum Comparison {
     GreaterOrEqual,
 }
 
+/// What a value is given in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+pub(super) enum Unit {
+    #[serde(rename = "us")]
+    Micros,
+    #[serde(rename = "%")]
+    Percent,
+    /// How many.
+    #[serde(rename = "1")]
+    Count,
+    /// A second.
+    #[serde(rename = "1/s")]
+    Rate,
+}
+
 /// Why a text is no threshold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum InvalidThreshold {
@@ -75,8 +90,9 @@ pub(super) enum InvalidThreshold {
 pub(super) struct Judged {
     /// The expression.
     pub(super) expression: String,
-    /// The value, in microseconds, percent, or as a number.
+    /// The value, in its unit.
     pub(super) value: f64,
+    pub(super) unit: Unit,
     /// Whether the expression is true.
     pub(super) broken: bool,
 }
@@ -111,7 +127,20 @@ impl Threshold {
             Comparison::Greater => value > self.limit,
             Comparison::GreaterOrEqual => value >= self.limit,
         };
-        Judged { expression: self.text.clone(), value, broken }
+        Judged { expression: self.text.clone(), value, unit: self.metric.unit(), broken }
+    }
+}
+
+impl Judged {
+    /// The value for people.
+    pub(super) fn shown(&self) -> String {
+        let value = self.value;
+        match self.unit {
+            Unit::Micros => time(rounded(value)),
+            Unit::Percent => format!("{value:.2} %"),
+            Unit::Count => format!("{value:.0}"),
+            Unit::Rate => format!("{value:.0}/s"),
+        }
     }
 }
 
@@ -122,6 +151,15 @@ impl fmt::Display for Threshold {
 }
 
 impl Metric {
+    const fn unit(self) -> Unit {
+        match self {
+            Self::Latency(..) => Unit::Micros,
+            Self::FailureShare | Self::RetransmissionShare => Unit::Percent,
+            Self::Failures | Self::Retransmissions => Unit::Count,
+            Self::Rate => Unit::Rate,
+        }
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "counts of a run")]
     fn value(self, facts: &Facts) -> f64 {
         let share = |count: u64| 100.0 * count as f64 / (facts.counts.started.max(1)) as f64;
@@ -154,6 +192,11 @@ impl Quantity {
             Self::Max => row.latencies.0.max() as f64,
         }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "microseconds")]
+fn rounded(micros: f64) -> u64 {
+    micros.round() as u64
 }
 
 fn metric_and_limit(name: &str, value: &str) -> Result<(Metric, f64), InvalidThreshold> {

@@ -3,26 +3,25 @@
 //! Sans-I/O: answers and times in, requests into a buffer. The transaction rules are those of
 //! [`crate::ue`], the state is packed: about 200 octets a UE, keys included.
 
+mod answers;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    answer::{Answer, Answerer, Diagnosis},
+    answer::Diagnosis,
     arrival::{Arrivals, Share},
     cause::{Cause, Step},
     handover::{Pair, Told},
     outgoing::{Kept, NOT_KEPT, Outgoing},
     random::Random,
     recorder::Recorder,
-    request::{Authorization, Branch, BranchPrefix, Common, Request, Response, hex},
+    request::{Authorization, Branch, BranchPrefix, Common, Request},
     sqn_memory::SqnMemory,
     subscribers::{NameBuffers, Subscribers},
     timeline::Current,
     wheel::Wheel,
 };
-use crate::{
-    aka::digest::{Algorithm, Qop},
-    sip::{Framing, response::ResponseView},
-};
+use crate::{aka::digest::Algorithm, sip::Framing};
 
 /// A UE answers at most this many challenges in one registration.
 const CHALLENGES_MAX: u8 = 3;
@@ -276,45 +275,6 @@ impl Ues {
         self.fired = fired;
     }
 
-    /// Handles one message that arrived.
-    pub(super) fn handle_message(&mut self, octets: &[u8], now: u64, out: &mut Outgoing) {
-        let Some(branch) = self.prefix.find(octets) else {
-            let is_response = octets.starts_with(b"SIP/2.0 ");
-            let counts = &mut self.recorder.counts;
-            *(if is_response { &mut counts.stray } else { &mut counts.malformed }) += 1;
-            return;
-        };
-        let state = self.states.get(branch.ue as usize).filter(|ue| ue.cseq == branch.cseq);
-        let Some((state, step)) = state.and_then(|ue| Some((*ue, ue.step()?))) else {
-            self.recorder.counts.stray += 1;
-            return;
-        };
-        let Ok(answer) = ResponseView::parse(octets, self.settings.framing) else {
-            self.recorder.counts.malformed += 1;
-            return self.fail(branch.ue, Cause::Malformed, None, now);
-        };
-        let status = answer.status();
-        let took = now.saturating_sub(state.since);
-        self.recorder.answered(step, status, took);
-        match status {
-            ..200 => {
-                self.recorder.counts.provisional += 1;
-                let interval = millis(self.settings.t2);
-                self.change(branch.ue, |ue| ue.interval = interval);
-            }
-            401 => self.handle_challenge(branch.ue, &answer, now, out),
-            200..300 => self.handle_success(branch.ue, &answer, now),
-            _ => {
-                let cause = match status {
-                    423 => Cause::Period,
-                    403 | 404 if state.other_realm => Cause::Realm(status),
-                    _ => Cause::Refused(step, status),
-                };
-                self.fail(branch.ue, cause, answer.retry_after(), now);
-            }
-        }
-    }
-
     /// The connection of these UEs has ended: nothing is answered any more.
     pub(super) fn connection_lost(&mut self, now: u64) {
         self.end_all(Cause::Broken, now);
@@ -364,23 +324,26 @@ impl Ues {
 
     fn write_initial(&mut self, ue: u32, out: &mut Outgoing) {
         let algorithm = self.settings.algorithm.map(Algorithm::as_str);
-        let Some(state) = self.states.get(ue as usize).copied() else { return };
-        let subscriber = self.subscriber(ue);
-        let socket = self.socket(ue);
+        self.write_register(ue, Authorization::Initial { algorithm }, out);
+    }
+
+    /// Writes a REGISTER of `ue` in its present state.
+    fn write_register<'o>(
+        &mut self,
+        ue: u32,
+        authorization: Authorization<'_>,
+        out: &'o mut Outgoing,
+    ) -> &'o [u8] {
+        let Some(state) = self.states.get(ue as usize) else { return &[] };
+        let branch = Branch { ue, cseq: state.cseq };
+        let (subscriber, socket, call) = (self.subscriber(ue), self.socket(ue), state.call);
         let Self { subscribers, pairs, names, commons, .. } = self;
         let domain = name(subscribers, pairs, (subscriber, ue), names);
-        let Some(common) = commons.get(socket) else { return };
-        let request = Request {
-            common,
-            branch: Branch { ue, cseq: state.cseq },
-            subscriber,
-            call: state.call,
-            impi: &names.impi,
-            impu: &names.impu,
-            domain,
-            authorization: Authorization::Initial { algorithm },
-        };
-        out.add(socket, |octets| request.write(octets));
+        let Some(common) = commons.get(socket) else { return &[] };
+        let NameBuffers { impi, impu } = names;
+        let request =
+            Request { common, branch, subscriber, call, impi, impu, domain, authorization };
+        out.add(socket, |octets| request.write(octets))
     }
 
     /// Arms Timers E and F.
@@ -432,108 +395,6 @@ impl Ues {
         let interval = state.interval.saturating_mul(2).min(millis(self.settings.t2));
         self.change(ue, |state| state.interval = interval);
         self.arm(ue, now);
-    }
-
-    /// A 401: answers it with the ISIM.
-    fn handle_challenge(
-        &mut self,
-        ue: u32,
-        answer: &ResponseView<'_>,
-        now: u64,
-        out: &mut Outgoing,
-    ) {
-        let Some(state) = self.states.get(ue as usize).copied() else { return };
-        if state.challenges == CHALLENGES_MAX {
-            let cause = if state.other_realm { Cause::Realm(401) } else { Cause::Challenged };
-            return self.fail(ue, cause, None, now);
-        }
-        let subscriber = self.subscriber(ue);
-        let cnonce = hex(self.random.next_u32());
-        let cnonce = std::str::from_utf8(&cnonce).unwrap_or_default();
-        let Self { subscribers, pairs, names, uri, sqn, diagnosis, .. } = self;
-        let domain = name(subscribers, pairs, (subscriber, ue), names);
-        uri.clear();
-        uri.push_str("sip:");
-        uri.push_str(domain);
-        let answerer = Answerer { subscribers, subscriber, names, uri, cnonce };
-        let answered = match answerer.answer(answer, (sqn, ue), diagnosis) {
-            Ok(answered) if answered.auts.is_some() && state.resynchronized => Err(Cause::Sqn),
-            outcome => outcome,
-        };
-        let answered = match answered {
-            Ok(answered) => answered,
-            Err(cause) => return self.fail(ue, cause, None, now),
-        };
-        let other_realm = !answered.challenge.realm.eq_ignore_ascii_case(domain);
-        if state.phase == Phase::Challenge {
-            self.recorder.step_done(Step::Challenge, now.saturating_sub(state.since));
-        }
-        let resynchronizes = answered.auts.is_some();
-        self.recorder.counts.resynchronizations += u64::from(resynchronizes);
-        self.change(ue, |state| {
-            state.cseq += 1;
-            state.challenges += 1;
-            state.since = now;
-            state.phase = if resynchronizes { Phase::Challenge } else { Phase::Response };
-            state.resynchronized |= resynchronizes;
-            state.other_realm = other_realm;
-        });
-        self.send_response(ue, &answered, cnonce, out);
-        self.start_transaction(ue, now);
-    }
-
-    /// `MIG-23`: sends the response, and keeps the request.
-    fn send_response(&mut self, ue: u32, answered: &Answer<'_>, cnonce: &str, out: &mut Outgoing) {
-        let Some(state) = self.states.get(ue as usize).copied() else { return };
-        let (subscriber, socket) = (self.subscriber(ue), self.socket(ue));
-        let Self { subscribers, pairs, names, commons, kept, .. } = self;
-        let domain = name(subscribers, pairs, (subscriber, ue), names);
-        let Some(common) = commons.get(socket) else { return };
-        let response = Response {
-            realm: &answered.challenge.realm,
-            nonce: &answered.challenge.nonce,
-            digest: answered.response.as_str(),
-            algorithm: answered.algorithm.as_str(),
-            qop: answered.qop.map(|qop| (Qop::as_str(qop), cnonce)),
-            auts: answered.auts.as_deref(),
-            opaque: answered.challenge.opaque.as_deref(),
-        };
-        let request = Request {
-            common,
-            branch: Branch { ue, cseq: state.cseq },
-            subscriber,
-            call: state.call,
-            impi: &names.impi,
-            impu: &names.impu,
-            domain,
-            authorization: Authorization::Response(response),
-        };
-        let octets = out.add(socket, |octets| request.write(octets));
-        kept.release(state.kept);
-        let number = kept.keep(octets);
-        self.change(ue, |state| state.kept = number);
-    }
-
-    /// `MIG-25`: registered, if the contact is among those that the registrar has.
-    fn handle_success(&mut self, ue: u32, answer: &ResponseView<'_>, now: u64) {
-        let Some(state) = self.states.get(ue as usize).copied() else { return };
-        let user = hex(self.subscriber(ue));
-        let period = answer.expires().unwrap_or(1);
-        let granted = answer.contacts().any(|contact| {
-            let user_of = contact.uri.strip_prefix("sip:u").unwrap_or_default();
-            user_of.as_bytes().starts_with(&user) && contact.expires.unwrap_or(period) > 0
-        });
-        if !granted {
-            return self.fail(ue, Cause::NotGranted, None, now);
-        }
-        if let Some(step) = state.step() {
-            self.recorder.step_done(step, now.saturating_sub(state.since));
-        }
-        let took = now.saturating_sub(state.intended);
-        self.recorder.registration.record(took);
-        self.recorder.counts.succeeded += 1;
-        self.current.succeeded(took);
-        self.rest(ue);
     }
 
     fn fail(&mut self, ue: u32, cause: Cause, retry_after: Option<u32>, now: u64) {
@@ -592,7 +453,8 @@ fn name<'a>(
     names: &mut NameBuffers,
 ) -> &'a str {
     match pairs.get(ue as usize) {
-        Some(Some(Pair { impi, impu, domain })) => {
+        Some(Some(pair)) => {
+            let [impi, impu, domain] = pair.names();
             names.impi.clear();
             names.impi.push_str(impi);
             names.impu.clear();

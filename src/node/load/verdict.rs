@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{effort::Effort, recorder::Recorder};
+use super::{effort::Effort, recorder::Recorder, report::time};
 
 /// A thread that computes for more than this share of the time has no reserve.
 const CPU_SHARE_MAX: f64 = 0.95;
@@ -30,7 +30,7 @@ const SHORT: Duration = Duration::from_millis(200);
 /// Why a run is not valid.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(super) struct Reason {
-    /// One word: `late`, `behind`, `busy`, `dropped`, `saturated`, `starved`.
+    /// In short: `late`, `behind`, `busy`, `dropped`, `saturated`, `starved`, of a search also `own limit`.
     pub(super) what: &'static str,
     /// What was seen.
     pub(super) why: String,
@@ -94,13 +94,20 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Vec<Reason> {
 }
 
 fn late(recorder: &Recorder) -> Option<Reason> {
+    if recorder.registration.0.is_empty() {
+        // No latency is reported that it could have spoiled.
+        return None;
+    }
     let lateness = recorder.lateness.percentile(99.0);
     let reported = recorder.registration.percentile(99.0);
     let allowed = (reported / LATENESS_PART).clamp(LATENESS_ALLOWED, LATENESS_MAX);
     (lateness > allowed).then(|| Reason {
         what: "late",
         why: format!(
-            "1 % of the registrations began {lateness} us late or later; {allowed} us are allowed beside a p99 of {reported} us"
+            "1 % of all began {} late or later; {} are allowed beside a p99 of {}",
+            time(lateness),
+            time(allowed),
+            time(reported)
         ),
         fix: "ask for a lower rate, give it more cores with --threads, or keep other work off them",
     })
@@ -161,6 +168,9 @@ mod tests {
         assert_eq!(late(20, 2_100_000), ["late"]);
         assert_eq!(late(5, 2_100_000), [""; 0], "less than 1 %");
         let mut recorder = Recorder::new();
+        recorder.lateness.record(2_000_000);
+        let evidence = Evidence { recorder: &recorder, efforts: &[], is_behind: false };
+        assert_eq!(judge(&evidence), [], "no latency is reported");
         recorder.registration.record(30_000_000_000);
         recorder.lateness.record(200_000_000);
         let evidence = Evidence { recorder: &recorder, efforts: &[], is_behind: false };

@@ -1,7 +1,7 @@
 //! One thread of the generator: its UEs, its sockets, its hot loop.
 //!
 //! No runtime and no allocation for each message: what arrived is taken in batches, what is due begins, what
-//! is to be sent leaves in one go, and only if there was nothing to do the thread sleeps.
+//! is to be sent leaves in one go, and the thread sleeps until there is more to do.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use super::{
     arrival::Arrivals,
     effort::{Effort, Meter},
     handover::Listener,
-    link::{Link, Lost, Sent},
+    link::{BATCH, Link, Lost, Sent},
     outgoing::Outgoing,
     recorder::Recorder,
     timeline::Timeline,
@@ -28,6 +28,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// The longest sleep while a timer runs.
 const TIMER_SLEEP_MAX: Duration = Duration::from_millis(2);
+
+/// How long those under way are waited for after a signal to stop.
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a connection that cannot be opened is not tried again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
@@ -111,15 +114,16 @@ impl Worker {
                 (over_at, is_behind) = (Some(turn), is_late);
                 in_time = self.ues.recorder.counts.succeeded;
             }
-            let patience = over_at.map(|at| at.saturating_add(nanos(phase.patience)));
+            let patience = if stops { STOP_PATIENCE.min(phase.patience) } else { phase.patience };
+            let end = over_at.map(|at| at.saturating_add(nanos(patience)));
             let nobody = self.ues.under_way() == 0 && over_at.is_some();
-            if nobody || stops || is_refused || patience.is_some_and(|end| turn >= end) {
+            if nobody || is_refused || end.is_some_and(|end| turn >= end) {
                 break;
             }
-            let heard = self.turn(&mut source, over_at.is_none(), &now)?;
+            let has_more = self.turn(&mut source, over_at.is_none(), &now)?;
             phase.timeline.roll(&mut self.ues.current, turn);
             is_refused = self.link.refused() > REFUSED_MAX && self.ues.recorder.codes.is_empty();
-            if heard == 0 {
+            if !has_more {
                 self.sleep(&source, now())?;
             }
         }
@@ -132,26 +136,26 @@ impl Worker {
         Ok(Outcome { recorder, effort, offered, ended, in_time, is_behind, is_refused })
     }
 
-    /// Takes in what arrived, begins what is due, sends. Returns how much there was to do.
+    /// Takes in what arrived, begins what is due, sends. Returns whether there is more to do for sure: if not, that
+    /// is for [`Self::sleep`] to find out, with one system call instead of two.
     fn turn(
         &mut self,
         source: &mut Source,
         begins: bool,
         now: &dyn Fn() -> u64,
-    ) -> io::Result<usize> {
+    ) -> io::Result<bool> {
         let Self { ues, link, out, begun } = self;
         let at = now();
         let heard = link.receive(&mut |octets| ues.handle_message(octets, at, out));
         let Ok(heard) = heard else {
             self.reconnect(at)?;
-            return Ok(1);
+            return Ok(true);
         };
         let at = now();
         ues.handle_timers(at, out);
         if begins && link.has_room() {
             source.begin(ues, at, out, begun);
         }
-        let wrote = !out.is_empty();
         match link.send(out) {
             Ok(Sent::All) => {
                 if !begun.is_empty() {
@@ -164,7 +168,7 @@ impl Worker {
             Ok(Sent::Part) => {}
             Err(Lost) => self.reconnect(at)?,
         }
-        Ok(heard + usize::from(wrote))
+        Ok(heard >= BATCH)
     }
 
     fn reconnect(&mut self, now: u64) -> io::Result<()> {

@@ -132,6 +132,16 @@ impl Axis {
         Self { name, low: 0.0, high, ticks }
     }
 
+    /// The same, but it ends where the values do.
+    pub(super) fn until(name: &'static str, high: f64) -> Self {
+        let mut axis = Self::linear(name, high);
+        if high > 0.0 {
+            axis.high = high;
+            axis.ticks.retain(|(at, _)| *at <= high);
+        }
+        axis
+    }
+
     /// An axis of powers of ten, whose positions are logarithms.
     pub(super) fn logarithmic(
         name: &'static str,

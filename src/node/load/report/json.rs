@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{PERCENTILES, Report, Summary};
 
 /// The version of this shape: raised when a field changes its meaning or goes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Writes the report for programs.
 pub(in crate::node::load) fn to_json(report: &Report) -> Value {
@@ -55,6 +55,7 @@ pub(in crate::node::load) fn to_json(report: &Report) -> Value {
             "stray": counts.stray,
             "malformed": counts.malformed,
             "no_idle_ue": counts.no_idle_ue,
+            "identities_compared": counts.compared,
         },
         "latency_us": latencies.collect::<serde_json::Map<_, _>>(),
         "codes": codes,
@@ -73,6 +74,8 @@ fn generator(report: &Report) -> Value {
         |value: fn(&super::Effort) -> f64| report.efforts.iter().map(value).collect::<Vec<_>>();
     json!({
         "lateness_us": summary_of(&report.lateness),
+        "cpu_us_each": report.cpu_us_each(),
+        "resident_octets": report.resident_octets,
         "cpu_share": each(super::Effort::cpu_share),
         "waited_share": each(super::Effort::waited_share),
         "dropped": report.efforts.iter().map(|effort| effort.dropped).sum::<u64>(),

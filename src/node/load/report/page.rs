@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::{
     PERCENTILES, Point, Report, Summary,
     chart::{Axis, Chart, Line},
-    time,
+    mebibytes, time,
 };
 
 /// The style sheet: light and dark, phone and paper.
@@ -13,6 +13,9 @@ const STYLE: &str = include_str!("page.css");
 
 /// Points of a distribution for each power of ten.
 const POINTS_PER_DECADE: u8 = 16;
+
+/// Classes of a distribution for each power of ten.
+const CLASSES_PER_DECADE: u8 = 10;
 
 /// The rarest share that a distribution shows: 10^-6.
 const DECADES_MAX: u8 = 6;
@@ -38,7 +41,7 @@ fn write_page(out: &mut String, report: &Report) -> fmt::Result {
     write!(
         out,
         "<p class=\"soft\">{}, over {}, {}, {} subscribers, {} thread{}, seed {}, migcore {}</p>",
-        report.started_at.to_rfc3339(),
+        to_the_second(&report.started_at.to_rfc3339()),
         setting.transport,
         Escaped(&setting.arrival),
         setting.subscribers,
@@ -93,7 +96,8 @@ fn write_tiles(out: &mut String, report: &Report) -> fmt::Result {
         (format!("{}", counts.retransmissions), "retransmissions"),
     ];
     if let Some(server) = &report.server {
-        tiles.push((format!("{:.1} us", server.cpu_us_per_registration), "of a core each, there"));
+        tiles.push((format!("{:.1} us", server.cpu_us_each), "of a core each, deployed"));
+        tiles.push((mebibytes(server.resident_octets), "deployed"));
     }
     out.push_str("<div class=\"tiles\">");
     for (value, name) in tiles {
@@ -107,7 +111,8 @@ fn write_tiles(out: &mut String, report: &Report) -> fmt::Result {
 fn charts(report: &Report) -> Vec<(&'static str, Chart<'static>)> {
     let mut charts = Vec::new();
     if report.facts.registration.count() > 0 {
-        charts.push(("Latency by percentile", distribution(report)));
+        charts.push(("Latency distribution", distribution(report)));
+        charts.push(("Latency by percentile", by_percentile(report)));
     }
     let end =
         report.timeline.last().map_or(1.0, |point| point.at_s + report.interval.as_secs_f64());
@@ -120,7 +125,7 @@ fn charts(report: &Report) -> Vec<(&'static str, Chart<'static>)> {
         Line { name: "failed", points: over_time(|point| point.failed_per_s) },
     ];
     let high = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(0.0, f64::max);
-    let (x, y) = (Axis::linear("seconds", end), Axis::linear("per second", high));
+    let (x, y) = (Axis::until("seconds", end), Axis::linear("per second", high));
     let title = "registrations begun, succeeded and failed a second, over time";
     charts.push(("Rate and failures over time", Chart { title, x, y, lines }));
     if report.facts.registration.count() > 0 {
@@ -129,8 +134,48 @@ fn charts(report: &Report) -> Vec<(&'static str, Chart<'static>)> {
     charts
 }
 
-/// Latencies by percentile: the rarer, the farther right, a power of ten each.
+/// How many took how long, percent of all, by classes of equal width on an axis of powers of ten.
 fn distribution(report: &Report) -> Chart<'static> {
+    let rows = report.rows();
+    let latencies = || rows.iter().map(|(_, summary)| &summary.latencies.0);
+    let low = latencies().filter(|of| !of.is_empty()).map(|of| of.min()).min().unwrap_or(1).max(1);
+    let high = latencies().map(|of| of.max()).max().unwrap_or(1).max(low + 1);
+    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+    let x = Axis::logarithmic("latency", low as f64, high as f64, decade);
+    let mut lines = Vec::new();
+    for (name, summary) in rows {
+        let mut points = vec![(x.low, 0.0)];
+        let mut at = x.low;
+        while at < x.high {
+            let end = at + 1.0 / f64::from(CLASSES_PER_DECADE);
+            let share = share_between(summary, at, end);
+            points.extend([(at, share), (end, share)]);
+            at = end;
+        }
+        points.push((x.high, 0.0));
+        lines.push(Line { name, points });
+    }
+    let highest = lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(0.0, f64::max);
+    let title = "share of latencies, of the whole and of each step";
+    Chart { title, x, y: Axis::linear("% of all", highest), lines }
+}
+
+/// The share of latencies from one power of ten to another one, the latter not included; percent.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "microseconds up to an hour, and counts"
+)]
+fn share_between(summary: &Summary, from: f64, to: f64) -> f64 {
+    let [from, to] = [from, to].map(|power| 10_f64.powf(power).ceil() as u64);
+    let Some(last) = to.checked_sub(1).filter(|last| *last >= from) else { return 0.0 };
+    let count = summary.latencies.0.count_between(from, last);
+    100.0 * count as f64 / summary.count().max(1) as f64
+}
+
+/// Latencies by percentile: the rarer, the farther right, a power of ten each.
+fn by_percentile(report: &Report) -> Chart<'static> {
     let mut lines = Vec::new();
     let (mut low, mut high) = (f64::MAX, 1.0_f64);
     for (name, summary) in report.rows() {
@@ -174,7 +219,7 @@ fn latency_over_time(report: &Report, end: f64) -> Chart<'static> {
     let high = values().fold(0.0, f64::max);
     let y = Axis::logarithmic("latency", 10_f64.powf(low), 10_f64.powf(high), decade);
     let title = "median and 99th percentile of the latency, over time";
-    Chart { title, x: Axis::linear("seconds", end), y, lines }
+    Chart { title, x: Axis::until("seconds", end), y, lines }
 }
 
 /// A power of ten of microseconds.
@@ -238,11 +283,8 @@ fn write_thresholds(out: &mut String, report: &Report) -> fmt::Result {
     for judged in &report.judged {
         let outcome = if judged.broken { "BROKEN" } else { "kept" };
         let expression = Escaped(&judged.expression);
-        write!(
-            out,
-            "<tr><td>{expression}</td><td>{:.1}</td><td>{outcome}</td></tr>",
-            judged.value
-        )?;
+        let value = judged.shown();
+        write!(out, "<tr><td>{expression}</td><td>{value}</td><td>{outcome}</td></tr>")?;
     }
     out.push_str("</table></div>");
     Ok(())
@@ -289,10 +331,19 @@ fn write_generator(out: &mut String, report: &Report) -> fmt::Result {
     let lateness = &report.lateness.latencies;
     write!(
         out,
-        "</table></div><p>Requests left late by {} at p50, {} at p99. Latency counts from the intended time.</p>",
+        "</table></div><p>It spent {:.1} us of a core for each {}, and has {} of memory. Requests left late by {} at \
+         p50, {} at p99. Latency counts from the intended time.</p>",
+        report.cpu_us_each(),
+        report.noun(),
+        mebibytes(report.resident_octets),
         time(lateness.percentile(50.0)),
         time(lateness.percentile(99.0))
     )
+}
+
+/// A time without its fraction of a second.
+fn to_the_second(time: &str) -> String {
+    time.split_once('.').map_or(time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 /// Text for HTML.

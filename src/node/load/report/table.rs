@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{PERCENTILES, Report, Summary, time};
+use super::{PERCENTILES, Report, Summary, mebibytes, time};
 
 /// Writes the report for people.
 pub(in crate::node::load) fn to_table(report: &Report) -> String {
@@ -42,13 +42,16 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
         "  {} retransmissions, {} resynchronizations, {} tried again",
         counts.retransmissions, counts.resynchronizations, counts.retried
     )?;
+    if counts.compared > 0 {
+        writeln!(out, "  {} identities were compared with each other", counts.compared)?;
+    }
     write_latencies(out, report)?;
     write_failures(out, report)?;
     write_trials(out, report)?;
     write_generator(out, report)?;
     for judged in &report.judged {
         let outcome = if judged.broken { "BROKEN" } else { "kept" };
-        writeln!(out, "threshold {}: {outcome} (value {:.1})", judged.expression, judged.value)?;
+        writeln!(out, "threshold {}: {outcome} (it is {})", judged.expression, judged.shown())?;
     }
     if report.is_valid() {
         return writeln!(out, "verdict: valid");
@@ -124,23 +127,31 @@ fn write_trials(out: &mut String, report: &Report) -> std::fmt::Result {
 
 fn write_generator(out: &mut String, report: &Report) -> std::fmt::Result {
     let lateness = &report.lateness.latencies;
-    write!(
+    let noun = report.noun();
+    writeln!(
         out,
-        "\ngenerator: requests left {} late at p99; threads computed for",
+        "\ngenerator: {:.1} us of a core for each {noun}, {}; requests left {} late at p99",
+        report.cpu_us_each(),
+        mebibytes(report.resident_octets),
         time(lateness.percentile(99.0))
     )?;
+    out.push_str("  its threads computed for");
     for effort in &report.efforts {
         write!(out, " {:.0} %", effort.cpu_share() * 100.0)?;
     }
+    out.push_str(" of the time, and waited for a core for");
+    for effort in &report.efforts {
+        write!(out, " {:.0} %", effort.waited_share() * 100.0)?;
+    }
     let dropped: u64 = report.efforts.iter().map(|effort| effort.dropped).sum();
-    writeln!(out, " of the time; {dropped} datagrams dropped")?;
+    writeln!(out, "; {dropped} datagrams dropped")?;
     if let Some(server) = &report.server {
-        #[expect(clippy::cast_precision_loss, reason = "for people")]
-        let resident = server.resident_octets as f64 / f64::from(1 << 20);
         writeln!(
             out,
-            "deployed: {:.1} us of a core for each registration, {resident:.0} MiB, {} datagrams dropped",
-            server.cpu_us_per_registration, server.dropped,
+            "deployed: {:.1} us of a core for each {noun}, {}, {} datagrams dropped",
+            server.cpu_us_each,
+            mebibytes(server.resident_octets),
+            server.dropped,
         )?;
     }
     Ok(())

@@ -1,0 +1,173 @@
+//! Texts of few different characters: the numbers that devices, addresses and generated identities consist
+//! of take four or five bits a character.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "each table has an entry for every index: an octet, or bits that were masked"
+)]
+
+/// The longest text that is packed, characters: as many as fit in a small buffer on the way back.
+pub(super) const PACKED_MAX: usize = 64;
+
+/// What the characters of a text are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Alphabet {
+    /// Identifiers of calls.
+    Hexadecimal,
+    /// Addresses with their ports, serial numbers, and what such a parameter ends with.
+    Numeric,
+    /// What identity pools generate.
+    Generated,
+}
+
+const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
+const NUMERIC: &[u8; 16] = b"0123456789.:-@>\"";
+const GENERATED: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// The two characters of an octet, or of ten bits.
+type Pairs<const N: usize> = [[u8; 2]; N];
+/// By character: its number in each alphabet, and a bit for each alphabet that it is not of.
+type Numbers = [[u8; 4]; 256];
+
+static HEXADECIMAL_PAIRS: Pairs<256> = pairs(HEXADECIMAL);
+static NUMERIC_PAIRS: Pairs<256> = pairs(NUMERIC);
+static GENERATED_PAIRS: Pairs<1024> = pairs(GENERATED);
+static NUMBERS: Numbers = numbers();
+
+impl Alphabet {
+    /// The alphabet that `text` is of, if packing it is worth while.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        if !(2..=PACKED_MAX).contains(&text.len()) {
+            return None;
+        }
+        let others = text.bytes().fold(0, |others, octet| others | NUMBERS[usize::from(octet)][3]);
+        let all = [Self::Hexadecimal, Self::Numeric, Self::Generated];
+        all.into_iter().find(|alphabet| others & (1 << alphabet.place()) == 0)
+    }
+
+    /// Appends `text`, which is of this alphabet.
+    pub(super) fn pack(self, text: &str, to: &mut Vec<u8>) {
+        let (text, place) = (text.as_bytes(), self.place());
+        let number = |character: &u8| NUMBERS[usize::from(*character)][place];
+        if self != Self::Generated {
+            let (pairs, last) = text.as_chunks::<2>();
+            to.extend(pairs.iter().map(|[one, two]| number(one) << 4 | number(two)));
+            to.extend(last.first().map(|one| number(one) << 4));
+            return;
+        }
+        for eight in text.chunks(8) {
+            let bits = eight.iter().fold(0, |bits, it| bits << 5 | u64::from(number(it)));
+            let octets = (bits << (64 - 5 * eight.len())).to_be_bytes();
+            to.extend_from_slice(octets.get(..self.octets_of(eight.len())).unwrap_or_default());
+        }
+    }
+
+    /// How many octets `length` packed characters take.
+    pub(super) const fn octets_of(self, length: usize) -> usize {
+        match self {
+            Self::Hexadecimal | Self::Numeric => length.div_ceil(2),
+            Self::Generated => (5 * length).div_ceil(8),
+        }
+    }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::Hexadecimal => 0,
+            Self::Numeric => 1,
+            Self::Generated => 2,
+        }
+    }
+
+    /// Puts the characters that [`Self::pack`] wrote in `octets` at the beginning of `to`.
+    pub(super) fn unpack(self, octets: &[u8], to: &mut [u8; PACKED_MAX]) {
+        let to = to.as_chunks_mut::<2>().0;
+        match self {
+            Self::Hexadecimal => unpack_pairs(&HEXADECIMAL_PAIRS, octets, to),
+            Self::Numeric => unpack_pairs(&NUMERIC_PAIRS, octets, to),
+            Self::Generated => unpack_generated(octets, to),
+        }
+    }
+}
+
+fn unpack_pairs(pairs: &Pairs<256>, octets: &[u8], to: &mut [[u8; 2]]) {
+    for (to, octet) in to.iter_mut().zip(octets) {
+        *to = pairs[usize::from(*octet)];
+    }
+}
+
+fn unpack_generated(octets: &[u8], to: &mut [[u8; 2]]) {
+    for (to, five) in to.as_chunks_mut::<4>().0.iter_mut().zip(octets.chunks(5)) {
+        let bits = five.iter().fold(0, |bits, octet| bits << 8 | usize::from(*octet));
+        let bits = bits << (8 * (5 - five.len()));
+        for (to, shift) in to.iter_mut().zip([30, 20, 10, 0]) {
+            *to = GENERATED_PAIRS[bits >> shift & 1023];
+        }
+    }
+}
+
+const fn pairs<const N: usize>(characters: &[u8]) -> Pairs<N> {
+    let mut pairs = [[0; 2]; N];
+    let mut pair = 0;
+    while pair < N {
+        pairs[pair] = [characters[pair / characters.len()], characters[pair % characters.len()]];
+        pair += 1;
+    }
+    pairs
+}
+
+const fn numbers() -> Numbers {
+    let mut numbers = [[0, 0, 0, 7]; 256];
+    let alphabets: [&[u8]; 3] = [HEXADECIMAL, NUMERIC, GENERATED];
+    let mut place = 0;
+    while place < 3 {
+        let mut number = 0;
+        while number < alphabets[place].len() {
+            let character = alphabets[place][number] as usize;
+            #[expect(clippy::cast_possible_truncation, reason = "below 32")]
+            let of = number as u8;
+            numbers[character][place] = of;
+            numbers[character][3] &= !(1 << place);
+            number += 1;
+        }
+        place += 1;
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_unpacked_as_it_was_packed_whatever_its_length() {
+        let alphabets = [
+            (Alphabet::Hexadecimal, &HEXADECIMAL[..]),
+            (Alphabet::Numeric, &NUMERIC[..]),
+            (Alphabet::Generated, &GENERATED[..]),
+        ];
+        for (alphabet, characters) in alphabets {
+            for length in 2..=PACKED_MAX {
+                let repeated = characters.iter().rev().cycle().take(length).copied().collect();
+                let text = String::from_utf8(repeated).unwrap();
+                let mut octets = Vec::new();
+                alphabet.pack(&text, &mut octets);
+                assert_eq!(octets.len(), alphabet.octets_of(length));
+                let mut characters = [0; PACKED_MAX];
+                alphabet.unpack(&octets, &mut characters);
+                assert_eq!(&characters[..length], text.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn only_texts_of_an_alphabet_are_packed() {
+        assert_eq!(Alphabet::of("90420156-025763-0>\""), Some(Alphabet::Numeric));
+        assert_eq!(Alphabet::of("192.0.2.1:5060"), Some(Alphabet::Numeric));
+        assert_eq!(Alphabet::of("0123456789abcdef"), Some(Alphabet::Hexadecimal));
+        assert_eq!(Alphabet::of("xyz23456789kw"), Some(Alphabet::Generated));
+        let others = ["", "a", "ABCDEF", "0123456789abcdefg", "\u{e9}\u{e9}", "a b", "192.0.2.1/"];
+        for other in others.map(str::to_owned).into_iter().chain(["2".repeat(PACKED_MAX + 1)]) {
+            assert_eq!(Alphabet::of(&other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A hash table by fingerprint, for millions of entries of eight octets.
+
+use super::shards::Fingerprint;
+
+/// Entries that a table has room for at least.
+const HOMES_MIN: usize = 16;
+
+/// What is kept by fingerprints. Two entries may have the same.
+///
+/// The entries are in the order of their hashes, each at the place that its hash selects or as soon after it as
+/// is free. So a look-up reads one or two cache lines, also of what is not there, and a table that is full
+/// grows by a quarter, in one pass, instead of doubling: four of five places are taken on average.
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    /// Beyond the places that hashes select are some for what finds the last ones taken.
+    places: Vec<Slot<T>>,
+    /// Places that hashes select.
+    homes: usize,
+    used: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot<T> {
+    hash: Hash,
+    what: T,
+}
+
+/// A fingerprint with its bits mixed: within a shard the upper ones are alike.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Hash(u32);
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), homes: 0, used: 0 }
+    }
+}
+
+impl<T: Copy + Default> Slots<T> {
+    /// How many entries there are.
+    pub(super) const fn len(&self) -> usize {
+        self.used
+    }
+
+    /// What is kept by `fingerprint`.
+    pub(super) fn all(&self, fingerprint: Fingerprint) -> impl Iterator<Item = T> {
+        self.entries(Hash::of(fingerprint)).map(|(_, what)| what)
+    }
+
+    /// Adds an entry.
+    pub(super) fn insert(&mut self, fingerprint: Fingerprint, what: T) {
+        let slot = Slot { hash: Hash::of(fingerprint), what };
+        while self.used >= self.homes / 8 * 7 || !self.put(slot) {
+            self.grow();
+        }
+        self.used += 1;
+    }
+
+    /// Changes the entry that is `wanted`, or removes it if it becomes `None`.
+    pub(super) fn change(
+        &mut self,
+        fingerprint: Fingerprint,
+        wanted: impl Fn(T) -> bool,
+        new: Option<T>,
+    ) {
+        let found = self.entries(Hash::of(fingerprint)).find(|(_, what)| wanted(*what));
+        let Some((place, _)) = found else { return };
+        match (new, self.places.get_mut(place)) {
+            (Some(new), Some(slot)) => slot.what = new,
+            _ => self.take_out(place),
+        }
+    }
+
+    /// Where the entries with this hash are.
+    fn entries(&self, hash: Hash) -> impl Iterator<Item = (usize, T)> {
+        let home = hash.home(self.homes);
+        let slots = self.places.get(home..).unwrap_or_default();
+        let those = (home..).zip(slots).skip_while(move |(_, slot)| slot.hash < hash);
+        those.take_while(move |(_, slot)| slot.hash == hash).map(|(place, slot)| (place, slot.what))
+    }
+
+    /// Puts a new entry in its place and those behind it one further, up to the next free place, if there is one.
+    fn put(&mut self, new: Slot<T>) -> bool {
+        let Some(slots) = self.places.get_mut(new.hash.home(self.homes)..) else { return false };
+        let Some(place) = slots.iter().position(|slot| slot.hash > new.hash) else { return false };
+        let Some(slots) = slots.get_mut(place..) else { return false };
+        let Some(free) = slots.iter().position(Slot::is_free) else { return false };
+        let Some(moved) = slots.get_mut(..=free) else { return false };
+        moved.rotate_right(1);
+        moved.first_mut().is_some_and(|first| {
+            *first = new;
+            true
+        })
+    }
+
+    /// Frees a place, and moves those behind it back that are not at home.
+    fn take_out(&mut self, place: usize) {
+        let homes = self.homes;
+        let slots = self.places.get_mut(place..).unwrap_or_default();
+        let stays =
+            |(place, slot): (usize, &Slot<T>)| slot.is_free() || slot.hash.home(homes) == place;
+        let behind = (place..).zip(&*slots).skip(1);
+        let moved = behind.take_while(|it| !stays(*it)).count();
+        if let Some(slots) = slots.get_mut(..=moved) {
+            slots.rotate_left(1);
+            if let Some(last) = slots.last_mut() {
+                *last = Slot::free();
+            }
+            self.used -= 1;
+        }
+    }
+
+    fn grow(&mut self) {
+        self.homes = (self.homes + self.homes / 4).max(HOMES_MIN);
+        let beyond = HOMES_MIN + self.homes / 128;
+        let mut slots = Vec::with_capacity(self.homes + beyond);
+        for slot in self.places.iter().filter(|slot| !slot.is_free()) {
+            let place = slot.hash.home(self.homes).max(slots.len());
+            slots.resize(place, Slot::free());
+            slots.push(*slot);
+        }
+        slots.resize(slots.len().max(self.homes) + beyond, Slot::free());
+        self.places = slots;
+    }
+}
+
+impl<T: Default> Slot<T> {
+    fn free() -> Self {
+        Self { hash: Hash::FREE, what: T::default() }
+    }
+}
+
+impl<T> Slot<T> {
+    fn is_free(&self) -> bool {
+        self.hash == Hash::FREE
+    }
+}
+
+impl Hash {
+    /// No entry's, and after all of those.
+    const FREE: Self = Self(u32::MAX);
+
+    fn of(fingerprint: Fingerprint) -> Self {
+        Self(fingerprint.0.wrapping_mul(0x9e37_79b1).min(u32::MAX - 1))
+    }
+
+    /// The place that a hash selects of so many.
+    fn home(self, homes: usize) -> usize {
+        usize::try_from((u64::from(self.0) * homes as u64) >> 32).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn entries_of_equal_and_of_neighbouring_hashes_are_found_until_they_are_removed() {
+        let mut slots: Slots<u32> = Slots::default();
+        let mut model: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        let mut random = 3_u64;
+        for round in 0..60_000_u32 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = u32::try_from(random >> 33).unwrap();
+            // Of a few hashes many entries, the last one among them; of many hashes a few.
+            let hash = if round % 4 == 0 { u32::MAX - number % 3 } else { number % 3_000 };
+            let fingerprint = Fingerprint(hash);
+            let entries = model.entry(hash).or_default();
+            match entries.first().copied() {
+                Some(one) if random.is_multiple_of(2) => {
+                    slots.change(fingerprint, |what| what == one, None);
+                    entries.remove(&one);
+                }
+                Some(one) if random % 16 == 1 => {
+                    slots.change(fingerprint, |what| what == one, Some(round));
+                    entries.remove(&one);
+                    entries.insert(round);
+                }
+                _ => {
+                    slots.insert(fingerprint, round);
+                    entries.insert(round);
+                }
+            }
+        }
+        assert_eq!(slots.len(), model.values().map(BTreeSet::len).sum::<usize>());
+        for hash in (0..3_000).chain(u32::MAX - 3..=u32::MAX) {
+            let found: BTreeSet<u32> = slots.all(Fingerprint(hash)).collect();
+            assert_eq!(found, model.get(&hash).cloned().unwrap_or_default(), "{hash}");
+        }
+    }
+
+    #[test]
+    fn four_of_five_places_are_taken_on_average() {
+        let (mut slots, mut percent) = (Slots::<u32>::default(), 0);
+        for number in 0..100_000_u32 {
+            slots.insert(Fingerprint(number << 6), number);
+            percent += 100 * slots.len() / slots.places.len();
+        }
+        assert!(percent / 100_000 > 75, "{percent}");
+    }
+}

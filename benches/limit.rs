@@ -6,7 +6,8 @@
 //! medians of the runs:
 //!
 //! * `c-echo`, `echo`: two exchanges of datagrams with `recvmmsg` and `sendmmsg`, by a program in C and by our own
-//!   wrappers; `echo-tcp`: the same over one connection. Whoever asks has as many requests under way as the UEs.
+//!   wrappers; `echo-trains`: with UDP GSO and GRO, which our sockets use towards a peer that sends much by one flow, as
+//!   the load generator does; `echo-tcp`: over one connection. Whoever asks has as many requests under way as the UEs.
 //! * `local-…`: full AKA registrations (two exchanges, one vector, one digest check, one binding) at the home system.
 //! * `forwarded-…`: the same in a partner, the vector fetched over Cx; the processor time of both systems counts.
 //! * `…-memory`, `…-embedded`: the storage engine. `…-tcp`: over one connection that carries all UEs.

@@ -33,7 +33,8 @@ pub fn cases(time: Duration) -> Vec<Case> {
     let program = compile();
     vec![
         Case::new("c-echo", "echo", move || c_echo(&program, time)),
-        Case::new("echo", "echo", move || udp_echo(time)),
+        Case::new("echo", "echo", move || udp_echo(time, false)),
+        Case::new("echo-trains", "echo", move || udp_echo(time, true)),
         Case::new("echo-tcp", "echo-tcp", move || tcp_echo(time)),
     ]
 }
@@ -69,7 +70,7 @@ fn c_echo(program: &PathBuf, time: Duration) -> Turn {
     let mut child = command.spawn().expect("taskset, of util-linux");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let port: u16 = lines.next().unwrap().parse().unwrap();
-    let per_s = ask_by_udp(([127, 0, 0, 1], port).into(), time);
+    let per_s = ask_by_udp(([127, 0, 0, 1], port).into(), time, false);
     drop(child.stdin.take());
     let line = lines.next().expect("how much it took");
     assert!(child.wait().unwrap().success());
@@ -106,33 +107,36 @@ impl Server {
     }
 }
 
-fn udp_echo(time: Duration) -> Turn {
+/// With trains, datagrams of one length that come from and go to one peer pass the kernel as one (UDP GRO and GSO).
+fn udp_echo(time: Duration, has_trains: bool) -> Turn {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20).unwrap();
     let address = socket.local_addr().unwrap();
-    let (mut incoming, mut outgoing) = (Incoming::new(BATCH), Outgoing::new());
+    let (mut incoming, mut outgoing) = ends(socket.as_fd(), has_trains);
     let server = Server::start(move || {
-        let Ok(received) = incoming.receive(socket.as_fd()) else {
+        if incoming.receive(socket.as_fd()).is_err() {
             wait(socket.as_fd(), Duration::from_millis(100));
             return 0;
-        };
+        }
+        let mut answered = 0;
         for (octets, from) in incoming.datagrams() {
             let answer = ANSWERS[usize::from(octets.len() >= REQUESTS[1])];
             outgoing.push(from, |to| to.resize(to.len() + answer, b'x'));
+            answered += 1;
         }
         outgoing.flush(socket.as_fd(), |_, _| panic!("no room"));
-        received as u64
+        answered
     });
-    let per_s = ask_by_udp(address, time);
+    let per_s = ask_by_udp(address, time, has_trains);
     Turn { cpu_us: server.stop(), per_s: per_s / 2.0 }
 }
 
 /// Exchanges a second, by whoever keeps [`UNDER_WAY`] of them under way.
-fn ask_by_udp(server: SocketAddr, time: Duration) -> f64 {
+fn ask_by_udp(server: SocketAddr, time: Duration, has_trains: bool) -> f64 {
     pin(CLIENT_CORE);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20).unwrap();
-    let (mut incoming, mut outgoing) = (Incoming::new(BATCH), Outgoing::new());
+    let (mut incoming, mut outgoing) = ends(socket.as_fd(), has_trains);
     let (started, mut exchanges, mut turn) = (Instant::now(), 0, 0);
     let mut ask = |outgoing: &mut Outgoing| {
         turn += 1;
@@ -144,14 +148,24 @@ fn ask_by_udp(server: SocketAddr, time: Duration) -> f64 {
     }
     while started.elapsed() < time {
         outgoing.flush(socket.as_fd(), |_, _| panic!("no room"));
-        let Ok(received) = incoming.receive(socket.as_fd()) else {
+        if incoming.receive(socket.as_fd()).is_err() {
             wait(socket.as_fd(), Duration::from_millis(100));
             continue;
-        };
+        }
+        let received = incoming.datagrams().count();
         exchanges += received;
         (0..received).for_each(|_| ask(&mut outgoing));
     }
     exchanges as f64 / started.elapsed().as_secs_f64()
+}
+
+fn ends(socket: BorrowedFd<'_>, has_trains: bool) -> (Incoming, Outgoing) {
+    if has_trains {
+        Incoming::accept_trains(socket).expect("a kernel that knows UDP GRO");
+        (Incoming::new(BATCH), Outgoing::with_trains())
+    } else {
+        (Incoming::new(BATCH), Outgoing::new())
+    }
 }
 
 fn tcp_echo(time: Duration) -> Turn {

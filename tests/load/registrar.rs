@@ -182,7 +182,12 @@ impl Serving {
             qop: None,
             body: &[],
         };
-        let vector = user.vector.take().expect("a challenge before its response");
+        let is_live =
+            |vector: &AuthVector| *encode_nonce(&vector.rand, &vector.autn) == *credentials.nonce;
+        // Of a UE that is late, a response may come twice, or to a challenge that another one has followed.
+        let Some(vector) = user.vector.take_if(|vector| is_live(vector)) else {
+            return Some((Duration::ZERO, challenge(&view, &self.milenage, user, trick)));
+        };
         let verified = verify(Algorithm::AkaV1Md5, &input, &vector, &credentials.response);
         let answer = match (verified, trick) {
             (Ok(_), Trick::OtherRealm) => reply(&view, "403 Forbidden", ""),

@@ -211,7 +211,6 @@ impl Udp {
     /// What cannot be sent counts as lost.
     fn send(&mut self, out: &mut Outgoing) {
         let Self { target, sockets, outgoing, unsent, .. } = self;
-        out.sort();
         for (number, socket) in sockets.iter().enumerate() {
             for (_, octets) in out.iter().filter(|(by, _)| *by == number) {
                 outgoing.push(*target, |buffer| buffer.extend_from_slice(octets));

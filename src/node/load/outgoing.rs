@@ -25,20 +25,11 @@ impl Outgoing {
         self.octets.get(range).unwrap_or_default()
     }
 
-    /// Brings requests of the same length together, which the kernel takes as one.
-    pub(super) fn sort(&mut self) {
-        self.messages.sort_unstable_by_key(|message| (message.range.len(), message.range.start));
-    }
-
     /// The requests with their sockets.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[u8])> {
         self.messages.iter().map(|message| {
             (message.socket, self.octets.get(message.range.clone()).unwrap_or_default())
         })
-    }
-
-    pub(super) const fn is_empty(&self) -> bool {
-        self.messages.is_empty()
     }
 
     /// Forgets all.

@@ -30,12 +30,12 @@ impl<'a> AuthenticationInfo<'a> {
         let mut info = Self::default();
         for param in AuthParams::new(value) {
             let (name, value) = param?;
-            match name.to_ascii_lowercase().as_str() {
-                "nextnonce" => info.nextnonce = Some(unquote(value)),
-                "qop" => info.qop = Some(bare(value)),
-                "rspauth" => info.rspauth = Some(unquote(value)),
-                "cnonce" => info.cnonce = Some(unquote(value)),
-                "nc" => info.nc = Some(bare(value)),
+            match name.to_ascii_lowercase().as_slice() {
+                b"nextnonce" => info.nextnonce = Some(unquote(value)),
+                b"qop" => info.qop = Some(bare(value)),
+                b"rspauth" => info.rspauth = Some(unquote(value)),
+                b"cnonce" => info.cnonce = Some(unquote(value)),
+                b"nc" => info.nc = Some(bare(value)),
                 _ => {}
             }
         }

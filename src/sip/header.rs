@@ -35,6 +35,7 @@ pub(crate) const KINDS: usize = HeaderName::WwwAuthenticate as usize + 1;
 
 impl HeaderName {
     /// Recognizes a name without case, its compact form included. `name` is a token.
+    #[inline]
     pub(crate) fn identify(name: &[u8]) -> Self {
         let first = name.first().map_or(0, u8::to_ascii_lowercase);
         match (name.len(), first) {

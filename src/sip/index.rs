@@ -1,11 +1,13 @@
 //! Where the header fields of a message are: found once, looked up by kind.
+#![expect(clippy::inline_always, reason = "measured: a call costs as much as what it does")]
 
-use memchr::memchr2;
+use memchr::{Memchr, memchr_iter};
 
 use super::{
     HEADERS_MAX, ParseError,
     header::{HeaderName, KINDS},
-    lexer::{is_lws, is_token_octet},
+    lexer::{is_lws, token_length},
+    scan,
 };
 
 /// The header part of a message: its lines, checked, and where the first field of each kind is.
@@ -43,6 +45,7 @@ struct Field {
 }
 
 const MALFORMED_FIELD: ParseError = ParseError::bad_request("Malformed header field");
+const CR_WITHOUT_LF: ParseError = ParseError::bad_request("CR without LF");
 
 impl<'a> Index<'a> {
     /// Finds the header fields of `octets`, which begin with the start line.
@@ -54,21 +57,30 @@ impl<'a> Index<'a> {
             counts: [0; KINDS],
             first: [Place { value_start: 0, value_end: 0, next: 0 }; KINDS],
         };
-        let start_line_end = line_end(octets, 0)?;
+        let mut lines = Lines::from(octets, 0);
+        let start_line_end = lines.next_end()?;
+        if start_line_end == 0 {
+            return Err(ParseError::bad_request("Malformed start line"));
+        }
         index.start_line_end = offset(start_line_end);
         let mut at = start_line_end + 2;
-        if start_line_end > 0 && octets.get(at).is_some_and(|&octet| matches!(octet, b' ' | b'\t'))
-        {
+        if matches!(octets.get(at), Some(b' ' | b'\t')) {
             return Err(ParseError::bad_request("Folded start line"));
         }
-        // An empty line, be it the first one, ends the header part.
-        while start_line_end > 0 && octets.get(at..at + 2) != Some(b"\r\n") {
-            let field = Field::read(octets, at)?;
+        let mut end = lines.next_end()?;
+        // An empty line ends the header part.
+        while end > at {
+            let field = Field::read(&mut lines, at, end)?;
             index.add(&field)?;
             at = field.next;
+            end = lines.next_end()?;
         }
-        let head_length = if start_line_end > 0 { at + 2 } else { at };
-        index.head = std::str::from_utf8(octets.get(..head_length).unwrap_or_default())
+        let head = octets.get(..end + 2).unwrap_or_default();
+        // Each LF has its CR: if there are no more of them, none stands alone.
+        if memchr_iter(b'\r', head).count() > lines.count {
+            return Err(CR_WITHOUT_LF);
+        }
+        index.head = std::str::from_utf8(head)
             .map_err(|_| ParseError::bad_request("Header fields are not UTF-8"))?;
         Ok(index)
     }
@@ -123,17 +135,9 @@ impl<'a> Index<'a> {
     }
 
     /// The values of all header fields of a kind, in order.
-    pub(super) fn values(&self, kind: HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
-        let head = self.head;
+    pub(super) fn values(&self, kind: HeaderName) -> Values<'a> {
         let first = self.first_place(kind);
-        let others = first.filter(|_| self.is_repeated(kind)).map(|first| {
-            // Nothing is read again behind the last one.
-            fields_from(head, usize::from(first.next))
-                .filter(move |(_, field)| field.kind == kind)
-                .take(self.count_of(kind) - 1)
-                .map(move |(_, field)| value(head, field.place()))
-        });
-        first.map(|first| value(head, first)).into_iter().chain(others.into_iter().flatten())
+        Values { head: self.head, kind, first, next: 0, left: self.count_of(kind) }
     }
 
     fn first_place(&self, kind: HeaderName) -> Option<Place> {
@@ -145,28 +149,93 @@ impl<'a> Index<'a> {
     }
 }
 
-impl Field {
-    /// Reads the field that begins at an octet.
+/// The values of the header fields of one kind.
+#[derive(Clone)]
+pub(super) struct Values<'a> {
+    head: &'a str,
+    kind: HeaderName,
+    /// The first one, which the index knows, until it is taken.
+    first: Option<Place>,
+    /// Where to look for the next one.
+    next: usize,
+    /// How many are left: nothing is read again behind the last one.
+    left: usize,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a str;
+
     #[inline]
-    fn read(octets: &[u8], start: usize) -> Result<Self, ParseError> {
-        let mut end = line_end(octets, start)?;
+    fn next(&mut self) -> Option<&'a str> {
+        self.left = self.left.checked_sub(1)?;
+        let place = match self.first.take() {
+            Some(first) => first,
+            None => self.read_next()?,
+        };
+        self.next = place.next.into();
+        Some(value(self.head, place))
+    }
+}
+
+impl Values<'_> {
+    fn read_next(&self) -> Option<Place> {
+        let mut fields = fields_from(self.head, self.next);
+        fields.find(|(_, field)| field.kind == self.kind).map(|(_, field)| field.place())
+    }
+}
+
+/// The ends of lines, one after the other.
+struct Lines<'a> {
+    octets: &'a [u8],
+    start: usize,
+    line_feeds: Memchr<'a>,
+    /// How many were taken.
+    count: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn from(octets: &'a [u8], start: usize) -> Self {
+        let tail = octets.get(start..).unwrap_or_default();
+        Self { octets, start, line_feeds: memchr_iter(b'\n', tail), count: 0 }
+    }
+
+    /// The end of the next line: the place of its CR. The line may hold a CR more.
+    #[inline(always)]
+    fn next_end(&mut self) -> Result<usize, ParseError> {
+        let line_feed = self.line_feeds.next();
+        let line_feed = line_feed.ok_or(ParseError::bad_request("Missing end of header fields"))?;
+        self.count += 1;
+        match (self.start + line_feed).checked_sub(1) {
+            Some(end) if self.octets.get(end) == Some(&b'\r') => Ok(end),
+            _ => Err(ParseError::bad_request("LF without CR")),
+        }
+    }
+}
+
+impl Field {
+    /// Reads the field that begins at an octet and whose first line ends at another.
+    #[inline(always)]
+    fn read(lines: &mut Lines<'_>, start: usize, mut end: usize) -> Result<Self, ParseError> {
+        let octets = lines.octets;
         let line = octets.get(start..end).unwrap_or_default();
-        let colon = colon(line).ok_or(MALFORMED_FIELD)?;
-        let (kind, name_length) = name(line.get(..colon).unwrap_or_default())?;
+        let (kind, name_length, colon) = name(line).ok_or_else(|| malformed(line))?;
         // What begins with white space goes on with the line before.
         while matches!(octets.get(end + 2), Some(b' ' | b'\t')) {
-            end = line_end(octets, end + 2)?;
+            end = lines.next_end()?;
         }
         let value = octets.get(start + colon + 1..end).unwrap_or_default();
-        let before = value.iter().position(|&octet| !is_lws(octet)).unwrap_or(value.len());
-        let length = value.iter().rposition(|&octet| !is_lws(octet)).map_or(before, |at| at + 1);
-        Ok(Self {
-            kind,
-            name_end: start + name_length,
-            value_start: start + colon + 1 + before,
-            value_end: start + colon + 1 + length,
-            next: end + 2,
-        })
+        let before = match value {
+            // As nearly all are written.
+            [b' ', first, ..] if *first > b' ' => 1,
+            _ => value.iter().position(|&octet| !is_lws(octet)).unwrap_or(value.len()),
+        };
+        let length = match value {
+            [.., last] if *last > b' ' => value.len(),
+            _ => value.iter().rposition(|&octet| !is_lws(octet)).map_or(before, |at| at + 1),
+        };
+        let value_start = start + colon + 1 + before;
+        let value_end = start + colon + 1 + length;
+        Ok(Self { kind, name_end: start + name_length, value_start, value_end, next: end + 2 })
     }
 
     fn place(&self) -> Place {
@@ -180,10 +249,12 @@ impl Field {
 
 /// The fields of a checked header part from an octet on where one begins, and where each begins.
 fn fields_from(head: &str, mut at: usize) -> impl Iterator<Item = (usize, Field)> {
+    let mut lines = Lines::from(head.as_bytes(), at);
     std::iter::from_fn(move || {
         let start = at;
         // The empty line is no field.
-        let field = Field::read(head.as_bytes(), start).ok()?;
+        let end = lines.next_end().ok().filter(|&end| end > start)?;
+        let field = Field::read(&mut lines, start, end).ok()?;
         at = field.next;
         Some((start, field))
     })
@@ -193,48 +264,27 @@ fn value(head: &str, place: Place) -> &str {
     head.get(usize::from(place.value_start)..usize::from(place.value_end)).unwrap_or_default()
 }
 
-/// The kind and the length of the name before a colon, behind which white space may stand.
-fn name(before_colon: &[u8]) -> Result<(HeaderName, usize), ParseError> {
-    // What is identified is a token: nothing else has such a name.
-    let kind = HeaderName::identify(before_colon);
-    if kind != HeaderName::Other {
-        return Ok((kind, before_colon.len()));
-    }
-    let length = before_colon.iter().rposition(|&octet| !is_lws(octet)).map_or(0, |at| at + 1);
-    let name = before_colon.get(..length).unwrap_or_default();
-    if name.is_empty() || !name.iter().all(|&octet| is_token_octet(octet)) {
-        return Err(MALFORMED_FIELD);
-    }
-    Ok((HeaderName::identify(name), length))
+/// The kind of the field that begins with a line, the length of its name, and where the colon is,
+/// before which white space may stand.
+#[inline(always)]
+fn name(line: &[u8]) -> Option<(HeaderName, usize, usize)> {
+    let colon = scan::find(line, b':')?;
+    let before_colon = line.get(..colon)?;
+    let length = match before_colon.last() {
+        Some(&last) if is_lws(last) => before_colon.iter().rposition(|&octet| !is_lws(octet))? + 1,
+        _ => colon,
+    };
+    let name = before_colon.get(..length)?;
+    let kind = HeaderName::identify(name);
+    // What is identified is a token, or has a CR, which the whole head is searched for.
+    let well_formed = kind != HeaderName::Other || (length > 0 && token_length(name) == length);
+    well_formed.then_some((kind, length, colon))
 }
 
-/// Where the first colon is: near, so that eight octets at once, inline, are faster than `memchr`.
-fn colon(line: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const COLONS: u64 = 0x3a3a_3a3a_3a3a_3a3a;
-    const HIGHEST_BITS: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = line.as_chunks();
-    for (at, word) in words.iter().enumerate() {
-        // An octet that is zero borrows from its highest bit; the lowest one that does is exact.
-        let zero_if_colon = u64::from_le_bytes(*word) ^ COLONS;
-        let zeros = zero_if_colon.wrapping_sub(ONES) & !zero_if_colon & HIGHEST_BITS;
-        if zeros != 0 {
-            return Some(8 * at + zeros.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|&octet| octet == b':').map(|at| 8 * words.len() + at)
-}
-
-/// Where the line that begins at an octet ends: the place of its CR.
-fn line_end(octets: &[u8], start: usize) -> Result<usize, ParseError> {
-    let line = octets.get(start..).unwrap_or_default();
-    let length = memchr2(b'\r', b'\n', line)
-        .ok_or(ParseError::bad_request("Missing end of header fields"))?;
-    match line.get(length..length + 2) {
-        Some(b"\r\n") => Ok(start + length),
-        _ if line.get(length) == Some(&b'\n') => Err(ParseError::bad_request("LF without CR")),
-        _ => Err(ParseError::bad_request("CR without LF")),
-    }
+/// What is wrong with a line that is no field.
+#[cold]
+fn malformed(line: &[u8]) -> ParseError {
+    if line.contains(&b'\r') { CR_WITHOUT_LF } else { MALFORMED_FIELD }
 }
 
 fn offset(at: usize) -> u16 {
@@ -271,6 +321,9 @@ mod tests {
             ("Vi\u{e9}: a\r\n", "Malformed header field"),
             ("To: a\n", "LF without CR"),
             ("Call\rID: a\r\n", "CR without LF"),
+            ("Via\r: a\r\n", "CR without LF"),
+            ("X: a\rb\r\n", "CR without LF"),
+            ("X: a\r\r\n", "CR without LF"),
             ("To: a", "Missing end of header fields"),
         ] {
             let message = format!("OPTIONS sip:h SIP/2.0\r\n{lines}");

@@ -3,10 +3,13 @@
 //!
 //! A header value may hold CR and LF only where a line was folded (`view` sees to that), so CR and
 //! LF count as white space here and a folded value needs no copy.
+#![expect(clippy::inline_always, reason = "measured: a call costs as much as what it does")]
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr3;
+
+use super::scan;
 
 /// Linear white space, the CR and LF of a fold included.
 pub(crate) const fn is_lws(octet: u8) -> bool {
@@ -18,9 +21,10 @@ pub(crate) fn is_token_octet(octet: u8) -> bool {
     has_class(octet, TOKEN)
 }
 
-/// A character of a host name or IPv4 address, and `_`, which is seen in the field.
-pub(crate) fn is_host_octet(octet: u8) -> bool {
-    has_class(octet, HOST)
+/// How many octets at the front may stand in a token.
+#[inline]
+pub(crate) fn token_length(octets: &[u8]) -> usize {
+    span(octets, 0, TOKEN)
 }
 
 fn has_class(octet: u8, class: u8) -> bool {
@@ -29,10 +33,9 @@ fn has_class(octet: u8, class: u8) -> bool {
 
 /// The characters of a token.
 const TOKEN: u8 = 1;
-/// The characters of a host name.
-const HOST: u8 = 2;
-/// What a parameter's value may hold without quotes: all but white space, separators, `"` and `\`.
-const PLAIN_VALUE: u8 = 4;
+/// What a parameter's value may hold without quotes: all but white space, separators, `"`, `\`, and
+/// `<`, which could hide a comma of a list.
+const PLAIN_VALUE: u8 = 2;
 
 /// The classes of each octet: a table, since a REGISTER has hundreds of characters to sort.
 static CLASSES: [u8; 256] = {
@@ -42,13 +45,11 @@ static CLASSES: [u8; 256] = {
         let token = octet.is_ascii_alphanumeric()
             || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`')
             || matches!(octet, b'\'' | b'~');
-        let host = octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
-        let plain_value = !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\');
+        let plain_value = !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\' | b'<');
         #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
         {
-            table[octet as usize] = (if token { TOKEN } else { 0 })
-                | (if host { HOST } else { 0 })
-                | (if plain_value { PLAIN_VALUE } else { 0 });
+            table[octet as usize] =
+                (if token { TOKEN } else { 0 }) | (if plain_value { PLAIN_VALUE } else { 0 });
         }
         if octet == u8::MAX {
             break table;
@@ -59,20 +60,20 @@ static CLASSES: [u8; 256] = {
 
 /// Whether `text` is a token: not empty, and of token characters only.
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token_octet)
+    !text.is_empty() && token_length(text.as_bytes()) == text.len()
 }
 
 /// Takes white space off both ends.
+#[inline]
 pub(crate) fn trim(text: &str) -> &str {
-    let text = trim_start(text);
-    let end = text.bytes().rposition(|octet| !is_lws(octet)).map_or(0, |last| last + 1);
-    text.get(..end).unwrap_or_default()
-}
-
-/// Takes white space off the front.
-pub(crate) fn trim_start(text: &str) -> &str {
-    let start = text.bytes().position(|octet| !is_lws(octet)).unwrap_or(text.len());
-    text.get(start..).unwrap_or_default()
+    match text.as_bytes() {
+        [first, .., last] if !is_lws(*first) && !is_lws(*last) => text,
+        octets => {
+            let start = skip_lws(octets, 0);
+            let end = octets.iter().rposition(|&octet| !is_lws(octet)).map_or(start, |at| at + 1);
+            text.get(start..end).unwrap_or_default()
+        }
+    }
 }
 
 /// Reads a decimal number of any length; `None` if there is anything but digits or it does not fit.
@@ -109,8 +110,12 @@ pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
 }
 
 /// A value that is a token by its grammar: quotes around it are tolerated.
+#[inline]
 pub(crate) fn bare(value: &str) -> &str {
-    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+    match value.as_bytes() {
+        [b'"', inner @ .., b'"'] => value.get(1..=inner.len()).unwrap_or_default(),
+        _ => value,
+    }
 }
 
 /// Whether there is neither a quoted pair nor a fold in `text`, so that [`bare`] does for [`unquote`].
@@ -122,6 +127,26 @@ pub(crate) fn is_plain(text: &str) -> bool {
 /// `-`, `+` and `.` only: those alone may be told apart by clearing one bit.
 pub(crate) fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     <&[u8; N]>::try_from(name).is_ok_and(|name| name.map(|octet| octet | 0x20) == *lower)
+}
+
+/// Where the octets of a class that begin at an octet end. A class has either all octets beyond ASCII
+/// or none, so that no character is cut.
+#[inline]
+fn span(octets: &[u8], start: usize, class: u8) -> usize {
+    let mut at = start;
+    while octets.get(at).is_some_and(|&octet| has_class(octet, class)) {
+        at += 1;
+    }
+    at
+}
+
+/// Where the white space that begins at an octet ends.
+#[inline]
+fn skip_lws(octets: &[u8], mut at: usize) -> usize {
+    while octets.get(at).is_some_and(|&octet| is_lws(octet)) {
+        at += 1;
+    }
+    at
 }
 
 /// A position in a header value.
@@ -137,11 +162,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next octet, which stays.
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// Takes `octet` if it is next.
+    #[inline]
     pub(crate) fn eat(&mut self, octet: u8) -> bool {
         let next = self.peek() == Some(octet);
         self.at += usize::from(next);
@@ -149,15 +176,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes white space; says whether there was any.
+    #[inline]
     pub(crate) fn skip_lws(&mut self) -> bool {
         let before = self.at;
-        while self.peek().is_some_and(is_lws) {
-            self.at += 1;
-        }
+        self.at = skip_lws(self.text.as_bytes(), before);
         self.at > before
     }
 
     /// Takes white space and commas.
+    #[inline]
     pub(crate) fn skip_separators(&mut self) {
         while self.peek().is_some_and(|octet| octet == b',' || is_lws(octet)) {
             self.at += 1;
@@ -165,81 +192,81 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes digits; perhaps none.
-    pub(crate) fn digits(&mut self) -> &'a str {
-        let tail = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let length = tail.iter().position(|octet| !octet.is_ascii_digit());
-        self.take(length.unwrap_or(tail.len())).unwrap_or_default()
-    }
-
-    /// Takes a host name or IPv4 address; perhaps an empty one.
-    pub(crate) fn host(&mut self) -> &'a str {
-        self.take_span(HOST)
-    }
-
-    /// Takes octets of a class; perhaps none. A class has either all octets beyond ASCII or none, so
-    /// that no character is cut.
     #[inline]
-    fn take_span(&mut self, class: u8) -> &'a str {
-        let tail = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let length = tail.iter().position(|&octet| !has_class(octet, class)).unwrap_or(tail.len());
+    pub(crate) fn digits(&mut self) -> &'a str {
+        let octets = self.text.as_bytes();
         let start = self.at;
-        self.at += length;
+        while octets.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
         self.text.get(start..self.at).unwrap_or_default()
     }
 
-    /// Takes `length` octets, if there are so many.
-    pub(crate) fn take(&mut self, length: usize) -> Option<&'a str> {
-        let taken = self.rest().get(..length)?;
-        self.at += length;
-        Some(taken)
+    /// Takes a host name or IPv4 address; perhaps an empty one.
+    #[inline]
+    pub(crate) fn host(&mut self) -> &'a str {
+        let length = scan::host_length(self.rest().as_bytes());
+        self.take(length).unwrap_or_default()
     }
 
     /// Takes a token; perhaps an empty one.
+    #[inline]
     pub(crate) fn token(&mut self) -> &'a str {
         self.take_span(TOKEN)
     }
 
-    /// Takes `name` or `name=value` with the white space around; what follows is the caller's to check.
-    pub(crate) fn param(&mut self) -> Option<Param<'a>> {
-        self.skip_lws();
-        let name = self.token();
-        if self.peek() != Some(b'=') {
-            self.skip_lws();
-        }
-        let value = if self.eat(b'=') {
-            self.skip_lws();
-            let value = self.value()?;
-            self.skip_lws();
-            Some(value)
-        } else {
-            None
-        };
-        (!name.is_empty()).then_some(Param { name, value })
+    #[inline]
+    fn take_span(&mut self, class: u8) -> &'a str {
+        let start = self.at;
+        self.at = span(self.text.as_bytes(), start, class);
+        self.text.get(start..self.at).unwrap_or_default()
     }
 
-    /// Takes the value of a parameter: a quoted string with its quotes, or what runs to white space, a
-    /// separator, a quote or a backslash.
-    fn value(&mut self) -> Option<&'a str> {
-        if self.peek() == Some(b'"') {
-            return self.take(quoted_length(self.rest())?);
+    /// Takes `length` octets, if there are so many.
+    #[inline]
+    pub(crate) fn take(&mut self, length: usize) -> Option<&'a str> {
+        let taken = self.text.get(self.at..self.at + length)?;
+        self.at += length;
+        Some(taken)
+    }
+
+    /// Takes `name` or `name=value` with the white space around; what follows is the caller's to check.
+    #[inline(always)]
+    pub(crate) fn param(&mut self) -> Option<Param<'a>> {
+        let octets = self.text.as_bytes();
+        let start = skip_lws(octets, self.at);
+        let end = span(octets, start, TOKEN);
+        let name = octets.get(start..end).filter(|name| !name.is_empty())?;
+        let separator = skip_lws(octets, end);
+        if octets.get(separator) != Some(&b'=') {
+            self.at = separator;
+            return Some(Param { name, value: None });
         }
-        let value = self.take_span(PLAIN_VALUE);
-        (!value.is_empty()).then_some(value)
+        let start = skip_lws(octets, separator + 1);
+        let end = match octets.get(start) {
+            // A quoted string with its quotes.
+            Some(b'"') => start + quoted_length(octets.get(start..)?)?,
+            _ => span(octets, start, PLAIN_VALUE),
+        };
+        let value = self.text.get(start..end).filter(|value| !value.is_empty())?;
+        self.at = skip_lws(octets, end);
+        Some(Param { name, value: Some(value) })
     }
 
     /// What is left.
+    #[inline]
     pub(crate) fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 }
 
-/// Where the quoted string that begins at octet 0 of `text` ends: the length, both quotes included.
-pub(crate) fn quoted_length(text: &str) -> Option<usize> {
-    let octets = text.as_bytes();
+/// Where the quoted string that begins at octet 0 ends: the length, both quotes included.
+#[inline(always)]
+pub(crate) fn quoted_length(octets: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
-        let found = memchr2(b'"', b'\\', octets.get(at..)?)? + at;
-        if octets.get(found) == Some(&b'"') {
+        let found = scan::quoted_length(octets.get(at..)?) + at;
+        if octets.get(found)? == &b'"' {
             return Some(found + 1);
         }
         at = found + 2;
@@ -268,22 +295,20 @@ impl<'a> Iterator for Elements<'a> {
         let text = self.rest.take()?;
         let octets = text.as_bytes();
         let mut at = 0;
-        while let Some(found) = octets.get(at..).and_then(|tail| memchr3(b',', b'"', b'<', tail)) {
-            let here = at + found;
-            match octets.get(here) {
+        while let Some(tail) = octets.get(at..) {
+            at += scan::element_length(tail);
+            let tail = octets.get(at..).unwrap_or_default();
+            let length = match tail.first() {
                 Some(b',') => {
-                    self.rest = text.get(here + 1..);
-                    return text.get(..here).map(trim);
+                    self.rest = text.get(at + 1..);
+                    return text.get(..at).map(trim);
                 }
-                Some(b'"') => match text.get(here..).and_then(quoted_length) {
-                    Some(length) => at = here + length,
-                    None => break,
-                },
-                _ => match octets.get(here..).and_then(|tail| memchr(b'>', tail)) {
-                    Some(length) => at = here + length,
-                    None => break,
-                },
-            }
+                Some(b'"') => quoted_length(tail),
+                Some(_) => scan::find(tail, b'>'),
+                None => None,
+            };
+            let Some(length) = length else { break };
+            at += length;
         }
         Some(trim(text))
     }
@@ -292,15 +317,15 @@ impl<'a> Iterator for Elements<'a> {
 /// A parameter of a header field or URI: `name` or `name=value`.
 #[derive(Clone, Copy)]
 pub(crate) struct Param<'a> {
-    /// The name as written; compares without case.
-    pub(crate) name: &'a str,
+    /// The name as written, a token; compares without case.
+    pub(crate) name: &'a [u8],
     /// The value as written, a quoted string with its quotes.
     pub(crate) value: Option<&'a str>,
 }
 
 impl Param<'_> {
     pub(crate) fn is<const N: usize>(&self, lower: &[u8; N]) -> bool {
-        is_name(self.name.as_bytes(), lower)
+        is_name(self.name, lower)
     }
 }
 
@@ -325,6 +350,7 @@ impl<'a> Params<'a> {
 impl<'a> Iterator for Params<'a> {
     type Item = Result<Param<'a>, MalformedParam>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.cursor.peek()?;
         let param = if self.cursor.eat(b';') { self.cursor.param() } else { None };
@@ -360,8 +386,9 @@ mod tests {
     #[test]
     fn parameters_have_names_and_perhaps_values() {
         let text = ";lr; Expires = 30;\r\n x=\"a;\\\"b\" ;y=[::1]";
-        let params: Vec<_> =
-            Params::new(text).map(|param| param.map(|p| (p.name, p.value)).unwrap()).collect();
+        let params: Vec<_> = Params::new(text)
+            .map(|param| param.map(|p| (std::str::from_utf8(p.name).unwrap(), p.value)).unwrap())
+            .collect();
         assert_eq!(
             params,
             [
@@ -375,8 +402,18 @@ mod tests {
 
     #[test]
     fn a_malformed_parameter_ends_the_list_with_an_error() {
-        for text in [";;", "x", ";", ";=a", ";a=", ";a=b c", ";a=\"open", ";a=\"b\"c", ";a=b\"c\""]
-        {
+        for text in [
+            ";;",
+            "x",
+            ";",
+            ";=a",
+            ";a=",
+            ";a=b c",
+            ";a=\"open",
+            ";a=\"b\"c",
+            ";a=b\"c\"",
+            ";a=<b,c>",
+        ] {
             let last = Params::new(text).last().unwrap();
             assert_eq!(last.err(), Some(MalformedParam), "{text}");
         }

@@ -18,6 +18,7 @@ pub mod render;
 pub mod reply;
 pub mod request;
 pub mod response;
+mod scan;
 pub mod stream;
 pub mod transaction;
 pub mod uri;

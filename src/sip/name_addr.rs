@@ -3,11 +3,10 @@
 
 use std::fmt;
 
-use memchr::{memchr, memchr2};
-
 use super::{
     header::HeaderName,
     lexer::{MalformedParam, Params, is_lws, is_token_octet, number, quoted_length, trim},
+    scan,
     view::MessageView,
 };
 
@@ -29,13 +28,19 @@ impl<'a> NameAddr<'a> {
     /// no URI may hold; see [`super::uri::Uri`] for its parts.
     pub(crate) fn parse(value: &'a str) -> Option<Self> {
         if let Some(rest) = bracketed(value)? {
-            let close = memchr(b'>', rest.as_bytes())?;
+            // The first octet that no URI may hold must be the `>`.
+            let octets = rest.as_bytes();
+            let close = scan::uri_length(octets);
+            let closed = octets.get(close) == Some(&b'>');
             let uri = rest.get(..close)?;
             let params = trim(rest.get(close + 1..)?);
-            let separated = params.is_empty() || params.starts_with(';');
-            return (separated && is_uri(uri)).then_some(Self { uri, params });
+            let separated = matches!(params.as_bytes(), [] | [b';', ..]);
+            let well_formed = closed && separated && has_scheme(uri.as_bytes());
+            return well_formed.then_some(Self { uri, params });
         }
-        let end = memchr2(b';', b',', value.as_bytes()).unwrap_or(value.len());
+        let octets = value.as_bytes();
+        let ends = |octet: &u8| matches!(octet, b';' | b',');
+        let end = octets.iter().position(ends).unwrap_or(octets.len());
         let (uri, params) = value.split_at_checked(end)?;
         let uri = trim(uri);
         let separated = !params.starts_with(',') && !uri.contains('?');
@@ -69,10 +74,10 @@ fn bracketed(value: &str) -> Option<Option<&str>> {
         return Some(Some(rest));
     }
     if value.starts_with('"') {
-        let (_, rest) = value.split_at_checked(quoted_length(value)?)?;
+        let (_, rest) = value.split_at_checked(quoted_length(value.as_bytes())?)?;
         return trim(rest).strip_prefix('<').map(Some);
     }
-    let Some(open) = memchr(b'<', value.as_bytes()) else { return Some(None) };
+    let Some(open) = scan::find(value.as_bytes(), b'<') else { return Some(None) };
     let (display, rest) = value.split_at_checked(open)?;
     if display.bytes().all(|octet| is_token_octet(octet) || is_lws(octet)) {
         return Some(rest.strip_prefix('<'));
@@ -82,17 +87,20 @@ fn bracketed(value: &str) -> Option<Option<&str>> {
 
 /// Whether `text` may be an absolute URI: a scheme, then visible characters without `<>"`.
 pub(crate) fn is_uri(text: &str) -> bool {
+    scan::uri_length(text.as_bytes()) == text.len() && has_scheme(text.as_bytes())
+}
+
+/// Whether a scheme begins it, and something follows.
+#[inline]
+fn has_scheme(uri: &[u8]) -> bool {
+    // As nearly all have it.
+    if matches!(uri, [b's', b'i', b'p', b':', _, ..]) {
+        return true;
+    }
     let scheme_octet = |octet: &u8| octet.is_ascii_alphanumeric() || b"+-.".contains(octet);
-    let scheme = text.bytes().position(|octet| !scheme_octet(&octet)).unwrap_or(text.len());
-    let (scheme, rest) = text.as_bytes().split_at_checked(scheme).unwrap_or_default();
-    // Not `any`, which stops early: without branches it takes many octets at once.
-    let forbidden = rest.iter().fold(0, |found, &octet| {
-        let delimiter = u8::from(octet == b'<') | u8::from(octet == b'>') | u8::from(octet == b'"');
-        found | delimiter | u8::from(octet <= b' ') | u8::from(octet == 0x7f)
-    });
-    scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && matches!(rest, [b':', _, ..])
-        && forbidden == 0
+    let length = uri.iter().position(|octet| !scheme_octet(octet)).unwrap_or(uri.len());
+    uri.first().is_some_and(u8::is_ascii_alphabetic)
+        && matches!(uri.get(length..), Some([b':', _, ..]))
 }
 
 /// One Contact of a REGISTER or of its answer.

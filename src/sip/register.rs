@@ -8,6 +8,7 @@ use super::{
     ParseError,
     auth_header::DigestCredentials,
     header::HeaderName,
+    lexer::Elements,
     name_addr::{Contact, ContactList, Contacts},
     uri::{self, Scheme, Uri},
     via::Via,
@@ -176,15 +177,23 @@ fn contacts<'a>(view: &'a MessageView<'a>) -> Result<Contacts<'a>, ParseError> {
     let mut first = None;
     let mut count = 0;
     let mut wildcard = false;
-    for element in view.elements(HeaderName::Contact) {
-        count += 1;
-        if element == "*" {
-            wildcard = true;
+    for value in view.values(HeaderName::Contact) {
+        // A value that reads as one contact is no list.
+        if let Some(contact) = Contact::parse(value) {
+            count += 1;
+            first.get_or_insert(contact);
             continue;
         }
-        let contact = Contact::parse(element);
-        let contact = contact.ok_or(ParseError::bad_request("Malformed Contact"))?;
-        first.get_or_insert(contact);
+        for element in Elements::new(value) {
+            count += 1;
+            if element == "*" {
+                wildcard = true;
+                continue;
+            }
+            let contact = Contact::parse(element);
+            let contact = contact.ok_or(ParseError::bad_request("Malformed Contact"))?;
+            first.get_or_insert(contact);
+        }
     }
     match (first, wildcard, count) {
         (None, false, _) => Ok(Contacts::None),

@@ -262,10 +262,11 @@ pub(super) fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, sou
         writer.number(port);
     }
     // What the client wrote into our parameters is not believed.
-    let theirs = |name: &str| !["received", "rport"].iter().any(|n| name.eq_ignore_ascii_case(n));
+    let theirs =
+        |name: &[u8]| ![&b"received"[..], b"rport"].iter().any(|n| name.eq_ignore_ascii_case(n));
     for param in Params::new(via.params).flatten().filter(|param| theirs(param.name)) {
         writer.verbatim(b";");
-        writer.text(param.name);
+        writer.verbatim(param.name);
         if let Some(value) = param.value {
             writer.verbatim(b"=");
             writer.text(value);

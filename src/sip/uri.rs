@@ -3,9 +3,9 @@
 
 use std::{borrow::Cow, fmt};
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter};
 
-use super::lexer::{is_host_octet, number};
+use super::{lexer::number, scan};
 use crate::identity::{IdentityError, Impu};
 
 /// Most parameters and most header components of one URI.
@@ -61,46 +61,28 @@ impl<'a> Uri<'a> {
 
     /// As [`Uri::parse`], of a text whose characters were checked before.
     pub(crate) fn split(raw: &'a str) -> Result<Self, MalformedUri> {
-        let colon = raw.bytes().position(|octet| octet == b':').ok_or(MalformedUri)?;
-        let (scheme, rest) = (raw.get(..colon).unwrap_or_default(), raw.get(colon + 1..));
-        let rest = rest.unwrap_or_default();
-        let empty = Self {
-            scheme: Scheme::Other,
-            user: None,
-            host: "",
-            port: None,
-            params: "",
-            headers: "",
-            raw,
-        };
-        if scheme.eq_ignore_ascii_case("tel") {
-            let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
-            return Ok(Self { scheme: Scheme::Tel, user: Some(number), params, ..empty });
+        let (scheme, rest) = split_scheme(raw)?;
+        let empty = Self { scheme, user: None, host: "", port: None, params: "", headers: "", raw };
+        match scheme {
+            Scheme::Sip | Scheme::Sips => {}
+            Scheme::Tel => {
+                let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
+                return Ok(Self { user: Some(number), params, ..empty });
+            }
+            Scheme::Other => return Ok(empty),
         }
-        let scheme = match scheme {
-            _ if scheme.eq_ignore_ascii_case("sip") => Scheme::Sip,
-            _ if scheme.eq_ignore_ascii_case("sips") => Scheme::Sips,
-            _ => return Ok(empty),
-        };
         // `;` and `?` may stand in a user part, so it is taken off first.
-        let (user, rest) = match memchr(b'@', rest.as_bytes()) {
+        let (user, rest) = match scan::find(rest.as_bytes(), b'@') {
             Some(at) => (rest.get(..at), rest.get(at + 1..).unwrap_or_default()),
             None => (None, rest),
         };
-        let end = memchr2(b';', b'?', rest.as_bytes()).unwrap_or(rest.len());
-        let (host_port, rest) = rest.split_at_checked(end).ok_or(MalformedUri)?;
-        let (params, headers) = rest.split_once('?').unwrap_or((rest, ""));
-        let params = params.strip_prefix(';').unwrap_or(params);
-        let (host, port) = split_port(host_port)?;
-        let few = |text: &str, separator| {
-            text.len() < URI_PARAMS_MAX
-                || memchr_iter(separator, text.as_bytes()).count() < URI_PARAMS_MAX
-        };
-        let well_formed =
-            user != Some("") && is_host(host) && few(params, b';') && few(headers, b'&');
-        well_formed
-            .then_some(Self { scheme, user, host, port, params, headers, raw })
-            .ok_or(MalformedUri)
+        let (host, rest) = split_host(rest)?;
+        let (port, rest) = split_port(rest)?;
+        let (params, headers) = split_params(rest)?;
+        if user == Some("") {
+            return Err(MalformedUri);
+        }
+        Ok(Self { scheme, user, host, port, params, headers, raw })
     }
 
     /// The value of a URI parameter, without case of its name; empty if it has none.
@@ -236,24 +218,56 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-fn split_port(host_port: &str) -> Result<(&str, Option<u16>), MalformedUri> {
-    let after_address =
-        if host_port.starts_with('[') { host_port.find(']').ok_or(MalformedUri)? } else { 0 };
-    let port_at = host_port.as_bytes().get(after_address..).and_then(|rest| memchr(b':', rest));
-    let Some(port_at) = port_at.map(|at| at + after_address) else {
-        return Ok((host_port, None));
+fn split_scheme(raw: &str) -> Result<(Scheme, &str), MalformedUri> {
+    // As nearly all are written.
+    if raw.as_bytes().starts_with(b"sip:") {
+        return Ok((Scheme::Sip, raw.get(4..).unwrap_or_default()));
+    }
+    let (scheme, rest) = raw.split_once(':').ok_or(MalformedUri)?;
+    let scheme = match scheme {
+        _ if scheme.eq_ignore_ascii_case("sip") => Scheme::Sip,
+        _ if scheme.eq_ignore_ascii_case("sips") => Scheme::Sips,
+        _ if scheme.eq_ignore_ascii_case("tel") => Scheme::Tel,
+        _ => Scheme::Other,
     };
-    let (host, port) = host_port.split_at_checked(port_at).ok_or(MalformedUri)?;
-    let port = port.strip_prefix(':').and_then(number).ok_or(MalformedUri)?;
-    Ok((host, Some(port)))
+    Ok((scheme, rest))
 }
 
-fn is_host(host: &str) -> bool {
-    if let Some(address) = host.strip_prefix('[') {
-        let address = address.strip_suffix(']').map(str::parse::<std::net::Ipv6Addr>);
-        return matches!(address, Some(Ok(_)));
+fn split_host(text: &str) -> Result<(&str, &str), MalformedUri> {
+    let octets = text.as_bytes();
+    let length = if octets.first() == Some(&b'[') {
+        let close = scan::find(octets, b']').ok_or(MalformedUri)?;
+        let address = text.get(1..close).map(str::parse::<std::net::Ipv6Addr>);
+        address.and_then(Result::ok).ok_or(MalformedUri)?;
+        close + 1
+    } else {
+        scan::host_length(octets)
+    };
+    if length == 0 {
+        return Err(MalformedUri);
     }
-    !host.is_empty() && host.bytes().all(is_host_octet)
+    text.split_at_checked(length).ok_or(MalformedUri)
+}
+
+fn split_port(text: &str) -> Result<(Option<u16>, &str), MalformedUri> {
+    let Some(text) = text.strip_prefix(':') else { return Ok((None, text)) };
+    let length = text.bytes().position(|octet| !octet.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(length).ok_or(MalformedUri)?;
+    Ok((Some(number(digits).ok_or(MalformedUri)?), rest))
+}
+
+/// Splits `;params?headers`, both perhaps absent.
+fn split_params(text: &str) -> Result<(&str, &str), MalformedUri> {
+    let few = |text: &str, separator| {
+        text.len() < URI_PARAMS_MAX
+            || memchr_iter(separator, text.as_bytes()).count() < URI_PARAMS_MAX
+    };
+    if !matches!(text.as_bytes(), [] | [b';' | b'?', ..]) {
+        return Err(MalformedUri);
+    }
+    let (params, headers) = text.split_once('?').unwrap_or((text, ""));
+    let params = params.strip_prefix(';').unwrap_or(params);
+    (few(params, b';') && few(headers, b'&')).then_some((params, headers)).ok_or(MalformedUri)
 }
 
 #[cfg(test)]

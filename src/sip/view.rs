@@ -13,6 +13,7 @@ use super::{
     lexer::{Cursor, Elements, is_token, number},
     message::is_known_method,
     name_addr::NameAddr,
+    scan,
     via::Via,
 };
 
@@ -84,7 +85,8 @@ impl<'a> MessageView<'a> {
             }
         };
         let via = index.first(HeaderName::Via).ok_or(ParseError::bad_request("Missing Via"))?;
-        let via = Elements::new(via).next().and_then(Via::parse);
+        // A value that reads as one is no list.
+        let via = Via::parse(via).or_else(|| Elements::new(via).next().and_then(Via::parse));
         let via = via.ok_or(ParseError::bad_request("Malformed Via"))?;
         let (from, from_tag) =
             address(single(&index, HeaderName::From, "Missing From", "Multiple From")?)
@@ -92,7 +94,7 @@ impl<'a> MessageView<'a> {
         let (to, to_tag) = address(single(&index, HeaderName::To, "Missing To", "Multiple To")?)
             .ok_or(ParseError::bad_request("Malformed To"))?;
         let call_id = single(&index, HeaderName::CallId, "Missing Call-ID", "Multiple Call-ID")?;
-        if call_id.is_empty() || call_id.bytes().any(|octet| octet <= b' ') {
+        if call_id.is_empty() || scan::visible_length(call_id.as_bytes()) < call_id.len() {
             return Err(ParseError::bad_request("Malformed Call-ID"));
         }
         let cseq = cseq(single(&index, HeaderName::CSeq, "Missing CSeq", "Multiple CSeq")?)?;
@@ -210,27 +212,36 @@ fn skip_line_ends(mut octets: &[u8]) -> &[u8] {
 fn start_line(line: &str) -> Result<StartLine<'_>, ParseError> {
     const MALFORMED: ParseError = ParseError::bad_request("Malformed start line");
     const VERSION_REFUSED: ParseError = ParseError { status: 505, reason: "Version Not Supported" };
-    let (first, rest) = line.split_once(' ').ok_or(MALFORMED)?;
-    if first.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/")) {
+    let (first, rest) = split_space(line).ok_or(MALFORMED)?;
+    if is_version_name(first) {
         if !first.eq_ignore_ascii_case(super::VERSION) {
             return Err(VERSION_REFUSED);
         }
-        let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (status, reason) = split_space(rest).unwrap_or((rest, ""));
         let status = number(status).filter(|status| (100..700).contains(status));
         return Ok(StartLine::Response { status: status.ok_or(MALFORMED)?, reason });
     }
-    let (uri, version) = rest.split_once(' ').ok_or(MALFORMED)?;
-    if !is_token(first) || version.contains([' ', '\t']) {
+    let (uri, version) = split_space(rest).ok_or(MALFORMED)?;
+    if !is_token(first) || version.bytes().any(|octet| matches!(octet, b' ' | b'\t')) {
         return Err(MALFORMED);
     }
     if !super::name_addr::is_uri(uri) {
         return Err(ParseError::bad_request("Malformed Request-URI"));
     }
     if !version.eq_ignore_ascii_case(super::VERSION) {
-        let other_version = version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/"));
-        return Err(if other_version { VERSION_REFUSED } else { MALFORMED });
+        return Err(if is_version_name(version) { VERSION_REFUSED } else { MALFORMED });
     }
     Ok(StartLine::Request { method: first, uri })
+}
+
+fn split_space(text: &str) -> Option<(&str, &str)> {
+    let at = scan::find(text.as_bytes(), b' ')?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// Whether it begins with `SIP/`, without case.
+fn is_version_name(text: &str) -> bool {
+    text.as_bytes().first_chunk().is_some_and(|name: &[u8; 4]| name.eq_ignore_ascii_case(b"SIP/"))
 }
 
 pub(super) fn content_length(index: &Index<'_>) -> Result<Option<usize>, ParseError> {

@@ -1,0 +1,129 @@
+//! Finds octets in short texts, sixteen at a time and inline: most parts of a message are so short
+//! that a call of `memchr` takes longer than the search.
+#![expect(
+    clippy::inline_always,
+    clippy::needless_bitwise_bool,
+    reason = "measured: a call costs as much as what it does, and what branches is no vector instruction"
+)]
+
+/// Where the first `octet` is.
+#[inline]
+pub(super) fn find(octets: &[u8], octet: u8) -> Option<usize> {
+    let at = before(octets, |it| it == octet);
+    (at < octets.len()).then_some(at)
+}
+
+/// How many octets at the front may stand in a URI: all before white space, controls, `"`, `<`, `>`.
+#[inline]
+pub(super) fn uri_length(octets: &[u8]) -> usize {
+    before(octets, |it| (it <= b' ') | (it == b'"') | (it == b'<') | (it == b'>') | (it == 0x7f))
+}
+
+/// How many octets at the front are visible, or beyond ASCII.
+#[inline]
+pub(super) fn visible_length(octets: &[u8]) -> usize {
+    before(octets, |it| it <= b' ')
+}
+
+/// How many octets at the front may stand in a host name or IPv4 address; `_` is seen in the field.
+#[inline]
+pub(super) fn host_length(octets: &[u8]) -> usize {
+    before(octets, |it| {
+        let letter = (it | 0x20).wrapping_sub(b'a') < 26;
+        let digit = it.wrapping_sub(b'0') < 10;
+        !(letter | digit | (it == b'-') | (it == b'.') | (it == b'_'))
+    })
+}
+
+/// How many octets stand before the first `"` or `\`, of which a quoted string takes notice.
+#[inline]
+pub(super) fn quoted_length(octets: &[u8]) -> usize {
+    before(octets, |it| (it == b'"') | (it == b'\\'))
+}
+
+/// How many octets stand before the first `,`, `"` or `<`, of which a list takes notice.
+#[inline]
+pub(super) fn element_length(octets: &[u8]) -> usize {
+    before(octets, |it| (it == b',') | (it == b'"') | (it == b'<'))
+}
+
+/// How many octets stand before the first one that `stops`, which must not branch: it is then asked
+/// about a block at once, by vector instructions.
+#[inline(always)]
+fn before(octets: &[u8], stops: impl Fn(u8) -> bool + Copy) -> usize {
+    let mut rest = octets;
+    let mut at = 0;
+    while let Some((block, after)) = rest.split_first_chunk() {
+        let found = marks(block, stops);
+        if found != 0 {
+            return at + lowest(found);
+        }
+        at += BLOCK;
+        rest = after;
+    }
+    match octets.last_chunk() {
+        // The last block once more: what was looked at before is shifted out.
+        Some(block) if !rest.is_empty() => {
+            let found = marks(block, stops) >> (8 * (BLOCK - rest.len()));
+            at + lowest(found).min(rest.len())
+        }
+        _ => at + rest.iter().position(|&octet| stops(octet)).unwrap_or(rest.len()),
+    }
+}
+
+/// Octets looked at together.
+const BLOCK: usize = 16;
+
+/// The octets of a block that stop, each as an octet that is not zero.
+#[inline(always)]
+fn marks(block: &[u8; BLOCK], stops: impl Fn(u8) -> bool) -> u128 {
+    let mut marks = [0; BLOCK];
+    for (mark, &octet) in marks.iter_mut().zip(block) {
+        *mark = if stops(octet) { 0xff } else { 0 };
+    }
+    u128::from_le_bytes(marks)
+}
+
+/// The place of the first octet that is marked, 16 if none is.
+const fn lowest(marks: u128) -> usize {
+    marks.trailing_zeros() as usize / 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A search, and the octets that end it.
+    type Kind = (fn(&[u8]) -> usize, fn(u8) -> bool);
+
+    const KINDS: [Kind; 5] = [
+        (uri_length, |octet| octet <= b' ' || matches!(octet, b'"' | b'<' | b'>' | 0x7f)),
+        (visible_length, |octet| octet <= b' '),
+        (host_length, |octet| !octet.is_ascii_alphanumeric() && !b"-._".contains(&octet)),
+        (quoted_length, |octet| matches!(octet, b'"' | b'\\')),
+        (element_length, |octet| matches!(octet, b',' | b'"' | b'<')),
+    ];
+
+    #[test]
+    fn every_octet_ends_a_search_or_not_at_every_place_of_every_length() {
+        for (search, stops) in KINDS {
+            for octet in 0..=u8::MAX {
+                for length in [1, 7, 15, 16, 17, 31, 32, 50] {
+                    for place in 0..length {
+                        let mut octets = vec![b'a'; length];
+                        octets[place] = octet;
+                        let expected = if stops(octet) { place } else { length };
+                        assert_eq!(search(&octets), expected, "{octet:#x} at {place} of {length}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_is_found() {
+        assert_eq!(find(b"ab:c:d", b':'), Some(2));
+        assert_eq!(find(b"0123456789abcdefgh:;:::::", b':'), Some(18));
+        assert_eq!((find(b"", b':'), find(b"0123456789abcdefgh;", b':')), (None, None));
+    }
+}

@@ -5,7 +5,14 @@
 //! undercut; `bare_echo` carries the octets of MAR and MAA over the same TCP connection and does nothing
 //! else. Both ends run in one thread, so a figure is the CPU time of both sides, system calls included.
 
-#![allow(clippy::panic, missing_docs, reason = "a benchmark fails by a panic")]
+#![allow(
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::wrong_self_convention,
+    missing_docs,
+    reason = "a benchmark fails by a panic"
+)]
 
 use std::{
     hint::black_box,

@@ -19,6 +19,7 @@
     clippy::disallowed_types,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::match_same_arms,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -42,6 +42,7 @@ pub struct Outbox {
 
 /// One effect.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are messages")]
 pub enum Effect {
     /// Make these mutations durable.
     Commit(Commit),

@@ -142,7 +142,7 @@ impl<T> Patience<T> {
 
 /// Row, place, and who it is there.
 const fn number_of(turn: u64, place: u32, count: u32) -> u64 {
-    (count as u64) << 32 | (place as u64) * ROWS | turn
+    ((count as u64) << 32) | ((place as u64) * ROWS) | turn
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "each part has so many bits")]

@@ -33,7 +33,10 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const FORBIDDEN: State = State::Failed(Failure::Refused(403));
 
 /// What a partner that cannot reach the primary makes of a registration.
-const UNREACHABLE: State = State::Failed(Failure::Unavailable { status: 504, retry_after: 5 });
+/// The home cannot be reached: the UE may try again in 5 to 10 seconds, not all UEs at once.
+fn is_unreachable(state: &State) -> bool {
+    matches!(state, State::Failed(Failure::Unavailable { status: 504, retry_after: 5..=10 }))
+}
 
 fn world() -> World {
     World::new(7, Options::faultless())
@@ -340,7 +343,7 @@ fn scenario_56_while_the_primary_is_unreachable_the_answer_is_504_and_a_retry_su
     world.partition();
     world.run_for(Duration::from_secs(1)).unwrap();
     for _ in 0..3 {
-        assert_eq!(world.register(0).unwrap(), UNREACHABLE);
+        assert!(is_unreachable(&world.register(0).unwrap()));
     }
     world.heal();
     world.run_for(Duration::from_secs(40)).unwrap();
@@ -699,13 +702,13 @@ fn row_18_a_primary_that_does_not_answer_in_time_is_504_and_its_late_answer_chan
     let (mut world, _) = bound_world();
     world.separate();
     let began = world.now();
-    assert_eq!(world.register(0).unwrap(), UNREACHABLE);
+    assert!(is_unreachable(&world.register(0).unwrap()));
     let took = world.now().since(began);
     assert!((4..5).contains(&took.as_secs()), "took {took:?}");
 
     world.heal();
     world.run_for(Duration::from_secs(40)).unwrap();
-    assert_eq!(*world.state(0), UNREACHABLE, "the late vector is dropped");
+    assert!(is_unreachable(world.state(0)), "the late vector is dropped");
     assert!(is_registered(&world.register(0).unwrap()));
 }
 
@@ -714,7 +717,7 @@ fn row_18_a_primary_that_restarts_is_504_until_it_is_back() {
     let (mut world, _) = bound_world();
     world.stop(A, Duration::from_secs(5));
     world.run_for(Duration::from_secs(1)).unwrap();
-    assert_eq!(world.register(0).unwrap(), UNREACHABLE);
+    assert!(is_unreachable(&world.register(0).unwrap()));
     world.run_for(Duration::from_secs(60)).unwrap();
     assert!(is_registered(&world.register(0).unwrap()));
 }

@@ -64,6 +64,7 @@ impl Incoming {
     /// The kernel does not know it. The socket works as before.
     pub fn accept_trains(socket: BorrowedFd<'_>) -> io::Result<()> {
         let on: libc::c_int = 1;
+        #[expect(clippy::cast_possible_truncation, reason = "4 octets")]
         let length = size_of_val(&on) as libc::socklen_t;
         // SAFETY: the value lives as long as the call, and the length is its own.
         let outcome = unsafe {
@@ -426,7 +427,7 @@ fn count(number: usize) -> libc::c_uint {
 
 /// The length of the datagrams in a train, if what arrived is one.
 fn segment_of(header: &libc::mmsghdr, control: &Control) -> Option<usize> {
-    let told = header.msg_hdr.msg_controllen as usize >= CONTROL_OCTETS;
+    let told = header.msg_hdr.msg_controllen >= CONTROL_OCTETS;
     let Control { header: libc::cmsghdr { cmsg_level, cmsg_type, .. }, segment } = *control;
     let is_segment = told && (cmsg_level, cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO);
     usize::try_from(segment).ok().filter(|length| is_segment && *length > 0)

@@ -179,9 +179,10 @@ pub enum LoadError {
 
 /// What to look at, where the error does not say it itself.
 fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionAborted => "",
-        _ => "; is it up, and is this its address?",
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        ""
+    } else {
+        "; is it up, and is this its address?"
     }
 }
 

@@ -43,7 +43,9 @@ impl ReplyHead {
     /// `rport` filled in (RFC 3261 section 18.2.1, RFC 3581 section 4), From, To (with `to_tag` if it
     /// has no tag), Call-ID and `CSeq`.
     pub fn new(request: &MessageView<'_>, source: SocketAddr, to_tag: &str) -> Self {
-        Self::new_in(&mut Chunk::default(), request, source, to_tag)
+        let writer = Writer::with_capacity(HEAD_OCTETS_TYPICAL);
+        let lines = Self::write(writer, request, source, to_tag).finish();
+        Self { lines, destination: reply_destination(request, source) }
     }
 
     /// The same, in a chunk.
@@ -53,7 +55,17 @@ impl ReplyHead {
         source: SocketAddr,
         to_tag: &str,
     ) -> Self {
-        let mut writer = chunk.begin(HEAD_OCTETS_TYPICAL);
+        let writer = chunk.begin(HEAD_OCTETS_TYPICAL);
+        let lines = Self::write(writer, request, source, to_tag).finish_in(chunk);
+        Self { lines, destination: reply_destination(request, source) }
+    }
+
+    fn write(
+        mut writer: Writer,
+        request: &MessageView<'_>,
+        source: SocketAddr,
+        to_tag: &str,
+    ) -> Writer {
         let mut vias = request.values(HeaderName::Via);
         write_top_via(&mut writer, request.top_via(), vias.next().unwrap_or_default(), source);
         for via in vias {
@@ -75,8 +87,7 @@ impl ReplyHead {
         writer.verbatim(b" ");
         writer.text(request.cseq().method);
         writer.end_line();
-        let lines = writer.finish_in(chunk);
-        Self { lines, destination: reply_destination(request, source) }
+        writer
     }
 
     /// Takes over what is there of a request that does not parse, so that it can be refused: Via and

@@ -283,8 +283,8 @@ mod tests {
 
     const RATE: Rate = Rate { per_second: 10, burst: 3 };
 
-    fn limiter(limits: Limits) -> Limiter {
-        Limiter::new(&limits, &mut Fixed)
+    fn limiter(limits: &Limits) -> Limiter {
+        Limiter::new(limits, &mut Fixed)
     }
 
     fn at(millis: u64) -> Timestamp {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_user_has_a_burst_then_the_rate_and_as_many_refusals() {
-        let limiter = limiter(Limits { identity: Some(RATE), ..Limits::default() });
+        let limiter = limiter(&Limits { identity: Some(RATE), ..Limits::default() });
         let take = |millis| limiter.count_identity(&user(1), at(millis));
         let at_once: Vec<_> = (0..8).map(|_| take(0)).collect();
         assert_eq!(at_once[..3], [Verdict::Within; 3]);
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn others_at_work_meanwhile_do_not_make_a_limit_forgotten() {
-        let limiter = limiter(Limits { identity: Some(RATE), ..Limits::default() });
+        let limiter = limiter(&Limits { identity: Some(RATE), ..Limits::default() });
         for _ in 0..3 {
             limiter.count_identity(&user(0), at(0));
         }
@@ -332,7 +332,7 @@ mod tests {
         let exempt = vec!["192.0.2.0/28".parse().unwrap(), "2001:db8:1::/48".parse().unwrap()];
         let rate = Rate { per_second: 1, burst: 1 };
         let limits = Limits { source: Some(rate), exempt, ..Limits::default() };
-        let limiter = limiter(limits);
+        let limiter = limiter(&limits);
         for (address, limited, verdict) in [
             ("192.0.2.16", true, Verdict::Within),
             ("192.0.2.17", true, Verdict::Within),

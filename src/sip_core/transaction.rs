@@ -254,10 +254,6 @@ impl Transactions {
     }
 
     fn shard(&self, key: u128) -> MutexGuard<'_, Answers> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a remainder below the number of shards"
-        )]
         let number = (key % SHARDS as u128) as usize;
         #[expect(clippy::expect_used, reason = "there are so many shards")]
         self.answered.get(number).expect("a shard").lock()

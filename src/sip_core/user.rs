@@ -201,7 +201,9 @@ impl User {
                 gone(challenged);
                 false
             }
-            _ => true,
+            AttemptState::AwaitVector(_)
+            | AttemptState::Challenged(_)
+            | AttemptState::AwaitAssignment(_) => true,
         });
         if self.attempts.len() < most {
             return Room::Free;

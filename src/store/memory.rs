@@ -28,7 +28,7 @@ struct Records(RwLock<Slots>);
 /// their keys has to put them in order first.
 #[derive(Clone, Debug, Default)]
 struct Slots {
-    slots: Vec<Slot>,
+    all: Vec<Slot>,
     /// Where the record of a kind and key is.
     places: HashTable<u32>,
     hasher: RandomState,
@@ -53,7 +53,7 @@ impl Slot {
 
 impl Slots {
     fn put(&mut self, seq: CommitSeq, mutation: &Mutation) {
-        let Self { slots, places, hasher, .. } = self;
+        let Self { all: slots, places, hasher, .. } = self;
         let name = (mutation.kind, &*mutation.key);
         let is_it = |place: &u32| slot_at(slots, *place).is_some_and(|slot| slot.name() == name);
         let rehash =
@@ -80,11 +80,11 @@ impl Slots {
 
     /// Forgets what was deleted.
     fn forget_deleted(&mut self) {
-        let slots = std::mem::take(&mut self.slots);
+        let slots = std::mem::take(&mut self.all);
         self.places.clear();
         self.order.clear();
         for slot in slots.into_iter().filter(|slot| slot.value.is_some()) {
-            let Self { slots, places, hasher, .. } = self;
+            let Self { all: slots, places, hasher, .. } = self;
             let place = u32::try_from(slots.len()).unwrap_or(u32::MAX);
             let hash = hasher.hash_one(slot.name());
             slots.push(slot);
@@ -96,7 +96,7 @@ impl Slots {
 
     /// Puts all records in order.
     fn sort(&mut self) {
-        let Self { slots, order, .. } = self;
+        let Self { all: slots, order, .. } = self;
         let sorted = u32::try_from(order.len()).unwrap_or(u32::MAX);
         order.extend(sorted..u32::try_from(slots.len()).unwrap_or(u32::MAX));
         // What is in order already costs little.
@@ -109,13 +109,13 @@ impl Slots {
     /// Up to `limit` records of `kind` behind the key `after`, of those that are in order.
     fn page(&self, kind: RecordKind, after: Option<&[u8]>, limit: usize) -> Vec<OwnedRecord> {
         let from = self.order.partition_point(|place| {
-            slot_at(&self.slots, *place).is_some_and(|slot| match after {
+            slot_at(&self.all, *place).is_some_and(|slot| match after {
                 Some(after) => slot.name() <= (kind, after),
                 None => slot.kind < kind,
             })
         });
         let rest = self.order.get(from..).unwrap_or_default();
-        let slots = rest.iter().filter_map(|place| slot_at(&self.slots, *place));
+        let slots = rest.iter().filter_map(|place| slot_at(&self.all, *place));
         let of_kind = slots.take_while(|slot| slot.kind == kind);
         let kept = of_kind.filter_map(|slot| {
             let value = slot.value.as_deref()?.into();
@@ -151,7 +151,7 @@ impl Engine for MemoryEngine {
 
     fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
         self.records.write().forget_deleted();
-        for Slot { kind, key, version, value } in &self.records.read().slots {
+        for Slot { kind, key, version, value } in &self.records.read().all {
             if let Some(value) = value {
                 Record { kind: *kind, key, version: *version, value }.give(each)?;
             }
@@ -160,7 +160,7 @@ impl Engine for MemoryEngine {
     }
 
     fn approximate_len(&self) -> u64 {
-        self.records.read().slots.len() as u64
+        self.records.read().all.len() as u64
     }
 
     fn waits(&self) -> bool {
@@ -190,7 +190,7 @@ impl Reader for Records {
         limit: usize,
     ) -> Result<Vec<OwnedRecord>, EngineError> {
         let records = self.read();
-        if records.order.len() == records.slots.len() {
+        if records.order.len() == records.all.len() {
             return Ok(records.page(kind, after, limit));
         }
         drop(records);

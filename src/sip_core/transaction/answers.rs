@@ -136,7 +136,6 @@ fn entry_at(blocks: &VecDeque<Vec<u8>>, first: u32, place: u32) -> Option<Entry<
 }
 
 /// A key is a hash already; its low bits choose the shard.
-#[expect(clippy::cast_possible_truncation, reason = "the high half")]
 const fn hash_of(key: u128) -> u64 {
     (key >> 64) as u64
 }
@@ -193,11 +192,11 @@ mod tests {
         vec![u8::try_from(number % 251).unwrap(); usize::try_from(octets).unwrap()]
     }
 
-    fn kept<'a>(number: u64, fields: &'a [u8]) -> Kept<'a> {
+    fn kept(number: u64, fields: &[u8]) -> Kept<'_> {
         Kept {
             tag: ToTag([b'a'; 16]),
             after: CommitSeq::from_u64(number),
-            step: (number % 2 == 0).then(|| Step::mig(24)),
+            step: number.is_multiple_of(2).then(|| Step::mig(24)),
             status_line: b"SIP/2.0 200 OK\r\n",
             fields,
         }
@@ -217,7 +216,7 @@ mod tests {
             let over = (first + turn % 7 * 400).min(last);
             while answers.remove_ended(at(over), 64) > 0 {}
             first = (over + 1).min(last).max(first);
-            for number in [first, first + 1, last - 1, (first + last) / 2] {
+            for number in [first, first + 1, last - 1, u64::midpoint(first, last)] {
                 let fields = fields(number);
                 match answers.find(key(number)) {
                     Some(found) => {

@@ -83,7 +83,9 @@ fn limit(criterion: &mut Criterion) {
         kernel.encrypt_block(&mut temp);
         for block in &mut blocks {
             *block = temp;
-            block[0] ^= key[0];
+            for (octet, of_key) in block.iter_mut().zip(key) {
+                *octet ^= of_key;
+            }
         }
         kernel.encrypt_blocks(&mut blocks);
         blocks

@@ -14,6 +14,7 @@
     clippy::cast_precision_loss,
     clippy::disallowed_methods,
     clippy::expect_used,
+    clippy::needless_pass_by_value,
     clippy::print_stdout,
     clippy::wildcard_enum_match_arm,
     missing_docs,

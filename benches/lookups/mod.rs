@@ -45,7 +45,7 @@ pub(crate) fn compare(
     );
     let together = thread::scope(|scope| {
         let other = scope.spawn(|| walk(large, look_up));
-        (walk(large, look_up) + other.join().expect("looked up")) / 2.0
+        f64::midpoint(walk(large, look_up), other.join().expect("looked up"))
     });
     println!("look-up of a {what}: {together:.0} ns of {} by two threads at once", large.1);
 }
@@ -63,7 +63,10 @@ fn walk((system, count): (&System, u64), look_up: LookUp) -> f64 {
 /// Nanoseconds of one read.
 fn read(array: &[u64]) -> f64 {
     let count = array.len() as u64;
-    time(|step, found| array[to_usize((scrambled(step) ^ found >> 63) % count)])
+    time(|step, found| {
+        let at = to_usize((scrambled(step) ^ (found >> 63)) % count);
+        array.get(at).copied().unwrap_or_default()
+    })
 }
 
 fn time(mut step: impl FnMut(u64, u64) -> u64) -> f64 {

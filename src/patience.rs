@@ -80,7 +80,7 @@ impl<T> Patience<T> {
         }
     }
 
-    /// Takes `value` in. Returns its number, which is never zero, and when a timer is to be armed, if one is.
+    /// Takes `value` in. Returns its number, which is above `u32::MAX`, and when a timer is to be armed, if one is.
     pub fn add(&self, now: Timestamp, value: T) -> (u64, Option<Timestamp>) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % ROWS;
         let due = now + self.time;
@@ -163,7 +163,7 @@ impl<T> Waiting<T> {
 
     /// Takes a value in behind all others; its place, and who it is there.
     fn push(&mut self, due: Timestamp, value: T) -> Option<(u32, u32)> {
-        // Zero with place and row zero would be nobody's number.
+        // Never zero, so that numbers below 2^32 are nobody's.
         self.count = self.count.wrapping_add(1).max(1);
         let (count, before) = (self.count, self.last);
         let new = Place { count, before, behind: NOWHERE, waits: Some((due, value)) };
@@ -299,7 +299,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::from([0]);
         for turn in 0..200 {
             let (number, _) = patience.add(at(turn), turn);
-            assert!(seen.insert(number));
+            assert!(seen.insert(number) && number > u32::MAX.into());
             if turn % 3 == 0 {
                 assert_eq!(patience.take(number), Some(turn));
             }

@@ -35,7 +35,7 @@ mod registration;
 mod transaction;
 mod user;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::atomic::AtomicU32};
 
 pub use config::Config;
 use dashmap::{Entry, OccupiedEntry};
@@ -91,6 +91,8 @@ pub struct SipCore {
     challenges: Patience<Impi>,
     /// The latest commit that deleted a registration: an answer that tells that there is none waits for it.
     removed: Mark,
+    /// Cx requests sent whose answers nobody waits for.
+    unawaited: AtomicU32,
 }
 
 impl SipCore {
@@ -107,6 +109,7 @@ impl SipCore {
             users_bound: Bound::new(USERS_MAX),
             deadlines: Deadlines::default(),
             removed: Mark::default(),
+            unawaited: AtomicU32::new(0),
         }
     }
 

@@ -4,6 +4,8 @@
 //! Two workers may tell of one user at the same time, and nothing keeps what they send in order. So whoever has
 //! told whether a user is registered looks again when the answer comes, and tells what is true by then.
 
+use std::sync::atomic::Ordering;
+
 use super::SipCore;
 use crate::{
     diameter::cx::{self, ServerAssignmentType},
@@ -11,9 +13,6 @@ use crate::{
     outbox::Context,
     store::CommitSeq,
 };
-
-/// The number of a Cx request whose answer nobody waits for.
-const NOBODY: u64 = 0;
 
 /// A Cx request of this role.
 #[derive(Debug)]
@@ -42,7 +41,15 @@ impl SipCore {
     ) {
         let identity = UserIdentity { impi: impi.clone(), impu };
         let request = self.notice(identity, assignment);
-        Self::send_cx(ctx, NOBODY, CommitSeq::NOTHING, None, request);
+        Self::send_cx(ctx, self.draw_unawaited(), CommitSeq::NOTHING, None, request);
+    }
+
+    /// A number for a Cx request whose answer nobody waits for: none of those that [`Patience`] gives, which are
+    /// larger.
+    ///
+    /// [`Patience`]: crate::patience::Patience
+    fn draw_unawaited(&self) -> u64 {
+        self.unawaited.fetch_add(1, Ordering::Relaxed).into()
     }
 
     /// Tells the SIP database by `assignment` that a user is registered now, or not any more, once that is

@@ -432,7 +432,7 @@ mod tests {
             let to = there.local_addr().unwrap();
             // Each alone, some alike, more alike than a train may have, empty ones.
             let sizes = (0..40).map(|number| number * 37 % 1_400);
-            let sizes = sizes.chain([700; 9]).chain([90; 150]).chain([0; 3]).chain([1_300; 2]);
+            let sizes = sizes.chain([700; 9]).chain([90; 70]).chain([0; 3]).chain([1_300; 2]);
             let sizes: Vec<usize> = sizes.collect();
             for (mut outgoing, accepts) in [
                 (Outgoing::new(), false),
@@ -447,7 +447,7 @@ mod tests {
                     outgoing.push(to, |octets| octets.extend(std::iter::repeat_n(octet, *size)));
                 }
                 let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
-                assert_eq!((sent, outgoing.len()), (Sent { datagrams: 204, failed: 0 }, 0));
+                assert_eq!((sent, outgoing.len()), (Sent { datagrams: 124, failed: 0 }, 0));
                 let arrived = receive_all(&mut Incoming::new(16), &there);
                 let expected = sizes.iter().zip(0..);
                 let expected =

@@ -16,7 +16,7 @@ use super::{
     arrival::Arrivals,
     effort::{Effort, Meter},
     handover::Listener,
-    link::{Link, Lost, Sent},
+    link::{BATCH, Link, Lost, Sent},
     outgoing::Outgoing,
     recorder::Recorder,
     timeline::Timeline,

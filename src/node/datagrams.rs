@@ -64,11 +64,10 @@ impl Incoming {
     /// The kernel does not know it. The socket works as before.
     pub fn accept_trains(socket: BorrowedFd<'_>) -> io::Result<()> {
         let on: libc::c_int = 1;
-        let length = size_of_val(&on) as libc::socklen_t;
         // SAFETY: the value lives as long as the call, and the length is its own.
         let outcome = unsafe {
             let value = ptr::from_ref(&on).cast();
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, value, length)
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, value, INT_OCTETS)
         };
         if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -342,6 +341,9 @@ pub struct Sent {
 
 const EMPTY: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
+#[expect(clippy::cast_possible_truncation, reason = "four octets")]
+const INT_OCTETS: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+
 #[expect(clippy::cast_possible_truncation, reason = "a structure of 128 octets")]
 const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
 
@@ -354,7 +356,7 @@ fn count(number: usize) -> libc::c_uint {
 
 /// The length of the datagrams in a train, if what arrived is one.
 fn segment_of(header: &libc::mmsghdr, control: &Control) -> Option<usize> {
-    let told = header.msg_hdr.msg_controllen as usize >= CONTROL_OCTETS;
+    let told = header.msg_hdr.msg_controllen >= CONTROL_OCTETS;
     let Control { header: libc::cmsghdr { cmsg_level, cmsg_type, .. }, segment } = *control;
     let is_segment = told && (cmsg_level, cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO);
     usize::try_from(segment).ok().filter(|length| is_segment && *length > 0)

@@ -37,10 +37,6 @@ impl Outgoing {
         })
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.octets.clear();

@@ -225,7 +225,7 @@ fn everybody_registers_with_a_system_that_it_starts_and_the_report_says_so() {
 
 #[test]
 fn ues_migrate_by_all_25_steps_between_two_systems_that_it_starts() {
-    let run = Load::new("migrate", "migrate --deploy --subscribers 40 --rate 50 --count 40 --duration 20s --fail-if details.p50>600s").run();
+    let run = Load::new("migrate", "migrate --deploy --subscribers 40 --rate 50 --count 40 --duration 600s --fail-if details.p50>600s").run();
     run.check_code(0);
     assert_eq!((run.count("started"), run.count("succeeded")), (40, 40), "{}", run.report);
     for row in ["migration", "details", "challenge", "response"] {
@@ -251,7 +251,7 @@ fn pairs_are_lent_and_none_of_them_twice() {
     assert!(run.report["deployed"]["resident_octets"].as_u64().unwrap() > 0);
     let run = Load::new(
         "identities-closed",
-        "identities --deploy --concurrency 4 --count 100 --fail-if rate<1000000",
+        "identities --deploy --concurrency 4 --count 100 --fail-if rate<1000000 --duration 600s",
     )
     .run();
     run.check_code(3);
@@ -260,7 +260,9 @@ fn pairs_are_lent_and_none_of_them_twice() {
 
 #[test]
 fn vectors_are_asked_for_by_diameter_and_checked_with_the_keys() {
-    let run = Load::new("cx", "cx --deploy --subscribers 20 --concurrency 5 --count 100").run();
+    let run =
+        Load::new("cx", "cx --deploy --subscribers 20 --concurrency 5 --count 100 --duration 600s")
+            .run();
     run.check_code(0);
     assert_eq!((run.count("succeeded"), run.count("failed")), (100, 0), "{}", run.report);
     let codes = run.report["codes"].as_array().unwrap();
@@ -274,7 +276,7 @@ fn vectors_are_asked_for_by_diameter_and_checked_with_the_keys() {
     let (hss, management) = (system.bound().diameter.unwrap(), system.bound().management.unwrap());
     let (to, url) = (format!("tcp:{hss}"), format!("http://{management}"));
     let asked = |name, more: &str| {
-        let words = format!("cx --concurrency 1 {more}");
+        let words = format!("cx --concurrency 1 --duration 600s {more}");
         Load::new(name, &words).with("--target", &to)
     };
     let run =
@@ -297,7 +299,7 @@ fn vectors_are_asked_for_by_diameter_and_checked_with_the_keys() {
 
 #[test]
 fn ues_refresh_over_one_connection_under_their_call_ids() {
-    let run = Load::new("refresh", "refresh --deploy --tcp --subscribers 50 --concurrency 8 --count 200 --duration 60s --algorithm AKAv2-SHA-256").run();
+    let run = Load::new("refresh", "refresh --deploy --tcp --subscribers 50 --concurrency 8 --count 200 --duration 600s --algorithm AKAv2-SHA-256").run();
     run.check_code(0);
     assert_eq!((run.count("started"), run.count("succeeded")), (200, 200), "{}", run.report);
     assert_eq!(run.count("retransmissions"), 0, "a stream needs none");
@@ -381,7 +383,7 @@ fn a_generator_that_was_stopped_for_a_while_says_that_its_run_is_invalid() {
     let file = table("stopped.csv", users(1_000));
     let load = Load::new("stopped", "register --rate 100 --duration 4s --t1 4s");
     let run = load.at(&registrar, &file).run_while(|process| {
-        thread::sleep(Duration::from_secs(1));
+        registrar.wait_for(50);
         signal(process, "-STOP");
         thread::sleep(Duration::from_secs(1));
         signal(process, "-CONT");
@@ -398,8 +400,8 @@ fn a_generator_that_was_stopped_for_a_while_says_that_its_run_is_invalid() {
 fn a_generator_that_others_keep_from_its_core_says_that_its_run_is_invalid() {
     let _alone = alone();
     let registrar = Registrar::start(AT_ONCE, well, None);
-    let file = table("starved.csv", users(1_000));
-    // On one core with three loops that weigh 200 times as much: it gets less than it needs, wherever it runs.
+    let file = table("starved.csv", users(300));
+    // On one core with three loops that weigh 28 times as much: it gets less than it needs, wherever it runs.
     let (core, mut loops) = (first_core(), Vec::new());
     for _ in 0..3 {
         let mut busy = Command::new("taskset");
@@ -407,8 +409,8 @@ fn a_generator_that_others_keep_from_its_core_says_that_its_run_is_invalid() {
         loops.push(Busy(busy.spawn().unwrap()));
     }
     let mut starved = Command::new("taskset");
-    starved.args(["-c", &core, "nice", "-n", "19", env!("CARGO_BIN_EXE_migcore")]);
-    let load = Load::new("starved", "register --rate 5000 --duration 2s --t1 100ms");
+    starved.args(["-c", &core, "nice", "-n", "10", env!("CARGO_BIN_EXE_migcore")]);
+    let load = Load::new("starved", "register --rate 2000 --duration 1s --t1 4s");
     let run = load.at(&registrar, &file).run_as(starved, |_| ());
     assert_eq!(run.output.status.code(), Some(4), "{:?}", run.output);
     assert_eq!(run.report["valid"], false);
@@ -438,7 +440,7 @@ fn a_run_that_is_interrupted_reports_what_there_was() {
     let file = table("interrupted.csv", users(1_000));
     let load = Load::new("interrupted", "register --rate 100 --duration 600s");
     let run = load.at(&registrar, &file).run_while(|process| {
-        thread::sleep(Duration::from_secs(2));
+        registrar.wait_for(50);
         signal(process, "-INT");
     });
     run.check_code(0);
@@ -451,9 +453,12 @@ fn a_run_that_is_interrupted_reports_what_there_was() {
 #[test]
 fn the_generator_tells_what_it_costs_itself_and_a_million_ues_take_less_than_400_mb() {
     let registrar = Registrar::start(AT_ONCE, |_| Trick::Forbidden, None);
-    let load = Load::new("million", "register --subscribers 1000000 --rate 100 --count 100");
+    let load = Load::new(
+        "million",
+        "register --subscribers 1000000 --rate 100 --count 100 --duration 600s",
+    );
     let target = format!("udp:{}", registrar.address);
-    let run = load.with("--target", &target).with("--fail-if", "failures<1").run();
+    let run = load.with("--target", &target).run();
     run.check_code(1);
     assert_eq!(run.count("failed"), 100, "{}", run.report);
     let generator = &run.report["generator"];
@@ -513,7 +518,7 @@ fn each_failure_is_told_by_its_cause() {
     // Everybody twice, so that a SQN can be used twice.
     let run = Load::new(
         "causes",
-        "register --concurrency 1 --count 22 --duration 60s --t1 20ms --fail-if failures>50%",
+        "register --concurrency 1 --count 22 --duration 600s --t1 50ms --fail-if failures>50%",
     )
     .at(&registrar, &file)
     .run();
@@ -536,7 +541,7 @@ fn each_failure_is_told_by_its_cause() {
     );
     assert_eq!((run.count("started"), run.count("failed"), run.count("succeeded")), (22, 17, 5));
     assert_eq!(run.count("resynchronizations"), 2, "one in vain, one not");
-    assert!(run.count("retransmissions") >= 2 * 5, "20, 60, 140, 300, 460 ms, ... until 1.28 s");
+    assert!(run.count("retransmissions") >= 2 * 5, "50, 150, 350, 750, 1150 ms, ... until 3.2 s");
     assert!(run.words("mac").contains("K or OP") && run.words("mac").contains("compare K and OP"));
     assert!(run.words("opc-is-op").contains("give the key as op"));
     let shown = String::from_utf8(run.output.stdout.clone()).unwrap();
@@ -558,7 +563,9 @@ fn an_injection_file_of_sipp_works_as_a_table_does() {
         );
     }
     let file = File::with("sipp.csv", &text);
-    let run = Load::new("sipp", "register --concurrency 4 --count 40").at(&registrar, &file).run();
+    let run = Load::new("sipp", "register --concurrency 4 --count 40 --duration 600s")
+        .at(&registrar, &file)
+        .run();
     run.check_code(0);
     assert_eq!((run.count("started"), run.count("succeeded")), (40, 40), "{}", run.report);
 }
@@ -575,7 +582,7 @@ fn subscribers_written_for_another_system_are_taken_there() {
     let provisioned = ["provision", "load", written.path(), "--system", &url];
     let output = migcore(&provisioned).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let run = Load::new("written", "register --concurrency 3 --count 60")
+    let run = Load::new("written", "register --concurrency 3 --count 60 --duration 600s")
         .with("--target", &to)
         .with("--from", written.path())
         .run();
@@ -583,7 +590,7 @@ fn subscribers_written_for_another_system_are_taken_there() {
     // The same subscribers, put there by the generator itself.
     let run = Load::new(
         "provisioned",
-        "register --subscribers 30 --key-seed 2 --concurrency 3 --count 60",
+        "register --subscribers 30 --key-seed 2 --concurrency 3 --count 60 --duration 600s",
     )
     .with("--target", &to)
     .with("--provision", &url)
@@ -616,16 +623,19 @@ fn a_search_that_ends_at_the_limit_of_the_generator_is_invalid() {
     let registrar = Registrar::start(|_| Duration::from_millis(100), well, None);
     // 20 UEs register 200 times a second at most, and nobody breaks this threshold.
     let file = table("own-limit.csv", users(20));
-    let words = "register --search --rate 100 --duration 500ms --arrivals even --fail-if p99>1000s";
+    let words = "register --search --rate 100 --duration 300ms --arrivals even --fail-if p99>1000s";
     let run = Load::new("own-limit", words).at(&registrar, &file).run();
     assert_eq!(run.output.status.code(), Some(4), "{:?}", run.output);
     assert!(run.reasons().contains(&"own limit"), "{}", run.report);
     let trials = run.report["search"].as_array().unwrap();
-    let last = trials.iter().rfind(|trial| trial["kept"] == false).unwrap();
-    let again = trials.iter().filter(|trial| trial["rate"] == last["rate"]);
-    assert_eq!(again.count(), 3, "what disturbed it might have been over");
+    let at =
+        |rate: &Value| trials.iter().filter(|trial| trial["rate"] == *rate).collect::<Vec<_>>();
+    let attempts = trials.iter().map(|trial| at(&trial["rate"]));
+    let beyond: Vec<_> =
+        attempts.filter(|all| all.iter().all(|trial| trial["kept"] == false)).collect();
+    assert!(!beyond.is_empty() && beyond.iter().all(|all| all.len() == 3), "{}", run.report);
     let said = String::from_utf8(run.output.stdout).unwrap();
-    assert!(said.contains("the generator itself was the limit (busy"), "{said}");
+    assert!(said.contains("the generator itself was the limit"), "{said}");
 }
 
 #[test]

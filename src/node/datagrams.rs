@@ -64,12 +64,10 @@ impl Incoming {
     /// The kernel does not know it. The socket works as before.
     pub fn accept_trains(socket: BorrowedFd<'_>) -> io::Result<()> {
         let on: libc::c_int = 1;
-        #[expect(clippy::cast_possible_truncation, reason = "4 octets")]
-        let length = size_of_val(&on) as libc::socklen_t;
         // SAFETY: the value lives as long as the call, and the length is its own.
         let outcome = unsafe {
             let value = ptr::from_ref(&on).cast();
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, value, length)
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, value, INT_OCTETS)
         };
         if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
@@ -412,6 +410,9 @@ pub struct Sent {
 
 const EMPTY: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
+#[expect(clippy::cast_possible_truncation, reason = "four octets")]
+const INT_OCTETS: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
+
 #[expect(clippy::cast_possible_truncation, reason = "a structure of 128 octets")]
 const NAME_OCTETS: libc::socklen_t = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
 
@@ -505,7 +506,7 @@ mod tests {
             let to = there.local_addr().unwrap();
             // Each alone, some alike, more alike than a train may have, empty ones.
             let sizes = (0..40).map(|number| number * 37 % 1_400);
-            let sizes = sizes.chain([700; 9]).chain([90; 150]).chain([0; 3]).chain([1_300; 2]);
+            let sizes = sizes.chain([700; 9]).chain([90; 70]).chain([0; 3]).chain([1_300; 2]);
             let sizes: Vec<usize> = sizes.collect();
             for (mut outgoing, makes, accepts) in [
                 (Outgoing::new(), false, false),
@@ -520,7 +521,7 @@ mod tests {
                     outgoing.push(to, |octets| octets.extend(std::iter::repeat_n(octet, *size)));
                 }
                 let sent = outgoing.flush(here.as_fd(), |_, _| panic!("there is room"));
-                assert_eq!((sent, outgoing.len()), (Sent { datagrams: 204, failed: 0 }, 0));
+                assert_eq!((sent, outgoing.len()), (Sent { datagrams: 124, failed: 0 }, 0));
                 let arrived = receive_all(&mut Incoming::new(16), &there);
                 let from = here.local_addr().unwrap();
                 let expected =

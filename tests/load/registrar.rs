@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -53,6 +53,8 @@ pub type Delay = fn(u64) -> Duration;
 /// Until it is dropped.
 pub struct Registrar {
     pub address: SocketAddr,
+    /// Messages that arrived.
+    seen: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -67,7 +69,7 @@ impl Registrar {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let address = socket.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let opc = migcore::aka::opc_from_op(&Secret::new(K), &Secret::new(OP));
         let serving = Serving {
             socket,
@@ -76,14 +78,25 @@ impl Registrar {
             milenage: Milenage::new(&Secret::new(K), &opc),
             users: HashMap::new(),
             initials: 0,
-            seen: 0,
+            answers: 0,
+            seen: Arc::clone(&seen),
+            transactions: HashMap::new(),
             pending: BinaryHeap::new(),
         };
         let thread = thread::spawn({
             let stop = Arc::clone(&stop);
             move || serving.run(&stop, stall)
         });
-        Self { address, stop, thread: Some(thread) }
+        Self { address, seen, stop, thread: Some(thread) }
+    }
+
+    /// Waits until so many messages have arrived.
+    pub fn wait_for(&self, messages: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.seen.load(Ordering::Relaxed) < messages {
+            assert!(Instant::now() < deadline, "they do not come");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -105,8 +118,10 @@ struct Serving {
     users: HashMap<String, User>,
     /// First REGISTERs.
     initials: u64,
-    /// Answers.
-    seen: u64,
+    answers: u64,
+    seen: Arc<AtomicU64>,
+    /// By Via and CSeq: when the answer leaves, and the answer.
+    transactions: HashMap<String, (Instant, String)>,
     pending: BinaryHeap<Reverse<(Instant, u64, SocketAddr, String)>>,
 }
 
@@ -131,10 +146,8 @@ impl Serving {
             }
             if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
                 first.get_or_insert_with(Instant::now);
-                if let Some((after, answer)) = self.handle(&buffer[..length]) {
-                    self.seen += 1;
-                    self.pending.push(Reverse((Instant::now() + after, self.seen, from, answer)));
-                }
+                self.seen.fetch_add(1, Ordering::Relaxed);
+                self.take(&buffer[..length], from);
             }
             while self.pending.peek().is_some_and(|Reverse((at, ..))| *at <= Instant::now()) {
                 let Reverse((_, _, to, answer)) = self.pending.pop().unwrap();
@@ -143,9 +156,27 @@ impl Serving {
         }
     }
 
-    fn handle(&mut self, octets: &[u8]) -> Option<(Duration, String)> {
+    /// Answers a message; one that is repeated gets the same answer again, unless that has still to leave.
+    fn take(&mut self, octets: &[u8], from: SocketAddr) {
         let view = MessageView::parse(octets, Framing::Datagram).expect("a message");
-        let register = RegisterRequest::from_view(&view).expect("a REGISTER");
+        let via = view.header(HeaderName::Via).unwrap();
+        let transaction = format!("{via} {}", view.cseq().number);
+        let now = Instant::now();
+        let (at, answer) = match self.transactions.get(&transaction) {
+            Some((at, _)) if *at > now => return,
+            Some((_, answer)) => (now, answer.clone()),
+            None => {
+                let Some((after, answer)) = self.handle(&view) else { return };
+                self.transactions.insert(transaction, (now + after, answer.clone()));
+                (now + after, answer)
+            }
+        };
+        self.answers += 1;
+        self.pending.push(Reverse((at, self.answers, from, answer)));
+    }
+
+    fn handle(&mut self, view: &MessageView<'_>) -> Option<(Duration, String)> {
+        let register = RegisterRequest::from_view(view).expect("a REGISTER");
         let value = view.header(HeaderName::Authorization).expect("credentials");
         let credentials = DigestCredentials::parse(value).expect("of Digest");
         let name = credentials.username.split('@').next().unwrap().to_owned();
@@ -157,11 +188,11 @@ impl Serving {
             self.initials += 1;
             let answer = match trick {
                 Trick::Silent => return None,
-                Trick::Forbidden => reply(&view, "403 Forbidden", ""),
+                Trick::Forbidden => reply(view, "403 Forbidden", ""),
                 Trick::BusyAtFirst if user.attempts == 1 => {
-                    reply(&view, "503 Service Unavailable", "Retry-After: 1\r\n")
+                    reply(view, "503 Service Unavailable", "Retry-After: 1\r\n")
                 }
-                _ => challenge(&view, &self.milenage, user, trick),
+                _ => challenge(view, &self.milenage, user, trick),
             };
             return Some((delay, answer));
         }
@@ -171,7 +202,7 @@ impl Serving {
             if trick == Trick::SqnStandsUntilAuts {
                 user.seq = sqn.seq(5) + 1;
             }
-            return Some((Duration::ZERO, challenge(&view, &self.milenage, user, trick)));
+            return Some((Duration::ZERO, challenge(view, &self.milenage, user, trick)));
         }
         let input = DigestInput {
             username: &credentials.username,
@@ -186,14 +217,14 @@ impl Serving {
             |vector: &AuthVector| *encode_nonce(&vector.rand, &vector.autn) == *credentials.nonce;
         // Of a UE that is late, a response may come twice, or to a challenge that another one has followed.
         let Some(vector) = user.vector.take_if(|vector| is_live(vector)) else {
-            return Some((Duration::ZERO, challenge(&view, &self.milenage, user, trick)));
+            return Some((Duration::ZERO, challenge(view, &self.milenage, user, trick)));
         };
         let verified = verify(Algorithm::AkaV1Md5, &input, &vector, &credentials.response);
         let answer = match (verified, trick) {
-            (Ok(_), Trick::OtherRealm) => reply(&view, "403 Forbidden", ""),
+            (Ok(_), Trick::OtherRealm) => reply(view, "403 Forbidden", ""),
             (Ok(_), _) => {
                 let contact = register.view().header(HeaderName::Contact).unwrap();
-                reply(&view, "200 OK", &format!("Contact: {contact};expires=60\r\n"))
+                reply(view, "200 OK", &format!("Contact: {contact};expires=60\r\n"))
             }
             (Err(wrong), _) => panic!("{wrong}"),
         };

@@ -386,14 +386,17 @@ fn of_two(
 }
 
 impl Ports {
+    /// Ports that nobody uses now; somebody may be faster yet.
     fn free() -> io::Result<Self> {
+        // Until all are found, so that none is found twice.
+        let mut taken = Vec::new();
         Ok(Self {
-            sip: free_port()?,
-            management: free_port()?,
-            admin: free_port()?,
-            diameter: free_port()?,
-            csc4: free_port()?,
-            csc17: free_port()?,
+            sip: free_port(&mut taken)?,
+            management: free_port(&mut taken)?,
+            admin: free_port(&mut taken)?,
+            diameter: free_port(&mut taken)?,
+            csc4: free_port(&mut taken)?,
+            csc17: free_port(&mut taken)?,
         })
     }
 }
@@ -402,14 +405,29 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// A port that nobody uses now, over UDP and TCP; somebody may be faster yet.
-fn free_port() -> io::Result<u16> {
+/// A port that nobody uses now, over UDP and TCP. It is taken until `taken` is dropped.
+fn free_port(taken: &mut Vec<TcpListener>) -> io::Result<u16> {
     for _ in 0..ATTEMPTS_MAX {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
+        taken.push(listener);
         if UdpSocket::bind(address).is_ok() {
             return Ok(address.port());
         }
     }
     Err(io::ErrorKind::AddrInUse.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_to_two_listeners() {
+        let mut taken = Vec::new();
+        let mut ports: Vec<u16> = (0..500).map(|_| free_port(&mut taken).unwrap()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 500);
+    }
 }

@@ -40,7 +40,7 @@ const FULL_WAIT: Duration = Duration::from_millis(1);
 /// The sockets of one thread.
 #[expect(clippy::large_enum_variant, reason = "there is one for each thread")]
 pub(super) enum Link {
-    Udp(Udp),
+    Udp(Box<Udp>),
     Tcp(Tcp),
 }
 
@@ -85,14 +85,14 @@ impl Link {
         match transport {
             Transport::Udp => {
                 let sockets: io::Result<_> = (0..count).map(|_| open_udp(target)).collect();
-                Ok(Self::Udp(Udp {
+                Ok(Self::Udp(Box::new(Udp {
                     target,
                     sockets: sockets?,
                     incoming: datagrams::Incoming::new(BATCH),
                     outgoing: datagrams::Outgoing::with_trains(),
                     unsent: datagrams::Outgoing::with_trains(),
                     refused: 0,
-                }))
+                })))
             }
             Transport::Tcp => Tcp::open(target).map(Self::Tcp),
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use hdrhistogram::Histogram;
+
 use super::{
     PERCENTILES, Point, Report, Summary,
     chart::{Axis, Chart, Line},
@@ -138,13 +140,8 @@ fn charts(report: &Report) -> Vec<(&'static str, Chart<'static>)> {
 fn distribution(report: &Report) -> Chart<'static> {
     let rows = report.rows();
     let latencies = || rows.iter().map(|(_, summary)| &summary.latencies.0);
-    let low = latencies()
-        .filter(|of| !of.is_empty())
-        .map(hdrhistogram::Histogram::min)
-        .min()
-        .unwrap_or(1)
-        .max(1);
-    let high = latencies().map(hdrhistogram::Histogram::max).max().unwrap_or(1).max(low + 1);
+    let low = latencies().filter(|of| !of.is_empty()).map(Histogram::min).min().unwrap_or(1).max(1);
+    let high = latencies().map(Histogram::max).max().unwrap_or(1).max(low + 1);
     #[expect(clippy::cast_precision_loss, reason = "microseconds")]
     let x = Axis::logarithmic("latency", low as f64, high as f64, decade);
     let mut lines = Vec::new();

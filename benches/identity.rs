@@ -10,6 +10,7 @@
 //!
 //! Limits to hold it against, in the group `limit`: no table of this size is changed or read in less time.
 #![allow(
+    clippy::disallowed_methods,
     clippy::panic,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
@@ -241,7 +242,7 @@ fn bindings(criterion: &mut Criterion) {
         while bench.users < size {
             let user = bench.next_user();
             let lent = bench.bind(user);
-            if bench.users % 97 == 0 {
+            if bench.users.is_multiple_of(97) {
                 known.push(lent);
             }
         }

@@ -96,7 +96,7 @@ impl<T> Patience<T> {
         self.row(turn)?.take(place, count)
     }
 
-    /// Gives up what has had its time, [`ENDS_PER_CALL_MAX`] at a time: numbers and values; and when a timer is to
+    /// Gives up what has had its time, a few at a time: numbers and values; and when a timer is to
     /// be armed for the rest, if one is.
     pub fn take_due(&self, now: Timestamp) -> (Vec<(u64, T)>, Option<Timestamp>) {
         // Cleared first: whoever comes from here on asks for a timer of its own.

@@ -38,7 +38,6 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const FULL_WAIT: Duration = Duration::from_millis(1);
 
 /// The sockets of one thread.
-#[expect(clippy::large_enum_variant, reason = "there is one for each thread")]
 pub(super) enum Link {
     Udp(Box<Udp>),
     Tcp(Tcp),

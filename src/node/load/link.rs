@@ -143,7 +143,7 @@ impl Link {
     }
 
     /// How often ICMP reported that nobody listens there.
-    pub(super) const fn refused(&self) -> u64 {
+    pub(super) fn refused(&self) -> u64 {
         match self {
             Self::Udp(udp) => udp.refused,
             Self::Tcp(_) => 0,

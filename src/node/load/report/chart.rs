@@ -9,6 +9,9 @@ const HEIGHT: f64 = 250.0;
 
 /// Where the lines are.
 const LEFT: f64 = 52.0;
+/// Half of what the label of a tick may take.
+const LABEL_ROOM: f64 = 16.0;
+
 const RIGHT: f64 = 392.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 212.0;
@@ -69,9 +72,11 @@ impl Chart<'_> {
         for (at, label) in &x.ticks {
             let at = self.x_of(*at);
             write!(out, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{BOTTOM}\"/>")?;
+            // The last one may have no room on its right.
+            let (at, class) = if at > RIGHT - LABEL_ROOM { (WIDTH, "end") } else { (at, "middle") };
             write!(
                 out,
-                "<text x=\"{at:.1}\" y=\"{}\" class=\"middle\">{label}</text>",
+                "<text x=\"{at:.1}\" y=\"{}\" class=\"{class}\">{label}</text>",
                 BOTTOM + 14.0
             )?;
         }

@@ -9,12 +9,12 @@ const HEIGHT: f64 = 250.0;
 
 /// Where the lines are.
 const LEFT: f64 = 52.0;
-/// Half of what the label of a tick may take.
-const LABEL_ROOM: f64 = 16.0;
-
 const RIGHT: f64 = 392.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 212.0;
+
+/// Half of what the label of a tick may take.
+const LABEL_ROOM: f64 = 16.0;
 
 /// Where the names of the lines begin.
 const LEGEND: f64 = 112.0;

@@ -36,7 +36,9 @@ pub struct Outbox {
     sequencer: Arc<Sequencer>,
     effects: Vec<Effect>,
     storage_available: bool,
-    /// Where a role writes SIP messages, and parts of them.
+    /// Where a role writes parts of SIP messages that it needs for a while.
+    pub parts: Chunk,
+    /// Where a role writes SIP messages.
     pub messages: Chunk,
 }
 
@@ -374,7 +376,13 @@ impl Limit {
 impl Outbox {
     /// Creates an empty outbox that draws commit numbers from `sequencer`.
     pub fn new(sequencer: Arc<Sequencer>) -> Self {
-        Self { sequencer, effects: Vec::new(), storage_available: true, messages: Chunk::default() }
+        Self {
+            sequencer,
+            effects: Vec::new(),
+            storage_available: true,
+            parts: Chunk::default(),
+            messages: Chunk::default(),
+        }
     }
 
     /// Tells roles whether the storage takes changes; while it does not they refuse state changes.

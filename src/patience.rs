@@ -20,9 +20,6 @@ const ROWS: u64 = 16;
 /// Most who wait in one row. It is never reached: whoever uses this bounds how many wait.
 const ROW_MAX: u32 = 1 << 28;
 
-/// How far apart timers are at least: what comes due in between is late by this at most.
-const PACE: Duration = Duration::from_millis(50);
-
 /// What is ended by one timer call at most, so that the worker serves others in between.
 const ENDS_PER_CALL_MAX: usize = 64;
 
@@ -112,8 +109,7 @@ impl<T> Patience<T> {
             }
             next = next.into_iter().chain(row.first_due()).min();
         }
-        let at = next.map(|first| if first <= now { now } else { first.max(now + PACE) });
-        (due, at.and_then(|at| self.arm(at)))
+        (due, next.and_then(|first| self.arm(first.max(now))))
     }
 
     /// Forgets all. Their numbers are not used again.
@@ -286,8 +282,8 @@ mod tests {
         assert_eq!(timer, None, "one timer is enough");
         assert_eq!((patience.take(a), patience.take(a)), (Some('a'), None));
         let (due, timer) = patience.take_due(at(4_000));
-        assert_eq!((values(due), timer), (vec![], Some(at(4_050))));
-        let (due, timer) = patience.take_due(at(4_050));
+        assert_eq!((values(due), timer), (vec![], Some(at(4_010))));
+        let (due, timer) = patience.take_due(at(4_010));
         assert_eq!((due, timer), (vec![(b, 'b')], None));
         assert_eq!(patience.take(b), None);
         assert_eq!(patience.add(at(5_000), 'c').1, Some(at(9_000)));

@@ -33,9 +33,9 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const FORBIDDEN: State = State::Failed(Failure::Refused(403));
 
 /// What a partner that cannot reach the primary makes of a registration.
-/// The home cannot be reached: the UE may try again in 5 to 10 seconds, not all UEs at once.
+/// The home cannot be reached: the UE may try again in 1 to 10 seconds, not all UEs at once.
 fn is_unreachable(state: &State) -> bool {
-    matches!(state, State::Failed(Failure::Unavailable { status: 504, retry_after: 5..=10 }))
+    matches!(state, State::Failed(Failure::Unavailable { status: 504, retry_after: 1..=10 }))
 }
 
 fn world() -> World {

@@ -250,7 +250,7 @@ impl SipCore {
         if let Err(error) = self.count_source(ctx, source.ip(), key) {
             if error != RegisterError::Ignored {
                 let tag = ToTag::draw(ctx.entropy);
-                let head = ReplyHead::new_in(&mut ctx.out.messages, view, source, tag.as_str());
+                let head = ReplyHead::new_in(&mut ctx.out.parts, view, source, tag.as_str());
                 let octets = error.render(&head, &mut ctx.out.messages);
                 ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
             }

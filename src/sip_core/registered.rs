@@ -72,7 +72,7 @@ impl SipCore {
         };
         match verified {
             Ok(Verified { proof, rspauth }) => {
-                let chunk = &mut ctx.out.messages;
+                let chunk = &mut ctx.out.parts;
                 let info =
                     rspauth.and_then(|rspauth| authentication_info(chunk, &rspauth, credentials));
                 self.accept(ctx, (impi, user), key, request, (origin, info), proof)
@@ -246,7 +246,7 @@ impl SipCore {
         if changes && !ctx.out.storage_available() {
             return Err(RegisterError::Busy); // it failed while the SIP database was asked
         }
-        let mut fields = ctx.out.messages.begin(FIELDS_OCTETS_TYPICAL);
+        let mut fields = ctx.out.parts.begin(FIELDS_OCTETS_TYPICAL);
         for path in &update.paths {
             fields.field("Path", path);
         }
@@ -260,7 +260,7 @@ impl SipCore {
             None => {}
         }
         self.write_fields(&mut fields, &registration, ctx.now);
-        let fields = fields.finish_in(&mut ctx.out.messages);
+        let fields = fields.finish_in(&mut ctx.out.parts);
         if changes {
             let was_registered = user.is_registered;
             after = self.store(ctx, (impi, &mut *user), ending, registration);

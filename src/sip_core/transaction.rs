@@ -124,15 +124,16 @@ impl Transactions {
             Entry::Occupied(mut entry) => entry.get_mut().flow = flow,
             Entry::Vacant(entry) => {
                 if let Some(kept) = self.shard(key).find(key) {
-                    let chunk = &mut ctx.out.messages;
-                    let head = ReplyHead::new_in(chunk, view, source, kept.tag.as_str());
-                    let octets = head.complete_in(chunk, kept.status_line, kept.fields);
+                    let parts = &mut ctx.out.parts;
+                    let head = ReplyHead::new_in(parts, view, source, kept.tag.as_str());
+                    let messages = &mut ctx.out.messages;
+                    let octets = head.complete_in(messages, kept.status_line, kept.fields);
                     let (after, step) = (relied_upon_by_a_repeat(kept.after), kept.step);
                     ctx.out.send_after(after, step, Message::Sip { flow, octets });
                     return Admission::Settled;
                 }
                 let tag = ToTag::draw(ctx.entropy);
-                let head = ReplyHead::new_in(&mut ctx.out.messages, view, source, tag.as_str());
+                let head = ReplyHead::new_in(&mut ctx.out.parts, view, source, tag.as_str());
                 if self.count.fetch_add(1, Ordering::Relaxed) < TRANSACTIONS_MAX {
                     let trying = self.await_trying(ctx, key, flow.transport);
                     entry.insert(Pending { flow, tag, head, trying });

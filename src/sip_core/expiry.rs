@@ -37,8 +37,12 @@ impl SipCore {
     pub(super) fn expire_requests(&self, ctx: &mut Context<'_>) {
         let (due, timer) = self.requests.take_due(ctx.now);
         for (number, asked) in due {
-            if let Asked::ByAttempt(impi) = asked {
-                self.settle_request(ctx, &impi, number, Err(Undeliverable));
+            match asked {
+                Asked::ByAttempt(impi) => {
+                    self.settle_request(ctx, &impi, number, Err(Undeliverable));
+                }
+                // It may have arrived late, behind what is true by now.
+                Asked::Notice(notice) => self.settle_notice(ctx, notice),
             }
         }
         if let Some(at) = timer {

@@ -2,7 +2,8 @@
 //! by themselves or by an administrator.
 //!
 //! Two workers may tell of one user at the same time, and nothing keeps what they send in order. So whoever has
-//! told whether a user is registered looks again when the answer comes, and tells what is true by then.
+//! told whether a user is registered looks again when the answer comes, or its time is over, and tells what is true
+//! by then.
 
 use std::sync::atomic::Ordering;
 
@@ -67,7 +68,7 @@ impl SipCore {
         self.send_request(ctx, asked, after, None, request);
     }
 
-    /// The SIP database has taken note.
+    /// The SIP database has taken note, or has had its time to.
     pub(super) fn settle_notice(&self, ctx: &mut Context<'_>, notice: Notice) {
         let Notice { identity, is_registered: told } = notice;
         let impi = &identity.impi;

@@ -70,9 +70,9 @@ fn request() -> Request {
             impi: Impi::parse("inbound-4711@sip.partner.example").expect("a NAI"),
             impu: Impu::parse("sip:inbound-4711@sip.partner.example").expect("a SIP URI"),
         },
-        scheme: SCHEME_AKA_V1.to_owned(),
+        scheme: SCHEME_AKA_V1.into(),
         resync: None,
-        server_name: "sip:scscf.sip.partner.example:6060".to_owned(),
+        server_name: "sip:scscf.sip.partner.example:6060".into(),
     })
 }
 

@@ -158,9 +158,9 @@ impl Bench {
     fn forward(&mut self, identity: UserIdentity) -> RequestId {
         let request = Request::MultimediaAuth(MultimediaAuthRequest {
             identity,
-            scheme: SCHEME_AKA_V1.to_owned(),
+            scheme: SCHEME_AKA_V1.into(),
             resync: None,
-            server_name: "sip:core.b.example".to_owned(),
+            server_name: "sip:core.b.example".into(),
         });
         let to = ReplyTo::World(0);
         match self.call(|role, ctx| role.handle_request(ctx, &Peer::OwnCore, to, request)) {

@@ -138,7 +138,7 @@ fn fill(directory: &Path, keys: Keys, count: u64) {
         let registration = registration(&identity, number, now);
         let key = identity.impi.as_str();
         let put = Mutation::put(RecordKind::Registration, key, &registration);
-        commits.push(Commit { seq: CommitSeq::NOTHING, mutations: vec![put] });
+        commits.push(Commit { seq: CommitSeq::NOTHING, mutations: [put].into() });
         if commits.len() >= BATCH || number + 1 == count {
             for commit in &mut commits {
                 last += 1;
@@ -164,14 +164,14 @@ fn primary(number: u64) -> management::PrimaryUser {
 
 fn registration(identity: &UserIdentity, number: u64, now: Timestamp) -> Registration {
     let contact = ContactBinding {
-        uri: format!("sip:mig@192.0.2.{}:5060", number % 250),
-        parameters: ";+g.3gpp.mcptt".to_owned(),
-        paths: Vec::new(),
-        call_id: format!("{number:032x}"),
+        uri: format!("sip:mig@192.0.2.{}:5060", number % 250).into(),
+        parameters: ";+g.3gpp.mcptt".into(),
+        paths: std::iter::empty().collect(),
+        call_id: format!("{number:032x}").into(),
         cseq: 2,
         expires_at: now + EXPIRES,
     };
-    Registration { impus: vec![identity.impu.clone()], contacts: vec![contact] }
+    Registration { impus: [identity.impu.clone()].into(), contacts: [contact].into() }
 }
 
 /// A running system.

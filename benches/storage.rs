@@ -103,7 +103,7 @@ fn commits() {
         for _ in 0..(2_000 / group).clamp(20, 300) {
             let commits = (0..group).map(|_| {
                 seq += 1;
-                let mutations = vec![mutation(RecordKind::Registration, seq, 180, &mut entropy)];
+                let mutations = [mutation(RecordKind::Registration, seq, 180, &mut entropy)].into();
                 Commit { seq: CommitSeq::from_u64(seq), mutations }
             });
             groups.push(commits.collect::<Vec<_>>());
@@ -161,7 +161,9 @@ fn fill(directory: &Path, kind: RecordKind, pairs: u64, end: &str) {
             mutations.push(mutation(RecordKind::Registration, number, 180, &mut entropy));
         }
         seq += 1;
-        engine.commit(&[Commit { seq: CommitSeq::from_u64(seq), mutations }]).unwrap();
+        engine
+            .commit(&[Commit { seq: CommitSeq::from_u64(seq), mutations: mutations.into() }])
+            .unwrap();
     }
     println!("filled in {:.1?}, {}", start.elapsed(), memory());
     if end == "killed" {

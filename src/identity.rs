@@ -3,7 +3,11 @@
 //! Each is checked where it enters and stays valid afterwards. `Debug` redacts the user part: an
 //! identity is personal data and must not reach a log by accident.
 
+mod short_text;
+
 use std::{borrow::Borrow, fmt, marker::PhantomData, sync::Arc};
+
+use short_text::ShortText;
 
 /// Longest identity, octets: a NAI is limited by RFC 4282 section 2.2, an IMPU by us to the same.
 pub const IDENTITY_OCTETS_MAX: usize = 253;
@@ -12,7 +16,7 @@ pub const IDENTITY_OCTETS_MAX: usize = 253;
 ///
 /// Kept as given; the realm compares without case, so it is stored in lower case.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Impi(Arc<str>);
+pub struct Impi(ShortText);
 
 impl Impi {
     /// Whether `text` is one, as [`Impi::parse`] would keep it.
@@ -24,8 +28,8 @@ impl Impi {
     }
 
     /// Takes a text that was one before.
-    pub(crate) const fn from_checked(text: Arc<str>) -> Self {
-        Self(text)
+    pub(crate) fn from_checked(text: &str) -> Self {
+        Self(text.into())
     }
 
     /// Parses a NAI.
@@ -41,7 +45,7 @@ impl Impi {
         let (user, realm) = nai.rsplit_once('@').ok_or(IdentityError::MissingRealm)?;
         check_user(user)?;
         check_host(realm)?;
-        Ok(Self(format!("{user}@{}", realm.to_ascii_lowercase()).into()))
+        Ok(Self(format!("{user}@{}", realm.to_ascii_lowercase()).as_str().into()))
     }
 
     /// The whole NAI, for the wire.
@@ -63,7 +67,7 @@ impl Impi {
 /// SIP public user identity in canonical form: `sip:user@host`, `sips:user@host` or `tel:+digits`,
 /// without port and parameters, host in lower case (TS 23.003 clause 13.4, RFC 3261 section 10.3).
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Impu(Arc<str>);
+pub struct Impu(ShortText);
 
 impl Impu {
     /// Whether `text` is one, as [`Impu::parse`] would keep it.
@@ -78,8 +82,8 @@ impl Impu {
     }
 
     /// Takes a text that was one before.
-    pub(crate) const fn from_checked(text: Arc<str>) -> Self {
-        Self(text)
+    pub(crate) fn from_checked(text: &str) -> Self {
+        Self(text.into())
     }
 
     /// Parses a URI and takes its canonical form: scheme and host lower case, no port, no
@@ -103,7 +107,7 @@ impl Impu {
                 let host = without_port(host);
                 check_user(user)?;
                 check_host(host)?;
-                Ok(Self(format!("{scheme}:{user}@{}", host.to_ascii_lowercase()).into()))
+                Ok(Self(format!("{scheme}:{user}@{}", host.to_ascii_lowercase()).as_str().into()))
             }
             "tel" => {
                 let number = rest.split(';').next().unwrap_or_default();
@@ -111,7 +115,7 @@ impl Impu {
                 if !is_digits(digits) {
                     return Err(IdentityError::NotGlobalNumber);
                 }
-                Ok(Self(format!("tel:{number}").into()))
+                Ok(Self(format!("tel:{number}").as_str().into()))
             }
             _ => Err(IdentityError::UnknownScheme),
         }
@@ -174,7 +178,7 @@ impl SipDatabaseId {
 /// MC service ID: what names a user towards the MC service and its servers (TS 23.280 10.1.4.1). A
 /// `sip:`, `sips:` or `tel:` URI, canonical like an [`Impu`].
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct McServiceId(Arc<str>);
+pub struct McServiceId(ShortText);
 
 impl McServiceId {
     /// Parses and canonicalizes a URI, as [`Impu::parse`] does.

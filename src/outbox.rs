@@ -397,7 +397,8 @@ impl Outbox {
 
     /// Asks for `mutations` to become durable together. The caller holds the locks of all entries
     /// they concern, keeps the number in each of the records, and sends what relies on them after it.
-    pub fn commit(&mut self, mutations: Vec<Mutation>) -> CommitSeq {
+    pub fn commit(&mut self, mutations: impl IntoIterator<Item = Mutation>) -> CommitSeq {
+        let mutations = mutations.into_iter().collect();
         let seq = self.sequencer.draw();
         self.effects.push(Effect::Commit(Commit { seq, mutations }));
         seq

@@ -48,9 +48,9 @@ fn number(system: &mut System, key: AgreementKey) -> AgreementId {
 fn gets_vector(a: &mut System, identity: &UserIdentity) -> bool {
     let request = CxRequest::MultimediaAuth(MultimediaAuthRequest {
         identity: identity.clone(),
-        scheme: SCHEME_AKA_V1.to_owned(),
+        scheme: SCHEME_AKA_V1.into(),
         resync: None,
-        server_name: "sip:migrated.a.example".to_owned(),
+        server_name: "sip:migrated.a.example".into(),
     });
     let peer = Peer::Database(database("b"));
     let effects = a.call(|_, database, ctx| {
@@ -419,9 +419,9 @@ fn an_inbound_agreement_that_ends_ends_what_was_lent_here() {
     let request = || {
         CxRequest::MultimediaAuth(MultimediaAuthRequest {
             identity: inbound.clone(),
-            scheme: SCHEME_AKA_V1.to_owned(),
+            scheme: SCHEME_AKA_V1.into(),
             resync: None,
-            server_name: "sip:core.b.example".to_owned(),
+            server_name: "sip:core.b.example".into(),
         })
     };
     let forwarded = |b: &mut System| {

@@ -150,9 +150,9 @@ fn user(number: u64) -> UserIdentity {
 fn mar(number: u64) -> MultimediaAuthRequest {
     MultimediaAuthRequest {
         identity: user(number),
-        scheme: SCHEME_AKA_V1.to_owned(),
+        scheme: SCHEME_AKA_V1.into(),
         resync: None,
-        server_name: "sip:scscf.x.example".to_owned(),
+        server_name: "sip:scscf.x.example".into(),
     }
 }
 
@@ -161,7 +161,7 @@ fn maa(number: u64) -> Answer {
     Answer::MultimediaAuth(MultimediaAuthAnswer {
         result: ResultCode::SUCCESS,
         identity: user(number),
-        scheme: SCHEME_AKA_V1.to_owned(),
+        scheme: SCHEME_AKA_V1.into(),
         vector: Some(AuthVector {
             rand: [octet; 16],
             autn: [octet; 16],
@@ -176,7 +176,7 @@ fn failure(number: u64, result: ResultCode) -> Answer {
     Answer::MultimediaAuth(MultimediaAuthAnswer {
         result,
         identity: user(number),
-        scheme: SCHEME_AKA_V1.to_owned(),
+        scheme: SCHEME_AKA_V1.into(),
         vector: None,
     })
 }
@@ -233,8 +233,8 @@ fn every_outcome_of_both_commands_survives_the_wire() {
     }
     let request = Request::ServerAssignment(ServerAssignmentRequest {
         impi: Some(user(1).impi),
-        impus: vec![user(1).impu, user(2).impu],
-        server_name: "sip:scscf.x.example".to_owned(),
+        impus: [user(1).impu, user(2).impu].into_iter().collect(),
+        server_name: "sip:scscf.x.example".into(),
         assignment: ServerAssignmentType::Registration,
         user_data_already_available: false,
     });
@@ -515,7 +515,7 @@ fn requests_of_the_peer_in_progress_are_bounded() {
 fn a_request_that_is_too_long_is_refused_and_leaves_no_trace() {
     let mut pair = Pair::open(16);
     let request = Request::MultimediaAuth(MultimediaAuthRequest {
-        server_name: "x".repeat(70_000),
+        server_name: "x".repeat(70_000).into(),
         ..mar(1)
     });
     let end = &mut pair.core;

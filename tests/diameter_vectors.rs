@@ -182,14 +182,14 @@ fn the_order_of_avps_and_missing_m_bits_do_not_change_the_meaning() {
             impi: Impi::parse("inbound-4711@sip.partner.example").unwrap(),
             impu: Impu::parse("sip:inbound-4711@sip.partner.example").unwrap(),
         },
-        scheme: SCHEME_AKA_V1.to_owned(),
+        scheme: SCHEME_AKA_V1.into(),
         resync: None,
-        server_name: "sip:scscf.sip.partner.example:6060".to_owned(),
+        server_name: "sip:scscf.sip.partner.example:6060".into(),
     };
     for id in ["mar-aka", "mar-aka-kamailio-style", "mar-retransmitted", "kamailio-mar"] {
         assert_eq!(mar_of(&vectors, id), expected, "{id}");
     }
-    let unknown = MultimediaAuthRequest { scheme: "Unknown".to_owned(), ..expected };
+    let unknown = MultimediaAuthRequest { scheme: "Unknown".into(), ..expected };
     assert_eq!(mar_of(&vectors, "mar-scheme-unknown"), unknown);
 }
 

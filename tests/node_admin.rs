@@ -41,7 +41,7 @@ use migcore::{
     outbox::Transport,
     store::{
         Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Mutation, OwnedRecord, Reader,
-        RecordKind, ReplayError,
+        RecordKey, RecordKind, ReplayError,
     },
     time::Timestamp,
     ue::{Config as UeConfig, Failure, Isim, State},
@@ -93,11 +93,14 @@ fn embedded(directory: &Path, from: &MemoryEngine) -> EmbeddedEngine {
     for kind in RecordKind::ALL {
         for OwnedRecord { key, version, value, .. } in reader.page(kind, None, usize::MAX).unwrap()
         {
-            let mutation = Mutation { kind, key, value: Some(value.into()) };
+            let mutation =
+                Mutation { kind, key: RecordKey::from_slice(&key), value: Some(value.into()) };
             commits.entry(version).or_default().push(mutation);
         }
     }
-    let commits = commits.into_iter().map(|(seq, mutations)| Commit { seq, mutations });
+    let commits = commits
+        .into_iter()
+        .map(|(seq, mutations): (_, Vec<Mutation>)| Commit { seq, mutations: mutations.into() });
     engine.commit(&commits.collect::<Vec<_>>()).unwrap();
     engine
 }

@@ -307,7 +307,7 @@ fn scenario_53_the_happy_path_takes_one_vector_across_the_systems() {
     let (challenge, success) = (trace.find("401 Unauthorized"), trace.find("200 OK"));
     assert!(challenge.is_some() && challenge < success, "{trace}");
     let stored = world.stored_registration(B, &binding.identity.impi).expect("stored");
-    assert_eq!(stored.impus, [binding.identity.impu]);
+    assert_eq!(*stored.impus, [binding.identity.impu]);
     assert_eq!(stored.contacts.len(), 1);
 }
 
@@ -408,7 +408,7 @@ fn scenario_58_after_all_that_the_ue_returns_home_with_its_own_identities() {
     let (real, _) = world.pairs(0).unwrap();
     assert!(is_registered(&world.register(0).unwrap()));
     let stored = world.stored_registration(A, &real.impi).expect("registered at home");
-    assert_eq!(stored.impus, [real.impu]);
+    assert_eq!(*stored.impus, [real.impu]);
     assert_eq!(world.count_notes(A, &Note::VectorIssued { partner: None }), 1);
     assert_eq!(vectors_to_b(&world), 2, "one to register there, one to leave, none to come home");
 }

@@ -29,7 +29,7 @@ const OTHER_CORE: &str = "sip:other.a.example";
 
 fn from_core(name: &str, assignment: Type) -> migcore::diameter::cx::ServerAssignmentRequest {
     let mut request = sar(&alice(), assignment);
-    name.clone_into(&mut request.server_name);
+    request.server_name = name.into();
     request
 }
 
@@ -407,10 +407,7 @@ fn a_lookup_with_a_scheme_of_any_length_does_not_fail() {
     let mut a = system_a();
     a.put_alice();
     for scheme in ["", "D", "Digest-AK", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}", "Digest-AKA"] {
-        a.vector(
-            &Peer::OwnCore,
-            MultimediaAuthRequest { scheme: scheme.to_owned(), ..mar(&alice()) },
-        );
+        a.vector(&Peer::OwnCore, MultimediaAuthRequest { scheme: scheme.into(), ..mar(&alice()) });
     }
 }
 
@@ -422,7 +419,7 @@ fn who_is_turned_away_by_a_record_is_told_after_it_is_durable() {
         |a: &mut System, request| a.request(&Peer::OwnCore, Request::ServerAssignment(request));
     let serving = assign(&mut a, sar(&alice(), Type::Registration)).last_commit();
     let mut of_nobody = sar(&alice(), Type::Registration);
-    of_nobody.impus = vec![pair("bob", "a.example").impu];
+    of_nobody.impus = [pair("bob", "a.example").impu].into();
     for (request, result) in [
         (from_core(OTHER_CORE, Type::Registration), ResultCode::IDENTITY_ALREADY_REGISTERED),
         (from_core(OTHER_CORE, Type::UserDeregistration), ResultCode::UNABLE_TO_COMPLY),

@@ -111,7 +111,7 @@ fn step_10_gives_each_user_a_pair_of_its_own_and_the_same_user_the_same_pair() {
         inbound
     );
     let effects = b.request(&Peer::OwnCore, Request::MultimediaAuth(mar(&inbound)));
-    assert_eq!(effects.forwarded().2.server_name, "sip:new.a.example");
+    assert_eq!(*effects.forwarded().2.server_name, *"sip:new.a.example");
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn step_18_asks_the_primary_with_the_primary_side_pair() {
     assert_eq!(effects.sent(), (stored, Some(Step::mig(18))), "the binding is durable first");
     let (_, _, request) = effects.forwarded();
     assert_eq!(request.identity, migration.outbound);
-    assert_eq!(request.server_name, "sip:migrated.a.example", "the primary's choice, not ours");
+    assert_eq!(*request.server_name, *"sip:migrated.a.example", "the primary's choice, not ours");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn step_19_never_touches_the_serving_server_of_the_home() {
     let refreshed = migration.a.assign(sar(&alice(), Type::ReRegistration));
     assert_eq!(refreshed.result, ResultCode::SUCCESS, "the home core still serves Alice");
     let mut foreign = sar(&alice(), Type::Registration);
-    foreign.server_name = "sip:migrated.a.example".to_owned();
+    foreign.server_name = "sip:migrated.a.example".into();
     let refused = migration.a.assign(foreign).result;
     assert_eq!(refused, ResultCode::IDENTITY_ALREADY_REGISTERED);
 }
@@ -746,11 +746,11 @@ fn an_unknown_scheme_is_refused_and_the_names_of_aka_are_taken() {
         ("SIP Digest", None),
         ("", None),
     ] {
-        let request = MultimediaAuthRequest { scheme: scheme.to_owned(), ..mar(&alice()) };
+        let request = MultimediaAuthRequest { scheme: scheme.into(), ..mar(&alice()) };
         let answer = a.vector(&Peer::OwnCore, request);
         match echoed {
             Some(echoed) => {
-                assert_eq!((answer.result, answer.scheme.as_str()), (ResultCode::SUCCESS, echoed));
+                assert_eq!((answer.result, &*answer.scheme), (ResultCode::SUCCESS, echoed));
             }
             None => assert_eq!(answer.result, ResultCode::AUTH_SCHEME_NOT_SUPPORTED),
         }

@@ -330,7 +330,7 @@ fn fill(files: &Files, store: &str) {
     for (number, (kind, key, record)) in (1..).zip(records()) {
         let line = json!({"kind": kind, "key": key, "version": number, "record": record});
         let commit =
-            |seq, mutation| Commit { seq: CommitSeq::from_u64(seq), mutations: vec![mutation] };
+            |seq, mutation| Commit { seq: CommitSeq::from_u64(seq), mutations: [mutation].into() };
         let put = commit(2 * number, json::StoredRecord::from_json(line).unwrap().mutation());
         let gone = commit(2 * number + 1, Mutation::delete(RecordKind::Grant, "gone"));
         engine.commit(&[put, gone]).unwrap();
@@ -604,7 +604,9 @@ fn a_check_tells_what_is_wrong_and_of_which_record_only_if_asked() {
             line((twice.0, "v-2@a.example", twice.2)),
             Mutation::delete(RecordKind::Pool, "out"),
         ];
-        engine.commit(&[Commit { seq: CommitSeq::from_u64(100), mutations }]).unwrap();
+        engine
+            .commit(&[Commit { seq: CommitSeq::from_u64(100), mutations: mutations.into() }])
+            .unwrap();
     }
     let said = files.failed(1, &["check"], "store");
     for told in [

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytestring::ByteString;
 use migcore::{
     api::migration_identity::{AgreementId, Allowance, PrimaryUser},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
@@ -78,14 +79,14 @@ pub fn registration_of(now: Timestamp, n: u64) -> Encoded {
         _ => format!("{:010x}@192.0.2.{host}", scrambled(n) >> 24),
     };
     let contact = ContactBinding {
-        uri,
-        parameters,
-        paths,
-        call_id,
+        uri: uri.into(),
+        parameters: parameters.into(),
+        paths: paths.into_iter().map(ByteString::from).collect(),
+        call_id: call_id.into(),
         cseq: u32::try_from(n % 40).expect("small") + 2,
         expires_at: in_future(now, n, 3_600),
     };
-    let registration = Registration { impus: vec![lent.impu], contacts: vec![contact] };
+    let registration = Registration { impus: [lent.impu].into(), contacts: [contact].into() };
     (RecordKind::Registration, lent.impi.as_str().to_owned(), encode(&registration))
 }
 

@@ -63,7 +63,7 @@ impl HeldAgreement {
     fn written(ctx: &mut Context<'_>, record: AgreementRecord) -> Self {
         let key = record_key(&record.agreement.key);
         let put = Mutation::put(RecordKind::Agreement, &key, &record);
-        Self::stored(record, ctx.out.commit(vec![put]))
+        Self::stored(record, ctx.out.commit([put]))
     }
 
     /// Writes `agreement` with the number `id`, or with one of its own.
@@ -199,7 +199,7 @@ impl ConfigServer {
             return Ok(next);
         }
         let deletion = Mutation::delete(RecordKind::Agreement, &record_key(key));
-        let seq = ctx.out.commit(vec![deletion]);
+        let seq = ctx.out.commit([deletion]);
         self.removed.raise(seq);
         entry.remove();
         self.agreements_bound.give();

@@ -48,14 +48,14 @@ impl ConfigServer {
         }
         for user in known {
             if let Some(mut held) = self.users.get_mut(&user.mc_service_id) {
-                let version = ctx.out.commit(vec![put_of(user)]);
+                let version = ctx.out.commit([put_of(user)]);
                 *held = HeldUser { user: user.clone(), version, ending: false };
                 rely_on(after, version);
             }
         }
         if !new.is_empty() {
             // Nobody sees them before they are in the table, so no later commit can come before this one.
-            let version = ctx.out.commit(new.iter().map(|user| put_of(user)).collect());
+            let version = ctx.out.commit(new.iter().map(|user| put_of(user)));
             for user in new {
                 let held = HeldUser { user: user.clone(), version, ending: false };
                 self.users.insert(user.mc_service_id.clone(), held);

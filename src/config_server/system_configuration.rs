@@ -69,7 +69,7 @@ impl ConfigServer {
             }
         }
         let put = Mutation::put(RecordKind::SystemConfiguration, system.as_str(), configuration);
-        let version = ctx.out.commit(vec![put]);
+        let version = ctx.out.commit([put]);
         entry.insert(HeldConfiguration { configuration: configuration.clone(), version });
         rely_on(after, version);
         Ok(Next::Answer(Answer::Done))
@@ -86,7 +86,7 @@ impl ConfigServer {
             return Err(NOT_FOUND);
         };
         let deletion = Mutation::delete(RecordKind::SystemConfiguration, system.as_str());
-        let seq = ctx.out.commit(vec![deletion]);
+        let seq = ctx.out.commit([deletion]);
         self.removed.raise(seq);
         entry.remove();
         rely_on(after, seq);

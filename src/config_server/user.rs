@@ -115,7 +115,7 @@ impl ConfigServer {
                     held.ending = true;
                     return Ok(end_visits(held));
                 }
-                let version = ctx.out.commit(vec![put_of(user)]);
+                let version = ctx.out.commit([put_of(user)]);
                 *held = HeldUser { user: user.clone(), version, ending: false };
                 rely_on(after, version);
             }
@@ -124,7 +124,7 @@ impl ConfigServer {
                     ctx.out.note(Note::TableFull("users"));
                     return Err(Refusal::Full("users"));
                 }
-                let version = ctx.out.commit(vec![put_of(user)]);
+                let version = ctx.out.commit([put_of(user)]);
                 free.insert(HeldUser { user: user.clone(), version, ending: false });
                 rely_on(after, version);
             }
@@ -153,7 +153,7 @@ impl ConfigServer {
             held.ending = true;
             return Ok(end_visits(held));
         }
-        let seq = ctx.out.commit(vec![Mutation::delete(RecordKind::User, name.as_str())]);
+        let seq = ctx.out.commit([Mutation::delete(RecordKind::User, name.as_str())]);
         self.removed.raise(seq);
         entry.remove();
         self.users_bound.give();

@@ -2,6 +2,10 @@
 //!
 //! The codec (`cx_codec`) turns them into messages and back.
 
+use std::{borrow::Cow, sync::Arc};
+
+use smallvec::SmallVec;
+
 use crate::{
     aka::{AuthVector, Auts, Rand},
     identity::{Impi, Impu, UserIdentity},
@@ -31,11 +35,11 @@ pub struct MultimediaAuthRequest {
     /// Whose vector: User-Name and Public-Identity.
     pub identity: UserIdentity,
     /// SIP-Authentication-Scheme, as asked; see [`SCHEME_AKA_V1`].
-    pub scheme: String,
+    pub scheme: Cow<'static, str>,
     /// RAND || AUTS of a UE that found the SQN out of range (SIP-Authorization, 30 octets).
     pub resync: Option<Resync>,
     /// Server-Name: the SIP URI of the SIP core that asks.
-    pub server_name: String,
+    pub server_name: Arc<str>,
 }
 
 /// The scheme of every vector request (TS 29.229 clause 6.3.9): the same for `AKAv1` and `AKAv2`.
@@ -58,7 +62,7 @@ pub struct MultimediaAuthAnswer {
     /// The pair of the request.
     pub identity: UserIdentity,
     /// SIP-Authentication-Scheme, echoed ("Unknown" becomes [`SCHEME_AKA_V1`]).
-    pub scheme: String,
+    pub scheme: Cow<'static, str>,
     /// The vector; present if and only if the result is success.
     pub vector: Option<AuthVector>,
 }
@@ -69,9 +73,9 @@ pub struct ServerAssignmentRequest {
     /// User-Name; optional on the wire for some types.
     pub impi: Option<Impi>,
     /// Public-Identity, one or more.
-    pub impus: Vec<Impu>,
+    pub impus: SmallVec<[Impu; 1]>,
     /// Server-Name: the SIP URI of the SIP core that asks.
-    pub server_name: String,
+    pub server_name: Arc<str>,
     /// What happened.
     pub assignment: ServerAssignmentType,
     /// Whether the SIP core has the user's profile already, so that the answer may omit it.

@@ -464,7 +464,7 @@ mod tests {
     use super::*;
     use crate::{
         outbox::{Flow, Message, Transport},
-        store::MemoryEngine,
+        store::{MemoryEngine, Mutations},
     };
 
     /// Fails while told to.
@@ -521,7 +521,8 @@ mod tests {
         commits: &[u64],
         sends: &[u64],
     ) -> (Vec<u64>, Vec<u64>, Result<(), EngineError>) {
-        let commit = |seq: &u64| Commit { seq: CommitSeq::from_u64(*seq), mutations: Vec::new() };
+        let commit =
+            |seq: &u64| Commit { seq: CommitSeq::from_u64(*seq), mutations: Mutations::new() };
         let mut settled = Settled::default();
         let outcome = committer.submit(
             0,

@@ -11,7 +11,7 @@ pub(super) fn core_config(config: &Config) -> sip_core::Config {
     let seconds = |period: Duration| u32::try_from(period.as_secs()).unwrap_or(u32::MAX);
     sip_core::Config {
         aliases: sip.aliases.clone(),
-        server_name: sip.server_name.clone(),
+        server_name: sip.server_name.as_str().into(),
         service_route: format!("{};lr", sip.server_name),
         expires_default: seconds(sip.expires_default),
         expires_min: seconds(sip.expires_min),

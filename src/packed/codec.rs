@@ -174,17 +174,9 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.piece()?.with(<[u8]>::to_vec)).ok()
     }
 
-    /// Reads a text and appends it to another one; if that is empty yet, with room for `typical` octets. Returns
-    /// how many octets were appended.
-    pub fn append_text(&mut self, to: &mut Vec<u8>, typical: usize) -> Option<usize> {
-        let append = |text: &[u8]| {
-            if to.is_empty() && !text.is_empty() {
-                to.reserve(typical.max(text.len()));
-            }
-            to.extend_from_slice(text);
-            text.len()
-        };
-        Some(self.piece()?.with(append))
+    /// Reads a text and gives its octets to `to`.
+    pub fn text_with<T>(&mut self, to: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        Some(self.piece()?.with(to))
     }
 
     /// Reads past a text and tells whether it is `text`.
@@ -204,12 +196,12 @@ impl<'a> Reader<'a> {
 
     /// Reads a private identity.
     pub fn impi(&mut self) -> Option<Impi> {
-        self.identity().map(Impi::from_checked)
+        self.identity(Impi::from_checked)
     }
 
     /// Reads a public identity.
     pub fn impu(&mut self) -> Option<Impu> {
-        self.identity().map(Impu::from_checked)
+        self.identity(Impu::from_checked)
     }
 
     /// Reads the identity of a SIP database, written as a [`Writer::word`].
@@ -232,7 +224,7 @@ impl<'a> Reader<'a> {
         (0..3).try_for_each(|_| self.piece().map(drop))
     }
 
-    fn identity(&mut self) -> Option<Arc<str>> {
+    fn identity<T>(&mut self, from_checked: impl FnOnce(&str) -> T) -> Option<T> {
         let mut octets = [0; IDENTITY_OCTETS_MAX];
         let mut length = 0;
         for _ in 0..3 {
@@ -242,7 +234,7 @@ impl<'a> Reader<'a> {
                 Some(to.len())
             })?;
         }
-        str::from_utf8(octets.get(..length)?).ok().map(Arc::from)
+        str::from_utf8(octets.get(..length)?).ok().map(from_checked)
     }
 
     #[inline]

@@ -119,15 +119,18 @@ fn follows(stored: &Registration, changes: &[Change]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytestring::ByteString;
+    use smallvec::SmallVec;
+
     use super::*;
     use crate::sip_core::ContactBinding;
 
     fn contact(uri: &str, cseq: u32, ends: u64) -> ContactBinding {
         ContactBinding {
-            uri: uri.to_owned(),
-            parameters: String::new(),
-            paths: Vec::new(),
-            call_id: "call".to_owned(),
+            uri: uri.into(),
+            parameters: ByteString::new(),
+            paths: SmallVec::new(),
+            call_id: "call".into(),
             cseq,
             expires_at: Timestamp::from_secs(ends),
         }
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn a_200_lists_every_live_contact_that_is_stored_and_no_other() {
         let contacts = vec![contact("sip:a@x", 2, 100), contact("sip:b@x", 3, 5)];
-        let stored = Registration { impus: Vec::new(), contacts };
+        let stored = Registration { impus: SmallVec::new(), contacts: contacts.into() };
         let listed = |texts: &[&str], now: u64| {
             let listed: Vec<_> = texts.iter().map(|it| Contact::parse(it).unwrap()).collect();
             lists(&listed, &stored, (Timestamp::from_secs(3), Timestamp::from_secs(now)))
@@ -152,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_200_tells_of_what_its_request_made() {
-        let stored = Registration { impus: Vec::new(), contacts: vec![contact("sip:a@x", 2, 100)] };
+        let stored =
+            Registration { impus: SmallVec::new(), contacts: [contact("sip:a@x", 2, 100)].into() };
         let impi = || "ue@b.example".parse().unwrap();
         let add = |cseq, uri: &str| {
             let (contact, call_id) = (uri.to_owned(), "call".to_owned());

@@ -41,8 +41,8 @@ const REQUEST: RequestId = RequestId { role: Role::SipCore, number: u64::MAX };
 fn serves(world: &mut World, pair: &UserIdentity, since: Timestamp) -> Result<(), &'static str> {
     let sar = ServerAssignmentRequest {
         impi: None,
-        impus: Vec::new(),
-        server_name: String::new(),
+        impus: [].into_iter().collect(),
+        server_name: "".into(),
         assignment: cx::ServerAssignmentType::NoAssignment,
         user_data_already_available: true,
     };
@@ -225,17 +225,17 @@ fn an_assignment_is_confirmed_only_as_it_is_stored() {
     use cx::ServerAssignmentType as Type;
     let (mut world, pair) = migrated(Options::faultless());
     let confirms = |world: &mut World, assignment, impu: &crate::identity::Impu| {
-        let (impi, impus) = (pair.impi.clone(), vec![impu.clone()]);
+        let (impi, impus) = (pair.impi.clone(), [impu.clone()]);
         let sar = ServerAssignmentRequest {
             impi: Some(impi.clone()),
-            impus: impus.clone(),
-            server_name: String::new(),
+            impus: impus.clone().into(),
+            server_name: "".into(),
             assignment,
             user_data_already_available: false,
         };
         let since = world.now();
         world.b.asked.insert(REQUEST, (since, cx::Request::ServerAssignment(sar)));
-        let user_data = Some(cx::UserData { impi: impi.clone(), impus });
+        let user_data = Some(cx::UserData { impi: impi.clone(), impus: impus.to_vec() });
         let saa =
             ServerAssignmentAnswer { result: ResultCode::SUCCESS, impi: Some(impi), user_data };
         let checked = world.check_assignment(SystemId::B, &ReplyTo::Role(REQUEST), &saa);

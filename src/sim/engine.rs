@@ -191,7 +191,8 @@ impl FaultyEngine {
 impl History {
     fn add(&mut self, durable_at: Timestamp, commit: &Commit) {
         for mutation in &commit.mutations {
-            let versions = self.0.entry((mutation.kind, mutation.key.clone())).or_default();
+            let versions =
+                self.0.entry((mutation.kind, mutation.key.as_slice().into())).or_default();
             let value = mutation.value.clone();
             versions.insert(commit.seq, Version { value, durable_at });
         }
@@ -275,7 +276,7 @@ mod tests {
 
     fn commit(seq: u64) -> Commit {
         let record = Mutation::put(RecordKind::Grant, &format!("key{seq}"), &seq);
-        Commit { seq: CommitSeq::from_u64(seq), mutations: vec![record] }
+        Commit { seq: CommitSeq::from_u64(seq), mutations: [record].into() }
     }
 
     fn engine(committing: Committing) -> FaultyEngine {
@@ -357,7 +358,7 @@ mod tests {
         let mut engine = engine(Committing::Together);
         let of = |seq, value: u64| Commit {
             seq: CommitSeq::from_u64(seq),
-            mutations: vec![Mutation::put(RecordKind::Grant, "key", &value)],
+            mutations: [Mutation::put(RecordKind::Grant, "key", &value)].into(),
         };
         let group = engine.begin(vec![of(1, 7)]).unwrap();
         engine.begin(vec![of(2, 8)]);
@@ -381,7 +382,7 @@ mod tests {
                 |value| Mutation::put(RecordKind::Grant, "key", &value),
             );
             let seq = CommitSeq::from_u64(seq);
-            let group = engine.begin(vec![Commit { seq, mutations: vec![mutation] }]).unwrap();
+            let group = engine.begin(vec![Commit { seq, mutations: [mutation].into() }]).unwrap();
             engine.finish(Timestamp::from_secs(seq.as_u64() * 10), group).unwrap();
         }
         let since = |seconds| {

@@ -65,7 +65,7 @@ impl<'a> RegisterRequest<'a> {
         &self.to_uri
     }
 
-    /// The address of record in canonical form. Allocates.
+    /// The address of record in canonical form.
     ///
     /// # Errors
     ///

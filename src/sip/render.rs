@@ -4,6 +4,7 @@
 use std::{fmt, net::IpAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
 use memchr::memchr2;
 
 use super::lexer::is_token;
@@ -13,17 +14,39 @@ const CHUNK_OCTETS: usize = 65_536;
 
 /// Room in which messages are written one behind the other, so that few of them cost an allocation. It is freed
 /// when the last message in it is.
-#[derive(Debug, Default)]
-pub struct Chunk(BytesMut);
+#[derive(Debug)]
+pub struct Chunk {
+    room: BytesMut,
+    /// Octets of one allocation.
+    octets: usize,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::of(CHUNK_OCTETS)
+    }
+}
 
 impl Chunk {
+    /// Allocates so many octets at a time, the first when something is written.
+    pub fn of(octets: usize) -> Self {
+        Self { room: BytesMut::new(), octets }
+    }
+
     /// Begins a message of `octets` octets as a rule; [`Writer::finish_in`] ends it.
     pub fn begin(&mut self, octets: usize) -> Writer {
-        if self.0.capacity() < octets {
+        if self.room.capacity() < octets {
             // Room that is free again is used again.
-            self.0.reserve(CHUNK_OCTETS.max(octets));
+            self.room.reserve(self.octets.max(octets));
         }
-        Writer(std::mem::take(&mut self.0))
+        Writer(std::mem::take(&mut self.room))
+    }
+
+    /// Takes a text in, as it is.
+    pub fn text(&mut self, text: &str) -> ByteString {
+        let mut writer = self.begin(text.len());
+        writer.verbatim(text.as_bytes());
+        writer.finish_text_in(self)
     }
 }
 
@@ -153,8 +176,13 @@ impl Writer {
     /// What was written, in the chunk where it was begun, which goes on behind it.
     pub fn finish_in(mut self, chunk: &mut Chunk) -> Bytes {
         let written = self.0.split().freeze();
-        chunk.0 = self.0;
+        chunk.room = self.0;
         written
+    }
+
+    /// As [`Self::finish_in`], if nothing but text was written.
+    pub fn finish_text_in(self, chunk: &mut Chunk) -> ByteString {
+        ByteString::try_from(self.finish_in(chunk)).unwrap_or_default()
     }
 }
 

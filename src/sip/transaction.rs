@@ -30,6 +30,11 @@ impl TransactionHasher {
         let low = hash(&self.low, request);
         u128::from(high) << 64 | u128::from(low)
     }
+
+    /// The key of a text, such as a Call-ID, to tell it from others with the same certainty.
+    pub fn key_of_text(&self, text: &str) -> u128 {
+        u128::from(self.high.hash_one(text)) << 64 | u128::from(self.low.hash_one(text))
+    }
 }
 
 fn hasher(entropy: &mut dyn Entropy) -> ahash::RandomState {

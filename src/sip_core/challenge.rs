@@ -1,5 +1,7 @@
 //! From a REGISTER to a challenge: steps 16, 21 and 22, and resynchronization (TS 33.102 clause 6.3.5).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -41,12 +43,13 @@ impl SipCore {
         impu: Impu,
         (algorithm, stale): (Option<&str>, bool),
     ) -> Result<(), RegisterError> {
-        if let Some(attempt) = user.attempt_of(request.call_id(), request.cseq(), ctx.now) {
+        let call = self.transactions.key_of_text(request.call_id());
+        if let Some(attempt) = user.attempt_of(call, request.cseq(), ctx.now) {
             return self.join(ctx, attempt, key);
         }
         self.count_attempt(ctx, impi)?;
         let forget = |challenged: &Challenged| drop(self.challenges.take(challenged.number));
-        match user.make_room(request.call_id(), self.config.limits.challenges, forget) {
+        match user.make_room(call, self.config.limits.challenges, forget) {
             Room::Free => {}
             Room::Made => ctx.out.note(Note::Limited(Limit::Challenges)),
             Room::None => {
@@ -55,7 +58,7 @@ impl SipCore {
             }
         }
         let origin = Origin {
-            call_id: request.call_id().into(),
+            call,
             cseq: request.cseq(),
             impu,
             algorithm: self.algorithm_for(algorithm),
@@ -77,9 +80,9 @@ impl SipCore {
     ) {
         let request = cx::Request::MultimediaAuth(cx::MultimediaAuthRequest {
             identity: UserIdentity { impi: impi.clone(), impu: origin.impu.clone() },
-            scheme: cx::SCHEME_AKA_V1.to_owned(),
+            scheme: cx::SCHEME_AKA_V1.into(),
             resync,
-            server_name: self.config.server_name.clone(),
+            server_name: Arc::clone(&self.config.server_name),
         });
         let asked = Asked::ByAttempt(impi.clone());
         let step = Some(Step::mig(16));

@@ -1,6 +1,6 @@
 //! What an operator decides about a SIP core.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::limiter::Limits;
 use crate::aka::digest::Algorithm;
@@ -15,7 +15,7 @@ pub struct Config {
     /// The digest realm; the domain as a rule.
     pub realm: String,
     /// Server-Name towards the SIP database: the SIP URI of this core.
-    pub server_name: String,
+    pub server_name: Arc<str>,
     /// The URI of the Service-Route that a 200 carries, without angle brackets (RFC 3608).
     pub service_route: String,
     /// The registration period granted when the UE asks for none, seconds.
@@ -41,7 +41,7 @@ impl Config {
             domain: domain.to_owned(),
             aliases: Vec::new(),
             realm: domain.to_owned(),
-            server_name: format!("sip:scscf.{domain}"),
+            server_name: format!("sip:scscf.{domain}").into(),
             service_route: format!("sip:orig@scscf.{domain};lr"),
             expires_default: 3_600,
             expires_min: 60,

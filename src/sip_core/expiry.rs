@@ -1,5 +1,7 @@
 //! What ends by itself: challenges that nobody answers, contacts that nobody refreshes.
 
+use smallvec::SmallVec;
+
 use crate::{
     diameter::cx::ServerAssignmentType,
     identity::{Impi, UserIdentity},
@@ -53,9 +55,10 @@ impl SipCore {
     /// reg-await-auth is over: the attempt failed; an existing registration stays (TS 24.229).
     fn expire_challenges_of(&self, ctx: &mut Context<'_>, impi: &Impi) {
         let Some(mut user) = self.known_user(impi) else { return };
-        let attempts = &mut user.get_mut().attempts;
-        let over: Vec<Attempt> =
-            attempts.extract_if(.., |attempt| attempt.is_over(ctx.now)).collect();
+        let attempts = std::mem::take(&mut user.get_mut().attempts);
+        let (over, left): (SmallVec<[Attempt; 1]>, _) =
+            attempts.into_iter().partition(|attempt| attempt.is_over(ctx.now));
+        user.get_mut().attempts = left;
         self.leave(user);
         for attempt in over {
             let timeout = ServerAssignmentType::AuthenticationTimeout;

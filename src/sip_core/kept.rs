@@ -1,22 +1,23 @@
 //! How a registration is kept in memory: packed, since there may be millions and most are at rest.
 
+use bytestring::ByteString;
 use memchr::{memchr, memrchr};
+use smallvec::SmallVec;
 
 use crate::{
     identity::Impu,
     packed::{Packed, Reader, Writer},
+    sip::render::{self, Chunk},
     store::CommitSeq,
     time::Timestamp,
 };
 
-use super::registration::{CONTACTS_MAX, ContactBinding, Registration};
+use super::registration::{ContactBinding, Registration};
 
-/// Public identities that there is room for at once, not to believe a number without limit.
-const IMPUS_TYPICAL_MAX: usize = 32;
-/// Room for what follows the user part in the URI of a contact, octets: most fit.
-const ADDRESS_OCTETS: usize = 32;
-/// Room for the parameters of a contact, octets: those of most devices fit.
-const PARAMETERS_OCTETS: usize = 128;
+/// Room for a text of a contact, octets: most fit.
+const TEXT_OCTETS: usize = 128;
+/// Octets of the texts of a registration that is read by itself: most fit.
+const TEXTS_OCTETS: usize = 512;
 
 /// A registration and the commit that made it so.
 #[derive(Clone, Debug)]
@@ -35,9 +36,9 @@ pub(super) fn changed(from: &mut Reader<'_>) -> Option<CommitSeq> {
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct RegistrationView<'a> {
     #[serde(borrow)]
-    impus: Vec<&'a str>,
+    impus: SmallVec<[&'a str; 1]>,
     #[serde(borrow)]
-    contacts: Vec<ContactView<'a>>,
+    contacts: SmallVec<[ContactView<'a>; 1]>,
 }
 
 /// A [`ContactBinding`] as stored.
@@ -46,7 +47,7 @@ struct ContactView<'a> {
     uri: &'a str,
     parameters: &'a str,
     #[serde(borrow)]
-    paths: Vec<&'a str>,
+    paths: SmallVec<[&'a str; 1]>,
     call_id: &'a str,
     cseq: u32,
     expires_at: Timestamp,
@@ -117,17 +118,19 @@ impl Packed for Registered {
     }
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
+        Self::unpack_in(from, &mut Chunk::of(TEXTS_OCTETS))
+    }
+}
+
+impl Registered {
+    /// As [`Packed::unpack`], with the texts in `chunk`.
+    pub(super) fn unpack_in(from: &mut Reader<'_>, chunk: &mut Chunk) -> Option<Self> {
         let changed = changed(from)?;
         let count = from.number()?;
-        let mut impus = Vec::with_capacity(usize::try_from(count).ok()?.min(IMPUS_TYPICAL_MAX));
-        for _ in 0..count {
-            impus.push(from.impu()?);
-        }
+        let impus = (0..count).map(|_| from.impu()).collect::<Option<SmallVec<[Impu; 1]>>>()?;
         let count = from.number()?;
-        let mut contacts = Vec::with_capacity(usize::try_from(count).ok()?.min(CONTACTS_MAX));
-        for _ in 0..count {
-            contacts.push(ContactBinding::unpack(impus.first(), from)?);
-        }
+        let contact = |_| ContactBinding::unpack(impus.first(), from, chunk);
+        let contacts = (0..count).map(contact).collect::<Option<_>>()?;
         Some(Self { registration: Registration { impus, contacts }, changed })
     }
 }
@@ -135,29 +138,45 @@ impl Packed for Registered {
 impl ContactBinding {
     fn view(&self) -> ContactView<'_> {
         let Self { uri, parameters, paths, call_id, cseq, expires_at } = self;
-        let paths = paths.iter().map(String::as_str).collect();
+        let paths = paths.iter().map(|path| &**path).collect();
         let (cseq, expires_at) = (*cseq, *expires_at);
         ContactView { uri, parameters, paths, call_id, cseq, expires_at }
     }
 
-    fn unpack(default: Option<&Impu>, from: &mut Reader<'_>) -> Option<Self> {
+    fn unpack(default: Option<&Impu>, from: &mut Reader<'_>, chunk: &mut Chunk) -> Option<Self> {
         let shared = usize::try_from(from.number()?).ok()?;
         let shared = default.map_or("", |impu| impu.as_str()).get(..shared)?;
-        let mut uri = Vec::with_capacity(shared.len() + ADDRESS_OCTETS);
-        uri.extend_from_slice(shared.as_bytes());
-        from.append_text(&mut uri, 0)?;
-        let mut parameters = Vec::new();
-        while from.append_text(&mut parameters, PARAMETERS_OCTETS)? > 0 {}
-        let paths = (0..from.number()?).map(|_| from.text());
+        let mut uri = chunk.begin(TEXT_OCTETS);
+        uri.verbatim(shared.as_bytes());
+        append_text(from, &mut uri)?;
+        let uri = uri.finish_text_in(chunk);
+        let mut parameters = chunk.begin(TEXT_OCTETS);
+        while append_text(from, &mut parameters)? > 0 {}
+        let parameters = parameters.finish_text_in(chunk);
+        let paths = (0..from.number()?).map(|_| text(from, chunk)).collect::<Option<_>>()?;
         Some(Self {
-            uri: String::from_utf8(uri).ok()?,
-            parameters: String::from_utf8(parameters).ok()?,
-            paths: paths.collect::<Option<_>>()?,
-            call_id: from.text()?,
+            uri,
+            parameters,
+            paths,
+            call_id: text(from, chunk)?,
             cseq: u32::try_from(from.number()?).ok()?,
             expires_at: from.time()?,
         })
     }
+}
+
+fn text(from: &mut Reader<'_>, chunk: &mut Chunk) -> Option<ByteString> {
+    let mut text = chunk.begin(TEXT_OCTETS);
+    append_text(from, &mut text)?;
+    Some(text.finish_text_in(chunk))
+}
+
+/// Reads a text and appends it to others; returns how many octets it has.
+fn append_text(from: &mut Reader<'_>, to: &mut render::Writer) -> Option<usize> {
+    from.text_with(|text| {
+        to.verbatim(text);
+        text.len()
+    })
 }
 
 /// Splits parameters at their semicolons, and each into what many contacts have and what only this one has: what
@@ -196,10 +215,10 @@ mod tests {
 
     fn contact(uri: &str, parameters: &str, paths: &[&str]) -> ContactBinding {
         ContactBinding {
-            uri: uri.to_owned(),
-            parameters: parameters.to_owned(),
-            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-            call_id: "call\u{e4}@192.0.2.1".to_owned(),
+            uri: uri.into(),
+            parameters: parameters.into(),
+            paths: paths.iter().map(|path| (*path).into()).collect(),
+            call_id: "call\u{e4}@192.0.2.1".into(),
             cseq: u32::MAX,
             expires_at: Timestamp::from_micros(1_800_000_000_123_456),
         }
@@ -219,8 +238,7 @@ mod tests {
         ];
         for impus in [&impus[..], &impus[..1], &[]] {
             for contacts in [&contacts[..], &contacts[..1], &contacts[2..3], &[]] {
-                let registration =
-                    Registration { impus: impus.to_vec(), contacts: contacts.to_vec() };
+                let registration = Registration { impus: impus.into(), contacts: contacts.into() };
                 let changed = CommitSeq::from_u64(1 << 40);
                 let registered = Registered { registration: registration.clone(), changed };
                 table.insert(&impi, &registered);

@@ -55,12 +55,16 @@ impl SipCore {
             Some(Registration { impus, contacts }) if !contacts.is_empty() => {
                 let contacts = contacts.into_iter().map(|contact| Contact {
                     seconds_left: contact.seconds_left(ctx.now),
-                    uri: contact.uri,
+                    uri: contact.uri.to_string(),
                     expires_at: contact.expires_at,
                     path_count: contact.paths.len(),
                 });
                 let contacts = contacts.collect();
-                Answer::Registration(Shown { impi: impi.clone(), impus, contacts })
+                Answer::Registration(Shown {
+                    impi: impi.clone(),
+                    impus: impus.into_vec(),
+                    contacts,
+                })
             }
             Some(_) | None => NOT_REGISTERED,
         };

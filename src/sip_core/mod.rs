@@ -41,6 +41,7 @@ pub use config::Config;
 use dashmap::{Entry, OccupiedEntry};
 pub use limiter::{BUCKETS, Limits, MalformedNetwork, Network, Rate, retry_after};
 pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
+use smallvec::SmallVec;
 pub use transaction::TRANSACTIONS_MAX;
 
 use crate::{
@@ -327,7 +328,7 @@ impl SipCore {
                     ctx.out.note(Note::TableFull("users"));
                     return Err(RegisterError::Busy);
                 }
-                Ok(entry.insert_entry(User { attempts: Vec::new(), is_registered }))
+                Ok(entry.insert_entry(User { attempts: SmallVec::new(), is_registered }))
             }
         }
     }

@@ -5,7 +5,9 @@
 //! told whether a user is registered looks again when the answer comes, or its time is over, and tells what is true
 //! by then.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
+
+use smallvec::smallvec;
 
 use super::SipCore;
 use crate::{
@@ -90,8 +92,8 @@ impl SipCore {
     fn notice(&self, identity: UserIdentity, assignment: ServerAssignmentType) -> cx::Request {
         cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
             impi: Some(identity.impi),
-            impus: vec![identity.impu],
-            server_name: self.config.server_name.clone(),
+            impus: smallvec![identity.impu],
+            server_name: Arc::clone(&self.config.server_name),
             assignment,
             user_data_already_available: true,
         })

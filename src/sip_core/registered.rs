@@ -1,6 +1,9 @@
 //! From an answered challenge to a registration: steps 23 and 24 (TS 24.229 clause 5.4.1.2.2).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use smallvec::smallvec;
 
 use crate::{
     aka::digest::{
@@ -9,6 +12,7 @@ use crate::{
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, Note, Undeliverable},
+    packed::Reader,
     sip::{
         AuthenticationInfo,
         auth_header::DigestCredentials,
@@ -24,7 +28,7 @@ use super::{
     SipCore,
     answer::{CONFIRM_STEP, RegisterError, refusal},
     expiry,
-    kept::{self, Registered},
+    kept::Registered,
     notice::Asked,
     registration::{Registration, RegistrationUpdate},
     user::{Attempt, AttemptState, AwaitAssignment, Challenged, Origin, User},
@@ -47,8 +51,8 @@ impl SipCore {
         aor: Impu,
         credentials: &DigestCredentials<'_>,
     ) -> Result<(), RegisterError> {
-        let Some((origin, challenged)) =
-            user.take_challenged(request.call_id(), &credentials.nonce, ctx.now)
+        let call = self.transactions.key_of_text(request.call_id());
+        let Some((origin, challenged)) = user.take_challenged(call, &credentials.nonce, ctx.now)
         else {
             // not live, or replayed: challenge again, and say that the nonce was at fault
             let challenge = (credentials.algorithm, true);
@@ -120,7 +124,7 @@ impl SipCore {
         (origin, authentication_info): (Origin, Option<Bytes>),
         proof: AkaVerified,
     ) -> Result<(), RegisterError> {
-        let update = RegistrationUpdate::from_request(request, &self.config)?;
+        let update = RegistrationUpdate::from_request(request, &self.config, &mut ctx.out.parts)?;
         let known = self.read_registration(ctx, impi);
         let changed = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         let current = known.as_ref().map(|known| &known.registration);
@@ -137,8 +141,8 @@ impl SipCore {
         };
         let sar = cx::Request::ServerAssignment(cx::ServerAssignmentRequest {
             impi: Some(impi.clone()),
-            impus: vec![origin.impu.clone()],
-            server_name: self.config.server_name.clone(),
+            impus: smallvec![origin.impu.clone()],
+            server_name: Arc::clone(&self.config.server_name),
             assignment,
             user_data_already_available: current.is_some(),
         });
@@ -149,7 +153,6 @@ impl SipCore {
             transaction: key,
             assignment,
             update,
-            known,
             authentication_info,
             proof,
         };
@@ -187,11 +190,11 @@ impl SipCore {
         (origin, waiting): (Origin, AwaitAssignment),
         outcome: Result<cx::Answer, Undeliverable>,
     ) {
-        let AwaitAssignment { transaction, assignment, update, known, .. } = waiting;
+        let AwaitAssignment { transaction, assignment, update, .. } = waiting;
         let AwaitAssignment { authentication_info, proof, .. } = waiting;
         let confirmed = match outcome {
             Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
-                let known = self.read_again(ctx, impi, known);
+                let known = self.read_registration(ctx, impi);
                 let user = (impi, &mut *user);
                 self.confirm(ctx, user, &origin.impu, (known, update), answer.user_data, proof)
             }
@@ -213,22 +216,12 @@ impl SipCore {
     }
 
     /// Reads a registration. The caller has the user's entry locked.
-    fn read_registration(&self, ctx: &Context<'_>, impi: &Impi) -> Option<Known> {
-        let Registered { mut registration, changed } = self.registrations.get(impi)?;
+    fn read_registration(&self, ctx: &mut Context<'_>, impi: &Impi) -> Option<Known> {
+        let unpack = |from: &mut Reader<'_>| Registered::unpack_in(from, &mut ctx.out.parts);
+        let Registered { mut registration, changed } = self.registrations.view(impi, unpack)?;
         let ending = registration.next_expiry();
         registration.expire(ctx.now); // the timer of what has ended may come later
         Some(Known { registration, changed, ending })
-    }
-
-    /// The registration that was `known` a while ago as it is now: read again if it has changed since.
-    fn read_again(&self, ctx: &Context<'_>, impi: &Impi, known: Option<Known>) -> Option<Known> {
-        let changed = self.registrations.view(impi, kept::changed);
-        if changed != known.as_ref().map(|known| known.changed) {
-            return self.read_registration(ctx, impi);
-        }
-        let mut known = known?;
-        known.registration.expire(ctx.now);
-        Some(known)
     }
 
     /// `MIG-24`: changes the registration that is `known`, if there is one, less what has expired. Needs the proof
@@ -248,15 +241,15 @@ impl SipCore {
         }
         let mut fields = ctx.out.parts.begin(FIELDS_OCTETS_TYPICAL);
         for path in &update.paths {
-            fields.field("Path", path);
+            fields.field("Path", &**path);
         }
         let mut after = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         let ending = known.as_ref().map(|known| known.ending);
         let mut registration = known.map(|known| known.registration).unwrap_or_default();
         registration.apply(update, ctx.now)?;
         match user_data {
-            Some(user_data) => registration.impus = user_data.impus,
-            None if registration.impus.is_empty() => registration.impus = vec![impu.clone()],
+            Some(user_data) => registration.impus = user_data.impus.into(),
+            None if registration.impus.is_empty() => registration.impus = smallvec![impu.clone()],
             None => {}
         }
         self.write_fields(&mut fields, &registration, ctx.now);
@@ -302,7 +295,7 @@ impl SipCore {
             if ending.is_some() {
                 let deletion = Mutation::delete(RecordKind::Registration, impi.as_str());
                 // Raised before the registration is gone for others.
-                self.removed.raise(ctx.out.commit(vec![deletion]));
+                self.removed.raise(ctx.out.commit([deletion]));
                 self.registrations.remove(impi);
                 self.deadlines.change(ctx.now, fingerprint, ending, None);
             }
@@ -310,7 +303,7 @@ impl SipCore {
         }
         let first_end = registration.next_expiry();
         let record = Mutation::put(RecordKind::Registration, impi.as_str(), &registration);
-        let changed = ctx.out.commit(vec![record]);
+        let changed = ctx.out.commit([record]);
         self.registrations.insert(impi, &Registered { registration, changed });
         let ending = ending.filter(|_| !expiry::removes_newer());
         if let Some(at) = self.deadlines.change(ctx.now, fingerprint, ending, Some(first_end)) {
@@ -348,7 +341,7 @@ impl SipCore {
 
 /// A registration as it was read, less what had expired by then.
 #[derive(Debug)]
-pub(super) struct Known {
+struct Known {
     registration: Registration,
     /// The commit of its last change.
     changed: CommitSeq,

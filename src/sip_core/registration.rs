@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytestring::ByteString;
+use smallvec::SmallVec;
+
 use crate::{
     identity::{Impi, Impu},
     sip::{
         name_addr::{Contact, Contacts},
         register::RegisterRequest,
-        render::Writer,
+        render::{Chunk, Writer},
         uri::{Uri, equivalent},
     },
     store::WrongField,
@@ -26,34 +29,34 @@ const BRIEF: u32 = 3_600;
 #[derive(Clone, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Registration {
     /// The implicit registration set, the default public identity first.
-    pub impus: Vec<Impu>,
+    pub impus: SmallVec<[Impu; 1]>,
     /// At least one while the registration lasts, at most [`CONTACTS_MAX`].
-    pub contacts: Vec<ContactBinding>,
+    pub contacts: SmallVec<[ContactBinding; 1]>,
 }
 
 /// One contact.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct ContactBinding {
     /// The contact URI as given, without angle brackets.
-    pub uri: String,
+    pub uri: ByteString,
     /// The contact parameters as given, without `expires`, each with its leading semicolon.
-    pub parameters: String,
+    pub parameters: ByteString,
     /// The Path of the REGISTER that made it, topmost first.
-    pub paths: Vec<String>,
+    pub paths: SmallVec<[ByteString; 1]>,
     /// The Call-ID of the last REGISTER for it.
-    pub call_id: String,
+    pub call_id: ByteString,
     /// The CSeq of the last REGISTER for it.
     pub cseq: u32,
     /// When it ends.
     pub expires_at: Timestamp,
 }
 
-/// What one REGISTER wants, owned, so that it can wait for the SIP database.
+/// What one REGISTER wants, apart from it, so that it can wait for the SIP database.
 #[derive(Clone, Debug)]
 pub(super) struct RegistrationUpdate {
-    call_id: String,
+    call_id: ByteString,
     cseq: u32,
-    pub(super) paths: Vec<String>,
+    pub(super) paths: SmallVec<[ByteString; 1]>,
     operation: Operation,
 }
 
@@ -64,13 +67,13 @@ enum Operation {
     /// `Contact: *`, `Expires: 0`.
     RemoveAll,
     /// Each contact with its period, zero to remove it.
-    Change(Vec<ContactChange>),
+    Change(SmallVec<[ContactChange; 1]>),
 }
 
 #[derive(Clone, Debug)]
 struct ContactChange {
-    uri: String,
-    parameters: String,
+    uri: ByteString,
+    parameters: ByteString,
     period: Duration,
 }
 
@@ -98,7 +101,7 @@ impl RegistrationUpdate {
         }
     }
 
-    /// Takes what the request wants, which [`RegistrationUpdate::check`] has found no fault with.
+    /// Takes what the request wants, which [`RegistrationUpdate::check`] has found no fault with, into `chunk`.
     ///
     /// # Errors
     ///
@@ -106,6 +109,7 @@ impl RegistrationUpdate {
     pub(super) fn from_request(
         request: &RegisterRequest<'_>,
         config: &Config,
+        chunk: &mut Chunk,
     ) -> Result<Self, RegisterError> {
         let operation = match request.contacts() {
             Contacts::None => Operation::Fetch,
@@ -113,8 +117,8 @@ impl RegistrationUpdate {
             Contacts::List(contacts) => {
                 let change = |contact: Contact<'_>| {
                     Ok::<_, RegisterError>(ContactChange {
-                        uri: contact.uri.to_owned(),
-                        parameters: parameters_of(&contact),
+                        uri: chunk.text(contact.uri),
+                        parameters: parameters_of(&contact, chunk),
                         period: Duration::from_secs(period_of(&contact, request, config)?.into()),
                     })
                 };
@@ -123,8 +127,9 @@ impl RegistrationUpdate {
                 )
             }
         };
-        let paths = request.paths().map(str::to_owned).collect();
-        Ok(Self { call_id: request.call_id().to_owned(), cseq: request.cseq(), paths, operation })
+        let paths = request.paths().map(|path| chunk.text(path)).collect();
+        let call_id = chunk.text(request.call_id());
+        Ok(Self { call_id, cseq: request.cseq(), paths, operation })
     }
 
     /// Whether it adds or refreshes a contact.
@@ -243,7 +248,7 @@ impl Registration {
     /// Writes one Contact field for each contact, with the seconds it has left.
     pub(super) fn write_contacts(&self, to: &mut Writer, now: Timestamp) {
         for contact in &self.contacts {
-            for part in ["Contact: <", &contact.uri, ">", &contact.parameters, ";expires="] {
+            for part in ["Contact: <", &*contact.uri, ">", &*contact.parameters, ";expires="] {
                 to.text(part);
             }
             to.number(contact.seconds_left(now));
@@ -283,17 +288,17 @@ fn period_of(
 }
 
 /// The contact's parameters without `expires`, which the registrar states anew.
-fn parameters_of(contact: &Contact<'_>) -> String {
-    let mut kept = String::with_capacity(contact.params.len());
+fn parameters_of(contact: &Contact<'_>, chunk: &mut Chunk) -> ByteString {
+    let mut kept = chunk.begin(contact.params.len());
     let mut rest = contact.params;
     while let Some(parameter) = next_parameter(&mut rest) {
         let name = parameter.split('=').next().unwrap_or_default().trim();
         if !name.is_empty() && !name.eq_ignore_ascii_case("expires") {
-            kept.push(';');
-            kept.push_str(parameter.trim());
+            kept.verbatim(b";");
+            kept.verbatim(parameter.trim().as_bytes());
         }
     }
-    kept
+    kept.finish_text_in(chunk)
 }
 
 /// Takes the next parameter off `rest`; semicolons in quoted strings do not separate.

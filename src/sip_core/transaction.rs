@@ -110,6 +110,11 @@ impl Transactions {
         self.hasher.key(view)
     }
 
+    /// The key of a text of a request: see [`TransactionHasher::key_of_text`].
+    pub(super) fn key_of_text(&self, text: &str) -> u128 {
+        self.hasher.key_of_text(text)
+    }
+
     /// Opens a transaction, or deals with a request that has one.
     pub(super) fn admit(
         &self,

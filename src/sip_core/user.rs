@@ -1,6 +1,7 @@
 //! What the SIP core holds about a user who is on the way: attempts to register.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::{
     aka::{
@@ -12,7 +13,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::{registered::Known, registration::RegistrationUpdate};
+use super::registration::RegistrationUpdate;
 
 /// Most repeats of an initial REGISTER on other transports that wait for its vector too.
 pub(super) const REPEATS_MAX: usize = 7;
@@ -20,7 +21,7 @@ pub(super) const REPEATS_MAX: usize = 7;
 /// A user, by private identity. Whoever changes the user's registration has this entry locked.
 #[derive(Debug, Default)]
 pub(super) struct User {
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: SmallVec<[Attempt; 1]>,
     /// Whether the user has a registration: known here, so that it need not be looked up to forget the user.
     pub(super) is_registered: bool,
 }
@@ -35,7 +36,8 @@ pub(super) struct Attempt {
 /// What an attempt keeps through all its states: the REGISTER that began it.
 #[derive(Debug)]
 pub(super) struct Origin {
-    pub(super) call_id: Box<str>,
+    /// The key of its Call-ID.
+    pub(super) call: u128,
     pub(super) cseq: u32,
     pub(super) impu: Impu,
     pub(super) algorithm: Algorithm,
@@ -92,8 +94,6 @@ pub(super) struct AwaitAssignment {
     pub(super) assignment: ServerAssignmentType,
     /// What to do once the SIP database agrees.
     pub(super) update: RegistrationUpdate,
-    /// The registration as it was when the SIP database was told.
-    pub(super) known: Option<Known>,
     /// The header field Authentication-Info of the 200: proof that this side knows RES too.
     pub(super) authentication_info: Option<Bytes>,
     /// That the UE answered its challenge.
@@ -148,26 +148,24 @@ impl User {
     /// The attempt that a repeated initial REGISTER belongs to.
     pub(super) fn attempt_of(
         &mut self,
-        call_id: &str,
+        call: u128,
         cseq: u32,
         now: Timestamp,
     ) -> Option<&mut Attempt> {
         self.attempts.iter_mut().find(|attempt| {
-            *attempt.origin.call_id == *call_id
-                && attempt.origin.cseq == cseq
-                && !attempt.is_over(now)
+            attempt.origin.call == call && attempt.origin.cseq == cseq && !attempt.is_over(now)
         })
     }
 
     /// Takes out the attempt whose challenge the UE answers in time.
     pub(super) fn take_challenged(
         &mut self,
-        call_id: &str,
+        call: u128,
         nonce: &str,
         now: Timestamp,
     ) -> Option<(Origin, Challenged)> {
         let at = self.attempts.iter().position(|attempt| {
-            *attempt.origin.call_id == *call_id
+            attempt.origin.call == call
                 && !attempt.is_over(now)
                 && matches!(&attempt.state, AttemptState::Challenged(challenged) if *challenged.nonce == *nonce)
         })?;
@@ -192,12 +190,12 @@ impl User {
     /// superseded, otherwise the oldest challenge gives way. `gone` is told of each challenge that is no more.
     pub(super) fn make_room(
         &mut self,
-        call_id: &str,
+        call: u128,
         most: usize,
         gone: impl Fn(&Challenged),
     ) -> Room {
         self.attempts.retain(|attempt| match &attempt.state {
-            AttemptState::Challenged(challenged) if *attempt.origin.call_id == *call_id => {
+            AttemptState::Challenged(challenged) if attempt.origin.call == call => {
                 gone(challenged);
                 false
             }

@@ -108,7 +108,7 @@ impl SipDatabase {
         }
         let key = id.0.to_string();
         let put = Mutation::put(RecordKind::WithdrawnAgreement, &key, &WithdrawnRecord);
-        let seq = ctx.out.commit(vec![put]);
+        let seq = ctx.out.commit([put]);
         // A refusal on account of the withdrawal is one on account of an absence.
         self.removed.raise(seq);
         withdrawn.0.insert(id, seq);

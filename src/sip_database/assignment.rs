@@ -74,7 +74,7 @@ impl SipDatabase {
         let version = subscriber.version;
         let declined = |result| Declined::by(version, result);
         if subscriber.assign(event, &request.server_name).map_err(declined)? {
-            subscriber.version = ctx.out.commit(vec![subscriber.record.mutation(impi)]);
+            subscriber.version = ctx.out.commit([subscriber.record.mutation(impi)]);
         }
         let impus = &subscriber.record.impus;
         let user_data = event
@@ -194,25 +194,26 @@ impl Subscriber {
                 ResultCode::UNABLE_TO_COMPLY
             });
         }
+        if event == Event::ProfileWanted {
+            return Ok(false);
+        }
         let pending = std::mem::take(&mut self.authentication_pending);
-        let held = self.record.server_name.clone();
         let was_registered = self.record.registered;
-        let (server_name, registered) = match event {
-            Event::ProfileWanted => {
-                self.authentication_pending = pending;
-                return Ok(false);
-            }
-            Event::Registration | Event::Reregistration => (Some(server_name.to_owned()), true),
-            Event::Unregistered => (Some(server_name.to_owned()), false),
-            Event::Deregistration { keeps_server: true } => (held, false),
-            Event::Deregistration { keeps_server: false } => (None, false),
+        let (serves, registered) = match event {
+            Event::Registration | Event::Reregistration => (true, true),
+            Event::Unregistered => (true, false),
+            Event::Deregistration { keeps_server } => (serving.is_some() && keeps_server, false),
             // Who fails while registered stays so: the failure may be somebody else's.
-            Event::AuthenticationFailed if pending && !was_registered => (None, false),
-            Event::AuthenticationFailed => (held, was_registered),
+            Event::AuthenticationFailed if pending && !was_registered => (false, false),
+            Event::AuthenticationFailed | Event::ProfileWanted => {
+                (serving.is_some(), was_registered)
+            }
         };
-        let changed = self.record.server_name != server_name || was_registered != registered;
-        self.record.server_name = server_name;
-        self.record.registered = registered;
+        let changed = serving.is_some() != serves || was_registered != registered;
+        if changed {
+            self.record.server_name = serves.then(|| server_name.to_owned());
+            self.record.registered = registered;
+        }
         Ok(changed)
     }
 }

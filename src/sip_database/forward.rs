@@ -70,7 +70,7 @@ impl SipDatabase {
             identity,
             scheme: request.scheme.clone(),
             resync: request.resync,
-            server_name,
+            server_name: server_name.into(),
         };
         let number = self.draw_forward_number();
         self.forwards.insert(number, Forward { to, asked: Asked::by(request), user });

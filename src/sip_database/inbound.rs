@@ -192,7 +192,7 @@ impl InboundRecord {
 
 impl InboundBinding {
     fn commit(&mut self, ctx: &mut Context<'_>, impi: &Impi) {
-        self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
+        self.version = ctx.out.commit([self.record.mutation(impi)]);
     }
 
     fn shown(&self, impi: &Impi, lent: Lent) -> Answer {
@@ -360,7 +360,7 @@ impl SipDatabase {
     ) -> (Impi, (Answer, CommitSeq)) {
         let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
         let record = InboundRecord { impu, primary, lease, origin, allowed };
-        let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
+        let mutations = mutation.into_iter().chain([record.mutation(&impi)]);
         let binding = InboundBinding { record, version: ctx.out.commit(mutations) };
         self.change_inbound_end(ctx, &impi, None, Some(lease));
         self.inbound.insert(&impi, &binding);

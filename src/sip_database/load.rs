@@ -79,7 +79,7 @@ impl SipDatabase {
                     if generated.link(lent, used) {
                         let record = generated.record(pool.direction, used);
                         let put = Mutation::put(RecordKind::Pool, &name, &record);
-                        let seq = ctx.out.commit(vec![put]);
+                        let seq = ctx.out.commit([put]);
                         generated.set_version(seq);
                         self.mended.raise(seq);
                     }

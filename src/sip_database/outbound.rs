@@ -123,7 +123,7 @@ impl OutboundRecord {
 
 impl OutboundBinding {
     fn commit(&mut self, ctx: &mut Context<'_>, impi: &Impi) {
-        self.version = ctx.out.commit(vec![self.record.mutation(impi)]);
+        self.version = ctx.out.commit([self.record.mutation(impi)]);
     }
 
     fn shown(&self, impi: &Impi, lent: Lent) -> Answer {
@@ -230,7 +230,7 @@ impl SipDatabase {
         let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
         let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
-        let mutations = mutation.into_iter().chain([record.mutation(&impi)]).collect();
+        let mutations = mutation.into_iter().chain([record.mutation(&impi)]);
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
         self.change_outbound_end(ctx, &impi, None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");

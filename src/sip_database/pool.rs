@@ -365,7 +365,7 @@ impl Generated {
                 let reserved = first.checked_add(BLOCK)?;
                 let record = self.record(direction, reserved);
                 // Drawn before the binding's own commit, so what waits for that waits for this too.
-                counter.version = out.commit(vec![Mutation::put(RecordKind::Pool, name, &record)]);
+                counter.version = out.commit([Mutation::put(RecordKind::Pool, name, &record)]);
                 counter.reserved = reserved;
             }
             counter.next = end;

@@ -67,7 +67,7 @@ impl SipDatabase {
                 let mut dropped = subscriber.record.impus.clone();
                 subscriber.replace(record);
                 dropped.retain(|impu| !subscriber.record.has(impu));
-                let version = ctx.out.commit(vec![subscriber.record.mutation(&impi)]);
+                let version = ctx.out.commit([subscriber.record.mutation(&impi)]);
                 subscriber.version = version;
                 if !dropped.is_empty() {
                     self.removed.raise(version);
@@ -84,7 +84,7 @@ impl SipDatabase {
                     self.subscribers_bound.give();
                     return Err(refusal);
                 }
-                let version = ctx.out.commit(vec![record.mutation(&impi)]);
+                let version = ctx.out.commit([record.mutation(&impi)]);
                 free.insert(Box::new(Subscriber::stored(record, version)));
                 Ok((Answer::Done, version))
             }

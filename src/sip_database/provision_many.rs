@@ -67,7 +67,7 @@ impl SipDatabase {
             }
             records.push((impi, record));
         }
-        let mutations = records.iter().map(|(impi, record)| record.mutation(impi)).collect();
+        let mutations = records.iter().map(|(impi, record)| record.mutation(impi));
         // Nobody sees them before they are in the table, so no later commit can come before this one.
         let version = ctx.out.commit(mutations);
         for (impi, record) in records {

@@ -67,7 +67,7 @@ impl SipDatabase {
         let generated =
             Generated::new(templates, key, 0, CommitSeq::NOTHING).map_err(Refusal::Invalid)?;
         let record = generated.record(direction, 0);
-        let version = ctx.out.commit(vec![Mutation::put(RecordKind::Pool, name, &record)]);
+        let version = ctx.out.commit([Mutation::put(RecordKind::Pool, name, &record)]);
         generated.set_version(version);
         pools.insert(Pool::new(
             Arc::clone(name),
@@ -113,7 +113,7 @@ impl SipDatabase {
         let record = PoolRecord { direction, source: SourceRecord::Listed { quarantine } };
         let pool = Mutation::put(RecordKind::Pool, name, &record);
         let stored = entries.iter().map(|entry| entry.mutation(name));
-        let version = ctx.out.commit([pool].into_iter().chain(stored).collect());
+        let version = ctx.out.commit([pool].into_iter().chain(stored));
         listed.extend(entries, quarantine, version);
         Ok((Answer::Done, version))
     }

@@ -41,8 +41,8 @@ impl PairTemplate {
     pub(super) fn render(&self, impi: u64, impu: u64) -> Option<UserIdentity> {
         // The sample was parsed, and an id differs from it in letters and digits alone.
         Some(UserIdentity {
-            impi: Impi::from_checked(self.impi.render(impi)?),
-            impu: Impu::from_checked(self.impu.render(impu)?),
+            impi: Impi::from_checked(&self.impi.render(impi)?),
+            impu: Impu::from_checked(&self.impu.render(impu)?),
         })
     }
 

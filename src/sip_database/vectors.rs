@@ -1,6 +1,8 @@
 //! Vectors for this system's own subscribers: at home (TS 29.228 clause 6.3) and at a partner (TR 23.781
 //! solution 2, step 19), and what an AUTS does to SQN.
 
+use std::borrow::Cow;
+
 use super::{
     Declined, SipDatabase,
     agreement::Withdrawn,
@@ -158,7 +160,7 @@ impl SipDatabase {
             changed = false;
         }
         if changed {
-            subscriber.version = ctx.out.commit(vec![subscriber.record.mutation(&real.impi)]);
+            subscriber.version = ctx.out.commit([subscriber.record.mutation(&real.impi)]);
         }
         let (version, amf) = (subscriber.version, subscriber.record.amf);
         drop(subscriber);
@@ -214,7 +216,7 @@ impl SipDatabase {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) identity: UserIdentity,
-    pub(super) scheme: String,
+    pub(super) scheme: Cow<'static, str>,
 }
 
 impl Asked {
@@ -222,7 +224,7 @@ impl Asked {
     pub(super) fn by(request: MultimediaAuthRequest) -> Self {
         let MultimediaAuthRequest { identity, scheme, .. } = request;
         let unknown = scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN);
-        Self { identity, scheme: if unknown { SCHEME_AKA_V1.to_owned() } else { scheme } }
+        Self { identity, scheme: if unknown { SCHEME_AKA_V1.into() } else { scheme } }
     }
 }
 

@@ -306,7 +306,7 @@ impl SipDatabase {
         }
         let (impi, key) = (user.impi.clone(), grant_key(&user.impi, &partner));
         let record = GrantRecord { user, partner, until: ctx.now + valid_for, allowed };
-        let version = ctx.out.commit(vec![Mutation::put(RecordKind::Grant, &key, &record)]);
+        let version = ctx.out.commit([Mutation::put(RecordKind::Grant, &key, &record)]);
         let grant = record.granted(version);
         let (answer, end) = (grant.shown(lent), grant.until);
         let old = visit.grant.replace(grant);
@@ -325,7 +325,7 @@ impl SipDatabase {
         let visit = visits.at_mut(partner).ok_or(NO_GRANT)?;
         let grant = visit.grant.take().ok_or(NO_GRANT)?;
         let deletion = Mutation::delete(RecordKind::Grant, &grant_key(impi, partner));
-        let seq = ctx.out.commit(vec![deletion]);
+        let seq = ctx.out.commit([deletion]);
         self.removed.raise(seq);
         self.change_grant_end(ctx, impi, Some(grant.until), None);
         Ok((Answer::Done, seq))

@@ -70,7 +70,7 @@ impl Slots {
             }
             Entry::Vacant(entry) => {
                 let (kind, key, value) =
-                    (mutation.kind, mutation.key.clone(), mutation.value.clone());
+                    (mutation.kind, mutation.key.as_slice().into(), mutation.value.clone());
                 // More records than that do not fit into any memory.
                 entry.insert(u32::try_from(slots.len()).unwrap_or(u32::MAX));
                 slots.push(Slot { kind, key, version: seq, value });
@@ -211,7 +211,7 @@ mod tests {
             Some(value) => Mutation::put(RecordKind::Grant, "k", &value),
             None => Mutation::delete(RecordKind::Grant, "k"),
         };
-        Commit { seq: CommitSeq::from_u64(seq), mutations: vec![mutation] }
+        Commit { seq: CommitSeq::from_u64(seq), mutations: [mutation].into() }
     }
 
     /// The versions of all records, and the highest ever committed.
@@ -236,12 +236,14 @@ mod tests {
                 Mutation::put(RecordKind::Grant, key, &seq),
                 Mutation::put(RecordKind::User, key, &seq),
             ];
-            engine.commit(&[Commit { seq: CommitSeq::from_u64(seq), mutations }]).unwrap();
+            engine
+                .commit(&[Commit { seq: CommitSeq::from_u64(seq), mutations: mutations.into() }])
+                .unwrap();
             if seq % 100 == 0 {
                 reader.page(RecordKind::Grant, None, 1).unwrap();
             }
         }
-        let mutations = vec![Mutation::delete(RecordKind::Grant, "7")];
+        let mutations = [Mutation::delete(RecordKind::Grant, "7")].into();
         engine.commit(&[Commit { seq: CommitSeq::from_u64(1_000), mutations }]).unwrap();
         keys.retain(|key| key != "7");
         keys.sort();

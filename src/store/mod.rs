@@ -18,6 +18,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use smallvec::SmallVec;
+
 pub use mark::Mark;
 pub use memory::MemoryEngine;
 pub use record::{RecordError, WrongField, decode, encode};
@@ -170,10 +172,13 @@ pub struct Mutation {
     /// The kind of record.
     pub kind: RecordKind,
     /// The key within the kind, at most [`KEY_OCTETS_MAX`] octets.
-    pub key: Box<[u8]>,
+    pub key: RecordKey,
     /// The encoded record ([`encode`]), or `None` to delete it.
     pub value: Option<Vec<u8>>,
 }
+
+/// The key of a record. An identity needs no allocation as a rule.
+pub type RecordKey = SmallVec<[u8; 56]>;
 
 /// Longest key of a record, octets: two identities and a separator fit.
 pub const KEY_OCTETS_MAX: usize = 512;
@@ -196,8 +201,11 @@ pub struct Commit {
     /// The number of the commit.
     pub seq: CommitSeq,
     /// What it changes; no key twice.
-    pub mutations: Vec<Mutation>,
+    pub mutations: Mutations,
 }
+
+/// The mutations of a commit: one as a rule.
+pub type Mutations = SmallVec<[Mutation; 1]>;
 
 /// A record as an engine gives it back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -75,7 +75,7 @@ fn commit(seq: u64) -> Commit {
     if let Some(earlier) = seq.checked_sub(20 * LARGE_EVERY).filter(|earlier| *earlier > 0) {
         mutations.push(Mutation::delete(RecordKind::Registration, &earlier.to_string()));
     }
-    Commit { seq: CommitSeq::from_u64(seq), mutations }
+    Commit { seq: CommitSeq::from_u64(seq), mutations: mutations.into() }
 }
 
 fn apply(state: &mut State, commit: Commit) {

@@ -310,7 +310,7 @@ impl Bench {
                 self.assignments.push(request.assignment);
                 let user_data = cx::UserData {
                     impi: request.impi.clone().unwrap(),
-                    impus: request.impus.clone(),
+                    impus: request.impus.to_vec(),
                 };
                 Ok(cx::Answer::ServerAssignment(cx::ServerAssignmentAnswer {
                     result: ResultCode::SUCCESS,

@@ -95,17 +95,17 @@ pub fn system_b() -> System {
 pub fn mar(identity: &UserIdentity) -> MultimediaAuthRequest {
     MultimediaAuthRequest {
         identity: identity.clone(),
-        scheme: SCHEME_AKA_V1.to_owned(),
+        scheme: SCHEME_AKA_V1.into(),
         resync: None,
-        server_name: CORE.to_owned(),
+        server_name: CORE.into(),
     }
 }
 
 pub fn sar(identity: &UserIdentity, assignment: ServerAssignmentType) -> ServerAssignmentRequest {
     ServerAssignmentRequest {
         impi: Some(identity.impi.clone()),
-        impus: vec![identity.impu.clone()],
-        server_name: CORE.to_owned(),
+        impus: [identity.impu.clone()].into(),
+        server_name: CORE.into(),
         assignment,
         user_data_already_available: false,
     }

@@ -14,7 +14,7 @@ use std::{
 
 use migcore::{
     node::storage::{EmbeddedEngine, Key, Keys, OpenError},
-    store::{Commit, CommitSeq, Engine, Mutation, RecordKind, ReplayError},
+    store::{Commit, CommitSeq, Engine, Mutation, RecordKey, RecordKind, ReplayError},
 };
 
 /// A directory that is removed when it is dropped.
@@ -62,7 +62,7 @@ pub fn open(directory: &Path) -> Result<EmbeddedEngine, OpenError> {
 }
 
 /// Live records: version and value by kind and key.
-pub type Records = BTreeMap<(RecordKind, Box<[u8]>), (CommitSeq, Vec<u8>)>;
+pub type Records = BTreeMap<(RecordKind, RecordKey), (CommitSeq, Vec<u8>)>;
 
 /// What should be stored.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -131,7 +131,7 @@ impl Random {
         let mut mutations = BTreeMap::new();
         for _ in 0..=self.below(3) {
             let kind = RecordKind::ALL[self.below(RecordKind::ALL.len())];
-            let key: Box<[u8]> = format!("user-{}@a.example", self.below(40)).into_bytes().into();
+            let key: RecordKey = format!("user-{}@a.example", self.below(40)).into_bytes().into();
             let octets = self.below(200);
             let value = (self.below(3) > 0).then(|| vec![self.next() as u8; octets]);
             mutations.insert((kind, key.clone()), Mutation { kind, key, value });

@@ -1,5 +1,7 @@
 //! MAR and MAA: the vector request and its answer (TS 29.229 clauses 6.1.7 and 6.1.8).
 
+use std::borrow::Cow;
+
 use super::{
     super::{
         avp::{Avp, AvpWriter, Occurred},
@@ -103,10 +105,7 @@ pub(super) fn read_request(message: &Message<'_>) -> Result<MultimediaAuthReques
     let wanted = [&avp::SIP_AUTHENTICATION_SCHEME, &avp::SIP_AUTHORIZATION];
     let [scheme, authorization] = item.group().firsts(wanted);
     let inside = |rejection: Rejection| rejection.inside(&avp::SIP_AUTH_DATA_ITEM);
-    let scheme = required(scheme, &avp::SIP_AUTHENTICATION_SCHEME, |avp| {
-        bounded_text(avp, SCHEME_OCTETS_MAX)
-    })
-    .map_err(inside)?;
+    let scheme = required(scheme, &avp::SIP_AUTHENTICATION_SCHEME, read_scheme).map_err(inside)?;
     let resync = match authorization.filter(|_| is_aka(&scheme)) {
         None => None,
         authorization => {
@@ -116,6 +115,14 @@ pub(super) fn read_request(message: &Message<'_>) -> Result<MultimediaAuthReques
     };
     let server_name = required(server_name.first, &avp::SERVER_NAME, read_server_name)?;
     Ok(MultimediaAuthRequest { identity, scheme, resync, server_name })
+}
+
+/// Reads a scheme: the usual one without a copy.
+fn read_scheme(avp: &Avp<'_>) -> Option<Cow<'static, str>> {
+    if avp.data == SCHEME_AKA_V1.as_bytes() {
+        return Some(SCHEME_AKA_V1.into());
+    }
+    bounded_text(avp, SCHEME_OCTETS_MAX).map(Cow::Owned)
 }
 
 /// Whether SIP-Authorization is RAND || AUTS; other schemes are for the role to refuse.
@@ -151,9 +158,9 @@ pub(super) fn read_answer(
     if result.is_success() && vector.is_none() {
         return Err(InvalidAnswer::Vector);
     }
-    let scheme = match scheme.and_then(|scheme| bounded_text(&scheme, SCHEME_OCTETS_MAX)) {
+    let scheme = match scheme.as_ref().and_then(read_scheme) {
         Some(scheme) => scheme,
-        None if asked.scheme.eq_ignore_ascii_case("Unknown") => SCHEME_AKA_V1.to_owned(),
+        None if asked.scheme.eq_ignore_ascii_case("Unknown") => SCHEME_AKA_V1.into(),
         None => asked.scheme.clone(),
     };
     Ok(MultimediaAuthAnswer { result, identity: asked.identity.clone(), scheme, vector })

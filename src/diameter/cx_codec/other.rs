@@ -300,7 +300,7 @@ fn read_registration_termination(
     })?;
     Ok(RegistrationTerminationRequest {
         impi: read(message, &avp::USER_NAME, read_impi)?,
-        impus,
+        impus: impus.into_vec(),
         reason,
         info,
     })

@@ -1,5 +1,9 @@
 //! What the Cx commands have in common, written and read.
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use super::{
     super::{
         avp::{Avp, AvpWriter, Occurred},
@@ -95,14 +99,17 @@ pub(super) fn check_cx(
 }
 
 /// Reads Server-Name.
-pub(super) fn read_server_name(avp: &Avp<'_>) -> Option<String> {
-    bounded_text(avp, SERVER_NAME_OCTETS_MAX)
+pub(super) fn read_server_name(avp: &Avp<'_>) -> Option<Arc<str>> {
+    bounded(avp, SERVER_NAME_OCTETS_MAX).map(Arc::from)
 }
 
 /// Reads text of 1 to `octets_max` octets.
 pub(super) fn bounded_text(avp: &Avp<'_>, octets_max: usize) -> Option<String> {
-    let text = avp.text().filter(|text| (1..=octets_max).contains(&text.len()))?;
-    Some(text.to_owned())
+    bounded(avp, octets_max).map(str::to_owned)
+}
+
+fn bounded<'a>(avp: &Avp<'a>, octets_max: usize) -> Option<&'a str> {
+    avp.text().filter(|text| (1..=octets_max).contains(&text.len()))
 }
 
 /// Reads the result: Result-Code or Experimental-Result.
@@ -134,7 +141,7 @@ pub(super) fn read_impu(avp: &Avp<'_>) -> Option<Impu> {
 }
 
 /// Reads all Public-Identity AVPs.
-pub(super) fn read_impus(message: &Message<'_>) -> Result<Vec<Impu>, Rejection> {
+pub(super) fn read_impus(message: &Message<'_>) -> Result<SmallVec<[Impu; 1]>, Rejection> {
     let impu = |avp| read_impu(&avp).ok_or_else(|| Rejection::invalid_value(&avp));
     message.avps().all(&avp::PUBLIC_IDENTITY).map(impu).collect()
 }

@@ -77,14 +77,16 @@ impl PendingRequests {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::SmallVec;
+
     use super::*;
     use crate::diameter::cx::{Request, ServerAssignmentRequest, ServerAssignmentType};
 
     fn request(token: u64) -> Pending {
         let asked = Request::ServerAssignment(ServerAssignmentRequest {
             impi: None,
-            impus: Vec::new(),
-            server_name: String::new(),
+            impus: SmallVec::new(),
+            server_name: "".into(),
             assignment: ServerAssignmentType::Registration,
             user_data_already_available: false,
         });

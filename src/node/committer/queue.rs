@@ -110,7 +110,7 @@ mod tests {
     fn push(queue: &mut Queue, numbers: &[u64]) {
         let commit = |number: &u64| Commit {
             seq: CommitSeq::from_u64(*number),
-            mutations: vec![Mutation::put(RecordKind::Grant, "key", &"value")],
+            mutations: [Mutation::put(RecordKind::Grant, "key", &"value")].into(),
         };
         queue.push(&mut numbers.iter().map(commit).collect());
     }
@@ -167,7 +167,7 @@ mod tests {
         assert!(!queue.is_full());
 
         let large = "x".repeat(QUEUED_OCTETS_MAX);
-        let mutations = vec![Mutation::put(RecordKind::Grant, "key", &large)];
+        let mutations = [Mutation::put(RecordKind::Grant, "key", &large)].into();
         queue.push(&mut vec![Commit { seq: CommitSeq::from_u64(1_000_000), mutations }]);
         assert!(queue.is_full());
     }

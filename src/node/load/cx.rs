@@ -257,9 +257,9 @@ impl CxClient {
                 impi: Impi::parse(&names.impi).map_err(wrong)?,
                 impu: Impu::parse(&names.impu).map_err(wrong)?,
             },
-            scheme: SCHEME_AKA_V1.to_owned(),
+            scheme: SCHEME_AKA_V1.into(),
             resync: None,
-            server_name: self.roles.server_name.clone(),
+            server_name: self.roles.server_name.as_str().into(),
         })
     }
 

@@ -32,7 +32,7 @@ impl Ledger {
                 let rule = "an acknowledged registration is stored";
                 return Err(Violation::new(rule, &impi.as_str()));
             };
-            let is_it = |it: &Registered| it.call_id == found.call_id && it.cseq == found.cseq;
+            let is_it = |it: &Registered| *it.call_id == *found.call_id && it.cseq == found.cseq;
             if !possible().flatten().any(is_it) {
                 let gone = possible().any(Option::is_none);
                 let rule = if gone {

@@ -1,5 +1,8 @@
 //! Hand-made violations of what a ledger checks, and what it lets pass.
 
+use bytestring::ByteString;
+use smallvec::SmallVec;
+
 use super::*;
 use crate::{
     sip_core::{ContactBinding, Registration},
@@ -50,14 +53,14 @@ fn tables(registered: Option<u32>, bound: &[(&str, &str)]) -> Tables {
     let mut tables = Tables::default();
     if let Some(cseq) = registered {
         let contact = ContactBinding {
-            uri: CONTACT.to_owned(),
-            parameters: String::new(),
-            paths: Vec::new(),
-            call_id: "call".to_owned(),
+            uri: CONTACT.into(),
+            parameters: ByteString::new(),
+            paths: SmallVec::new(),
+            call_id: "call".into(),
             cseq,
             expires_at: at(1_000),
         };
-        let registration = Registration { impus: Vec::new(), contacts: vec![contact] };
+        let registration = Registration { impus: SmallVec::new(), contacts: [contact].into() };
         tables.registrations.insert(impi("ue"), registration);
     }
     for (name, to) in bound {

@@ -116,7 +116,7 @@ fn a_record_of_every_kind_comes_back_octet_for_octet() {
         assert_eq!(shown, json);
         let again = StoredRecord::from_json(shown).unwrap();
         assert_eq!((again.version, octets(&again)), (version, value.clone()));
-        assert_eq!(again.mutation().key, key.into());
+        assert_eq!(*again.mutation().key, *key);
     }
 }
 

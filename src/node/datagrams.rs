@@ -162,36 +162,32 @@ impl Buffer {
 pub struct Outgoing {
     octets: Vec<u8>,
     datagrams: Vec<Datagram>,
+    /// Where each datagram is in memory.
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
     /// What each header stands for.
     trains: Vec<Train>,
     makes_trains: bool,
-    /// Room to put datagrams into another order.
-    gathered: (Vec<u8>, Vec<Datagram>),
-    order: Vec<Kind>,
 }
 
-/// What makes datagrams fit into a train: length and destination. Then its number, and where it begins.
-type Kind = (usize, SocketAddr, usize, usize);
-
-/// One datagram that is to leave.
-#[derive(Clone, Copy)]
+/// One datagram that is to leave. What makes datagrams fit into a train, length and destination, orders them first.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 struct Datagram {
-    /// Where it ends in `octets`.
-    end: usize,
+    length: usize,
     remote: SocketAddr,
-    name: libc::sockaddr_storage,
+    /// Where it begins in `octets`.
+    start: usize,
 }
 
-/// Datagrams of the same length and destination, one behind the other, that the kernel is given as one and takes
-/// apart (UDP GSO). In memory it is the control message that says so, and the count behind it.
+/// Datagrams of the same length and destination that the kernel is given as one and takes apart (UDP GSO). In memory
+/// it is the control message that says so, and behind it what only we read.
 #[repr(C)]
 struct Train {
     control: libc::cmsghdr,
     /// The length of each.
     segment: u16,
     datagrams: usize,
+    name: libc::sockaddr_storage,
 }
 
 /// Longest datagram in a train. A longer one may have to be fragmented on its way, and a train is not.
@@ -232,8 +228,9 @@ impl Outgoing {
 
     /// Adds a datagram: what `write` appends.
     pub fn push(&mut self, remote: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.octets.len();
         write(&mut self.octets);
-        self.datagrams.push(Datagram { end: self.octets.len(), remote, name: storage_of(remote) });
+        self.datagrams.push(Datagram { length: self.octets.len() - start, remote, start });
     }
 
     /// Sends all, as far as the socket takes them without waiting, and leaves the batch empty. `unsent` gets
@@ -250,9 +247,9 @@ impl Outgoing {
         }
         self.point(done, self.makes_trains);
         while let Some(rest) = self.headers.get_mut(header..).filter(|rest| !rest.is_empty()) {
-            // SAFETY: every header points at a name in `datagrams`, a vector in `vectors` and, if at any, a control
-            // message in `trains`, and every vector at a part of `octets`; none of them changes before the call is
-            // over, and the lengths are theirs.
+            // SAFETY: every header points at some of `vectors`, at a name in `trains` and, if at any, at a control
+            // message there, and every vector at a part of `octets`; none of them changes before the call is over,
+            // and the lengths are theirs.
             let taken = unsafe {
                 let (first, length) = (rest.as_mut_ptr(), count(rest.len()));
                 libc::sendmmsg(socket.as_raw_fd(), first, length, libc::MSG_DONTWAIT)
@@ -281,12 +278,10 @@ impl Outgoing {
                 }
             }
         }
-        let mut from = self.start_of(done);
-        for Datagram { end, remote, .. } in self.datagrams.get(done..).unwrap_or_default() {
-            if let Some(octets) = self.octets.get(from..*end) {
+        for Datagram { length, remote, start } in self.datagrams.get(done..).unwrap_or_default() {
+            if let Some(octets) = self.octets.get(*start..*start + *length) {
                 unsent(*remote, octets);
             }
-            from = *end;
         }
         self.clear();
         sent
@@ -294,72 +289,48 @@ impl Outgoing {
 
     /// Puts datagrams of the same length and destination one behind the other, if many go to the same peer.
     fn gather(&mut self) {
-        let Self { octets, datagrams, gathered: (sorted_octets, sorted), order, .. } = self;
-        let Some(first) = datagrams.first().map(|datagram| datagram.remote) else { return };
-        if datagrams.iter().filter(|datagram| datagram.remote == first).count() < SEGMENTS_MIN {
-            return;
+        let Some(first) = self.datagrams.first().map(|datagram| datagram.remote) else { return };
+        let alike = self.datagrams.iter().filter(|datagram| datagram.remote == first);
+        if alike.take(SEGMENTS_MIN).count() == SEGMENTS_MIN {
+            self.datagrams.sort_unstable();
         }
-        order.clear();
-        let mut from = 0;
-        for (number, Datagram { end, remote, .. }) in datagrams.iter().enumerate() {
-            order.push((end - from, *remote, number, from));
-            from = *end;
-        }
-        order.sort_unstable();
-        sorted_octets.clear();
-        sorted.clear();
-        for (length, _, number, from) in order {
-            if let (Some(datagram), Some(part)) =
-                (datagrams.get(*number), octets.get(*from..*from + *length))
-            {
-                sorted_octets.extend_from_slice(part);
-                sorted.push(Datagram { end: sorted_octets.len(), ..*datagram });
-            }
-        }
-        mem::swap(octets, sorted_octets);
-        mem::swap(datagrams, sorted);
     }
 
     /// Points headers and vectors at what is to leave, from datagram number `first` on.
     fn point(&mut self, first: usize, makes_trains: bool) {
-        let mut from = self.start_of(first);
-        let mut rest = self.octets.get_mut(from..).unwrap_or_default();
         self.vectors.clear();
         self.trains.clear();
+        let octets = self.octets.as_mut_ptr();
         let mut datagrams = self.datagrams.get(first..).unwrap_or_default();
         while let Some(datagram) = datagrams.first() {
-            let length = datagram.end - from;
-            let count = if makes_trains { train_length(datagrams, length) } else { 1 };
-            let Some((octets, after)) = rest.split_at_mut_checked(length * count) else { break };
-            let (iov_base, iov_len) = (octets.as_mut_ptr().cast(), octets.len());
-            self.vectors.push(libc::iovec { iov_base, iov_len });
-            self.trains.push(Train::new(length, count));
-            (rest, from) = (after, from + length * count);
-            datagrams = datagrams.get(count..).unwrap_or_default();
+            let count = if makes_trains { train_length(datagrams) } else { 1 };
+            let (train, rest) = datagrams.split_at(count);
+            for Datagram { length, start, .. } in train {
+                let iov_base = octets.wrapping_add(*start).cast();
+                self.vectors.push(libc::iovec { iov_base, iov_len: *length });
+            }
+            self.trains.push(Train::new(datagram, count));
+            datagrams = rest;
         }
         self.headers.clear();
-        let mut number = first;
-        for (vector, train) in self.vectors.iter_mut().zip(&mut self.trains) {
-            let Some(Datagram { name, .. }) = self.datagrams.get_mut(number) else { break };
-            // SAFETY: a plain structure of the C library, for which all zeros is a value.
-            let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
-            header.msg_hdr.msg_namelen = name_octets(name);
-            header.msg_hdr.msg_name = ptr::from_mut(name).cast();
-            header.msg_hdr.msg_iov = vector;
-            header.msg_hdr.msg_iovlen = 1;
-            if train.datagrams > 1 {
-                header.msg_hdr.msg_control = ptr::from_mut(train).cast();
+        let mut vectors = self.vectors.as_mut_slice();
+        for train in &mut self.trains {
+            let Some(own) = vectors.split_off_mut(..train.datagrams) else { break };
+            let (datagrams, octets) = (train.datagrams, name_octets(&train.name));
+            let train = ptr::from_mut(train);
+            // SAFETY: a plain structure of the C library, for which all zeros is a value; and the train is there.
+            let (mut header, name): (libc::mmsghdr, _) =
+                unsafe { (mem::zeroed(), &raw mut (*train).name) };
+            header.msg_hdr.msg_namelen = octets;
+            header.msg_hdr.msg_name = name.cast();
+            header.msg_hdr.msg_iov = own.as_mut_ptr();
+            header.msg_hdr.msg_iovlen = own.len() as _;
+            if datagrams > 1 {
+                header.msg_hdr.msg_control = train.cast();
                 header.msg_hdr.msg_controllen = mem::offset_of!(Train, datagrams) as _;
             }
-            number += train.datagrams;
             self.headers.push(header);
         }
-    }
-
-    /// Where datagram `number` begins in `octets`.
-    fn start_of(&self, number: usize) -> usize {
-        let before = number.checked_sub(1).and_then(|last| self.datagrams.get(last));
-        before.map_or(0, |datagram| datagram.end)
     }
 
     fn clear(&mut self) {
@@ -369,27 +340,28 @@ impl Outgoing {
 }
 
 impl Train {
-    fn new(length: usize, datagrams: usize) -> Self {
+    /// So many datagrams, of which `first` is the first.
+    fn new(first: &Datagram, datagrams: usize) -> Self {
         // SAFETY: a plain structure of the C library, for which all zeros is a value.
         let mut control: libc::cmsghdr = unsafe { mem::zeroed() };
         control.cmsg_level = libc::SOL_UDP;
         control.cmsg_type = libc::UDP_SEGMENT;
         control.cmsg_len = (mem::offset_of!(Self, segment) + size_of::<u16>()) as _;
         // One that is longer stands alone, and its control message is not used.
-        Self { control, segment: u16::try_from(length).unwrap_or(u16::MAX), datagrams }
+        let segment = u16::try_from(first.length).unwrap_or(u16::MAX);
+        Self { control, segment, datagrams, name: storage_of(first.remote) }
     }
 }
 
-/// How many of `datagrams`, from the first on, which has `length` octets, make a train.
-fn train_length(datagrams: &[Datagram], length: usize) -> usize {
-    if !(1..=SEGMENT_OCTETS_MAX).contains(&length) {
+/// How many of `datagrams`, from the first on, make a train.
+fn train_length(datagrams: &[Datagram]) -> usize {
+    let Some(first) = datagrams.first().filter(|it| (1..=SEGMENT_OCTETS_MAX).contains(&it.length))
+    else {
         return 1;
-    }
-    let alike = datagrams.windows(2).take_while(|pair| match pair {
-        [one, next] => next.remote == one.remote && next.end - one.end == length,
-        _ => false,
-    });
-    let count = alike.take(SEGMENTS_MAX.min(TRAIN_OCTETS_MAX / length) - 1).count() + 1;
+    };
+    let most = SEGMENTS_MAX.min(TRAIN_OCTETS_MAX / first.length);
+    let fits = |it: &&Datagram| (it.length, it.remote) == (first.length, first.remote);
+    let count = datagrams.iter().take(most).take_while(fits).count();
     if count < SEGMENTS_MIN { 1 } else { count }
 }
 

@@ -393,6 +393,9 @@ impl Caller {
         for effect in self.outbox.drain() {
             match effect {
                 Effect::Commit(commit) => self.commits.push(commit),
+                Effect::Send(send) if self.shared.committer.has_reached(send.after) => {
+                    self.leaving.push(send);
+                }
                 Effect::Send(send) => self.sends.push(send),
                 Effect::Arm { at, timer } => {
                     if self.worker.timers.arm(at, timer).is_err() {

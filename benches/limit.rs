@@ -38,11 +38,8 @@ mod systems;
 
 use std::time::Duration;
 
-use systems::{Engine, Pair};
-
-/// The cores of the servers and of whoever asks them.
-pub const SERVER_CORE: usize = 0;
-pub const CLIENT_CORE: usize = 1;
+use systems::{Ask, Engine, Pair};
+pub use systems::{CLIENT_CORE, SERVER_CORE, Turn};
 
 /// Requests under way at a time.
 pub const UNDER_WAY: usize = 512;
@@ -72,14 +69,6 @@ impl Plan {
             only: value("--only").unwrap_or_default(),
         }
     }
-}
-
-/// What one turn of a case came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    /// Processor time of the server, microseconds.
-    pub cpu_us: f64,
-    pub per_s: f64,
 }
 
 struct Case {
@@ -134,13 +123,14 @@ fn main() {
 }
 
 fn registrations(engine: Engine, plan: &Plan) -> Vec<Case> {
-    let pair = std::rc::Rc::new(Pair::start(engine, plan.users));
+    let pair = std::rc::Rc::new(Pair::start(engine, plan.users, 1));
     let name = engine.name();
     let case = |kind: &str, is_forwarded: bool, is_tcp: bool| {
-        let (pair, time) = (std::rc::Rc::clone(&pair), plan.time);
+        let pair = std::rc::Rc::clone(&pair);
+        let ask = Ask { is_forwarded, is_tcp, under_way: UNDER_WAY, time: plan.time };
         let (suffix, limit) = if is_tcp { ("-tcp", "echo-tcp") } else { ("", "echo") };
         let name = format!("{kind}-{name}{suffix}");
-        Case::new(&name, limit, move || pair.register(is_forwarded, is_tcp, time))
+        Case::new(&name, limit, move || pair.register(&ask))
     };
     vec![
         case("local", false, false),

@@ -284,12 +284,11 @@ pub enum TimerWhat {
     /// Server transactions over UDP may have no final answer yet: time for a 100 (RFC 4320). One timer for the
     /// first of all.
     TransactionsTrying,
-    /// Cx requests of the SIP core may have had their time: one timer for the first of all.
+    /// Cx requests may have had their time: of the SIP core, or those that the SIP database forwarded. One timer for
+    /// the first of all.
     RequestsEnd,
     /// Challenges may not have been answered (reg-await-auth): one timer for the first of all.
     ChallengesEnd,
-    /// A forwarded vector request has had its time.
-    RequestTimeout(u64),
     /// Contacts may have expired: one timer for the first of all.
     ContactsEnd,
     /// Leases of inbound pairs may have ended: one timer for the first of all.

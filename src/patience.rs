@@ -69,9 +69,15 @@ const NOWHERE: u32 = u32::MAX;
 impl<T> Patience<T> {
     /// Creates empty rows for what may wait for `time`.
     pub fn new(time: Duration) -> Self {
+        Self::from_number(time, 0)
+    }
+
+    /// As [`Self::new`], with other numbers for another `start`, of which the lower 32 bits count.
+    pub fn from_number(time: Duration, start: u64) -> Self {
+        let count = u32::try_from(start & u64::from(u32::MAX)).unwrap_or(0);
         Self {
             time,
-            rows: (0..ROWS).map(|_| Row(Mutex::new(Waiting::new(0)))).collect(),
+            rows: (0..ROWS).map(|_| Row(Mutex::new(Waiting::new(count)))).collect(),
             turn: AtomicU64::new(0),
             armed: AtomicU64::new(0),
         }

@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{CLIENT_CORE, SERVER_CORE, Turn, UNDER_WAY};
+/// The cores of the servers and of whoever asks them.
+pub const SERVER_CORE: usize = 0;
+pub const CLIENT_CORE: usize = 1;
 
 const HOME: &str = "a.example";
 const PARTNER: &str = "b.example";
@@ -29,6 +31,24 @@ impl Engine {
             Self::Embedded => "embedded",
         }
     }
+}
+
+/// What one turn of a case came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// Processor time of the server, microseconds.
+    pub cpu_us: f64,
+    pub per_s: f64,
+}
+
+/// What is asked of the systems for a while.
+pub struct Ask {
+    /// Whether at the partner, which fetches vectors over Cx.
+    pub is_forwarded: bool,
+    pub is_tcp: bool,
+    /// Requests under way at a time.
+    pub under_way: usize,
+    pub time: Duration,
 }
 
 /// A home and a partner system, with users that may register in both.
@@ -55,15 +75,18 @@ struct Ports {
 }
 
 impl Pair {
-    pub fn start(engine: Engine, users: usize) -> Self {
-        let name = format!("limit-{}-{}", engine.name(), std::process::id());
+    /// Starts both with so many workers each: one has the first core for itself, several have all cores.
+    pub fn start(engine: Engine, users: usize, workers: usize) -> Self {
+        let name = format!("limit-{}-{workers}-{}", engine.name(), std::process::id());
         let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         let ports = [Ports::free(), Ports::free()];
         let [home, partner] = [(HOME, 0), (PARTNER, 1)].map(|(domain, which)| {
-            let toml = toml(engine, &directory, which, ports);
-            System::start(&directory.join(format!("{domain}.toml")), &toml, ports[which])
+            let toml = format!("workers = {workers}\n{}", toml(engine, &directory, which, ports));
+            let cores =
+                if workers == 1 { SERVER_CORE.to_string() } else { format!("0-{CLIENT_CORE}") };
+            System::start(&directory.join(format!("{domain}.toml")), &toml, ports[which], &cores)
         });
         let pair = Self { home, partner, directory, users };
         pair.provision();
@@ -71,13 +94,14 @@ impl Pair {
     }
 
     /// Registers users for a while, as fast as it goes.
-    pub fn register(&self, is_forwarded: bool, is_tcp: bool, time: Duration) -> Turn {
+    pub fn register(&self, ask: &Ask) -> Turn {
+        let Ask { is_forwarded, is_tcp, under_way, time } = *ask;
         let report = self.directory.join("report.json");
         let transport = if is_tcp { "tcp" } else { "udp" };
         let system = if is_forwarded { &self.partner } else { &self.home };
         let mut load = generator();
         load.args(["--target", &format!("{transport}:127.0.0.1:{}", system.ports.sip)]);
-        load.args(["--concurrency", &UNDER_WAY.to_string(), "--count", "100000000"]);
+        load.args(["--concurrency", &under_way.to_string(), "--count", "100000000"]);
         load.args(["--duration", &format!("{}ms", time.as_millis())]).arg("--json").arg(&report);
         if is_forwarded {
             load.arg("--from").arg(self.directory.join("users.csv"));
@@ -112,7 +136,8 @@ impl Pair {
         load.args(["--domain", HOME, "--concurrency", "64", "--count", &count]);
         // Everybody's first registration assigns the SIP core, which is not what is measured.
         assert!(load.output().expect("the load generator runs").status.code().is_some());
-        self.register(true, false, Duration::from_millis(500));
+        let time = Duration::from_millis(500);
+        self.register(&Ask { is_forwarded: true, is_tcp: false, under_way: 64, time });
     }
 
     /// The processor time of all threads of both systems, microseconds.
@@ -135,10 +160,10 @@ impl Drop for System {
 }
 
 impl System {
-    fn start(config: &Path, toml: &str, ports: Ports) -> Self {
+    fn start(config: &Path, toml: &str, ports: Ports, cores: &str) -> Self {
         fs::write(config, toml).unwrap();
         let mut child = Command::new("taskset")
-            .args(["-c", &SERVER_CORE.to_string(), env!("CARGO_BIN_EXE_migcore"), "serve"])
+            .args(["-c", cores, env!("CARGO_BIN_EXE_migcore"), "serve"])
             .arg("--config")
             .arg(config)
             .env("MIGCORE_STORAGE_KEY", "00112233445566778899aabbccddeeff".repeat(2))
@@ -217,7 +242,7 @@ fn toml(engine: Engine, directory: &Path, which: usize, ports: [Ports; 2]) -> St
     };
     let Ports { sip, diameter, management, csc4, csc17, admin } = own;
     format!(
-        "workers = 1\n[system]\ndomain = \"{domain}\"\n[sip]\nlisten = [\"127.0.0.1:{sip}\"]\n\
+        "[system]\ndomain = \"{domain}\"\n[sip]\nlisten = [\"127.0.0.1:{sip}\"]\n\
          [diameter]\nlisten = \"127.0.0.1:{diameter}\"\n[management]\nlisten = \"127.0.0.1:{management}\"\n\
          [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
          [config_server]\nlisten = \"127.0.0.1:{csc4}\"\nlisten_partners = \"127.0.0.1:{csc17}\"\n\

@@ -24,10 +24,12 @@ pub mod transfer;
 pub mod validate;
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
+
+use ahash::RandomState;
+use hashbrown::HashSet;
 
 use self::{
     database::{Database, DatabaseError},
@@ -158,21 +160,14 @@ impl EmbeddedEngine {
     fn write(&mut self, commits: &[Commit]) -> Result<CommitSeq, EngineError> {
         let state = self.shared.read();
         let State::Open(database) = &*state else { return Err(EngineError::Closed) };
-        let mut highest = self.meta.highest;
-        let mut newest = BTreeMap::new();
-        for commit in commits {
-            if commit.seq <= highest {
-                let (late, after) = (commit.seq.as_u64(), highest.as_u64());
-                return Err(EngineError::Medium(format!("commit {late} came after {after}")));
-            }
-            highest = commit.seq;
-            for mutation in &commit.mutations {
-                // A later commit takes the place of an earlier one: the database wants no key twice.
-                newest.insert((mutation.kind, &mutation.key), (commit.seq, mutation));
-            }
-        }
+        let highest = check_order(self.meta.highest, commits)?;
         let mut batch = database.batch();
-        for (version, mutation) in newest.into_values() {
+        let mut written = HashSet::with_capacity_and_hasher(commits.len(), RandomState::default());
+        for (version, mutation) in newest_first(commits) {
+            // A later commit takes the place of an earlier one: the database wants no key twice.
+            if !written.insert((mutation.kind, &*mutation.key)) {
+                continue;
+            }
             let key = StoredKey::new(mutation.kind, &mutation.key)
                 .ok_or_else(|| scan::too_long(mutation.key.len()))?;
             match value_of(mutation, version, &self.shared.keys, &mut self.entropy) {
@@ -286,6 +281,23 @@ fn open_database(
             Err(error)
         }
     }
+}
+
+/// Checks that each commit is later than those before it; the number of the last one.
+fn check_order(mut highest: CommitSeq, commits: &[Commit]) -> Result<CommitSeq, EngineError> {
+    for Commit { seq, .. } in commits {
+        if *seq <= highest {
+            let (late, after) = (seq.as_u64(), highest.as_u64());
+            return Err(EngineError::Medium(format!("commit {late} came after {after}")));
+        }
+        highest = *seq;
+    }
+    Ok(highest)
+}
+
+fn newest_first(commits: &[Commit]) -> impl Iterator<Item = (CommitSeq, &Mutation)> {
+    let commits = commits.iter().rev();
+    commits.flat_map(|commit| commit.mutations.iter().map(|mutation| (commit.seq, mutation)))
 }
 
 /// The value of a mutation as it is stored, sealed where it holds secrets; `None` deletes.

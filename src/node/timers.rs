@@ -190,7 +190,7 @@ mod tests {
     use crate::outbox::{Role, TimerWhat};
 
     fn timer(what: u64) -> TimerKey {
-        TimerKey { role: Role::SipCore, what: TimerWhat::RequestTimeout(what), version: 1 }
+        TimerKey { role: Role::SipCore, what: TimerWhat::MigrationTimeout(what), version: 1 }
     }
 
     fn at(secs: u64) -> Timestamp {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn number(timer: &TimerKey) -> u64 {
-        let TimerWhat::RequestTimeout(number) = timer.what else { panic!("{timer:?}") };
+        let TimerWhat::MigrationTimeout(number) = timer.what else { panic!("{timer:?}") };
         number
     }
 

@@ -233,7 +233,6 @@ impl SipCore {
             TimerWhat::InboundLeasesEnd
             | TimerWhat::OutboundLeasesEnd
             | TimerWhat::GrantsEnd
-            | TimerWhat::RequestTimeout(_)
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp

@@ -37,6 +37,9 @@ pub(super) struct Forward {
 /// Who holds an inbound pair, and the record that says so, or why it is of no use.
 type Holding = Result<(PrimaryUser, CommitSeq), Declined>;
 
+const FORWARDS_TIMER: TimerKey =
+    TimerKey { role: Role::SipDatabase, what: TimerWhat::RequestsEnd, version: 0 };
+
 /// The answer to the SIP core.
 const ANSWER: Step = Step::mig(21);
 
@@ -72,14 +75,11 @@ impl SipDatabase {
             resync: request.resync,
             server_name: server_name.into(),
         };
-        let number = self.draw_forward_number();
-        self.forwards.insert(number, Forward { to, asked: Asked::by(request), user });
-        let timer = TimerKey {
-            role: Role::SipDatabase,
-            what: TimerWhat::RequestTimeout(number),
-            version: 0,
-        };
-        ctx.out.arm(ctx.now + self.config.vector_timeout, timer);
+        let forward = Forward { to, asked: Asked::by(request), user };
+        let (number, timer) = self.forwards.add(ctx.now, forward);
+        if let Some(at) = timer {
+            ctx.out.arm(at, FORWARDS_TIMER);
+        }
         let message = Message::CxRequest {
             to: CxDestination::Database(database),
             id: RequestId { role: Role::SipDatabase, number },
@@ -121,9 +121,10 @@ impl SipDatabase {
     /// Handles the answer to a forwarded request, or its loss. One that comes late is dropped: the SIP
     /// core has been told that there is none.
     pub(super) fn handle_forwarded(&self, ctx: &mut Context<'_>, reply: CxReply) {
-        let Some(forward) = self.take_forward(reply.id.number) else {
+        let Some(forward) = self.forwards.take(reply.id.number) else {
             return;
         };
+        self.forwards_bound.give();
         let issued = match reply.outcome {
             Ok(answer) => self.translate_back(ctx, &forward, answer),
             Err(_undeliverable) => Err(ResultCode::UNABLE_TO_DELIVER.into()),
@@ -131,18 +132,17 @@ impl SipDatabase {
         self.answer_vector(ctx, forward.to, Some(ANSWER), forward.asked, issued);
     }
 
-    /// Gives a forwarded request up that had its time.
-    pub(super) fn handle_forward_timeout(&self, ctx: &mut Context<'_>, number: u64) {
-        if let Some(forward) = self.take_forward(number) {
+    /// Gives the forwarded requests up that have had their time.
+    pub(super) fn expire_forwards(&self, ctx: &mut Context<'_>) {
+        let (due, timer) = self.forwards.take_due(ctx.now);
+        for (_, Forward { to, asked, .. }) in due {
+            self.forwards_bound.give();
             let late = Err(ResultCode::UNABLE_TO_DELIVER.into());
-            self.answer_vector(ctx, forward.to, Some(ANSWER), forward.asked, late);
+            self.answer_vector(ctx, to, Some(ANSWER), asked, late);
         }
-    }
-
-    fn take_forward(&self, number: u64) -> Option<Forward> {
-        let (_, forward) = self.forwards.remove(&number)?;
-        self.forwards_bound.give();
-        Some(forward)
+        if let Some(at) = timer {
+            ctx.out.arm(at, FORWARDS_TIMER);
+        }
     }
 
     /// `MIG-20`, `MIG-21`: an answer for the pair asked with becomes one for the inbound pair, if that is

@@ -49,10 +49,7 @@ mod vectors;
 mod visits;
 
 use std::{
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -83,6 +80,7 @@ use crate::{
     identity::{Impi, Impu, SipDatabaseId},
     outbox::{Context, CxReply, Message, Peer, ReplyTo, Role, TimerKey, TimerWhat},
     packed::{Index, PackedTable},
+    patience::Patience,
     step::Step,
     store::CommitSeq,
     table::{Table, new_table},
@@ -207,9 +205,8 @@ pub struct SipDatabase {
     pools: RwLock<Pools>,
     withdrawn: RwLock<Withdrawn>,
     /// Vector requests forwarded and not answered, by request number.
-    forwards: Table<u64, Forward>,
+    forwards: Patience<Forward>,
     forwards_bound: Bound,
-    next_forward: AtomicU64,
     /// The latest commit that removed something.
     removed: Mark,
     /// What the role had to mend after loading; everything that leaves relies on it.
@@ -250,10 +247,9 @@ impl SipDatabase {
             provisioning: RwLock::new(()),
             pools: RwLock::default(),
             withdrawn: RwLock::default(),
-            forwards: new_table(entropy),
+            // From a random number on, so that an answer to the process before this one meets no request of this one.
+            forwards: Patience::from_number(config.vector_timeout, entropy.next_u64()),
             forwards_bound: Bound::new(config.pending_forwards_max),
-            // Random, so that an answer to the process before this one meets no request of this one.
-            next_forward: AtomicU64::new(entropy.next_u64()),
             removed: Mark::default(),
             mended: Mark::default(),
             loading: Mutex::default(),
@@ -297,13 +293,12 @@ impl SipDatabase {
     /// Handles a timer: the end of a lease, of a grant, or of the time of a forwarded request.
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
-            TimerWhat::RequestTimeout(number) => self.handle_forward_timeout(ctx, *number),
+            TimerWhat::RequestsEnd => self.expire_forwards(ctx),
             TimerWhat::InboundLeasesEnd => self.end_inbound_leases(ctx),
             TimerWhat::OutboundLeasesEnd => self.end_outbound_leases(ctx),
             TimerWhat::GrantsEnd => self.end_grants(ctx),
             TimerWhat::TransactionsEnd
             | TimerWhat::TransactionsTrying
-            | TimerWhat::RequestsEnd
             | TimerWhat::ChallengesEnd
             | TimerWhat::ContactsEnd
             | TimerWhat::MigrationTimeout(_)
@@ -316,10 +311,6 @@ impl SipDatabase {
     /// Sends what relies on the records up to `after`.
     fn send(&self, ctx: &mut Context<'_>, after: CommitSeq, step: Option<Step>, message: Message) {
         ctx.out.send_after(after.max(self.mended.get()), step, message);
-    }
-
-    fn draw_forward_number(&self) -> u64 {
-        self.next_forward.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -6,6 +6,8 @@
     reason = "measured: a call costs as much as what it does, and what branches is no vector instruction"
 )]
 
+use wide::u8x16;
+
 /// Where the first `octet` is.
 #[inline]
 pub(super) fn find(octets: &[u8], octet: u8) -> Option<usize> {
@@ -52,41 +54,85 @@ pub(super) fn element_length(octets: &[u8]) -> usize {
 #[inline(always)]
 fn before(octets: &[u8], stops: impl Fn(u8) -> bool + Copy) -> usize {
     let mut rest = octets;
-    let mut at = 0;
     while let Some((block, after)) = rest.split_first_chunk() {
         let found = marks(block, stops);
         if found != 0 {
-            return at + lowest(found);
+            return octets.len() - rest.len() + found.trailing_zeros() as usize;
         }
-        at += BLOCK;
         rest = after;
     }
+    octets.len() - rest.len() + before_in_last(octets, rest, stops)
+}
+
+/// As [`before`], of the rest behind the last whole block.
+#[inline(always)]
+fn before_in_last(octets: &[u8], rest: &[u8], stops: impl Fn(u8) -> bool) -> usize {
     match octets.last_chunk() {
         // The last block once more: what was looked at before is shifted out.
         Some(block) if !rest.is_empty() => {
-            let found = marks(block, stops) >> (8 * (BLOCK - rest.len()));
-            at + lowest(found).min(rest.len())
+            let found = marks(block, stops) >> (BLOCK - rest.len());
+            (found.trailing_zeros() as usize).min(rest.len())
         }
-        _ => at + rest.iter().position(|&octet| stops(octet)).unwrap_or(rest.len()),
+        _ => rest.iter().position(|&octet| stops(octet)).unwrap_or(rest.len()),
     }
 }
 
 /// Octets looked at together.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 
-/// The octets of a block that stop, each as an octet that is not zero.
+/// The octets of a block that stop, a bit for each, the first one lowest.
 #[inline(always)]
-fn marks(block: &[u8; BLOCK], stops: impl Fn(u8) -> bool) -> u128 {
+fn marks(block: &[u8; BLOCK], stops: impl Fn(u8) -> bool) -> u32 {
     let mut marks = [0; BLOCK];
     for (mark, &octet) in marks.iter_mut().zip(block) {
         *mark = if stops(octet) { 0xff } else { 0 };
     }
-    u128::from_le_bytes(marks)
+    u8x16::new(marks).to_bitmask()
 }
 
-/// The place of the first octet that is marked, 16 if none is.
-const fn lowest(marks: u128) -> usize {
-    marks.trailing_zeros() as usize / 8
+/// Where the first `octet` of a block is.
+#[inline]
+pub(super) fn find_in_block(block: &[u8; BLOCK], octet: u8) -> Option<usize> {
+    let found = marks(block, |it| it == octet);
+    (found != 0).then_some(found.trailing_zeros() as usize)
+}
+
+/// Whether the first `length` octets of a block are those of `lower` without case: as `is_name`.
+#[inline]
+pub(super) fn begins_as(block: &[u8; BLOCK], lower: &[u8; BLOCK], length: usize) -> bool {
+    let same = (u8x16::new(*block) | u8x16::splat(0x20)).simd_eq(u8x16::new(*lower)).to_bitmask();
+    // The bits behind them count as the same.
+    same | (u32::MAX << length) == u32::MAX
+}
+
+/// Octets of which [`line_marks`] are one number.
+pub(super) const LINE_BLOCK: usize = 64;
+
+/// Which of the first 64 octets may end a line, a bit for each, the first one lowest: CR, LF and the
+/// controls before them, of which a message has next to none.
+#[inline]
+pub(super) fn line_marks(octets: &[u8]) -> u64 {
+    match octets.first_chunk() {
+        Some(block) => line_marks_of(block),
+        None => last_line_marks(octets),
+    }
+}
+
+#[inline(always)]
+fn line_marks_of(block: &[u8; LINE_BLOCK]) -> u64 {
+    let (parts, _) = block.as_chunks();
+    let marks = parts.iter().map(|part| u64::from(marks(part, |it| it <= b'\r')));
+    marks.rev().fold(0, |all, part| all << BLOCK | part)
+}
+
+/// As [`line_marks`], of fewer octets.
+#[inline(never)]
+fn last_line_marks(octets: &[u8]) -> u64 {
+    let mut block = [b' '; LINE_BLOCK];
+    for (to, octet) in block.iter_mut().zip(octets) {
+        *to = *octet;
+    }
+    line_marks_of(&block)
 }
 
 #[cfg(test)]

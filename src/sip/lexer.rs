@@ -24,7 +24,13 @@ pub(crate) fn is_token_octet(octet: u8) -> bool {
 /// How many octets at the front may stand in a token.
 #[inline]
 pub(crate) fn token_length(octets: &[u8]) -> usize {
-    span(octets, 0, TOKEN)
+    span(octets, scan::usual_token_length(octets), TOKEN)
+}
+
+/// How many octets at the front may stand in a parameter's value without quotes.
+#[inline]
+fn value_length(octets: &[u8]) -> usize {
+    span(octets, scan::usual_value_length(octets), PLAIN_VALUE)
 }
 
 fn has_class(octet: u8, class: u8) -> bool {
@@ -60,7 +66,12 @@ static CLASSES: [u8; 256] = {
 
 /// Whether `text` is a token: not empty, and of token characters only.
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && token_length(text.as_bytes()) == text.len()
+    is_token_name(text.as_bytes())
+}
+
+/// Whether octets are a token.
+pub(crate) fn is_token_name(octets: &[u8]) -> bool {
+    !octets.is_empty() && token_length(octets) == octets.len()
 }
 
 /// Takes white space off both ends.
@@ -92,9 +103,15 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
 }
 
 /// The text of a quoted string, quotes taken off and quoted pairs and folds resolved; a token stays.
+#[cfg(test)]
 pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
     let inner = bare(text);
-    if is_plain(inner) || inner.len() == text.len() {
+    if inner.len() == text.len() { Cow::Borrowed(inner) } else { unescape(inner) }
+}
+
+/// What is between the quotes of a quoted string, quoted pairs and folds resolved.
+pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
+    if memchr3(b'\\', b'\r', b'\n', inner.as_bytes()).is_none() {
         return Cow::Borrowed(inner);
     }
     let mut plain = String::with_capacity(inner.len());
@@ -118,15 +135,42 @@ pub(crate) fn bare(value: &str) -> &str {
     }
 }
 
-/// Whether there is neither a quoted pair nor a fold in `text`, so that [`bare`] does for [`unquote`].
-pub(crate) fn is_plain(text: &str) -> bool {
-    memchr3(b'\\', b'\r', b'\n', text.as_bytes()).is_none()
-}
-
 /// Whether `name` is `lower` without case. `name` is a token, `lower` has lower-case letters, digits,
 /// `-`, `+` and `.` only: those alone may be told apart by clearing one bit.
 pub(crate) fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    <&[u8; N]>::try_from(name).is_ok_and(|name| name.map(|octet| octet | 0x20) == *lower)
+    let differences = name.iter().zip(lower).map(|(octet, lower)| (octet | 0x20) ^ lower);
+    name.len() == N && differences.fold(0, |all, one| all | one) == 0
+}
+
+/// The first eight octets of a name as a number, without case as [`is_name`], zeros behind them: what
+/// a name is compared by. `from` begins with the name; most have something behind it.
+#[inline(always)]
+fn name_key(from: &[u8], length: usize) -> u64 {
+    let used = u64::MAX >> (8 * 8_usize.saturating_sub(length)).min(63);
+    match from.first_chunk() {
+        Some(front) => (u64::from_le_bytes(*front) | SPACES) & used,
+        None => short_name_key(from) & used,
+    }
+}
+
+/// As [`name_key`], of fewer than eight octets, what is behind the name included.
+#[inline(never)]
+fn short_name_key(from: &[u8]) -> u64 {
+    from.iter().rev().fold(0, |key, octet| key << 8 | u64::from(*octet | 0x20))
+}
+
+const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
+
+/// The [`name_key`] of a name in lower case.
+#[inline(always)]
+const fn known_key<const N: usize>(lower: &[u8; N]) -> u64 {
+    let mut key = 0;
+    let mut at = if N < 8 { N } else { 8 };
+    while let Some((octet, _)) = lower.split_at(at).0.split_last() {
+        key = key << 8 | *octet as u64;
+        at -= 1;
+    }
+    key
 }
 
 /// Where the octets of a class that begin at an octet end. A class has either all octets beyond ASCII
@@ -237,10 +281,11 @@ impl<'a> Cursor<'a> {
         let start = skip_lws(octets, self.at);
         let end = span(octets, start, TOKEN);
         let name = octets.get(start..end).filter(|name| !name.is_empty())?;
+        let key = name_key(octets.get(start..)?, name.len());
         let separator = skip_lws(octets, end);
         if octets.get(separator) != Some(&b'=') {
             self.at = separator;
-            return Some(Param { name, value: None });
+            return Some(Param { name, key, value: None });
         }
         let start = skip_lws(octets, separator + 1);
         let end = match octets.get(start) {
@@ -250,7 +295,50 @@ impl<'a> Cursor<'a> {
         };
         let value = self.text.get(start..end).filter(|value| !value.is_empty())?;
         self.at = skip_lws(octets, end);
-        Some(Param { name, value: Some(value) })
+        Some(Param { name, key, value: Some(value) })
+    }
+
+    /// Takes `name=value` or `name="value"` if it is written as nearly all are: without white space, and
+    /// without what the text of a quoted string leaves out. The value comes without quotes; the name may
+    /// be no token.
+    #[inline(always)]
+    pub(crate) fn usual_param(&mut self) -> Option<Param<'a>> {
+        let octets = self.text.as_bytes().get(self.at..)?;
+        let length = scan::find(octets, b'=')?;
+        let name = octets.get(..length)?;
+        name.last().filter(|&&octet| !is_lws(octet))?;
+        let (start, length, end) = match octets.get(length + 1..)? {
+            [b'"', rest @ ..] => {
+                let length = scan::plain_quoted_length(rest);
+                rest.get(length).filter(|&&octet| octet == b'"')?;
+                (name.len() + 2, length, name.len() + 3 + length)
+            }
+            rest => {
+                let length = Some(value_length(rest)).filter(|&length| length > 0)?;
+                (name.len() + 1, length, name.len() + 1 + length)
+            }
+        };
+        let start = self.at + start;
+        let value = self.text.get(start..start + length)?;
+        self.at += end;
+        Some(Param { name, key: name_key(octets, name.len()), value: Some(value) })
+    }
+
+    /// Takes what stands between two elements of a list; `false` if something else does.
+    #[inline(always)]
+    pub(crate) fn end_element(&mut self) -> bool {
+        match self.text.as_bytes().get(self.at..) {
+            // As nearly all are written: white space and commas come before letters.
+            Some([b',', b' ', next, ..]) if *next > b',' => self.at += 2,
+            Some([b',', next, ..]) if *next > b',' => self.at += 1,
+            _ => {
+                self.skip_lws();
+                let ended = matches!(self.peek(), None | Some(b','));
+                self.skip_separators();
+                return ended;
+            }
+        }
+        true
     }
 
     /// What is left.
@@ -319,13 +407,18 @@ impl<'a> Iterator for Elements<'a> {
 pub(crate) struct Param<'a> {
     /// The name as written, a token; compares without case.
     pub(crate) name: &'a [u8],
+    key: u64,
     /// The value as written, a quoted string with its quotes.
     pub(crate) value: Option<&'a str>,
 }
 
 impl Param<'_> {
+    /// Whether the name is `lower` without case; see [`is_name`].
+    #[inline(always)]
     pub(crate) fn is<const N: usize>(&self, lower: &[u8; N]) -> bool {
-        is_name(self.name, lower)
+        self.name.len() == N
+            && self.key == known_key(lower)
+            && (N <= 8 || is_name(self.name, lower))
     }
 }
 

@@ -43,6 +43,33 @@ pub(super) fn quoted_length(octets: &[u8]) -> usize {
     before(octets, |it| (it == b'"') | (it == b'\\'))
 }
 
+/// How many octets stand before the first one that ends a quoted string, or could be left out of its
+/// text: `"`, `\`, and the controls that CR and LF are among.
+#[inline]
+pub(super) fn plain_quoted_length(octets: &[u8]) -> usize {
+    before(octets, |it| (it == b'"') | (it == b'\\') | (it <= b'\r'))
+}
+
+/// How many octets at the front, of whole blocks, may stand in a token and mostly do: alphanumeric or
+/// one of `-.+_`.
+#[inline]
+pub(super) fn usual_token_length(octets: &[u8]) -> usize {
+    before_in_blocks(octets, |it| {
+        let letter = (it | 0x20).wrapping_sub(b'a') < 26;
+        let digit = it.wrapping_sub(b'0') < 10;
+        !(letter | digit | (it == b'-') | (it == b'.') | (it == b'+') | (it == b'_'))
+    })
+}
+
+/// How many octets at the front, of whole blocks, stand in a parameter's value without quotes: up to
+/// white space, any control, or one of `;,"\<`.
+#[inline]
+pub(super) fn usual_value_length(octets: &[u8]) -> usize {
+    before_in_blocks(octets, |it| {
+        (it <= b' ') | (it == b';') | (it == b',') | (it == b'"') | (it == b'\\') | (it == b'<')
+    })
+}
+
 /// How many octets stand before the first `,`, `"` or `<`, of which a list takes notice.
 #[inline]
 pub(super) fn element_length(octets: &[u8]) -> usize {
@@ -75,6 +102,20 @@ fn before_in_last(octets: &[u8], rest: &[u8], stops: impl Fn(u8) -> bool) -> usi
         }
         _ => rest.iter().position(|&octet| stops(octet)).unwrap_or(rest.len()),
     }
+}
+
+/// As [`before`], but what is left behind the last whole block is not looked at.
+#[inline(always)]
+fn before_in_blocks(octets: &[u8], stops: impl Fn(u8) -> bool + Copy) -> usize {
+    let mut rest = octets;
+    while let Some((block, after)) = rest.split_first_chunk() {
+        let found = marks(block, stops);
+        if found != 0 {
+            return octets.len() - rest.len() + found.trailing_zeros() as usize;
+        }
+        rest = after;
+    }
+    octets.len() - rest.len()
 }
 
 /// Octets looked at together.

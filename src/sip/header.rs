@@ -1,4 +1,5 @@
 //! Header field names that are looked up by kind (RFC 3261 section 7.3.1, compact forms 7.3.3).
+#![expect(clippy::inline_always, reason = "measured: a call costs as much as what it does")]
 
 use super::{
     lexer::is_name,
@@ -36,9 +37,10 @@ pub enum HeaderName {
 /// How many kinds there are, [`HeaderName::Other`] included.
 pub(crate) const KINDS: usize = HeaderName::WwwAuthenticate as usize + 1;
 
-/// The names that are known, in lower case, the compact forms included. The one that is too long for
-/// [`Known`] is not among them.
-const NAMES: [(&[u8], HeaderName); 26] = [
+/// The names that are known, in lower case, the compact forms included: those that are read, and one
+/// that each request has. The one that is too long for [`Known`] is not among them.
+const NAMES: [(&[u8], HeaderName); 27] = [
+    (b"max-forwards", HeaderName::Other),
     (b"v", HeaderName::Via),
     (b"f", HeaderName::From),
     (b"t", HeaderName::To),
@@ -75,18 +77,21 @@ struct Known {
     kind: HeaderName,
 }
 
+/// The length of a name that is none.
+const NO_LENGTH: usize = usize::MAX;
+
 const SLOTS: usize = 64;
 
 /// The names that are known, each where [`slot`] says.
 static KNOWN: [Known; SLOTS] = {
-    let none = Known { octets: [0; BLOCK], length: 0, kind: HeaderName::Other };
+    let none = Known { octets: [0; BLOCK], length: NO_LENGTH, kind: HeaderName::Other };
     let mut table = [none; SLOTS];
     let mut at = 0;
     #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
     while at < NAMES.len() {
         let (name, kind) = NAMES[at];
         let slot = slot(name.len(), name[0], name[name.len() - 1]);
-        assert!(table[slot].length == 0, "two names in one slot: other factors are needed");
+        assert!(table[slot].length == NO_LENGTH, "two names in one slot: other factors are needed");
         table[slot].length = name.len();
         table[slot].kind = kind;
         let mut octet = 0;
@@ -111,24 +116,21 @@ impl HeaderName {
         match block.get_mut(..name.len()) {
             Some(front) => {
                 front.copy_from_slice(name);
-                Self::identify_front(&block, name.len())
+                Self::identify_front(&block, name.len()).unwrap_or(Self::Other)
             }
             None if is_name(name, b"authentication-info") => Self::AuthenticationInfo,
             None => Self::Other,
         }
     }
 
-    /// Recognizes the name that is the first `length` octets of a block.
-    #[inline]
-    pub(super) fn identify_front(block: &[u8; BLOCK], length: usize) -> Self {
+    /// Recognizes the name that is the first `length` octets of a block, if it is a known one.
+    #[inline(always)]
+    pub(super) fn identify_front(block: &[u8; BLOCK], length: usize) -> Option<Self> {
         let last = block.get(length.wrapping_sub(1)).copied().unwrap_or_default();
         let [first, ..] = *block;
-        match KNOWN.get(slot(length, first, last)) {
-            Some(known) if known.length == length && begins_as(block, &known.octets, length) => {
-                known.kind
-            }
-            _ => Self::Other,
-        }
+        let known = KNOWN.get(slot(length, first, last))?;
+        let same = known.length == length && begins_as(block, &known.octets, length);
+        same.then_some(known.kind)
     }
 }
 

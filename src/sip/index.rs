@@ -48,6 +48,7 @@ const CR_WITHOUT_LF: ParseError = ParseError::bad_request("CR without LF");
 impl<'a> Index<'a> {
     /// Finds the header fields of `octets`, which begin with the start line. They are at most
     /// [`MESSAGE_OCTETS_MAX`](super::MESSAGE_OCTETS_MAX).
+    #[inline(always)]
     pub(super) fn of(octets: &'a [u8]) -> Result<Self, ParseError> {
         let mut index = Self {
             head: "",
@@ -56,31 +57,36 @@ impl<'a> Index<'a> {
             counts: [0; KINDS],
             first: [Place { value_start: 0, value_end: 0, next: 0 }; KINDS],
         };
+        index.read(octets)?;
+        Ok(index)
+    }
+
+    /// Fills an index that is empty: in its place, since it is large.
+    #[inline(never)]
+    fn read(&mut self, octets: &'a [u8]) -> Result<(), ParseError> {
         let mut lines = Lines::from(octets, 0);
-        let start_line_end = lines.next_end()?;
-        if start_line_end == 0 {
-            return Err(ParseError::bad_request("Malformed start line"));
-        }
-        index.start_line_end = offset(start_line_end);
-        let mut at = start_line_end + 2;
-        if matches!(octets.get(at), Some(b' ' | b'\t')) {
-            return Err(ParseError::bad_request("Folded start line"));
-        }
-        let mut end = lines.next_end()?;
-        // An empty line ends the header part.
-        while end > at {
-            let field = Field::read(&mut lines, at, end)?;
-            index.add(&field)?;
-            at = field.next;
-            end = lines.next_end()?;
-        }
+        let mut at = 0;
+        let end = loop {
+            let end = lines.next_end()?;
+            if at == 0 {
+                at = after_start_line(octets, end)?;
+                self.start_line_end = offset(end);
+            } else if end > at {
+                let field = Field::read(&mut lines, at, end)?;
+                self.add(&field)?;
+                at = field.next;
+            } else {
+                // An empty line ends the header part.
+                break end;
+            }
+        };
         if lines.stray {
             return Err(CR_WITHOUT_LF);
         }
         let head = octets.get(..end + 2).unwrap_or_default();
-        index.head = std::str::from_utf8(head)
+        self.head = std::str::from_utf8(head)
             .map_err(|_| ParseError::bad_request("Header fields are not UTF-8"))?;
-        Ok(index)
+        Ok(())
     }
 
     fn add(&mut self, field: &Field) -> Result<(), ParseError> {
@@ -147,6 +153,17 @@ impl<'a> Index<'a> {
     }
 }
 
+/// Where the line behind the start line begins.
+fn after_start_line(octets: &[u8], end: usize) -> Result<usize, ParseError> {
+    if end == 0 {
+        return Err(ParseError::bad_request("Malformed start line"));
+    }
+    match octets.get(end + 2) {
+        Some(b' ' | b'\t') => Err(ParseError::bad_request("Folded start line")),
+        _ => Ok(end + 2),
+    }
+}
+
 /// The values of the header fields of one kind.
 #[derive(Clone)]
 pub(super) struct Values<'a> {
@@ -183,6 +200,7 @@ impl Values<'_> {
 }
 
 /// The ends of lines, one after the other: found 64 octets at a time.
+#[derive(Clone, Copy)]
 struct Lines<'a> {
     octets: &'a [u8],
     /// Where the block begins that comes next.
@@ -215,22 +233,25 @@ impl<'a> Lines<'a> {
                 self.marks &= self.marks.wrapping_sub(1);
                 return Ok(at);
             }
-            self.pass(at)?;
+            self.stray |= is_stray(self.octets, at)?;
         }
     }
 
-    /// Passes a mark that ends no line.
-    #[cold]
-    fn pass(&mut self, at: usize) -> Result<(), ParseError> {
-        let before = at.checked_sub(1).and_then(|before| self.octets.get(before));
-        match self.octets.get(at) {
-            Some(b'\n') if before != Some(&b'\r') => {
-                return Err(ParseError::bad_request("LF without CR"));
-            }
-            Some(b'\r') => self.stray = true,
-            _ => {}
-        }
-        Ok(())
+    /// The same, and what comes behind it: apart, since lines are seldom folded.
+    #[inline(never)]
+    fn after_fold(mut self) -> Result<(Self, usize), ParseError> {
+        let end = self.next_end()?;
+        Ok((self, end))
+    }
+}
+
+/// Whether an octet that ends no line is a CR.
+#[cold]
+fn is_stray(octets: &[u8], at: usize) -> Result<bool, ParseError> {
+    let before = at.checked_sub(1).and_then(|before| octets.get(before));
+    match octets.get(at) {
+        Some(b'\n') if before != Some(&b'\r') => Err(ParseError::bad_request("LF without CR")),
+        octet => Ok(octet == Some(&b'\r')),
     }
 }
 
@@ -243,7 +264,7 @@ impl Field {
             name(octets, start, end).ok_or_else(|| malformed(octets.get(start..end)))?;
         // What begins with white space goes on with the line before.
         while matches!(octets.get(end + 2), Some(b' ' | b'\t')) {
-            end = lines.next_end()?;
+            (*lines, end) = lines.after_fold()?;
         }
         let (value_start, value_end) = value_place(octets, start + colon + 1, end);
         Ok(Self { kind, name_end: start + name_length, value_start, value_end, next: end + 2 })
@@ -303,13 +324,11 @@ fn name(octets: &[u8], start: usize, end: usize) -> Option<(HeaderName, usize, u
     // Names that are known are no longer than a block, but one.
     if let Some(block) = octets.get(start..)?.first_chunk()
         && let Some(colon) = scan::find_in_block(block, b':')
+        && let Some(kind) = HeaderName::identify_front(block, colon)
         && start + colon < end
     {
-        let kind = HeaderName::identify_front(block, colon);
-        // What is identified is a token, or has a CR, which the whole head is searched for.
-        if kind != HeaderName::Other {
-            return Some((kind, colon, colon));
-        }
+        // What is identified is a token, or has a CR, which is found with the line ends.
+        return Some((kind, colon, colon));
     }
     other_name(octets.get(start..end)?)
 }

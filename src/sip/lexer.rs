@@ -24,13 +24,7 @@ pub(crate) fn is_token_octet(octet: u8) -> bool {
 /// How many octets at the front may stand in a token.
 #[inline]
 pub(crate) fn token_length(octets: &[u8]) -> usize {
-    span(octets, scan::usual_token_length(octets), TOKEN)
-}
-
-/// How many octets at the front may stand in a parameter's value without quotes.
-#[inline]
-fn value_length(octets: &[u8]) -> usize {
-    span(octets, scan::usual_value_length(octets), PLAIN_VALUE)
+    span(octets, 0, TOKEN)
 }
 
 fn has_class(octet: u8, class: u8) -> bool {
@@ -314,7 +308,7 @@ impl<'a> Cursor<'a> {
                 (name.len() + 2, length, name.len() + 3 + length)
             }
             rest => {
-                let length = Some(value_length(rest)).filter(|&length| length > 0)?;
+                let length = Some(span(rest, 0, PLAIN_VALUE)).filter(|&length| length > 0)?;
                 (name.len() + 1, length, name.len() + 1 + length)
             }
         };

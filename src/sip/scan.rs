@@ -50,26 +50,6 @@ pub(super) fn plain_quoted_length(octets: &[u8]) -> usize {
     before(octets, |it| (it == b'"') | (it == b'\\') | (it <= b'\r'))
 }
 
-/// How many octets at the front, of whole blocks, may stand in a token and mostly do: alphanumeric or
-/// one of `-.+_`.
-#[inline]
-pub(super) fn usual_token_length(octets: &[u8]) -> usize {
-    before_in_blocks(octets, |it| {
-        let letter = (it | 0x20).wrapping_sub(b'a') < 26;
-        let digit = it.wrapping_sub(b'0') < 10;
-        !(letter | digit | (it == b'-') | (it == b'.') | (it == b'+') | (it == b'_'))
-    })
-}
-
-/// How many octets at the front, of whole blocks, stand in a parameter's value without quotes: up to
-/// white space, any control, or one of `;,"\<`.
-#[inline]
-pub(super) fn usual_value_length(octets: &[u8]) -> usize {
-    before_in_blocks(octets, |it| {
-        (it <= b' ') | (it == b';') | (it == b',') | (it == b'"') | (it == b'\\') | (it == b'<')
-    })
-}
-
 /// How many octets stand before the first `,`, `"` or `<`, of which a list takes notice.
 #[inline]
 pub(super) fn element_length(octets: &[u8]) -> usize {
@@ -104,20 +84,6 @@ fn before_in_last(octets: &[u8], rest: &[u8], stops: impl Fn(u8) -> bool) -> usi
     }
 }
 
-/// As [`before`], but what is left behind the last whole block is not looked at.
-#[inline(always)]
-fn before_in_blocks(octets: &[u8], stops: impl Fn(u8) -> bool + Copy) -> usize {
-    let mut rest = octets;
-    while let Some((block, after)) = rest.split_first_chunk() {
-        let found = marks(block, stops);
-        if found != 0 {
-            return octets.len() - rest.len() + found.trailing_zeros() as usize;
-        }
-        rest = after;
-    }
-    octets.len() - rest.len()
-}
-
 /// Octets looked at together.
 pub(super) const BLOCK: usize = 16;
 
@@ -132,14 +98,14 @@ fn marks(block: &[u8; BLOCK], stops: impl Fn(u8) -> bool) -> u32 {
 }
 
 /// Where the first `octet` of a block is.
-#[inline]
+#[inline(always)]
 pub(super) fn find_in_block(block: &[u8; BLOCK], octet: u8) -> Option<usize> {
     let found = marks(block, |it| it == octet);
     (found != 0).then_some(found.trailing_zeros() as usize)
 }
 
 /// Whether the first `length` octets of a block are those of `lower` without case: as `is_name`.
-#[inline]
+#[inline(always)]
 pub(super) fn begins_as(block: &[u8; BLOCK], lower: &[u8; BLOCK], length: usize) -> bool {
     let same = (u8x16::new(*block) | u8x16::splat(0x20)).simd_eq(u8x16::new(*lower)).to_bitmask();
     // The bits behind them count as the same.
@@ -151,7 +117,7 @@ pub(super) const LINE_BLOCK: usize = 64;
 
 /// Which of the first 64 octets may end a line, a bit for each, the first one lowest: CR, LF and the
 /// controls before them, of which a message has next to none.
-#[inline]
+#[inline(always)]
 pub(super) fn line_marks(octets: &[u8]) -> u64 {
     match octets.first_chunk() {
         Some(block) => line_marks_of(block),

@@ -84,7 +84,7 @@ impl<'a> Index<'a> {
             return Err(CR_WITHOUT_LF);
         }
         let head = octets.get(..end + 2).unwrap_or_default();
-        self.head = std::str::from_utf8(head)
+        self.head = simdutf8::basic::from_utf8(head)
             .map_err(|_| ParseError::bad_request("Header fields are not UTF-8"))?;
         Ok(())
     }

@@ -207,7 +207,12 @@ impl<'a> AuthParam<'a> {
     /// The value with quoted pairs and folds resolved.
     #[inline(always)]
     pub(super) fn text(&self) -> Cow<'a, str> {
-        if self.escaped { unescape(self.value) } else { Cow::Borrowed(self.value) }
+        if self.escaped { self.resolved() } else { Cow::Borrowed(self.value) }
+    }
+
+    #[cold]
+    fn resolved(&self) -> Cow<'a, str> {
+        unescape(self.value)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{
     HEADERS_MAX, ParseError,
     header::{HeaderName, KINDS},
-    lexer::{is_lws, token_length},
+    lexer::{Elements, is_lws, token_length},
     scan::{self, LINE_BLOCK},
 };
 
@@ -129,6 +129,7 @@ impl<'a> Index<'a> {
     }
 
     /// The value of the first header field of a kind.
+    #[inline]
     pub(super) fn first(&self, kind: HeaderName) -> Option<&'a str> {
         Some(value(self.head, self.first_place(kind)?))
     }
@@ -142,6 +143,11 @@ impl<'a> Index<'a> {
     pub(super) fn values(&self, kind: HeaderName) -> Values<'a> {
         let first = self.first_place(kind);
         Values { head: self.head, kind, first, next: 0, left: self.count_of(kind) }
+    }
+
+    /// The elements of all header fields of a kind whose value is a comma-separated list, in order.
+    pub(super) fn elements(&self, kind: HeaderName) -> ListElements<'a> {
+        ListElements { values: self.values(kind), elements: Elements::none() }
     }
 
     fn first_place(&self, kind: HeaderName) -> Option<Place> {
@@ -196,6 +202,26 @@ impl Values<'_> {
     fn read_next(&self) -> Option<Place> {
         let mut fields = fields_from(self.head, self.next);
         fields.find(|(_, field)| field.kind == self.kind).map(|(_, field)| field.place())
+    }
+}
+
+/// The elements of the header fields of one kind.
+pub(super) struct ListElements<'a> {
+    values: Values<'a>,
+    /// What is left of the value that was taken last.
+    elements: Elements<'a>,
+}
+
+impl<'a> Iterator for ListElements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        loop {
+            if let Some(element) = self.elements.next() {
+                return Some(element);
+            }
+            self.elements = Elements::new(self.values.next()?);
+        }
     }
 }
 

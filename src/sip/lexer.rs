@@ -24,11 +24,17 @@ pub(crate) fn is_token_octet(octet: u8) -> bool {
 /// How many octets at the front may stand in a token.
 #[inline]
 pub(crate) fn token_length(octets: &[u8]) -> usize {
-    span(octets, 0, TOKEN)
+    // Long ones are mostly of letters, digits and hyphens.
+    let front = if octets.len() < scan::BLOCK { 0 } else { scan::host_length(octets) };
+    span(octets, front, TOKEN)
 }
 
 fn has_class(octet: u8, class: u8) -> bool {
-    CLASSES.get(usize::from(octet)).is_some_and(|&classes| classes & class != 0)
+    classes(octet) & class != 0
+}
+
+fn classes(octet: u8) -> u8 {
+    CLASSES.get(usize::from(octet)).copied().unwrap_or_default()
 }
 
 /// The characters of a token.
@@ -36,6 +42,8 @@ const TOKEN: u8 = 1;
 /// What a parameter's value may hold without quotes: all but white space, separators, `"`, `\`, and
 /// `<`, which could hide a comma of a list.
 const PLAIN_VALUE: u8 = 2;
+/// What a list takes no notice of: all but `,`, `"` and `<`.
+const ELEMENT: u8 = 4;
 
 /// The classes of each octet: a table, since a REGISTER has hundreds of characters to sort.
 static CLASSES: [u8; 256] = {
@@ -46,10 +54,12 @@ static CLASSES: [u8; 256] = {
             || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`')
             || matches!(octet, b'\'' | b'~');
         let plain_value = !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\' | b'<');
+        let element = !matches!(octet, b',' | b'"' | b'<');
         #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
         {
-            table[octet as usize] =
-                (if token { TOKEN } else { 0 }) | (if plain_value { PLAIN_VALUE } else { 0 });
+            table[octet as usize] = (if token { TOKEN } else { 0 })
+                | (if plain_value { PLAIN_VALUE } else { 0 })
+                | (if element { ELEMENT } else { 0 });
         }
         if octet == u8::MAX {
             break table;
@@ -72,13 +82,18 @@ pub(crate) fn is_token_name(octets: &[u8]) -> bool {
 #[inline]
 pub(crate) fn trim(text: &str) -> &str {
     match text.as_bytes() {
-        [first, .., last] if !is_lws(*first) && !is_lws(*last) => text,
-        octets => {
-            let start = skip_lws(octets, 0);
-            let end = octets.iter().rposition(|&octet| !is_lws(octet)).map_or(start, |at| at + 1);
-            text.get(start..end).unwrap_or_default()
-        }
+        [first, .., last] if *first > b' ' && *last > b' ' => text,
+        [] => text,
+        _ => trim_any(text),
     }
+}
+
+#[inline(never)]
+fn trim_any(text: &str) -> &str {
+    let octets = text.as_bytes();
+    let start = skip_lws(octets, 0);
+    let end = octets.iter().rposition(|&octet| !is_lws(octet)).map_or(start, |at| at + 1);
+    text.get(start..end).unwrap_or_default()
 }
 
 /// Reads a decimal number of any length; `None` if there is anything but digits or it does not fit.
@@ -88,10 +103,15 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
     }
     let mut value = 0_u64;
     for octet in text.bytes() {
-        if !octet.is_ascii_digit() {
+        let digit = octet.wrapping_sub(b'0');
+        if digit > 9 {
             return None;
         }
-        value = value.checked_mul(10)?.checked_add(u64::from(octet - b'0'))?;
+        // Nineteen digits always fit.
+        value = match text.len() {
+            ..20 => value * 10 + u64::from(digit),
+            _ => value.checked_mul(10)?.checked_add(digit.into())?,
+        };
     }
     T::try_from(value).ok()
 }
@@ -172,6 +192,12 @@ const fn known_key<const N: usize>(lower: &[u8; N]) -> u64 {
 #[inline]
 fn span(octets: &[u8], start: usize, class: u8) -> usize {
     let mut at = start;
+    // Four at once, since nearly all of most texts are of the class.
+    while let Some(four) = octets.get(at..).and_then(|rest| rest.first_chunk::<4>())
+        && four.iter().fold(class, |common, &octet| common & classes(octet)) != 0
+    {
+        at += four.len();
+    }
     while octets.get(at).is_some_and(|&octet| has_class(octet, class)) {
         at += 1;
     }
@@ -269,7 +295,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes `name` or `name=value` with the white space around; what follows is the caller's to check.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn param(&mut self) -> Option<Param<'a>> {
         let octets = self.text.as_bytes();
         let start = skip_lws(octets, self.at);
@@ -298,23 +324,24 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(crate) fn usual_param(&mut self) -> Option<Param<'a>> {
         let octets = self.text.as_bytes().get(self.at..)?;
-        let length = scan::find(octets, b'=')?;
+        let block = octets.first_chunk()?;
+        let length = match scan::find_in_block(block, b'=') {
+            Some(length) => length,
+            None => scan::find_far(octets, b'=')?,
+        };
         let name = octets.get(..length)?;
-        name.last().filter(|&&octet| !is_lws(octet))?;
-        let (start, length, end) = match octets.get(length + 1..)? {
+        name.last().filter(|&&octet| octet > b' ')?;
+        let (quotes, length) = match octets.get(length + 1..)? {
             [b'"', rest @ ..] => {
                 let length = scan::plain_quoted_length(rest);
                 rest.get(length).filter(|&&octet| octet == b'"')?;
-                (name.len() + 2, length, name.len() + 3 + length)
+                (1, length)
             }
-            rest => {
-                let length = Some(span(rest, 0, PLAIN_VALUE)).filter(|&length| length > 0)?;
-                (name.len() + 1, length, name.len() + 1 + length)
-            }
+            rest => (0, Some(span(rest, 0, PLAIN_VALUE)).filter(|&length| length > 0)?),
         };
-        let start = self.at + start;
+        let start = self.at + name.len() + 1 + quotes;
         let value = self.text.get(start..start + length)?;
-        self.at += end;
+        self.at = start + length + quotes;
         Some(Param { name, key: name_key(octets, name.len()), value: Some(value) })
     }
 
@@ -368,6 +395,11 @@ impl<'a> Elements<'a> {
     pub(crate) const fn new(value: &'a str) -> Self {
         Self { rest: Some(value) }
     }
+
+    /// None at all.
+    pub(crate) const fn none() -> Self {
+        Self { rest: None }
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -377,8 +409,8 @@ impl<'a> Iterator for Elements<'a> {
         let text = self.rest.take()?;
         let octets = text.as_bytes();
         let mut at = 0;
-        while let Some(tail) = octets.get(at..) {
-            at += scan::element_length(tail);
+        loop {
+            at = element_end(octets, at);
             let tail = octets.get(at..).unwrap_or_default();
             let length = match tail.first() {
                 Some(b',') => {
@@ -394,6 +426,16 @@ impl<'a> Iterator for Elements<'a> {
         }
         Some(trim(text))
     }
+}
+
+/// Where the first octet from `start` on is of which a list takes notice.
+#[inline(always)]
+fn element_end(octets: &[u8], start: usize) -> usize {
+    // Most elements are short.
+    if octets.len() < scan::BLOCK {
+        return span(octets, start, ELEMENT);
+    }
+    start + scan::element_length(octets.get(start..).unwrap_or_default())
 }
 
 /// A parameter of a header field or URI: `name` or `name=value`.
@@ -437,7 +479,7 @@ impl<'a> Params<'a> {
 impl<'a> Iterator for Params<'a> {
     type Item = Result<Param<'a>, MalformedParam>;
 
-    #[inline(always)]
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.cursor.peek()?;
         let param = if self.cursor.eat(b';') { self.cursor.param() } else { None };

@@ -1,5 +1,8 @@
-//! Finds octets in short texts, sixteen at a time and inline: most parts of a message are so short
-//! that a call of `memchr` takes longer than the search.
+//! Finds octets in short texts, sixteen at a time: most parts of a message are so short that a call of
+//! `memchr` takes longer than the search.
+//!
+//! What several readers search by is no part of each of them: what reads a REGISTER would not fit the
+//! processor's first cache of instructions then, which costs more than the calls.
 #![expect(
     clippy::inline_always,
     clippy::needless_bitwise_bool,
@@ -15,20 +18,26 @@ pub(super) fn find(octets: &[u8], octet: u8) -> Option<usize> {
     (at < octets.len()).then_some(at)
 }
 
+/// As [`find`], where it is seldom looked for.
+#[inline(never)]
+pub(super) fn find_far(octets: &[u8], octet: u8) -> Option<usize> {
+    find(octets, octet)
+}
+
 /// How many octets at the front may stand in a URI: all before white space, controls, `"`, `<`, `>`.
-#[inline]
+#[inline(never)]
 pub(super) fn uri_length(octets: &[u8]) -> usize {
     before(octets, |it| (it <= b' ') | (it == b'"') | (it == b'<') | (it == b'>') | (it == 0x7f))
 }
 
 /// How many octets at the front are visible, or beyond ASCII.
-#[inline]
+#[inline(never)]
 pub(super) fn visible_length(octets: &[u8]) -> usize {
     before(octets, |it| it <= b' ')
 }
 
 /// How many octets at the front may stand in a host name or IPv4 address; `_` is seen in the field.
-#[inline]
+#[inline(never)]
 pub(super) fn host_length(octets: &[u8]) -> usize {
     before(octets, |it| {
         let letter = (it | 0x20).wrapping_sub(b'a') < 26;
@@ -38,7 +47,7 @@ pub(super) fn host_length(octets: &[u8]) -> usize {
 }
 
 /// How many octets stand before the first `"` or `\`, of which a quoted string takes notice.
-#[inline]
+#[inline(never)]
 pub(super) fn quoted_length(octets: &[u8]) -> usize {
     before(octets, |it| (it == b'"') | (it == b'\\'))
 }
@@ -51,7 +60,7 @@ pub(super) fn plain_quoted_length(octets: &[u8]) -> usize {
 }
 
 /// How many octets stand before the first `,`, `"` or `<`, of which a list takes notice.
-#[inline]
+#[inline(never)]
 pub(super) fn element_length(octets: &[u8]) -> usize {
     before(octets, |it| (it == b',') | (it == b'"') | (it == b'<'))
 }

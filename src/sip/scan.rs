@@ -52,6 +52,12 @@ pub(super) fn quoted_length(octets: &[u8]) -> usize {
     before(octets, |it| (it == b'"') | (it == b'\\'))
 }
 
+/// How many octets stand before the first CR or LF.
+#[inline(never)]
+pub(super) fn line_length(octets: &[u8]) -> usize {
+    before(octets, |it| (it == b'\r') | (it == b'\n'))
+}
+
 /// How many octets stand before the first one that ends a quoted string, or could be left out of its
 /// text: `"`, `\`, and the controls that CR and LF are among.
 #[inline]
@@ -158,11 +164,13 @@ mod tests {
     /// A search, and the octets that end it.
     type Kind = (fn(&[u8]) -> usize, fn(u8) -> bool);
 
-    const KINDS: [Kind; 5] = [
+    const KINDS: [Kind; 7] = [
         (uri_length, |octet| octet <= b' ' || matches!(octet, b'"' | b'<' | b'>' | 0x7f)),
         (visible_length, |octet| octet <= b' '),
         (host_length, |octet| !octet.is_ascii_alphanumeric() && !b"-._".contains(&octet)),
         (quoted_length, |octet| matches!(octet, b'"' | b'\\')),
+        (plain_quoted_length, |octet| octet <= b'\r' || matches!(octet, b'"' | b'\\')),
+        (line_length, |octet| matches!(octet, b'\r' | b'\n')),
         (element_length, |octet| matches!(octet, b',' | b'"' | b'<')),
     ];
 

@@ -8,7 +8,7 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    lexer::{Cursor, bare, is_name, is_plain, trim, unquote},
+    lexer::{Cursor, Param, bare, is_token_name, trim, unescape},
     render::{self, Render, Writer},
 };
 
@@ -47,25 +47,23 @@ impl<'a> DigestCredentials<'a> {
     /// comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut credentials = Self::default();
-        let params = digest_params(value)?;
-        let text = params.unquoting();
-        for param in params {
-            let (name, value) = param?;
-            match name.len() {
-                2 if is_name(name, b"nc") => credentials.nc = Some(bare(value)),
-                3 if is_name(name, b"uri") => credentials.uri = text(value),
-                3 if is_name(name, b"qop") => credentials.qop = Some(bare(value)),
-                4 if is_name(name, b"auts") => credentials.auts = Some(text(value)),
-                5 if is_name(name, b"realm") => credentials.realm = text(value),
-                5 if is_name(name, b"nonce") => credentials.nonce = text(value),
-                6 if is_name(name, b"cnonce") => credentials.cnonce = Some(text(value)),
-                6 if is_name(name, b"opaque") => credentials.opaque = Some(text(value)),
-                8 if is_name(name, b"username") => credentials.username = text(value),
-                8 if is_name(name, b"response") => credentials.response = text(value),
-                9 if is_name(name, b"algorithm") => credentials.algorithm = Some(bare(value)),
-                _ => {}
+        read_params(digest_params(value)?, |param| {
+            match param.name_length() {
+                2 if param.is(b"nc") => credentials.nc = Some(param.value),
+                3 if param.is(b"uri") => credentials.uri = param.text(),
+                3 if param.is(b"qop") => credentials.qop = Some(param.value),
+                4 if param.is(b"auts") => credentials.auts = Some(param.text()),
+                5 if param.is(b"realm") => credentials.realm = param.text(),
+                5 if param.is(b"nonce") => credentials.nonce = param.text(),
+                6 if param.is(b"cnonce") => credentials.cnonce = Some(param.text()),
+                6 if param.is(b"opaque") => credentials.opaque = Some(param.text()),
+                8 if param.is(b"username") => credentials.username = param.text(),
+                8 if param.is(b"response") => credentials.response = param.text(),
+                9 if param.is(b"algorithm") => credentials.algorithm = Some(param.value),
+                _ => return false,
             }
-        }
+            true
+        })?;
         Some(credentials)
     }
 }
@@ -129,22 +127,20 @@ impl<'a> DigestChallenge<'a> {
     /// comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut challenge = Self::default();
-        let params = digest_params(value)?;
-        let text = params.unquoting();
-        for param in params {
-            let (name, value) = param?;
-            match name.len() {
-                3 if is_name(name, b"qop") => challenge.qop = Some(text(value)),
-                5 if is_name(name, b"realm") => challenge.realm = text(value),
-                5 if is_name(name, b"nonce") => challenge.nonce = text(value),
-                5 if is_name(name, b"stale") => {
-                    challenge.stale = bare(value).eq_ignore_ascii_case("true");
+        read_params(digest_params(value)?, |param| {
+            match param.name_length() {
+                3 if param.is(b"qop") => challenge.qop = Some(param.text()),
+                5 if param.is(b"realm") => challenge.realm = param.text(),
+                5 if param.is(b"nonce") => challenge.nonce = param.text(),
+                5 if param.is(b"stale") => {
+                    challenge.stale = param.value.eq_ignore_ascii_case("true");
                 }
-                6 if is_name(name, b"opaque") => challenge.opaque = Some(text(value)),
-                9 if is_name(name, b"algorithm") => challenge.algorithm = Some(text(value)),
-                _ => {}
+                6 if param.is(b"opaque") => challenge.opaque = Some(param.text()),
+                9 if param.is(b"algorithm") => challenge.algorithm = Some(param.text()),
+                _ => return false,
             }
-        }
+            true
+        })?;
         Some(challenge)
     }
 
@@ -174,56 +170,79 @@ impl fmt::Display for DigestChallenge<'_> {
     }
 }
 
-/// The parameters of a value whose scheme is Digest. An item is `None` where the list is malformed.
-fn digest_params(value: &str) -> Option<AuthParams<'_>> {
+/// The parameters of a value whose scheme is Digest.
+fn digest_params(value: &str) -> Option<&str> {
+    // As nearly all are written.
+    if let Some(params) = value.strip_prefix("Digest ") {
+        return Some(params);
+    }
     let mut cursor = Cursor::new(value);
     cursor.skip_lws();
     let scheme = cursor.token();
     let separated = cursor.skip_lws();
-    (separated && scheme.eq_ignore_ascii_case("Digest")).then(|| AuthParams::new(cursor.rest()))
+    (separated && scheme.eq_ignore_ascii_case("Digest")).then(|| cursor.rest())
 }
 
-/// Splits a comma-separated list of `name=value`; empty elements are skipped (RFC 7230 section 7).
-pub(super) struct AuthParams<'a> {
-    cursor: Cursor<'a>,
-    /// Whether there are quoted pairs or folds: looked for once, not in each value.
-    plain: bool,
+/// A parameter of a list of `name=value`.
+pub(super) struct AuthParam<'a> {
+    param: Param<'a>,
+    /// The value as written, but for its quotes.
+    pub(super) value: &'a str,
+    /// Whether the value may hold quoted pairs or folds.
+    escaped: bool,
 }
 
-impl<'a> AuthParams<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        let mut cursor = Cursor::new(text);
-        cursor.skip_separators();
-        Self { cursor, plain: is_plain(text) }
+impl<'a> AuthParam<'a> {
+    /// How long the name is.
+    pub(super) const fn name_length(&self) -> usize {
+        self.param.name.len()
     }
 
-    /// How to take the quotes off values.
-    fn unquoting(&self) -> impl Fn(&'a str) -> Cow<'a, str> + use<'a> {
-        let plain = self.plain;
-        move |value| if plain { Cow::Borrowed(bare(value)) } else { unquote(value) }
-    }
-
+    /// Whether the name is `lower` without case.
     #[inline(always)]
-    fn parse_next(&mut self) -> Option<(&'a [u8], &'a str)> {
-        let param = self.cursor.param()?;
-        matches!(self.cursor.peek(), None | Some(b',')).then_some(())?;
-        self.cursor.skip_separators();
-        Some((param.name, param.value?))
+    pub(super) fn is<const N: usize>(&self, lower: &[u8; N]) -> bool {
+        self.param.is(lower)
+    }
+
+    /// The value with quoted pairs and folds resolved.
+    #[inline(always)]
+    pub(super) fn text(&self) -> Cow<'a, str> {
+        if self.escaped { self.resolved() } else { Cow::Borrowed(self.value) }
+    }
+
+    #[cold]
+    fn resolved(&self) -> Cow<'a, str> {
+        unescape(self.value)
     }
 }
 
-impl<'a> Iterator for AuthParams<'a> {
-    type Item = Option<(&'a [u8], &'a str)>;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.peek()?;
-        let parsed = self.parse_next();
-        if parsed.is_none() {
-            self.cursor = Cursor::new("");
-        }
-        Some(parsed)
+/// Reads a comma-separated list of `name=value`; empty elements are skipped (RFC 7230 section 7).
+/// `take` says of each parameter whether it knows the name; `None` if the list is malformed.
+#[inline(always)]
+pub(super) fn read_params<'a>(
+    text: &'a str,
+    mut take: impl FnMut(&AuthParam<'a>) -> bool,
+) -> Option<()> {
+    let mut cursor = Cursor::new(text);
+    cursor.skip_separators();
+    while cursor.peek().is_some() {
+        let param = match cursor.usual_param() {
+            Some(param) => AuthParam { param, value: param.value?, escaped: false },
+            None => any_param(&mut cursor)?,
+        };
+        // Names that are known are tokens.
+        let well_formed = take(&param) || is_token_name(param.param.name);
+        (well_formed && cursor.end_element()).then_some(())?;
     }
+    Some(())
+}
+
+#[inline(never)]
+fn any_param<'a>(cursor: &mut Cursor<'a>) -> Option<AuthParam<'a>> {
+    let param = cursor.param()?;
+    let written = param.value?;
+    let value = bare(written);
+    Some(AuthParam { param, value, escaped: value.len() < written.len() })
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    auth_header::AuthParams,
-    lexer::{bare, unquote},
+    auth_header::read_params,
     render::{self, Render, Writer},
 };
 
@@ -28,17 +27,17 @@ impl<'a> AuthenticationInfo<'a> {
     /// Reads an Authentication-Info value; `None` if it is no comma-separated list of `name=value`.
     pub fn parse(value: &'a str) -> Option<Self> {
         let mut info = Self::default();
-        for param in AuthParams::new(value) {
-            let (name, value) = param?;
-            match name.to_ascii_lowercase().as_slice() {
-                b"nextnonce" => info.nextnonce = Some(unquote(value)),
-                b"qop" => info.qop = Some(bare(value)),
-                b"rspauth" => info.rspauth = Some(unquote(value)),
-                b"cnonce" => info.cnonce = Some(unquote(value)),
-                b"nc" => info.nc = Some(bare(value)),
-                _ => {}
+        read_params(value, |param| {
+            match param.name_length() {
+                2 if param.is(b"nc") => info.nc = Some(param.value),
+                3 if param.is(b"qop") => info.qop = Some(param.value),
+                6 if param.is(b"cnonce") => info.cnonce = Some(param.text()),
+                7 if param.is(b"rspauth") => info.rspauth = Some(param.text()),
+                9 if param.is(b"nextnonce") => info.nextnonce = Some(param.text()),
+                _ => return false,
             }
-        }
+            true
+        })?;
         Some(info)
     }
 }

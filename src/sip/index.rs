@@ -1,13 +1,11 @@
 //! Where the header fields of a message are: found once, looked up by kind.
 #![expect(clippy::inline_always, reason = "measured: a call costs as much as what it does")]
 
-use memchr::{Memchr, memchr_iter};
-
 use super::{
     HEADERS_MAX, ParseError,
     header::{HeaderName, KINDS},
-    lexer::{is_lws, token_length},
-    scan,
+    lexer::{Elements, is_lws, token_length},
+    scan::{self, LINE_BLOCK},
 };
 
 /// The header part of a message: its lines, checked, and where the first field of each kind is.
@@ -48,7 +46,9 @@ const MALFORMED_FIELD: ParseError = ParseError::bad_request("Malformed header fi
 const CR_WITHOUT_LF: ParseError = ParseError::bad_request("CR without LF");
 
 impl<'a> Index<'a> {
-    /// Finds the header fields of `octets`, which begin with the start line.
+    /// Finds the header fields of `octets`, which begin with the start line. They are at most
+    /// [`MESSAGE_OCTETS_MAX`](super::MESSAGE_OCTETS_MAX).
+    #[inline(always)]
     pub(super) fn of(octets: &'a [u8]) -> Result<Self, ParseError> {
         let mut index = Self {
             head: "",
@@ -57,32 +57,36 @@ impl<'a> Index<'a> {
             counts: [0; KINDS],
             first: [Place { value_start: 0, value_end: 0, next: 0 }; KINDS],
         };
+        index.read(octets)?;
+        Ok(index)
+    }
+
+    /// Fills an index that is empty: in its place, since it is large.
+    #[inline(never)]
+    fn read(&mut self, octets: &'a [u8]) -> Result<(), ParseError> {
         let mut lines = Lines::from(octets, 0);
-        let start_line_end = lines.next_end()?;
-        if start_line_end == 0 {
-            return Err(ParseError::bad_request("Malformed start line"));
-        }
-        index.start_line_end = offset(start_line_end);
-        let mut at = start_line_end + 2;
-        if matches!(octets.get(at), Some(b' ' | b'\t')) {
-            return Err(ParseError::bad_request("Folded start line"));
-        }
-        let mut end = lines.next_end()?;
-        // An empty line ends the header part.
-        while end > at {
-            let field = Field::read(&mut lines, at, end)?;
-            index.add(&field)?;
-            at = field.next;
-            end = lines.next_end()?;
-        }
-        let head = octets.get(..end + 2).unwrap_or_default();
-        // Each LF has its CR: if there are no more of them, none stands alone.
-        if memchr_iter(b'\r', head).count() > lines.count {
+        let mut at = 0;
+        let end = loop {
+            let end = lines.next_end()?;
+            if at == 0 {
+                at = after_start_line(octets, end)?;
+                self.start_line_end = offset(end);
+            } else if end > at {
+                let field = Field::read(&mut lines, at, end)?;
+                self.add(&field)?;
+                at = field.next;
+            } else {
+                // An empty line ends the header part.
+                break end;
+            }
+        };
+        if lines.stray {
             return Err(CR_WITHOUT_LF);
         }
-        index.head = std::str::from_utf8(head)
+        let head = octets.get(..end + 2).unwrap_or_default();
+        self.head = simdutf8::basic::from_utf8(head)
             .map_err(|_| ParseError::bad_request("Header fields are not UTF-8"))?;
-        Ok(index)
+        Ok(())
     }
 
     fn add(&mut self, field: &Field) -> Result<(), ParseError> {
@@ -125,6 +129,7 @@ impl<'a> Index<'a> {
     }
 
     /// The value of the first header field of a kind.
+    #[inline]
     pub(super) fn first(&self, kind: HeaderName) -> Option<&'a str> {
         Some(value(self.head, self.first_place(kind)?))
     }
@@ -140,12 +145,28 @@ impl<'a> Index<'a> {
         Values { head: self.head, kind, first, next: 0, left: self.count_of(kind) }
     }
 
+    /// The elements of all header fields of a kind whose value is a comma-separated list, in order.
+    pub(super) fn elements(&self, kind: HeaderName) -> ListElements<'a> {
+        ListElements { values: self.values(kind), elements: Elements::none() }
+    }
+
     fn first_place(&self, kind: HeaderName) -> Option<Place> {
         self.first.get(kind as usize).copied().filter(|_| self.count_of(kind) > 0)
     }
 
     fn count_of(&self, kind: HeaderName) -> usize {
         self.counts.get(kind as usize).copied().unwrap_or_default().into()
+    }
+}
+
+/// Where the line behind the start line begins.
+fn after_start_line(octets: &[u8], end: usize) -> Result<usize, ParseError> {
+    if end == 0 {
+        return Err(ParseError::bad_request("Malformed start line"));
+    }
+    match octets.get(end + 2) {
+        Some(b' ' | b'\t') => Err(ParseError::bad_request("Folded start line")),
+        _ => Ok(end + 2),
     }
 }
 
@@ -184,31 +205,79 @@ impl Values<'_> {
     }
 }
 
-/// The ends of lines, one after the other.
+/// The elements of the header fields of one kind.
+pub(super) struct ListElements<'a> {
+    values: Values<'a>,
+    /// What is left of the value that was taken last.
+    elements: Elements<'a>,
+}
+
+impl<'a> Iterator for ListElements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        loop {
+            if let Some(element) = self.elements.next() {
+                return Some(element);
+            }
+            self.elements = Elements::new(self.values.next()?);
+        }
+    }
+}
+
+/// The ends of lines, one after the other: found 64 octets at a time.
+#[derive(Clone, Copy)]
 struct Lines<'a> {
     octets: &'a [u8],
-    start: usize,
-    line_feeds: Memchr<'a>,
-    /// How many were taken.
-    count: usize,
+    /// Where the block begins that comes next.
+    block: usize,
+    /// What may end a line in the block before it, as far as it was not looked at.
+    marks: u64,
+    /// Whether there was a CR without LF.
+    stray: bool,
 }
 
 impl<'a> Lines<'a> {
-    fn from(octets: &'a [u8], start: usize) -> Self {
-        let tail = octets.get(start..).unwrap_or_default();
-        Self { octets, start, line_feeds: memchr_iter(b'\n', tail), count: 0 }
+    const fn from(octets: &'a [u8], start: usize) -> Self {
+        Self { octets, block: start, marks: 0, stray: false }
     }
 
     /// The end of the next line: the place of its CR. The line may hold a CR more.
     #[inline(always)]
     fn next_end(&mut self) -> Result<usize, ParseError> {
-        let line_feed = self.line_feeds.next();
-        let line_feed = line_feed.ok_or(ParseError::bad_request("Missing end of header fields"))?;
-        self.count += 1;
-        match (self.start + line_feed).checked_sub(1) {
-            Some(end) if self.octets.get(end) == Some(&b'\r') => Ok(end),
-            _ => Err(ParseError::bad_request("LF without CR")),
+        loop {
+            while self.marks == 0 {
+                let rest = self.octets.get(self.block..).filter(|rest| !rest.is_empty());
+                let rest = rest.ok_or(ParseError::bad_request("Missing end of header fields"))?;
+                self.marks = scan::line_marks(rest);
+                self.block += LINE_BLOCK;
+            }
+            let at = self.block - LINE_BLOCK + self.marks.trailing_zeros() as usize;
+            self.marks &= self.marks - 1;
+            if let Some([b'\r', b'\n', ..]) = self.octets.get(at..) {
+                // The LF, unless it begins the next block.
+                self.marks &= self.marks.wrapping_sub(1);
+                return Ok(at);
+            }
+            self.stray |= is_stray(self.octets, at)?;
         }
+    }
+
+    /// The same, and what comes behind it: apart, since lines are seldom folded.
+    #[inline(never)]
+    fn after_fold(mut self) -> Result<(Self, usize), ParseError> {
+        let end = self.next_end()?;
+        Ok((self, end))
+    }
+}
+
+/// Whether an octet that ends no line is a CR.
+#[cold]
+fn is_stray(octets: &[u8], at: usize) -> Result<bool, ParseError> {
+    let before = at.checked_sub(1).and_then(|before| octets.get(before));
+    match octets.get(at) {
+        Some(b'\n') if before != Some(&b'\r') => Err(ParseError::bad_request("LF without CR")),
+        octet => Ok(octet == Some(&b'\r')),
     }
 }
 
@@ -217,34 +286,44 @@ impl Field {
     #[inline(always)]
     fn read(lines: &mut Lines<'_>, start: usize, mut end: usize) -> Result<Self, ParseError> {
         let octets = lines.octets;
-        let line = octets.get(start..end).unwrap_or_default();
-        let (kind, name_length, colon) = name(line).ok_or_else(|| malformed(line))?;
+        let (kind, name_length, colon) =
+            name(octets, start, end).ok_or_else(|| malformed(octets.get(start..end)))?;
         // What begins with white space goes on with the line before.
         while matches!(octets.get(end + 2), Some(b' ' | b'\t')) {
-            end = lines.next_end()?;
+            (*lines, end) = lines.after_fold()?;
         }
-        let value = octets.get(start + colon + 1..end).unwrap_or_default();
-        let before = match value {
-            // As nearly all are written.
-            [b' ', first, ..] if *first > b' ' => 1,
-            _ => value.iter().position(|&octet| !is_lws(octet)).unwrap_or(value.len()),
-        };
-        let length = match value {
-            [.., last] if *last > b' ' => value.len(),
-            _ => value.iter().rposition(|&octet| !is_lws(octet)).map_or(before, |at| at + 1),
-        };
-        let value_start = start + colon + 1 + before;
-        let value_end = start + colon + 1 + length;
+        let (value_start, value_end) = value_place(octets, start + colon + 1, end);
         Ok(Self { kind, name_end: start + name_length, value_start, value_end, next: end + 2 })
     }
 
-    fn place(&self) -> Place {
+    const fn place(&self) -> Place {
         Place {
             value_start: offset(self.value_start),
             value_end: offset(self.value_end),
             next: offset(self.next),
         }
     }
+}
+
+/// Where the value between a colon and the end of its last line is, without white space around it.
+#[inline(always)]
+fn value_place(octets: &[u8], start: usize, end: usize) -> (usize, usize) {
+    // As nearly all are written. The CR behind an empty value counts as white space.
+    if let Some([b' ', first, ..]) = octets.get(start..)
+        && let Some(last) = octets.get(end - 1)
+        && *first > b' '
+        && *last > b' '
+    {
+        return (start + 1, end);
+    }
+    trimmed_place(octets, start, end)
+}
+
+fn trimmed_place(octets: &[u8], start: usize, end: usize) -> (usize, usize) {
+    let value = octets.get(start..end).unwrap_or_default();
+    let before = value.iter().position(|&octet| !is_lws(octet)).unwrap_or(value.len());
+    let length = value.iter().rposition(|&octet| !is_lws(octet)).map_or(before, |at| at + 1);
+    (start + before, start + length)
 }
 
 /// The fields of a checked header part from an octet on where one begins, and where each begins.
@@ -264,31 +343,47 @@ fn value(head: &str, place: Place) -> &str {
     head.get(usize::from(place.value_start)..usize::from(place.value_end)).unwrap_or_default()
 }
 
-/// The kind of the field that begins with a line, the length of its name, and where the colon is,
-/// before which white space may stand.
+/// The kind of the field whose first line is from one octet to another, the length of its name, and
+/// where the colon is, before which white space may stand.
 #[inline(always)]
-fn name(line: &[u8]) -> Option<(HeaderName, usize, usize)> {
+fn name(octets: &[u8], start: usize, end: usize) -> Option<(HeaderName, usize, usize)> {
+    // Names that are known are no longer than a block, but one.
+    if let Some(block) = octets.get(start..)?.first_chunk()
+        && let Some(colon) = scan::find_in_block(block, b':')
+        && let Some(kind) = HeaderName::identify_front(block, colon)
+        && start + colon < end
+    {
+        // What is identified is a token, or has a CR, which is found with the line ends.
+        return Some((kind, colon, colon));
+    }
+    other_name(octets.get(start..end)?)
+}
+
+/// As [`name`], of any field.
+#[inline(never)]
+fn other_name(line: &[u8]) -> Option<(HeaderName, usize, usize)> {
+    // Most have only letters, digits and hyphens before their colon.
+    let front = scan::host_length(line);
+    if front > 0 && line.get(front) == Some(&b':') {
+        return Some((HeaderName::identify(line.get(..front)?), front, front));
+    }
     let colon = scan::find(line, b':')?;
     let before_colon = line.get(..colon)?;
-    let length = match before_colon.last() {
-        Some(&last) if is_lws(last) => before_colon.iter().rposition(|&octet| !is_lws(octet))? + 1,
-        _ => colon,
-    };
+    let length = before_colon.iter().rposition(|&octet| !is_lws(octet))? + 1;
     let name = before_colon.get(..length)?;
-    let kind = HeaderName::identify(name);
-    // What is identified is a token, or has a CR, which the whole head is searched for.
-    let well_formed = kind != HeaderName::Other || (length > 0 && token_length(name) == length);
-    well_formed.then_some((kind, length, colon))
+    (token_length(name) == length).then(|| (HeaderName::identify(name), length, colon))
 }
 
 /// What is wrong with a line that is no field.
 #[cold]
-fn malformed(line: &[u8]) -> ParseError {
-    if line.contains(&b'\r') { CR_WITHOUT_LF } else { MALFORMED_FIELD }
+fn malformed(line: Option<&[u8]>) -> ParseError {
+    let stray = line.is_some_and(|line| line.contains(&b'\r'));
+    if stray { CR_WITHOUT_LF } else { MALFORMED_FIELD }
 }
 
-fn offset(at: usize) -> u16 {
-    u16::try_from(at).unwrap_or(u16::MAX)
+#[expect(clippy::cast_possible_truncation, reason = "a message has at most 65,535 octets")]
+const fn offset(at: usize) -> u16 {
+    at as u16
 }
 
 #[cfg(test)]

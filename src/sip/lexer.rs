@@ -24,11 +24,17 @@ pub(crate) fn is_token_octet(octet: u8) -> bool {
 /// How many octets at the front may stand in a token.
 #[inline]
 pub(crate) fn token_length(octets: &[u8]) -> usize {
-    span(octets, 0, TOKEN)
+    // Long ones are mostly of letters, digits and hyphens.
+    let front = if octets.len() < scan::BLOCK { 0 } else { scan::host_length(octets) };
+    span(octets, front, TOKEN)
 }
 
 fn has_class(octet: u8, class: u8) -> bool {
-    CLASSES.get(usize::from(octet)).is_some_and(|&classes| classes & class != 0)
+    classes(octet) & class != 0
+}
+
+fn classes(octet: u8) -> u8 {
+    CLASSES.get(usize::from(octet)).copied().unwrap_or_default()
 }
 
 /// The characters of a token.
@@ -36,6 +42,8 @@ const TOKEN: u8 = 1;
 /// What a parameter's value may hold without quotes: all but white space, separators, `"`, `\`, and
 /// `<`, which could hide a comma of a list.
 const PLAIN_VALUE: u8 = 2;
+/// What a list takes no notice of: all but `,`, `"` and `<`.
+const ELEMENT: u8 = 4;
 
 /// The classes of each octet: a table, since a REGISTER has hundreds of characters to sort.
 static CLASSES: [u8; 256] = {
@@ -46,10 +54,12 @@ static CLASSES: [u8; 256] = {
             || matches!(octet, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`')
             || matches!(octet, b'\'' | b'~');
         let plain_value = !is_lws(octet) && !matches!(octet, b';' | b',' | b'"' | b'\\' | b'<');
+        let element = !matches!(octet, b',' | b'"' | b'<');
         #[expect(clippy::indexing_slicing, reason = "constant; out of bounds would not compile")]
         {
-            table[octet as usize] =
-                (if token { TOKEN } else { 0 }) | (if plain_value { PLAIN_VALUE } else { 0 });
+            table[octet as usize] = (if token { TOKEN } else { 0 })
+                | (if plain_value { PLAIN_VALUE } else { 0 })
+                | (if element { ELEMENT } else { 0 });
         }
         if octet == u8::MAX {
             break table;
@@ -60,20 +70,30 @@ static CLASSES: [u8; 256] = {
 
 /// Whether `text` is a token: not empty, and of token characters only.
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && token_length(text.as_bytes()) == text.len()
+    is_token_name(text.as_bytes())
+}
+
+/// Whether octets are a token.
+pub(crate) fn is_token_name(octets: &[u8]) -> bool {
+    !octets.is_empty() && token_length(octets) == octets.len()
 }
 
 /// Takes white space off both ends.
 #[inline]
 pub(crate) fn trim(text: &str) -> &str {
     match text.as_bytes() {
-        [first, .., last] if !is_lws(*first) && !is_lws(*last) => text,
-        octets => {
-            let start = skip_lws(octets, 0);
-            let end = octets.iter().rposition(|&octet| !is_lws(octet)).map_or(start, |at| at + 1);
-            text.get(start..end).unwrap_or_default()
-        }
+        [first, .., last] if *first > b' ' && *last > b' ' => text,
+        [] => text,
+        _ => trim_any(text),
     }
+}
+
+#[inline(never)]
+fn trim_any(text: &str) -> &str {
+    let octets = text.as_bytes();
+    let start = skip_lws(octets, 0);
+    let end = octets.iter().rposition(|&octet| !is_lws(octet)).map_or(start, |at| at + 1);
+    text.get(start..end).unwrap_or_default()
 }
 
 /// Reads a decimal number of any length; `None` if there is anything but digits or it does not fit.
@@ -83,18 +103,29 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
     }
     let mut value = 0_u64;
     for octet in text.bytes() {
-        if !octet.is_ascii_digit() {
+        let digit = octet.wrapping_sub(b'0');
+        if digit > 9 {
             return None;
         }
-        value = value.checked_mul(10)?.checked_add(u64::from(octet - b'0'))?;
+        // Nineteen digits always fit.
+        value = match text.len() {
+            ..20 => value * 10 + u64::from(digit),
+            _ => value.checked_mul(10)?.checked_add(digit.into())?,
+        };
     }
     T::try_from(value).ok()
 }
 
 /// The text of a quoted string, quotes taken off and quoted pairs and folds resolved; a token stays.
+#[cfg(test)]
 pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
     let inner = bare(text);
-    if is_plain(inner) || inner.len() == text.len() {
+    if inner.len() == text.len() { Cow::Borrowed(inner) } else { unescape(inner) }
+}
+
+/// What is between the quotes of a quoted string, quoted pairs and folds resolved.
+pub(crate) fn unescape(inner: &str) -> Cow<'_, str> {
+    if memchr3(b'\\', b'\r', b'\n', inner.as_bytes()).is_none() {
         return Cow::Borrowed(inner);
     }
     let mut plain = String::with_capacity(inner.len());
@@ -118,15 +149,42 @@ pub(crate) fn bare(value: &str) -> &str {
     }
 }
 
-/// Whether there is neither a quoted pair nor a fold in `text`, so that [`bare`] does for [`unquote`].
-pub(crate) fn is_plain(text: &str) -> bool {
-    memchr3(b'\\', b'\r', b'\n', text.as_bytes()).is_none()
-}
-
 /// Whether `name` is `lower` without case. `name` is a token, `lower` has lower-case letters, digits,
 /// `-`, `+` and `.` only: those alone may be told apart by clearing one bit.
 pub(crate) fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
-    <&[u8; N]>::try_from(name).is_ok_and(|name| name.map(|octet| octet | 0x20) == *lower)
+    let differences = name.iter().zip(lower).map(|(octet, lower)| (octet | 0x20) ^ lower);
+    name.len() == N && differences.fold(0, |all, one| all | one) == 0
+}
+
+/// The first eight octets of a name as a number, without case as [`is_name`], zeros behind them: what
+/// a name is compared by. `from` begins with the name; most have something behind it.
+#[inline(always)]
+fn name_key(from: &[u8], length: usize) -> u64 {
+    let used = u64::MAX >> (8 * 8_usize.saturating_sub(length)).min(63);
+    match from.first_chunk() {
+        Some(front) => (u64::from_le_bytes(*front) | SPACES) & used,
+        None => short_name_key(from) & used,
+    }
+}
+
+/// As [`name_key`], of fewer than eight octets, what is behind the name included.
+#[inline(never)]
+fn short_name_key(from: &[u8]) -> u64 {
+    from.iter().rev().fold(0, |key, octet| key << 8 | u64::from(*octet | 0x20))
+}
+
+const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
+
+/// The [`name_key`] of a name in lower case.
+#[inline(always)]
+const fn known_key<const N: usize>(lower: &[u8; N]) -> u64 {
+    let mut key = 0;
+    let mut at = if N < 8 { N } else { 8 };
+    while let Some((octet, _)) = lower.split_at(at).0.split_last() {
+        key = key << 8 | *octet as u64;
+        at -= 1;
+    }
+    key
 }
 
 /// Where the octets of a class that begin at an octet end. A class has either all octets beyond ASCII
@@ -134,6 +192,12 @@ pub(crate) fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
 #[inline]
 fn span(octets: &[u8], start: usize, class: u8) -> usize {
     let mut at = start;
+    // Four at once, since nearly all of most texts are of the class.
+    while let Some(four) = octets.get(at..).and_then(|rest| rest.first_chunk::<4>())
+        && four.iter().fold(class, |common, &octet| common & classes(octet)) != 0
+    {
+        at += four.len();
+    }
     while octets.get(at).is_some_and(|&octet| has_class(octet, class)) {
         at += 1;
     }
@@ -231,16 +295,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes `name` or `name=value` with the white space around; what follows is the caller's to check.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn param(&mut self) -> Option<Param<'a>> {
         let octets = self.text.as_bytes();
         let start = skip_lws(octets, self.at);
         let end = span(octets, start, TOKEN);
         let name = octets.get(start..end).filter(|name| !name.is_empty())?;
+        let key = name_key(octets.get(start..)?, name.len());
         let separator = skip_lws(octets, end);
         if octets.get(separator) != Some(&b'=') {
             self.at = separator;
-            return Some(Param { name, value: None });
+            return Some(Param { name, key, value: None });
         }
         let start = skip_lws(octets, separator + 1);
         let end = match octets.get(start) {
@@ -250,7 +315,51 @@ impl<'a> Cursor<'a> {
         };
         let value = self.text.get(start..end).filter(|value| !value.is_empty())?;
         self.at = skip_lws(octets, end);
-        Some(Param { name, value: Some(value) })
+        Some(Param { name, key, value: Some(value) })
+    }
+
+    /// Takes `name=value` or `name="value"` if it is written as nearly all are: without white space, and
+    /// without what the text of a quoted string leaves out. The value comes without quotes; the name may
+    /// be no token.
+    #[inline(always)]
+    pub(crate) fn usual_param(&mut self) -> Option<Param<'a>> {
+        let octets = self.text.as_bytes().get(self.at..)?;
+        let block = octets.first_chunk()?;
+        let length = match scan::find_in_block(block, b'=') {
+            Some(length) => length,
+            None => scan::find_far(octets, b'=')?,
+        };
+        let name = octets.get(..length)?;
+        name.last().filter(|&&octet| octet > b' ')?;
+        let (quotes, length) = match octets.get(length + 1..)? {
+            [b'"', rest @ ..] => {
+                let length = scan::plain_quoted_length(rest);
+                rest.get(length).filter(|&&octet| octet == b'"')?;
+                (1, length)
+            }
+            rest => (0, Some(span(rest, 0, PLAIN_VALUE)).filter(|&length| length > 0)?),
+        };
+        let start = self.at + name.len() + 1 + quotes;
+        let value = self.text.get(start..start + length)?;
+        self.at = start + length + quotes;
+        Some(Param { name, key: name_key(octets, name.len()), value: Some(value) })
+    }
+
+    /// Takes what stands between two elements of a list; `false` if something else does.
+    #[inline(always)]
+    pub(crate) fn end_element(&mut self) -> bool {
+        match self.text.as_bytes().get(self.at..) {
+            // As nearly all are written: white space and commas come before letters.
+            Some([b',', b' ', next, ..]) if *next > b',' => self.at += 2,
+            Some([b',', next, ..]) if *next > b',' => self.at += 1,
+            _ => {
+                self.skip_lws();
+                let ended = matches!(self.peek(), None | Some(b','));
+                self.skip_separators();
+                return ended;
+            }
+        }
+        true
     }
 
     /// What is left.
@@ -286,6 +395,11 @@ impl<'a> Elements<'a> {
     pub(crate) const fn new(value: &'a str) -> Self {
         Self { rest: Some(value) }
     }
+
+    /// None at all.
+    pub(crate) const fn none() -> Self {
+        Self { rest: None }
+    }
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -295,8 +409,8 @@ impl<'a> Iterator for Elements<'a> {
         let text = self.rest.take()?;
         let octets = text.as_bytes();
         let mut at = 0;
-        while let Some(tail) = octets.get(at..) {
-            at += scan::element_length(tail);
+        loop {
+            at = element_end(octets, at);
             let tail = octets.get(at..).unwrap_or_default();
             let length = match tail.first() {
                 Some(b',') => {
@@ -314,18 +428,33 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// Where the first octet from `start` on is of which a list takes notice.
+#[inline(always)]
+fn element_end(octets: &[u8], start: usize) -> usize {
+    // Most elements are short.
+    if octets.len() < scan::BLOCK {
+        return span(octets, start, ELEMENT);
+    }
+    start + scan::element_length(octets.get(start..).unwrap_or_default())
+}
+
 /// A parameter of a header field or URI: `name` or `name=value`.
 #[derive(Clone, Copy)]
 pub(crate) struct Param<'a> {
     /// The name as written, a token; compares without case.
     pub(crate) name: &'a [u8],
+    key: u64,
     /// The value as written, a quoted string with its quotes.
     pub(crate) value: Option<&'a str>,
 }
 
 impl Param<'_> {
+    /// Whether the name is `lower` without case; see [`is_name`].
+    #[inline(always)]
     pub(crate) fn is<const N: usize>(&self, lower: &[u8; N]) -> bool {
-        is_name(self.name, lower)
+        self.name.len() == N
+            && self.key == known_key(lower)
+            && (N <= 8 || is_name(self.name, lower))
     }
 }
 
@@ -350,7 +479,7 @@ impl<'a> Params<'a> {
 impl<'a> Iterator for Params<'a> {
     type Item = Result<Param<'a>, MalformedParam>;
 
-    #[inline(always)]
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.cursor.peek()?;
         let param = if self.cursor.eat(b';') { self.cursor.param() } else { None };

@@ -38,6 +38,11 @@ impl<'a> NameAddr<'a> {
             let well_formed = closed && separated && has_scheme(uri.as_bytes());
             return well_formed.then_some(Self { uri, params });
         }
+        Self::without_brackets(value)
+    }
+
+    #[inline(never)]
+    fn without_brackets(value: &'a str) -> Option<Self> {
         let octets = value.as_bytes();
         let ends = |octet: &u8| matches!(octet, b';' | b',');
         let end = octets.iter().position(ends).unwrap_or(octets.len());
@@ -70,9 +75,16 @@ impl fmt::Debug for NameAddr<'_> {
 /// What follows the `<` behind a well-formed display name; `Some(None)` if there is no `<`.
 #[expect(clippy::option_option, reason = "malformed, without brackets, with brackets")]
 fn bracketed(value: &str) -> Option<Option<&str>> {
-    if let Some(rest) = value.strip_prefix('<') {
-        return Some(Some(rest));
+    match value.strip_prefix('<') {
+        Some(rest) => Some(Some(rest)),
+        None => behind_display_name(value),
     }
+}
+
+/// As [`bracketed`], of a value that does not begin with `<`.
+#[expect(clippy::option_option, reason = "malformed, without brackets, with brackets")]
+#[inline(never)]
+fn behind_display_name(value: &str) -> Option<Option<&str>> {
     if value.starts_with('"') {
         let (_, rest) = value.split_at_checked(quoted_length(value.as_bytes())?)?;
         return trim(rest).strip_prefix('<').map(Some);
@@ -94,9 +106,11 @@ pub(crate) fn is_uri(text: &str) -> bool {
 #[inline]
 fn has_scheme(uri: &[u8]) -> bool {
     // As nearly all have it.
-    if matches!(uri, [b's', b'i', b'p', b':', _, ..]) {
-        return true;
-    }
+    matches!(uri, [b's', b'i', b'p', b':', _, ..]) || has_any_scheme(uri)
+}
+
+#[inline(never)]
+fn has_any_scheme(uri: &[u8]) -> bool {
     let scheme_octet = |octet: &u8| octet.is_ascii_alphanumeric() || b"+-.".contains(octet);
     let length = uri.iter().position(|octet| !scheme_octet(octet)).unwrap_or(uri.len());
     uri.first().is_some_and(u8::is_ascii_alphabetic)

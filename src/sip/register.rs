@@ -174,6 +174,20 @@ impl fmt::Debug for RegisterRequest<'_> {
 
 /// Reads the contacts and checks them all.
 fn contacts<'a>(view: &'a MessageView<'a>) -> Result<Contacts<'a>, ParseError> {
+    let mut values = view.values(HeaderName::Contact);
+    // As nearly all are sent: one value, which reads as one contact and so is no list.
+    match (values.next(), values.next()) {
+        (None, _) => Ok(Contacts::None),
+        (Some(value), None) => match Contact::parse(value) {
+            Some(first) => Ok(Contacts::List(ContactList { first, count: 1, view })),
+            None => many_contacts(view),
+        },
+        _ => many_contacts(view),
+    }
+}
+
+#[inline(never)]
+fn many_contacts<'a>(view: &'a MessageView<'a>) -> Result<Contacts<'a>, ParseError> {
     let mut first = None;
     let mut count = 0;
     let mut wildcard = false;

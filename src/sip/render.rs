@@ -5,9 +5,8 @@ use std::{fmt, net::IpAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
-use memchr::memchr2;
 
-use super::lexer::is_token;
+use super::{lexer::is_token, scan};
 
 /// Octets of an allocation that messages share.
 const CHUNK_OCTETS: usize = 65_536;
@@ -67,13 +66,13 @@ impl Writer {
 
     /// Writes octets that may be no UTF-8, as [`Writer::text`].
     pub fn octets(&mut self, mut octets: &[u8]) {
-        while let Some(at) = memchr2(b'\r', b'\n', octets) {
-            let (before, after) = octets.split_at(at);
-            self.0.extend_from_slice(before);
+        loop {
+            let length = scan::line_length(octets);
+            self.0.extend_from_slice(octets.get(..length).unwrap_or_default());
+            let Some([_, rest @ ..]) = octets.get(length..) else { return };
             self.0.put_u8(b' ');
-            octets = after.get(1..).unwrap_or_default();
+            octets = rest;
         }
-        self.0.extend_from_slice(octets);
     }
 
     /// Writes a decimal number.
@@ -110,16 +109,14 @@ impl Writer {
     /// Writes text as a quoted string: `"` and `\` are escaped.
     pub fn quoted(&mut self, text: &str) {
         self.verbatim(b"\"");
-        let mut rest = text;
-        while let Some(at) = memchr2(b'"', b'\\', rest.as_bytes()) {
-            let (before, after) = rest.split_at(at);
-            let (special, after) = after.split_at(1);
-            self.text(before);
-            self.verbatim(b"\\");
-            self.text(special);
-            rest = after;
+        let mut octets = text.as_bytes();
+        loop {
+            let length = scan::quoted_length(octets);
+            self.octets(octets.get(..length).unwrap_or_default());
+            let Some([special, rest @ ..]) = octets.get(length..) else { break };
+            self.verbatim(&[b'\\', *special]);
+            octets = rest;
         }
-        self.text(rest);
         self.verbatim(b"\"");
     }
 

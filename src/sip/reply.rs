@@ -80,12 +80,13 @@ impl ReplyHead {
             writer.verbatim(b";tag=");
             writer.text(to_tag);
         }
+        // What was checked to have no white space has no line end either.
         writer.verbatim(b"\r\nCall-ID: ");
-        writer.text(request.call_id());
+        writer.verbatim(request.call_id().as_bytes());
         writer.verbatim(b"\r\nCSeq: ");
         writer.number(request.cseq().number);
         writer.verbatim(b" ");
-        writer.text(request.cseq().method);
+        writer.verbatim(request.cseq().method.as_bytes());
         writer.end_line();
         writer
     }
@@ -264,10 +265,11 @@ pub(super) fn destination(via: &Via<'_>, source: SocketAddr) -> SocketAddr {
 /// Writes the first Via field: `via`, its topmost value, with what we fill in, and the others of
 /// `field` as they are.
 pub(super) fn write_top_via(writer: &mut Writer, via: &Via<'_>, field: &str, source: SocketAddr) {
+    // A token and a host: they have no line end.
     writer.verbatim(b"Via: SIP/2.0/");
-    writer.text(via.transport);
+    writer.verbatim(via.transport.as_bytes());
     writer.verbatim(b" ");
-    writer.text(via.host);
+    writer.verbatim(via.host.as_bytes());
     if let Some(port) = via.port {
         writer.verbatim(b":");
         writer.number(port);

@@ -1,7 +1,8 @@
 //! Splitting a stream into messages (RFC 3261 section 18.3, RFC 5626 section 3.5.1).
 //!
 //! Bounded: a message longer than [`MESSAGE_OCTETS_MAX`] is refused before it is collected.
-//! Incremental: no octet is searched twice, however small the pieces that arrive.
+//! Incremental: no octet is searched for the end of the header part more than twice, however small the
+//! pieces that arrive.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -83,9 +84,7 @@ impl StreamFramer {
             if self.skip_line_ends() {
                 return Ok(Some(Frame::KeepAlive));
             }
-            let Some(head_length) = self.find_head_end()? else { return Ok(None) };
-            let head = self.buffer.get(..head_length).unwrap_or_default();
-            let length = head_length.saturating_add(content_length(head)?);
+            let Some(length) = self.find_length()? else { return Ok(None) };
             if length > MESSAGE_OCTETS_MAX {
                 return Err(FramingError::MessageTooLong);
             }
@@ -125,6 +124,21 @@ impl StreamFramer {
         false
     }
 
+    /// The length of the message at the front, once its header part is complete.
+    fn find_length(&mut self) -> Result<Option<usize>, FramingError> {
+        // As nearly all arrive: the header part in one piece, so that reading it finds its end.
+        if self.searched == 0
+            && let Some(front) = self.buffer.get(..self.buffer.len().min(HEAD_OCTETS_MAX))
+            && let Ok(index) = Index::of(front)
+        {
+            return message_length(&index).map(Some);
+        }
+        let Some(head_length) = self.find_head_end()? else { return Ok(None) };
+        let head = self.buffer.get(..head_length).unwrap_or_default();
+        let index = Index::of(head).map_err(FramingError::Malformed)?;
+        message_length(&index).map(Some)
+    }
+
     fn find_head_end(&mut self) -> Result<Option<usize>, FramingError> {
         if b"\r\n\r\n".starts_with(&self.buffer) {
             return Ok(None);
@@ -141,9 +155,9 @@ impl StreamFramer {
     }
 }
 
-/// The Content-Length of a header part, by the very rules of `view`.
-fn content_length(head: &[u8]) -> Result<usize, FramingError> {
-    let index = Index::of(head).map_err(FramingError::Malformed)?;
-    let length = view::content_length(&index).map_err(FramingError::Malformed)?;
-    length.ok_or(FramingError::MissingContentLength)
+/// The length of a message by its header part and Content-Length, by the very rules of `view`.
+fn message_length(index: &Index<'_>) -> Result<usize, FramingError> {
+    let length = view::content_length(index).map_err(FramingError::Malformed)?;
+    let length = length.ok_or(FramingError::MissingContentLength)?;
+    Ok(index.head_length().saturating_add(length))
 }

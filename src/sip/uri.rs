@@ -220,9 +220,14 @@ fn unescape(text: &str) -> Cow<'_, str> {
 
 fn split_scheme(raw: &str) -> Result<(Scheme, &str), MalformedUri> {
     // As nearly all are written.
-    if raw.as_bytes().starts_with(b"sip:") {
-        return Ok((Scheme::Sip, raw.get(4..).unwrap_or_default()));
+    match raw.strip_prefix("sip:") {
+        Some(rest) => Ok((Scheme::Sip, rest)),
+        None => split_any_scheme(raw),
     }
+}
+
+#[inline(never)]
+fn split_any_scheme(raw: &str) -> Result<(Scheme, &str), MalformedUri> {
     let (scheme, rest) = raw.split_once(':').ok_or(MalformedUri)?;
     let scheme = match scheme {
         _ if scheme.eq_ignore_ascii_case("sip") => Scheme::Sip,
@@ -235,18 +240,22 @@ fn split_scheme(raw: &str) -> Result<(Scheme, &str), MalformedUri> {
 
 fn split_host(text: &str) -> Result<(&str, &str), MalformedUri> {
     let octets = text.as_bytes();
-    let length = if octets.first() == Some(&b'[') {
-        let close = scan::find(octets, b']').ok_or(MalformedUri)?;
-        let address = text.get(1..close).map(str::parse::<std::net::Ipv6Addr>);
-        address.and_then(Result::ok).ok_or(MalformedUri)?;
-        close + 1
-    } else {
-        scan::host_length(octets)
+    let length = match octets.first() {
+        Some(b'[') => bracketed_length(text).ok_or(MalformedUri)?,
+        _ => scan::host_length(octets),
     };
     if length == 0 {
         return Err(MalformedUri);
     }
     text.split_at_checked(length).ok_or(MalformedUri)
+}
+
+/// The length of an IPv6 address with its brackets.
+#[inline(never)]
+pub(super) fn bracketed_length(text: &str) -> Option<usize> {
+    let close = scan::find(text.as_bytes(), b']')?;
+    text.get(1..close)?.parse::<std::net::Ipv6Addr>().ok()?;
+    Some(close + 1)
 }
 
 fn split_port(text: &str) -> Result<(Option<u16>, &str), MalformedUri> {

@@ -1,6 +1,9 @@
 //! The Via header field (RFC 3261 section 20.42, RFC 3581 section 3).
 
-use super::lexer::{Cursor, Params, is_token, number};
+use super::{
+    lexer::{Cursor, Params, is_token, number},
+    uri::bracketed_length,
+};
 
 /// One Via value: who sent the message, over what, and where its answers go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,9 +91,17 @@ fn sent_protocol<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
     // As all but tests write it.
     if cursor.rest().starts_with("SIP/2.0/") {
         cursor.take("SIP/2.0/".len())?;
+        if ["UDP ", "TCP ", "TLS "].iter().any(|it| cursor.rest().starts_with(it)) {
+            return cursor.take("UDP".len());
+        }
         cursor.skip_lws();
         return Some(cursor.token()).filter(|transport| !transport.is_empty());
     }
+    any_sent_protocol(cursor)
+}
+
+#[inline(never)]
+fn any_sent_protocol<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
     let mut part = |last: bool| {
         let text = cursor.token();
         if !last {
@@ -109,10 +120,7 @@ fn sent_protocol<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
 
 fn sent_by<'a>(cursor: &mut Cursor<'a>) -> Option<(&'a str, Option<u16>)> {
     let host = if cursor.peek() == Some(b'[') {
-        let length = cursor.rest().find(']')? + 1;
-        let host = cursor.take(length)?;
-        host.get(1..length - 1)?.parse::<std::net::Ipv6Addr>().ok()?;
-        host
+        cursor.take(bracketed_length(cursor.rest())?)?
     } else {
         cursor.host()
     };

@@ -86,7 +86,7 @@ impl<'a> MessageView<'a> {
         };
         let via = index.first(HeaderName::Via).ok_or(ParseError::bad_request("Missing Via"))?;
         // A value that reads as one is no list.
-        let via = Via::parse(via).or_else(|| Elements::new(via).next().and_then(Via::parse));
+        let via = Via::parse(via).or_else(|| first_via(via));
         let via = via.ok_or(ParseError::bad_request("Malformed Via"))?;
         let (from, from_tag) =
             address(single(&index, HeaderName::From, "Missing From", "Multiple From")?)
@@ -97,10 +97,11 @@ impl<'a> MessageView<'a> {
         if call_id.is_empty() || scan::visible_length(call_id.as_bytes()) < call_id.len() {
             return Err(ParseError::bad_request("Malformed Call-ID"));
         }
-        let cseq = cseq(single(&index, HeaderName::CSeq, "Missing CSeq", "Multiple CSeq")?)?;
-        if let StartLine::Request { method, .. } = start {
-            check_method(method, cseq)?;
-        }
+        let cseq = single(&index, HeaderName::CSeq, "Missing CSeq", "Multiple CSeq")?;
+        let cseq = match start {
+            StartLine::Request { method, .. } => check_method(method, self::cseq(cseq, method)?)?,
+            StartLine::Response { .. } => self::cseq(cseq, "REGISTER")?,
+        };
         Ok(Self { start, index, via, from, from_tag, to, to_tag, call_id, cseq, body })
     }
 
@@ -176,7 +177,7 @@ impl<'a> MessageView<'a> {
 
     /// The elements of all header fields of a kind whose value is a comma-separated list, in order.
     pub fn elements(&self, name: HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.index.values(name).flat_map(Elements::new)
+        self.index.elements(name)
     }
 
     /// The value of the first header field with this name, for names that are no [`HeaderName`].
@@ -210,6 +211,17 @@ fn skip_line_ends(mut octets: &[u8]) -> &[u8] {
 }
 
 fn start_line(line: &str) -> Result<StartLine<'_>, ParseError> {
+    // As nearly all are that come here.
+    if let Some(uri) = line.strip_prefix("REGISTER ").and_then(|rest| rest.strip_suffix(" SIP/2.0"))
+        && super::name_addr::is_uri(uri)
+    {
+        return Ok(StartLine::Request { method: "REGISTER", uri });
+    }
+    any_start_line(line)
+}
+
+#[inline(never)]
+fn any_start_line(line: &str) -> Result<StartLine<'_>, ParseError> {
     const MALFORMED: ParseError = ParseError::bad_request("Malformed start line");
     const VERSION_REFUSED: ParseError = ParseError { status: 505, reason: "Version Not Supported" };
     let (first, rest) = split_space(line).ok_or(MALFORMED)?;
@@ -264,25 +276,34 @@ fn single<'a>(
     missing: &'static str,
     multiple: &'static str,
 ) -> Result<&'a str, ParseError> {
+    let value = index.first(kind).ok_or(ParseError::bad_request(missing))?;
     if index.is_repeated(kind) {
         return Err(ParseError::bad_request(multiple));
     }
-    index.first(kind).ok_or(ParseError::bad_request(missing))
+    Ok(value)
 }
 
+#[inline(never)]
+fn first_via(list: &str) -> Option<Via<'_>> {
+    Elements::new(list).next().and_then(Via::parse)
+}
+
+#[inline(never)]
 fn address(value: &str) -> Option<(NameAddr<'_>, Option<&str>)> {
     let address = NameAddr::parse(value)?;
     let tag = address.tag().ok()?;
     Some((address, tag))
 }
 
-fn cseq(value: &str) -> Result<CSeq<'_>, ParseError> {
+/// Reads a `CSeq`. That `method`, which is expected, is a token is known.
+fn cseq<'a>(value: &'a str, method: &str) -> Result<CSeq<'a>, ParseError> {
     const MALFORMED: ParseError = ParseError::bad_request("Malformed CSeq");
     let mut cursor = Cursor::new(value);
     let digits = cursor.digits();
     let separated = cursor.skip_lws();
+    let is_method = |text: &str| text == method || is_token(text);
     let method = cursor.rest();
-    if digits.is_empty() || !separated || !is_token(method) {
+    if digits.is_empty() || !separated || !is_method(method) {
         return Err(MALFORMED);
     }
     let number = number(digits).ok_or(ParseError::bad_request("CSeq out of range"))?;
@@ -291,12 +312,14 @@ fn cseq(value: &str) -> Result<CSeq<'_>, ParseError> {
 
 /// A method that `CSeq` contradicts is 400; if we do not know it either, 501 says more (RFC 4475
 /// section 3.1.2.18).
-fn check_method(method: &str, cseq: CSeq<'_>) -> Result<(), ParseError> {
-    match method == cseq.method {
-        true => Ok(()),
-        false if is_known_method(method) => {
-            Err(ParseError::bad_request("CSeq names another method"))
-        }
-        false => Err(ParseError { status: 501, reason: "Not Implemented" }),
+fn check_method<'a>(method: &str, cseq: CSeq<'a>) -> Result<CSeq<'a>, ParseError> {
+    if method == cseq.method { Ok(cseq) } else { Err(another_method(method)) }
+}
+
+#[cold]
+fn another_method(method: &str) -> ParseError {
+    if is_known_method(method) {
+        return ParseError::bad_request("CSeq names another method");
     }
+    ParseError { status: 501, reason: "Not Implemented" }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{packed::Fingerprint, time::Timestamp};
 
-/// Most ends in one run of [`Ends`]: what is moved for one more is a few hundred octets.
+/// Most ends in one run of [`Ends`], unless they are equal: that many are looked through for one of them.
 const RUN_MAX: usize = 256;
 
 /// Things that one timer call ends at most, so that the worker serves others in between.
@@ -34,11 +34,14 @@ struct State {
     loading: Vec<End>,
 }
 
-/// When which record ends. Records of one fingerprint may end in the same second, if hashes collide.
-type End = (Second, Fingerprint);
+/// When which record ends: the second above, the fingerprint below. Records of one fingerprint may end in the
+/// same second, if hashes collide.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct End(u64);
 
-/// Ends in their order, in runs of up to [`RUN_MAX`] with hardly more room than they need: an end takes nine
-/// octets or so, where it would take twice as many in a tree of single ones.
+/// Ends in runs of up to [`RUN_MAX`] with hardly more room than they need: an end takes nine octets or so, where
+/// it would take twice as many in a tree of single ones. The runs are in the order of their ends, what is in one
+/// is not: to add an end is to append it.
 #[derive(Debug, Default)]
 struct Ends {
     /// By a lower bound of what is in the run and in those after it. None is empty.
@@ -59,6 +62,27 @@ impl Second {
     }
 }
 
+impl End {
+    fn new(second: Second, record: Fingerprint) -> Self {
+        Self(u64::from(second.0) << 32 | u64::from(record.as_u32()))
+    }
+
+    /// That `record` ends at `time`.
+    fn of(record: Fingerprint, time: Timestamp) -> Self {
+        Self::new(Second::not_before(time), record)
+    }
+
+    fn start(self) -> Timestamp {
+        let [a, b, c, d, ..] = self.0.to_be_bytes();
+        Second(u32::from_be_bytes([a, b, c, d])).start()
+    }
+
+    const fn record(self) -> Fingerprint {
+        let [.., a, b, c, d] = self.0.to_be_bytes();
+        Fingerprint::from_u32(u32::from_be_bytes([a, b, c, d]))
+    }
+}
+
 impl Deadlines {
     /// Takes note that `record` ends at `new` instead of `old`. The caller holds the record. Returns when a
     /// timer is to be armed, if one is.
@@ -72,15 +96,20 @@ impl Deadlines {
         let mut state = self.lock();
         if let Some(old) = old {
             // It may have been taken out as due.
-            state.ends.remove((Second::not_before(old), record));
+            state.ends.remove(End::of(record, old));
         }
-        state.ends.insert((Second::not_before(new?), record));
+        let new = End::of(record, new?);
+        state.ends.insert(new);
+        // What is armed is not after the first of the other ends.
+        if state.armed.is_some_and(|at| now < at && at <= new.start()) {
+            return None;
+        }
         state.arm(now)
     }
 
     /// Takes a stored end in; [`Self::finish_loading`] follows after the last one.
     pub fn load(&self, record: Fingerprint, end: Timestamp) {
-        self.lock().loading.push((Second::not_before(end), record));
+        self.lock().loading.push(End::of(record, end));
     }
 
     /// Takes what was loaded over: sorted first, since what is built in order is built fast, and full.
@@ -100,14 +129,7 @@ impl Deadlines {
     /// not ended; whoever prolonged it has taken note of that here.
     pub fn take_due(&self, now: Timestamp) -> (Vec<Fingerprint>, Option<Timestamp>) {
         let mut state = self.lock();
-        let mut due = Vec::new();
-        while due.len() < ENDS_PER_CALL_MAX
-            && let Some((second, record)) = state.ends.first()
-            && second.start() <= now
-        {
-            state.ends.remove((second, record));
-            due.push(record);
-        }
+        let due = state.ends.take_due(now);
         let at = state.arm(now);
         (due, at)
     }
@@ -124,7 +146,7 @@ impl Deadlines {
 
 impl State {
     fn arm(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let first = self.ends.first()?.0.start();
+        let first = self.ends.first()?.start();
         let coming = self.armed.filter(|at| *at > now);
         if coming.is_some_and(|at| at <= first) {
             return None;
@@ -136,56 +158,97 @@ impl State {
 
 impl Ends {
     fn first(&self) -> Option<End> {
-        self.runs.first_key_value()?.1.first().copied()
+        self.runs.first_key_value()?.1.iter().min().copied()
     }
 
     fn insert(&mut self, end: End) {
-        if let Some((_, run)) = self.runs.range_mut(..=end).next_back() {
-            let later = add(run, end);
-            self.add_run(later);
-        } else {
+        let Some((_, run)) = self.runs.range_mut(..=end).next_back() else {
+            // Before all others: in the first run, whose bound it is from now on.
             let mut run = self.runs.pop_first().map(|(_, run)| run).unwrap_or_default();
             let later = add(&mut run, end);
-            self.add_run(later);
-            self.add_run(run);
+            self.runs.extend(later);
+            self.runs.insert(end, run);
+            return;
+        };
+        if run.len() < run.capacity() {
+            return run.push(end);
         }
-    }
-
-    fn add_run(&mut self, run: Vec<End>) {
-        if let Some(first) = run.first() {
-            self.runs.insert(*first, run);
-        }
+        let later = add(run, end);
+        self.runs.extend(later);
     }
 
     fn remove(&mut self, end: End) {
         let Some((bound, run)) = self.runs.range_mut(..=end).next_back() else { return };
         let bound = *bound;
-        let Ok(place) = run.binary_search(&end) else { return };
-        run.remove(place);
+        let Some(place) = run.iter().position(|other| *other == end) else { return };
+        run.swap_remove(place);
         if run.is_empty() {
             self.runs.remove(&bound);
-        } else if run.len() < run.capacity() / 2 {
-            run.shrink_to_fit();
+        } else {
+            shrink(run);
         }
+    }
+
+    /// Takes out up to [`ENDS_PER_CALL_MAX`] ends that have come, in their order.
+    fn take_due(&mut self, now: Timestamp) -> Vec<Fingerprint> {
+        let mut due = Vec::new();
+        while let Some(mut first) = self.runs.first_entry() {
+            let run = first.get_mut();
+            run.sort_unstable();
+            let come = run.partition_point(|end| end.start() <= now);
+            let taken = come.min(ENDS_PER_CALL_MAX - due.len());
+            due.extend(run.drain(..taken).map(End::record));
+            if !run.is_empty() {
+                shrink(run);
+                break;
+            }
+            first.remove();
+        }
+        due
     }
 }
 
-/// Adds an end to a run. Returns the later part, if it has become too long. Equal ends stay together.
-fn add(run: &mut Vec<End>, end: End) -> Vec<End> {
-    let place = run.partition_point(|other| *other <= end);
+/// Adds an end to a run. If that is full, it is parted, and the later one returned with its bound. Equal ends
+/// stay together, whatever their number.
+fn add(run: &mut Vec<End>, end: End) -> Option<(End, Vec<End>)> {
+    let is_full = run.len() >= RUN_MAX && run.len() == run.capacity();
+    let mut later = if is_full { part(run, end) } else { None };
+    let run = match &mut later {
+        Some((bound, later)) if *bound <= end => later,
+        _ => run,
+    };
     if run.len() == run.capacity() {
-        run.reserve_exact(run.len() / 8 + 4);
+        let room = run.len() / 8 + 4;
+        let most = RUN_MAX.checked_sub(run.len()).filter(|most| *most > 0);
+        run.reserve_exact(most.map_or(room, |most| room.min(most)));
     }
-    run.insert(place, end);
-    if run.len() <= RUN_MAX {
-        return Vec::new();
+    run.push(end);
+    later
+}
+
+/// Gives room back of which half is not needed.
+fn shrink(run: &mut Vec<End>) {
+    if run.len() < run.capacity() / 2 {
+        run.shrink_to_fit();
     }
-    // Ends that come in their order leave full runs behind.
-    let half = if place == RUN_MAX { RUN_MAX } else { RUN_MAX / 2 };
-    let first = run.get(half).copied();
-    let later = run.split_off(run.partition_point(|other| Some(*other) < first));
+}
+
+/// Takes the later half out of a run, or nothing yet if `new` comes after all of it: ends that come in their
+/// order leave full runs behind.
+fn part(run: &mut Vec<End>, new: End) -> Option<(End, Vec<End>)> {
+    let last = *run.iter().max()?;
+    if last < new {
+        return Some((new, Vec::new()));
+    }
+    let middle = run.len() / 2;
+    let mut bound = *run.select_nth_unstable(middle).1;
+    if run.iter().all(|end| *end >= bound) {
+        bound = run.iter().filter(|end| **end > bound).min().copied()?;
+    }
+    let mut later = Vec::with_capacity(run.len() - middle);
+    later.extend(run.extract_if(.., |end| *end >= bound));
     run.shrink_to_fit();
-    if run.is_empty() { std::mem::replace(run, later) } else { later }
+    Some((bound, later))
 }
 
 #[cfg(test)]
@@ -204,7 +267,7 @@ mod tests {
             let number = u32::try_from(random >> 33).unwrap();
             // At first more are added than removed, and the other way at last; some are there many times.
             let second = if number % 5 == 0 { 700 } else { number % 20_000 };
-            let end = (Second(second), Fingerprint::default());
+            let end = End::new(Second(second), Fingerprint::default());
             if number % 200_000 < round {
                 ends.remove(end);
                 match model.get_mut(&end) {
@@ -218,7 +281,11 @@ mod tests {
             assert_eq!(ends.first(), model.keys().next().copied());
         }
         let expected = model.iter().flat_map(|(end, count)| std::iter::repeat_n(*end, *count));
-        let all: Vec<End> = ends.runs.into_values().flatten().collect();
+        let in_order = |mut run: Vec<End>| {
+            run.sort_unstable();
+            run
+        };
+        let all: Vec<End> = ends.runs.into_values().flat_map(in_order).collect();
         assert_eq!(all, expected.collect::<Vec<_>>());
     }
 
@@ -227,7 +294,8 @@ mod tests {
         for step in [1, 7_919] {
             let mut ends = Ends::default();
             for number in 0..100_000_u32 {
-                ends.insert((Second(number * step % 100_000), Fingerprint::default()));
+                let second = Second(number * step % 100_000);
+                ends.insert(End::new(second, Fingerprint::default()));
             }
             let room: usize = ends.runs.values().map(Vec::capacity).sum();
             assert!(room < 110_000, "{room}");

@@ -60,6 +60,11 @@ impl Bound {
             .is_ok()
     }
 
+    /// Whether no place is taken.
+    pub fn is_unused(&self) -> bool {
+        self.used.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether `count` places are free now.
     pub fn has_room(&self, count: usize) -> bool {
         let used = self.used.load(Ordering::Relaxed);

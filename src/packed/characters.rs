@@ -22,7 +22,11 @@ pub(super) enum Alphabet {
 
 const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
 const NUMERIC: &[u8; 16] = b"0123456789.:-@>\"";
-const GENERATED: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// What identity pools generate: lower case letters and digits without those that people confuse (l, o, 0, 1).
+pub const GENERATED: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// How many of [`GENERATED`] tell a number of 64 bits, five bits a character.
+pub const NUMBER_CHARACTERS: usize = 13;
 
 /// The two characters of an octet, or of ten bits.
 type Pairs<const N: usize> = [[u8; 2]; N];
@@ -70,6 +74,14 @@ impl Alphabet {
         }
     }
 
+    /// Appends the characters of a number, as [`characters_of`] gives them.
+    pub(super) fn pack_number(number: u64, to: &mut Vec<u8>) {
+        // Eight characters are five octets, the other five are 25 bits of four.
+        let [_, _, _, a, b, c, d, e] = (number >> 25).to_be_bytes();
+        let [.., f, g, h, i] = (number << 7).to_be_bytes();
+        to.extend_from_slice(&[a, b, c, d, e, f, g, h, i]);
+    }
+
     const fn place(self) -> usize {
         match self {
             Self::Hexadecimal => 0,
@@ -87,6 +99,17 @@ impl Alphabet {
             Self::Generated => unpack_generated(octets, to),
         }
     }
+}
+
+/// A number of 64 bits in characters of [`GENERATED`].
+pub fn characters_of(number: u64) -> [u8; NUMBER_CHARACTERS] {
+    let bits = |shift: u32| usize::try_from(number >> shift & 1023).unwrap_or(0);
+    let mut characters = [GENERATED[bits(60)]; NUMBER_CHARACTERS];
+    let (_, pairs) = characters.as_rchunks_mut::<2>();
+    for (to, shift) in pairs.iter_mut().zip([50, 40, 30, 20, 10, 0]) {
+        *to = GENERATED_PAIRS[bits(shift)];
+    }
+    characters
 }
 
 fn unpack_pairs(pairs: &Pairs<256>, octets: &[u8], to: &mut [[u8; 2]]) {
@@ -156,6 +179,17 @@ mod tests {
                 alphabet.unpack(&octets, &mut characters);
                 assert_eq!(&characters[..length], text.as_bytes());
             }
+        }
+    }
+
+    #[test]
+    fn a_number_is_packed_as_its_characters_are() {
+        for number in [0, 1, 31, 32, 1 << 25, (1 << 25) - 1, 1 << 60, u64::MAX / 3, u64::MAX] {
+            let characters = String::from_utf8(characters_of(number).to_vec()).unwrap();
+            let (mut whole, mut short) = (Vec::new(), Vec::new());
+            Alphabet::Generated.pack(&characters, &mut whole);
+            Alphabet::pack_number(number, &mut short);
+            assert_eq!(whole, short, "{number}");
         }
     }
 

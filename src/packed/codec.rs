@@ -4,8 +4,8 @@
 use std::{str, sync::Arc};
 
 use super::{
-    characters::{Alphabet, PACKED_MAX},
-    words::Words,
+    characters::{Alphabet, NUMBER_CHARACTERS, PACKED_MAX},
+    words::{Word, Words},
 };
 use crate::{
     identity::{IDENTITY_OCTETS_MAX, Impi, Impu, SipDatabaseId},
@@ -14,6 +14,9 @@ use crate::{
 
 /// The shortest part of an identity that is worth having apart from what is before it.
 const GENERATED_MIN: usize = 8;
+
+/// The shortest text that is packed: of a shorter one an octet would be saved.
+const PACKED_MIN: usize = 4;
 
 /// Writes the fields of a record, one after the other.
 #[derive(Debug)]
@@ -41,9 +44,14 @@ mod form {
     pub(super) const HEXADECIMAL: u8 = 2;
     pub(super) const NUMERIC: u8 = 3;
     pub(super) const GENERATED: u8 = 4;
+    /// In place of a public identity: [`super::SCHEME`] and the private one before it. The number is none.
+    pub(super) const SAME: u8 = 5;
 }
 
 const SHORT: u8 = 31;
+
+/// What most public identities have before the private one.
+const SCHEME: &str = "sip:";
 
 impl Writer<'_> {
     /// Writes a number that is small most of the time.
@@ -71,7 +79,9 @@ impl Writer<'_> {
 
     /// Writes a text that is in no other record.
     pub fn text(&mut self, text: &str) {
-        if let Some(alphabet) = Alphabet::of(text) {
+        if text.len() >= PACKED_MIN
+            && let Some(alphabet) = Alphabet::of(text)
+        {
             return self.packed(alphabet, text);
         }
         self.head(form::WHOLE, text.len());
@@ -96,13 +106,38 @@ impl Writer<'_> {
         self.identity(impu);
     }
 
+    /// Writes a private and a public identity that belong together.
+    pub fn pair(&mut self, impi: &str, impu: &str) {
+        self.identity(impi);
+        if impu.strip_prefix(SCHEME) == Some(impi) {
+            self.head(form::SAME, 0);
+        } else {
+            self.identity(impu);
+        }
+    }
+
+    /// Writes an identity of which is known that it is the characters of `number`
+    /// ([`characters_of`](super::characters_of)) between two texts that others have too.
+    pub fn generated(&mut self, before: &Word, number: u64, after: &Word) {
+        self.same_word(before);
+        self.head(form::GENERATED, NUMBER_CHARACTERS);
+        Alphabet::pack_number(number, self.octets);
+        self.same_word(after);
+    }
+
+    fn same_word(&mut self, word: &Word) {
+        match self.words.number_of_word(word) {
+            Some(number) => self.head(form::KEPT, number),
+            None => self.text(word.as_str()),
+        }
+    }
+
     /// Writes what an identity begins with, if something follows that was generated; its user part; its host
     /// with the `@` before it.
     fn identity(&mut self, identity: &str) {
         let host = memchr::memrchr(b'@', identity.as_bytes()).unwrap_or(identity.len());
         let (user, host) = identity.split_at(host);
-        let ends_head = |octet: &u8| matches!(octet, b'-' | b':');
-        let head = user.as_bytes().iter().rposition(ends_head).map_or(0, |at| at + 1);
+        let head = memchr::memrchr2(b'-', b':', user.as_bytes()).map_or(0, |at| at + 1);
         let (head, rest) = user.split_at(head);
         if rest.len() >= GENERATED_MIN
             && let Some(alphabet) = Alphabet::of(rest)
@@ -219,6 +254,33 @@ impl<'a> Reader<'a> {
         Some(rest == Some(b""))
     }
 
+    /// Reads what was written as a pair.
+    pub fn pair(&mut self) -> Option<(Impi, Impu)> {
+        let impi = self.impi()?;
+        let impu = if self.is_same() { with_scheme(&impi)? } else { self.impu()? };
+        Some((impi, impu))
+    }
+
+    /// Reads past a pair and tells whether it is this one.
+    pub fn is_pair(&mut self, impi: &str, impu: &str) -> Option<bool> {
+        let is_impi = self.is_identity(impi)?;
+        let is_impu = if self.is_same() {
+            impu.strip_prefix(SCHEME) == Some(impi)
+        } else {
+            self.is_identity(impu)?
+        };
+        Some(is_impi && is_impu)
+    }
+
+    /// Reads that a public identity is the private one with a scheme, if it is.
+    fn is_same(&mut self) -> bool {
+        let is_same = self.octets.first() == Some(&(form::SAME << 5));
+        if is_same {
+            self.octets = self.octets.get(1..).unwrap_or_default();
+        }
+        is_same
+    }
+
     /// Reads past an identity.
     pub fn skip_identity(&mut self) -> Option<()> {
         (0..3).try_for_each(|_| self.piece().map(drop))
@@ -290,6 +352,17 @@ impl Piece<'_> {
     }
 }
 
+/// The public identity that is a private one with a scheme.
+fn with_scheme(impi: &Impi) -> Option<Impu> {
+    let impi = impi.as_str();
+    let mut octets = [0; IDENTITY_OCTETS_MAX];
+    let octets = octets.get_mut(..SCHEME.len() + impi.len())?;
+    let (scheme, rest) = octets.split_at_mut(SCHEME.len());
+    scheme.copy_from_slice(SCHEME.as_bytes());
+    rest.copy_from_slice(impi.as_bytes());
+    str::from_utf8(octets).ok().map(Impu::from_checked)
+}
+
 const fn low_octet(number: u64) -> u8 {
     let [.., octet] = number.to_be_bytes();
     octet
@@ -299,7 +372,7 @@ const fn low_octet(number: u64) -> u8 {
 mod tests {
     use ahash::RandomState;
 
-    use super::*;
+    use super::{super::characters::characters_of, *};
 
     #[test]
     fn what_was_written_is_read_whether_words_are_kept_by_then_or_not() {
@@ -363,6 +436,50 @@ mod tests {
                 for other in [&one, &another, &less, &shorter, "", "user@b.exampl"] {
                     assert_eq!(is(identity, other), identity == other, "{other}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_is_read_and_compared_as_it_was_written() {
+        let words = Words::new(RandomState::with_seeds(1, 2, 3, 4));
+        let long = format!("{}@b.example", "u".repeat(240));
+        let pairs = [
+            ("user@b.example", "sip:user@b.example"),
+            ("user@b.example", "sip:other@b.example"),
+            ("user@b.example", "sips:user@b.example"),
+            ("user@b.example", "tel:+39061234"),
+            ("mig-abcdefghijkmn@b.example", "sip:mig-abcdefghijkmn@b.example"),
+            (&long, "sip:user@b.example"),
+        ];
+        for _ in 0..3 {
+            for (impi, impu) in pairs {
+                let mut octets = Vec::new();
+                Writer { octets: &mut octets, words: &words }.pair(impi, impu);
+                let reader = || Reader { octets: &octets, words: &words };
+                let read = reader().pair().unwrap();
+                assert_eq!((read.0.as_str(), read.1.as_str()), (impi, impu));
+                for (other_impi, other_impu) in pairs {
+                    let is_it = (impi, impu) == (other_impi, other_impu);
+                    assert_eq!(reader().is_pair(other_impi, other_impu), Some(is_it));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_generated_identity_is_written_without_a_look_at_its_characters() {
+        let words = Words::new(RandomState::with_seeds(1, 2, 3, 4));
+        let characters = characters_of(u64::MAX / 3);
+        for (before, after) in [("mig-", "@b.example"), ("", "-x@b.example")] {
+            let identity = format!("{before}{}{after}", str::from_utf8(&characters).unwrap());
+            let (before, after) = (Word::new(before), Word::new(after));
+            for _ in 0..3 {
+                let mut octets = Vec::new();
+                let mut writer = Writer { octets: &mut octets, words: &words };
+                writer.generated(&before, u64::MAX / 3, &after);
+                let mut reader = Reader { octets: &octets, words: &words };
+                assert_eq!(reader.impi(), Impi::parse(&identity).ok());
             }
         }
     }

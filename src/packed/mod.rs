@@ -14,8 +14,9 @@ mod slots;
 mod table;
 mod words;
 
+pub use characters::{GENERATED, NUMBER_CHARACTERS, characters_of};
 pub use codec::{Reader, Writer};
 pub use index::{Index, IndexShard};
 pub use shards::Fingerprint;
 pub use table::{Packed, PackedTable, Ref, RefMut};
-pub use words::{WORD_OCTETS_MAX, WORDS_MAX};
+pub use words::{WORD_OCTETS_MAX, WORDS_MAX, Word};

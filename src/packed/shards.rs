@@ -70,6 +70,16 @@ impl<T: Default> Shards<T> {
 }
 
 impl Fingerprint {
+    /// A fingerprint that was kept as a number.
+    pub(crate) const fn from_u32(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number to keep.
+    pub(crate) const fn as_u32(self) -> u32 {
+        self.0
+    }
+
     pub(super) fn of<T: Hash + ?Sized>(hasher: &RandomState, key: &T) -> Self {
         let [a, b, c, d, ..] = hasher.hash_one(key).to_be_bytes();
         Self(u32::from_be_bytes([a, b, c, d]))

@@ -115,8 +115,9 @@ impl Slots {
             return;
         }
         let end = place + octets_of_slot(size);
-        if chunk.len() < end {
-            chunk.resize(end, 0);
+        if chunk.len() == place {
+            chunk.extend_from_slice(record);
+            return chunk.resize(end, 0);
         }
         if let Some(slot) = chunk.get_mut(place..place + record.len()) {
             slot.copy_from_slice(record);

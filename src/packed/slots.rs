@@ -48,9 +48,13 @@ impl<T: Copy + Default> Slots<T> {
 
     /// Adds an entry.
     pub(super) fn insert(&mut self, fingerprint: Fingerprint, what: T) {
-        let slot = Slot { hash: Hash::of(fingerprint), what };
-        while self.used >= self.homes / 8 * 7 || !self.put(slot) {
+        if self.used >= self.homes / 8 * 7 {
             self.grow();
+        }
+        let mut slot = Slot { hash: Hash::of(fingerprint), what };
+        while let Some(last) = self.put(slot) {
+            self.grow();
+            slot = last;
         }
         self.used += 1;
     }
@@ -71,25 +75,29 @@ impl<T: Copy + Default> Slots<T> {
     }
 
     /// Where the entries with this hash are.
+    #[inline]
     fn entries(&self, hash: Hash) -> impl Iterator<Item = (usize, T)> {
         let home = hash.home(self.homes);
         let slots = self.places.get(home..).unwrap_or_default();
-        let those = (home..).zip(slots).skip_while(move |(_, slot)| slot.hash < hash);
-        those.take_while(move |(_, slot)| slot.hash == hash).map(|(place, slot)| (place, slot.what))
+        let before = slots.iter().take_while(|slot| slot.hash < hash).count();
+        let those = slots.get(before..).unwrap_or_default().iter();
+        let those = (home + before..).zip(those.take_while(move |slot| slot.hash == hash));
+        those.map(|(place, slot)| (place, slot.what))
     }
 
-    /// Puts a new entry in its place and those behind it one further, up to the next free place, if there is one.
-    fn put(&mut self, new: Slot<T>) -> bool {
-        let Some(slots) = self.places.get_mut(new.hash.home(self.homes)..) else { return false };
-        let Some(place) = slots.iter().position(|slot| slot.hash > new.hash) else { return false };
-        let Some(slots) = slots.get_mut(place..) else { return false };
-        let Some(free) = slots.iter().position(Slot::is_free) else { return false };
-        let Some(moved) = slots.get_mut(..=free) else { return false };
-        moved.rotate_right(1);
-        moved.first_mut().is_some_and(|first| {
-            *first = new;
-            true
-        })
+    /// Puts a new entry in its place and those behind it one further, up to the next free place. Returns the last
+    /// one if there is none.
+    fn put(&mut self, new: Slot<T>) -> Option<Slot<T>> {
+        let mut left = new;
+        for slot in self.places.get_mut(left.hash.home(self.homes)..).unwrap_or_default() {
+            if slot.hash > left.hash {
+                std::mem::swap(slot, &mut left);
+                if left.is_free() {
+                    return None;
+                }
+            }
+        }
+        Some(left)
     }
 
     /// Frees a place, and moves those behind it back that are not at home.
@@ -112,13 +120,19 @@ impl<T: Copy + Default> Slots<T> {
     fn grow(&mut self) {
         self.homes = (self.homes + self.homes / 4).max(HOMES_MIN);
         let beyond = HOMES_MIN + self.homes / 128;
-        let mut slots = Vec::with_capacity(self.homes + beyond);
+        let mut slots = vec![Slot::free(); self.homes + beyond];
+        let mut next = 0;
         for slot in self.places.iter().filter(|slot| !slot.is_free()) {
-            let place = slot.hash.home(self.homes).max(slots.len());
-            slots.resize(place, Slot::free());
-            slots.push(*slot);
+            let place = slot.hash.home(self.homes).max(next);
+            next = place + 1;
+            if slots.len() <= next {
+                slots.resize(next + beyond, Slot::free());
+            }
+            if let Some(to) = slots.get_mut(place) {
+                *to = *slot;
+            }
         }
-        slots.resize(slots.len().max(self.homes) + beyond, Slot::free());
+        slots.resize(next.max(self.homes) + beyond, Slot::free());
         self.places = slots;
     }
 }

@@ -1,6 +1,7 @@
 //! A concurrent table of packed records, by private identity.
 
 use std::{
+    cell::Cell,
     fmt,
     marker::PhantomData,
     ops::{Deref, DerefMut},
@@ -81,7 +82,8 @@ impl<V: Packed> PackedTable<V> {
 
     /// Whether there is a record of `key`.
     pub fn contains_key(&self, key: &Impi) -> bool {
-        self.view(key, |_| Some(())).is_some()
+        let fingerprint = self.fingerprint(key);
+        self.shards.read(fingerprint).find(&self.words, fingerprint, key).is_some()
     }
 
     /// The record of `key`, locked for reading until the guard is dropped.
@@ -129,12 +131,26 @@ impl<V: Packed> PackedTable<V> {
 
     /// Puts what `pack` writes, in the order of the fields, as the record of `key`.
     pub fn insert_with(&self, key: &Impi, pack: impl FnOnce(&mut Writer<'_>)) -> bool {
-        let octets = packed(&self.words, key, pack);
-        let fingerprint = self.fingerprint(key);
-        let mut shard = self.shards.write(fingerprint);
-        let found = shard.find(&self.words, fingerprint, key).map(|(handle, _)| handle);
-        shard.put((fingerprint, found), &octets);
-        found.is_some()
+        let keyed = (key, self.fingerprint(key));
+        self.insert_row(keyed, |to| {
+            to.impi(key.as_str());
+            pack(to);
+        })
+    }
+
+    /// As [`Self::insert_with`], for whoever knows the fingerprint of the key and how best to write it: `pack`
+    /// writes the key as an identity before the fields.
+    pub fn insert_row(
+        &self,
+        (key, fingerprint): (&Impi, Fingerprint),
+        pack: impl FnOnce(&mut Writer<'_>),
+    ) -> bool {
+        with_packed(&self.words, pack, |octets| {
+            let mut shard = self.shards.write(fingerprint);
+            let found = shard.find(&self.words, fingerprint, key).map(|(handle, _)| handle);
+            shard.put((fingerprint, found), octets);
+            found.is_some()
+        })
     }
 
     /// Removes the record of `key`; returns whether there was one.
@@ -273,9 +289,11 @@ impl<V: Packed> Drop for RefMut<'_, V> {
         if self.changed && self.value.is_vacant() {
             self.take_out();
         } else if self.changed {
-            let octets = packed(self.words, &self.key, |to| self.value.pack(to));
-            let place = self.place;
-            self.shard.put(place, &octets);
+            let pack = |to: &mut Writer<'_>| {
+                to.impi(self.key.as_str());
+                self.value.pack(to);
+            };
+            with_packed(self.words, pack, |octets| self.shard.put(self.place, octets));
         }
     }
 }
@@ -286,12 +304,24 @@ impl<V: Packed> fmt::Debug for RefMut<'_, V> {
     }
 }
 
-fn packed(words: &Words, key: &Impi, pack: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(PACKED_OCTETS);
-    let mut writer = Writer { octets: &mut octets, words };
-    writer.impi(key.as_str());
-    pack(&mut writer);
-    octets
+thread_local! {
+    /// Where a worker packs one record after the other.
+    static ROW: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Gives the row that `pack` writes to `put`.
+fn with_packed<T>(
+    words: &Words,
+    pack: impl FnOnce(&mut Writer<'_>),
+    put: impl FnOnce(&[u8]) -> T,
+) -> T {
+    let mut octets = ROW.take();
+    octets.clear();
+    octets.reserve(PACKED_OCTETS);
+    pack(&mut Writer { octets: &mut octets, words });
+    let result = put(&octets);
+    ROW.set(octets);
+    result
 }
 
 #[cfg(test)]

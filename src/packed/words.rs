@@ -16,6 +16,8 @@ pub const WORD_OCTETS_MAX: usize = 512;
 const WORD_OCTETS_MIN: usize = 3;
 /// Places of the hash table, at most half of them taken.
 const PLACES: usize = 2 * WORDS_MAX;
+/// Numbers that are found without the hash of their text.
+const RECENT: usize = 64;
 
 /// The texts that repeat: domains, server names, names of pools, parameters of contacts.
 ///
@@ -25,6 +27,9 @@ const PLACES: usize = 2 * WORDS_MAX;
 #[derive(Debug)]
 pub(super) struct Words {
     hasher: RandomState,
+    /// One more than the number of the text looked up last of those whose length and octets at three places
+    /// select this place: most records have the same few.
+    recent: [AtomicU16; RECENT],
     /// Hashes of texts seen once, each in the place that it selects.
     seen: Box<[AtomicU32]>,
     /// One more than the number of a text, in the first place from the one that its hash selects that was
@@ -40,6 +45,7 @@ impl Words {
     pub(super) fn new(hasher: RandomState) -> Self {
         Self {
             hasher,
+            recent: [const { AtomicU16::new(0) }; RECENT],
             seen: (0..WORDS_MAX).map(|_| AtomicU32::new(0)).collect(),
             numbers: (0..PLACES).map(|_| AtomicU16::new(0)).collect(),
             texts: (0..WORDS_MAX).map(|_| OnceLock::new()).collect(),
@@ -48,10 +54,41 @@ impl Words {
     }
 
     /// The number of `text`, if it is kept or is from now on.
+    #[inline]
     pub(super) fn number_of(&self, text: &str) -> Option<usize> {
         if !(WORD_OCTETS_MIN..=WORD_OCTETS_MAX).contains(&text.len()) {
             return None;
         }
+        let recent = self.recent(text)?;
+        let number = usize::from(recent.load(Ordering::Relaxed)).wrapping_sub(1);
+        if self.text_of(number).is_some_and(|kept| **kept == *text) {
+            return Some(number);
+        }
+        self.look_up(text).inspect(|number| remember(*number, recent))
+    }
+
+    /// The number of a text that is always the same.
+    #[inline]
+    pub(super) fn number_of_word(&self, word: &Word) -> Option<usize> {
+        let known = usize::from(word.number.load(Ordering::Acquire)).checked_sub(1);
+        debug_assert!(known.is_none_or(|it| self.text_of(it).is_some_and(|it| **it == *word.text)));
+        known.or_else(|| {
+            self.number_of(&word.text).inspect(|number| remember(*number, &word.number))
+        })
+    }
+
+    /// Where the number of `text` is, if it was looked up lately.
+    #[inline]
+    fn recent(&self, text: &str) -> Option<&AtomicU16> {
+        let (octets, length) = (text.as_bytes(), text.len());
+        let [a, b, c] = [1, length / 2, length - 1].map(|at| octets.get(at).copied());
+        let [.., d] = length.to_be_bytes();
+        let mixed = u32::from_le_bytes([a?, b?, c?, d]).wrapping_mul(0x9e37_79b1);
+        self.recent.get(usize::try_from(mixed >> (u32::BITS - RECENT.ilog2())).unwrap_or(0))
+    }
+
+    #[inline(never)]
+    fn look_up(&self, text: &str) -> Option<usize> {
         let hash = self.hasher.hash_one(text);
         match self.find(hash, text) {
             Ok(number) => Some(number),
@@ -61,6 +98,7 @@ impl Words {
     }
 
     /// The text of a number.
+    #[inline]
     pub(super) fn text_of(&self, number: usize) -> Option<&Arc<str>> {
         self.texts.get(number)?.get()
     }
@@ -99,6 +137,33 @@ impl Words {
         place.store(*kept, Ordering::Release); // after the text: whoever finds the number finds that
         Some(number)
     }
+}
+
+/// A text that somebody writes in record after record of one table, and of no other one: it knows its number
+/// there.
+#[derive(Debug)]
+pub struct Word {
+    text: Box<str>,
+    /// One more than the number, or zero.
+    number: AtomicU16,
+}
+
+impl Word {
+    /// A text of which no table knows yet.
+    pub fn new(text: &str) -> Self {
+        Self { text: text.into(), number: AtomicU16::new(0) }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Puts the number of a text where it is found without a look at the others.
+fn remember(number: usize, at: &AtomicU16) {
+    // After the text, as where it is kept.
+    at.store(u16::try_from(number + 1).unwrap_or(0), Ordering::Release);
 }
 
 #[cfg(test)]

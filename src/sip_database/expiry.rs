@@ -6,22 +6,22 @@ use super::{SipDatabase, lease::Lease};
 use crate::{
     identity::Impi,
     outbox::{Context, Role, TimerKey, TimerWhat},
+    packed::Fingerprint,
     time::Timestamp,
 };
 
 impl SipDatabase {
-    /// Takes note that the lease of an inbound pair is not `old` any more but `new`. The caller holds the entry
-    /// of the binding.
+    /// Takes note that the lease of the inbound pair with the fingerprint `record` is not `old` any more but
+    /// `new`. The caller holds the entry of the binding.
     pub(super) fn change_inbound_end(
         &self,
         ctx: &mut Context<'_>,
-        impi: &Impi,
+        record: Fingerprint,
         old: Option<Lease>,
         new: Option<Lease>,
     ) {
         self.inbound_leases.change(old, new);
-        let (record, old, new) = (self.inbound.fingerprint(impi), end_of(old), end_of(new));
-        let at = self.inbound_ends.change(ctx.now, record, old, new);
+        let at = self.inbound_ends.change(ctx.now, record, end_of(old), end_of(new));
         arm(ctx, at, TimerWhat::InboundLeasesEnd);
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::{
     api::migration_identity::{AgreementId, Allowance},
     packed::{Reader, Writer},
+    store::Fields,
     time::Timestamp,
 };
 
@@ -103,6 +104,15 @@ impl Lease {
 }
 
 impl Lease {
+    /// Writes what `Serialize` does.
+    pub(super) fn write(self, to: &mut Fields) {
+        match self {
+            Self::Reserved(until) => to.number(0).number(until.as_micros()),
+            Self::Active(until) => to.number(1).number(until.as_micros()),
+            Self::Mapped { active } => to.number(2).number(active.into()),
+        };
+    }
+
     pub(super) fn pack(self, to: &mut Writer<'_>) {
         let (kind, until) = match self {
             Self::Reserved(until) => (0, Some(until)),

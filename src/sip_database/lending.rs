@@ -3,7 +3,7 @@
 use super::{
     ListedPair, SipDatabase,
     listed::Entry,
-    pool::{Drawn, Origin, Pool, Pools},
+    pool::{Drawn, Made, Origin, Pool, Pools},
 };
 use crate::{
     api::migration_identity::Direction,
@@ -16,14 +16,14 @@ use crate::{
 
 impl SipDatabase {
     /// Draws a pair from the first pool of `direction` that has one free.
-    pub(super) fn draw_identity(
+    pub(super) fn draw_identity<'a>(
         &self,
         ctx: &mut Context<'_>,
-        pools: &Pools,
+        pools: &'a Pools,
         direction: Direction,
-    ) -> Option<Drawn> {
-        let is_taken = |identity: &UserIdentity| self.is_taken(identity);
-        pools.lending(direction).find_map(|pool| pool.draw(ctx.now, ctx.out, is_taken))
+    ) -> Option<Drawn<'a>> {
+        let retain_free = |made: &mut Vec<Made>| self.retain_free(made);
+        pools.lending(direction).find_map(|pool| pool.draw(ctx.now, ctx.out, retain_free))
     }
 
     /// Commits the removal of a binding; the caller holds its entry.
@@ -41,15 +41,19 @@ impl SipDatabase {
         seq
     }
 
-    /// Whether someone has either half of a generated pair. What is provisioned while the pool exists
+    /// Leaves the generated pairs of which nobody has either half. What is provisioned while the pool exists
     /// cannot be in the way ([`Pools::may_generate_impi`]), what was provisioned before it can: so it makes no
     /// difference how long before it is lent a pair is found free.
-    fn is_taken(&self, identity: &UserIdentity) -> bool {
-        self.subscribers.contains_key(&identity.impi)
-            || self.public.contains_key(&identity.impu)
-            || self.outbound.contains_key(&identity.impi)
-            || self.inbound.contains_key(&identity.impi)
-            || self.listed.contains_key(&identity.impi)
+    ///
+    /// Table by table: a look-up is short and waits for memory, and of one after the other the waits overlap.
+    fn retain_free(&self, made: &mut Vec<Made>) {
+        made.retain(|Made { identity, .. }| !self.subscribers.contains_key(&identity.impi));
+        made.retain(|Made { identity, .. }| !self.public.contains_key(&identity.impu));
+        if !self.listed_bound.is_unused() {
+            made.retain(|Made { identity, .. }| !self.listed.contains_key(&identity.impi));
+        }
+        made.retain(|Made { identity, .. }| !self.outbound.contains_key(&identity.impi));
+        made.retain(|Made { identity, .. }| !self.inbound.contains_key(&identity.impi));
     }
 }
 

@@ -4,15 +4,11 @@
 //! A pair that is not lent has a place in its pool: when it may be lent again, then which number. The
 //! pool is in the order of places, and whoever knows the place of a pair can take it out of the row.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use super::{
     bound::lock,
-    pool::{Drawn, Fill, Origin},
+    pool::{Drawn, Fill, Form, OriginView},
 };
 use crate::{
     api::migration_identity::Refusal,
@@ -103,7 +99,7 @@ impl Listed {
     }
 
     /// Takes the pair out that is to be lent next, or none if none is free.
-    pub(super) fn draw(&self, name: &Arc<str>, now: Timestamp) -> Option<Drawn> {
+    pub(super) fn draw<'a>(&self, name: &'a str, now: Timestamp) -> Option<Drawn<'a>> {
         let mut state = lock(&self.0);
         state.settle(now);
         let (_, identity) = state.free.pop_first()?;
@@ -115,13 +111,13 @@ impl Listed {
     /// # Errors
     ///
     /// As for [`Self::check_free`].
-    pub(super) fn take(
+    pub(super) fn take<'a>(
         &self,
-        name: &Arc<str>,
+        name: &'a str,
         impi: &Impi,
         place: &Place,
         now: Timestamp,
-    ) -> Result<Drawn, Refusal> {
+    ) -> Result<Drawn<'a>, Refusal> {
         let mut state = lock(&self.0);
         state.check_free(impi, place, now)?;
         let identity = state.free.remove(place).ok_or(LENT)?;
@@ -215,11 +211,11 @@ impl State {
         }
     }
 
-    fn lend(&mut self, name: &Arc<str>, identity: UserIdentity) -> Drawn {
+    fn lend<'a>(&mut self, name: &'a str, identity: UserIdentity) -> Drawn<'a> {
         self.lent += 1;
         let mutation = Mutation::delete(RecordKind::PoolEntry, &entry_key(name, &identity.impi));
-        let origin = Origin::Listed { pool: Arc::clone(name) };
-        Drawn { identity, origin, mutation: Some(mutation) }
+        let origin = OriginView::Listed { pool: name };
+        Drawn { identity, form: Form::Listed, origin, mutation: Some(mutation) }
     }
 }
 
@@ -252,9 +248,8 @@ mod tests {
         let orders = [u64::MAX, u64::MAX, NUMBER_MAX, NUMBER_MAX, 7, u64::MAX - 1];
         let listed = Listed::new(Duration::ZERO, CommitSeq::NOTHING);
         listed.link((0..).zip(orders).map(entry).collect(), 0);
-        let name = "in".into();
         let mut lent = BTreeSet::new();
-        while let Some(drawn) = listed.draw(&name, now) {
+        while let Some(drawn) = listed.draw("in", now) {
             lent.insert(drawn.identity.impi.clone());
             if lent.len() == 1 {
                 listed.take_back(listed.returning(drawn.identity, now));

@@ -31,8 +31,8 @@ struct Mappable<'a> {
     place: Place,
 }
 
-impl Mappable<'_> {
-    fn take(&self, now: Timestamp) -> Result<Drawn, Refusal> {
+impl<'a> Mappable<'a> {
+    fn take(&self, now: Timestamp) -> Result<Drawn<'a>, Refusal> {
         self.listed.take(self.pool.name(), self.impi, &self.place, now)
     }
 }
@@ -63,8 +63,8 @@ impl SipDatabase {
                 }
                 let drawn = mappable.take(ctx.now).inspect_err(|_| self.inbound_bound.give())?;
                 let lease = Lease::Mapped { active: false };
-                let (impi, (_, version)) = self.insert_inbound(ctx, drawn, primary, lease, None);
-                holder.insert(self.inbound.fingerprint(&impi));
+                let (record, (_, version)) = self.insert_inbound(ctx, drawn, primary, lease, None);
+                holder.insert(record);
                 Ok((Answer::Done, version))
             }
         }

@@ -85,13 +85,22 @@ impl OutboundView<'_> {
 
     /// Writes the fields of the binding that commit `version` made so.
     pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
-        let Self { impu, user, partner, lease, origin, allowed } = self;
+        self.pack_with(version, |to| to.impu(self.impu), to);
+    }
+
+    /// As [`Self::pack`], for whoever knows how best to write the public identity.
+    fn pack_with(
+        &self,
+        version: CommitSeq,
+        impu: impl FnOnce(&mut Writer<'_>),
+        to: &mut Writer<'_>,
+    ) {
+        let Self { user, partner, lease, origin, allowed, .. } = self;
         to.number(version.as_u64());
         lease.pack(to);
         pack_allowed(*allowed, to);
-        to.impu(impu);
-        to.impi(user.impi);
-        to.impu(user.impu);
+        impu(to);
+        to.pair(user.impi, user.impu);
         to.word(partner);
         origin.pack(to);
     }
@@ -107,7 +116,8 @@ impl Packed for OutboundBinding {
         let lease = Lease::unpack(from)?;
         let allowed = unpack_allowed(from)?;
         let impu = from.impu()?;
-        let user = UserIdentity { impi: from.impi()?, impu: from.impu()? };
+        let (impi, user_impu) = from.pair()?;
+        let user = UserIdentity { impi, impu: user_impu };
         let partner = from.database()?;
         let origin = Origin::unpack(from)?;
         let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
@@ -227,15 +237,20 @@ impl SipDatabase {
             self.outbound_bound.give();
             return Err(Refusal::Exhausted("outbound"));
         };
-        let Drawn { identity: UserIdentity { impi, impu }, origin, mutation } = drawn;
+        let Drawn { identity: UserIdentity { impi, impu }, form, origin, mutation } = drawn;
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
+        let origin = origin.to_origin();
         let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]);
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
         self.change_outbound_end(ctx, &impi, None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
         let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
-        self.outbound.insert(&impi, &binding);
+        let (record, keyed) = (binding.record.view(), (&impi, self.outbound.fingerprint(&impi)));
+        self.outbound.insert_row(keyed, |to| {
+            form.pack_impi(&impi, to);
+            record.pack_with(binding.version, |to| form.pack_impu(&binding.record.impu, to), to);
+        });
         Ok((impi, outcome))
     }
 

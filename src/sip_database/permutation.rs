@@ -11,9 +11,15 @@ use aes::{
 
 use crate::secret::Secret;
 
-/// Rounds of the network. Four make it indistinguishable from random for few queries (Luby and Rackoff);
-/// ten is what FF1 of NIST SP 800-38G takes for the same construction.
+/// Rounds of the network, unless halves are [`LARGE_HALF_BITS`] long: what FF1 of NIST SP 800-38G takes for the
+/// same construction, whose domains may be small.
 const ROUNDS: u8 = 10;
+/// Rounds on large domains. Six make it indistinguishable from random, inverse included, for all who see far
+/// fewer values than a half has (J. Patarin, Security of Random Feistel Schemes with 5 or More Rounds, CRYPTO
+/// 2004): that many bindings no system has.
+const ROUNDS_LARGE: u8 = 6;
+/// Bits of the halves of a large domain.
+const LARGE_HALF_BITS: u32 = 32;
 
 /// Values that are permuted side by side.
 const AT_ONCE: usize = 16;
@@ -23,13 +29,15 @@ pub struct Permutation {
     cipher: Aes256,
     last: u64,
     half_bits: u32,
+    rounds: u8,
 }
 
 impl Permutation {
     /// Creates the permutation of `0..=last` that `key` selects.
     pub fn new(key: &Secret<32>, last: u64) -> Self {
-        let bits = u64::BITS - last.leading_zeros();
-        Self { cipher: Aes256::new(key.expose().into()), last, half_bits: bits.div_ceil(2) }
+        let half_bits = (u64::BITS - last.leading_zeros()).div_ceil(2);
+        let rounds = if half_bits < LARGE_HALF_BITS { ROUNDS } else { ROUNDS_LARGE };
+        Self { cipher: Aes256::new(key.expose().into()), last, half_bits, rounds }
     }
 
     /// Returns what `n` maps to, or `None` if `n` is outside `0..=last`.
@@ -62,7 +70,7 @@ impl Permutation {
         let mask = (1_u64 << self.half_bits) - 1;
         let mut blocks = [Block::default(); AT_ONCE];
         let Some(blocks) = blocks.get_mut(..values.len()) else { return };
-        for round in 0..ROUNDS {
+        for round in 0..self.rounds {
             for (block, value) in blocks.iter_mut().zip(&*values) {
                 *block = self.round_input(round, value & mask);
             }

@@ -5,7 +5,7 @@
 //! ([`super::listed`]) lends provisioned pairs.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use super::{
     listed::{Entry, Listed},
     permutation::Permutation,
     stored_secret,
-    template::PairTemplate,
+    template::{Ids, PairTemplate},
 };
 use crate::{
     api::migration_identity::Direction,
@@ -26,7 +26,7 @@ use crate::{
     outbox::Outbox,
     packed::{Reader, Writer},
     secret::Secret,
-    store::{CommitSeq, Mutation, RecordKind},
+    store::{CommitSeq, Fields, Mutation, RecordKind},
     time::Timestamp,
 };
 
@@ -36,9 +36,10 @@ const BLOCK: u64 = 1_024;
 /// Generated pairs that are made at a time: their permutations go side by side.
 const MADE_AT_ONCE: u64 = 32;
 
-/// The pools of a SIP database, by name.
+/// The pools of a SIP database, [`super::POOLS_MAX`] at most, in the order in which they lend: listed ones by
+/// name, then generated ones by name, for a generated one never runs out.
 #[derive(Debug, Default)]
-pub(super) struct Pools(BTreeMap<Arc<str>, Pool>);
+pub(super) struct Pools(Vec<Pool>);
 
 /// One pool.
 #[derive(Debug)]
@@ -96,6 +97,21 @@ pub(super) enum OriginView<'a> {
 }
 
 impl OriginView<'_> {
+    /// Writes what `Serialize` does of an [`Origin`].
+    pub(super) fn write(&self, to: &mut Fields) {
+        match self {
+            Self::Generated { pool, n } => to.number(0).text(pool).number(*n),
+            Self::Listed { pool } => to.number(1).text(pool),
+        };
+    }
+
+    pub(super) fn to_origin(self) -> Origin {
+        match self {
+            Self::Generated { pool, n } => Origin::Generated { pool: pool.into(), n },
+            Self::Listed { pool } => Origin::Listed { pool: pool.into() },
+        }
+    }
+
     pub(super) fn pack(&self, to: &mut Writer<'_>) {
         match self {
             Self::Generated { pool, n } => {
@@ -131,10 +147,36 @@ impl Origin {
 
 /// A pair drawn from a pool, with the changes to store together with its binding.
 #[derive(Debug)]
-pub(super) struct Drawn {
+pub(super) struct Drawn<'a> {
     pub(super) identity: UserIdentity,
-    pub(super) origin: Origin,
+    pub(super) form: Form<'a>,
+    pub(super) origin: OriginView<'a>,
     pub(super) mutation: Option<Mutation>,
+}
+
+/// What a pair is known to be made of: it is packed faster so.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form<'a> {
+    /// Texts.
+    Listed,
+    /// What a template gives for these numbers.
+    Generated(&'a PairTemplate, Ids),
+}
+
+impl Form<'_> {
+    pub(super) fn pack_impi(self, impi: &Impi, to: &mut Writer<'_>) {
+        match self {
+            Self::Listed => to.impi(impi.as_str()),
+            Self::Generated(template, ids) => template.pack_impi(ids.impi, to),
+        }
+    }
+
+    pub(super) fn pack_impu(self, impu: &Impu, to: &mut Writer<'_>) {
+        match self {
+            Self::Listed => to.impu(impu.as_str()),
+            Self::Generated(template, ids) => template.pack_impu(ids.impu, to),
+        }
+    }
 }
 
 /// How full a pool is.
@@ -148,7 +190,7 @@ pub(super) struct Fill {
 
 impl Pools {
     pub(super) fn get(&self, name: &str) -> Option<&Pool> {
-        self.0.get(name)
+        self.0.iter().find(|pool| *pool.name == *name)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -157,7 +199,7 @@ impl Pools {
 
     /// How many listed pairs are in quarantine.
     pub(super) fn resting(&self, now: Timestamp) -> u64 {
-        let listed = self.0.values().filter_map(|pool| match &pool.source {
+        let listed = self.0.iter().filter_map(|pool| match &pool.source {
             Source::Listed(listed) => Some(listed.resting(now)),
             Source::Generated(_) => None,
         });
@@ -168,19 +210,16 @@ impl Pools {
         self.0.clear();
     }
 
+    /// Takes a pool in, instead of one of this name.
     pub(super) fn insert(&mut self, pool: Pool) {
-        self.0.insert(Arc::clone(&pool.name), pool);
+        self.0.retain(|other| other.name != pool.name);
+        let place = self.0.partition_point(|other| other.turn() < pool.turn());
+        self.0.insert(place, pool);
     }
 
-    /// The pools of one direction in the order in which they lend: listed ones by name, then generated
-    /// ones by name, for a generated one never runs out.
+    /// The pools of one direction in the order in which they lend.
     pub(super) fn lending(&self, direction: Direction) -> impl Iterator<Item = &Pool> {
-        let all = move |listed: bool| {
-            self.0.values().filter(move |pool| {
-                pool.direction == direction && matches!(pool.source, Source::Listed(_)) == listed
-            })
-        };
-        all(true).chain(all(false))
+        self.0.iter().filter(move |pool| pool.direction == direction)
     }
 
     /// Whether a generated pool could lend `impi` some day: nobody else may have it then.
@@ -204,7 +243,7 @@ impl Pools {
     }
 
     fn generated(&self) -> impl Iterator<Item = &Generated> {
-        self.0.values().filter_map(|pool| match &pool.source {
+        self.0.iter().filter_map(|pool| match &pool.source {
             Source::Generated(generated) => Some(&**generated),
             Source::Listed(_) => None,
         })
@@ -220,23 +259,29 @@ impl Pool {
         &self.name
     }
 
-    /// Takes a pair out, or none if none is free. Of generated pairs those that someone `is_taken` by are left
-    /// out.
+    /// By what pools are in the order in which they lend.
+    fn turn(&self) -> (bool, &str) {
+        (matches!(self.source, Source::Generated(_)), &self.name)
+    }
+
+    /// Takes a pair out, or none if none is free. Of pairs that were just generated `retain_free` leaves those
+    /// that nobody has.
     pub(super) fn draw(
         &self,
         now: Timestamp,
         out: &mut Outbox,
-        is_taken: impl Fn(&UserIdentity) -> bool,
-    ) -> Option<Drawn> {
+        retain_free: impl Fn(&mut Vec<Made>),
+    ) -> Option<Drawn<'_>> {
         match &self.source {
             Source::Generated(generated) => {
-                let (n, identity) = generated.next_made().or_else(|| {
+                let Made { n, ids, identity } = generated.next_made().or_else(|| {
                     let mut made = generated.make(&self.name, self.direction, out)?;
-                    made.retain(|(_, identity)| !is_taken(identity));
+                    retain_free(&mut made);
                     generated.first_of(made)
                 })?;
-                let origin = Origin::Generated { pool: Arc::clone(&self.name), n };
-                Some(Drawn { identity, origin, mutation: None })
+                let form = Form::Generated(&generated.template, ids);
+                let origin = OriginView::Generated { pool: &self.name, n };
+                Some(Drawn { identity, form, origin, mutation: None })
             }
             Source::Listed(listed) => listed.draw(&self.name, now),
         }
@@ -287,8 +332,13 @@ pub(super) struct Generated {
     counter: Mutex<Counter>,
 }
 
-/// A generated pair and its number.
-type Made = (u64, UserIdentity);
+/// A generated pair.
+#[derive(Debug)]
+pub(super) struct Made {
+    n: u64,
+    ids: Ids,
+    pub(super) identity: UserIdentity,
+}
 
 #[derive(Debug)]
 struct Counter {
@@ -375,9 +425,9 @@ impl Generated {
         let mut impus = impis.clone();
         let all = self.impi_permutation.apply_to(&mut impis)
             && self.impu_permutation.apply_to(&mut impus);
-        let pairs = impis.into_iter().zip(impus);
-        let render = |(n, (impi, impu))| Some((n, self.template.render(impi, impu)?));
-        all.then(|| numbers.zip(pairs).map(render).collect())?
+        let ids = impis.into_iter().zip(impus).map(|(impi, impu)| Ids { impi, impu });
+        let render = |(n, ids)| Some(Made { n, ids, identity: self.template.render(ids)? });
+        all.then(|| numbers.zip(ids).map(render).collect())?
     }
 
     /// Lends the first of `made` and keeps the others to be lent next.

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 
 pub use mark::Mark;
 pub use memory::MemoryEngine;
-pub use record::{RecordError, WrongField, decode, encode};
+pub use record::{Fields, RecordError, WrongField, decode, encode};
 pub use watermark::Watermark;
 
 /// The number of a commit: its place in the total order of commits, and the version of every record
@@ -187,6 +187,11 @@ impl Mutation {
     /// Puts `record` under `key`.
     pub fn put(kind: RecordKind, key: &str, record: &impl serde::Serialize) -> Self {
         Self { kind, key: key.as_bytes().into(), value: Some(encode(record)) }
+    }
+
+    /// Puts the record of these fields under `key`.
+    pub fn put_fields(kind: RecordKind, key: &str, fields: Fields) -> Self {
+        Self { kind, key: key.as_bytes().into(), value: Some(fields.into_octets()) }
     }
 
     /// Deletes what is under `key`.

@@ -1,7 +1,7 @@
 //! What allocating an identity with its binding costs, by threads and by the size of pool and tables, and finding
 //! a binding.
 //!
-//! `cargo bench --no-default-features --bench identity`, some five minutes. "Lend" is the whole of steps 10 and 11 in
+//! `cargo bench --no-default-features --bench identity`, 2 to 3 minutes. "Lend" is the whole of steps 10 and 11 in
 //! the SIP database for a user who is new: the pair drawn from its pool, the binding kept and indexed both ways, its
 //! lease and the end of that, the record to store handed over, the answer. With the allocator of the product; where
 //! commits go is not part of it. Users are made before, and pairs released after, outside of the time. Of several

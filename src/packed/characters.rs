@@ -77,9 +77,8 @@ impl Alphabet {
     /// Appends the characters of a number, as [`characters_of`] gives them.
     pub(super) fn pack_number(number: u64, to: &mut Vec<u8>) {
         // Eight characters are five octets, the other five are 25 bits of four.
-        let [_, _, _, a, b, c, d, e] = (number >> 25).to_be_bytes();
-        let [.., f, g, h, i] = (number << 7).to_be_bytes();
-        to.extend_from_slice(&[a, b, c, d, e, f, g, h, i]);
+        to.extend_from_slice(&(number >> 25).to_be_bytes()[3..]);
+        to.extend_from_slice(&(number << 39).to_be_bytes()[..4]);
     }
 
     const fn place(self) -> usize {

@@ -74,15 +74,22 @@ impl<T: Copy + Default> Slots<T> {
         }
     }
 
-    /// Where the entries with this hash are.
+    /// Where the entries with this hash are. Not to be asked again after the last one.
     #[inline]
     fn entries(&self, hash: Hash) -> impl Iterator<Item = (usize, T)> {
-        let home = hash.home(self.homes);
-        let slots = self.places.get(home..).unwrap_or_default();
-        let before = slots.iter().take_while(|slot| slot.hash < hash).count();
-        let those = slots.get(before..).unwrap_or_default().iter();
-        let those = (home + before..).zip(those.take_while(move |slot| slot.hash == hash));
-        those.map(|(place, slot)| (place, slot.what))
+        let mut next = hash.home(self.homes);
+        std::iter::from_fn(move || {
+            loop {
+                let (place, slot) = (next, self.places.get(next)?);
+                next += 1;
+                if slot.hash == hash {
+                    return Some((place, slot.what));
+                }
+                if slot.hash > hash {
+                    return None;
+                }
+            }
+        })
     }
 
     /// Puts a new entry in its place and those behind it one further, up to the next free place. Returns the last

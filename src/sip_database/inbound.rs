@@ -274,7 +274,7 @@ impl SipDatabase {
         if let Some(held) = self.held_by(user, &holder.candidates()) {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
-        let (record, outcome) = self.lend_inbound(ctx, &pools, primary, allowed)?;
+        let (record, outcome) = self.lend_inbound(ctx, &pools, &primary, allowed)?;
         holder.insert(record);
         Ok(outcome)
     }
@@ -318,7 +318,7 @@ impl SipDatabase {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         std::thread::yield_now();
-        let (record, outcome) = self.lend_inbound(ctx, pools, primary, allowed)?;
+        let (record, outcome) = self.lend_inbound(ctx, pools, &primary, allowed)?;
         let mut holder = self.inbound_users.lock(&user.holder());
         for other in holder.candidates() {
             holder.remove(other); // the one that the other worker has bound
@@ -357,7 +357,7 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         pools: &Pools,
-        primary: PrimaryUser,
+        primary: &PrimaryUser,
         allowed: Option<Allowance>,
     ) -> Result<(Fingerprint, (Answer, CommitSeq)), Refusal> {
         if !self.inbound_bound.take() {
@@ -378,14 +378,14 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         drawn: Drawn<'_>,
-        primary: PrimaryUser,
+        primary: &PrimaryUser,
         lease: Lease,
         allowed: Option<Allowance>,
     ) -> (Fingerprint, (Answer, CommitSeq)) {
         let Drawn { identity: UserIdentity { impi, impu }, form, origin, mutation } = drawn;
         let record = InboundView {
             impu: impu.as_str(),
-            primary: PrimaryView::of(&primary),
+            primary: PrimaryView::of(primary),
             lease,
             origin,
             allowed,

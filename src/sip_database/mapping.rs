@@ -63,7 +63,7 @@ impl SipDatabase {
                 }
                 let drawn = mappable.take(ctx.now).inspect_err(|_| self.inbound_bound.give())?;
                 let lease = Lease::Mapped { active: false };
-                let (record, (_, version)) = self.insert_inbound(ctx, drawn, primary, lease, None);
+                let (record, (_, version)) = self.insert_inbound(ctx, drawn, &primary, lease, None);
                 holder.insert(record);
                 Ok((Answer::Done, version))
             }

@@ -5,9 +5,6 @@ use postcard::ser_flavors::Flavor;
 /// The format that this build writes. A reader refuses a higher one instead of guessing.
 const FORMAT_VERSION: u8 = 1;
 
-/// Most octets of a number, seven bits each.
-const NUMBER_OCTETS_MAX: usize = 10;
-
 /// Octets that most records have room in.
 const ENCODED_OCTETS: usize = 256;
 
@@ -40,21 +37,13 @@ impl Fields {
     /// Writes a number, the place of an enum's variant, or a `bool`.
     #[inline]
     pub fn number(&mut self, mut number: u64) -> &mut Self {
-        let (mut octets, mut length) = ([0; NUMBER_OCTETS_MAX], 1);
-        for octet in &mut octets {
+        while number > 0x7f {
             let [.., low] = number.to_be_bytes();
+            self.0.push(low | 0x80);
             number >>= 7;
-            if number == 0 {
-                *octet = low & 0x7f;
-                break;
-            }
-            *octet = low | 0x80;
-            length += 1;
         }
-        match octets {
-            [octet, ..] if length == 1 => self.0.push(octet),
-            _ => self.0.extend_from_slice(octets.get(..length).unwrap_or_default()),
-        }
+        let [.., low] = number.to_be_bytes();
+        self.0.push(low);
         self
     }
 

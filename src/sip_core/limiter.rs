@@ -173,7 +173,7 @@ impl SipCore {
         source: IpAddr,
         key: u128,
     ) -> Result<(), RegisterError> {
-        if !self.limiter.limits(source) || self.transactions.contains(key) {
+        if !self.limiter.limits(source) || self.transactions.contains(key, ctx.now) {
             return Ok(());
         }
         within(ctx, Limit::Source, self.limiter.count_source(source, ctx.now))

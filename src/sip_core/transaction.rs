@@ -7,6 +7,7 @@
 //! are many, for each is kept for as long as a repeat of its request may come ([`answers`]).
 
 mod answers;
+mod places;
 
 use std::{
     net::SocketAddr,
@@ -25,6 +26,7 @@ use crate::{
     step::Step,
     store::CommitSeq,
     table::{Table, new_table},
+    time::Timestamp,
 };
 use bytes::Bytes;
 use dashmap::Entry;
@@ -47,12 +49,12 @@ const SHARDS: usize = 64;
 /// How often ended transactions are looked for while none begins.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// Ended transactions that a new one removes at most: more than one, so that they do not become more.
-const ENDS_PER_REPLY: usize = 2;
+/// Blocks of ended transactions that a new one removes at most.
+const ENDS_PER_REPLY: usize = 1;
 
-/// Ended transactions of one shard that a timer call removes at most, and when the next call comes if there are
-/// more.
-const ENDS_PER_SWEEP: usize = 256;
+/// Blocks of ended transactions of one shard that a timer call removes at most, and when the next call comes if there
+/// are more.
+const ENDS_PER_SWEEP: usize = 16;
 const SWEEP_GOES_ON_AFTER: Duration = Duration::from_millis(20);
 
 /// The table of server transactions.
@@ -128,7 +130,7 @@ impl Transactions {
             // Over another connection when the first one was lost: answer where the UE is now.
             Entry::Occupied(mut entry) => entry.get_mut().flow = flow,
             Entry::Vacant(entry) => {
-                if let Some(kept) = self.shard(key).find(key) {
+                if let Some(kept) = self.shard(key).find(key, ctx.now) {
                     let parts = &mut ctx.out.parts;
                     let head = ReplyHead::new_in(parts, view, source, kept.tag.as_str());
                     let messages = &mut ctx.out.messages;
@@ -152,8 +154,8 @@ impl Transactions {
     }
 
     /// Whether a request known by `key` has a transaction.
-    pub(super) fn contains(&self, key: u128) -> bool {
-        self.pending.contains_key(&key) || self.shard(key).find(key).is_some()
+    pub(super) fn contains(&self, key: u128, now: Timestamp) -> bool {
+        self.pending.contains_key(&key) || self.shard(key).find(key, now).is_some()
     }
 
     /// Sends the final answer, after `after` is durable, and keeps it for repeats. Does nothing if
@@ -202,9 +204,8 @@ impl Transactions {
         let (mut removed, mut has_more, mut is_empty) = (0, false, true);
         for shard in &self.answered {
             let mut shard = shard.lock();
-            let count = shard.remove_ended(ctx.now, ENDS_PER_SWEEP);
-            removed += count;
-            has_more |= count == ENDS_PER_SWEEP;
+            removed += shard.remove_ended(ctx.now, ENDS_PER_SWEEP);
+            has_more |= shard.has_ended(ctx.now);
             is_empty &= shard.is_empty();
         }
         self.count.fetch_sub(removed, Ordering::Relaxed);

@@ -2,13 +2,12 @@
 //!
 //! At a hundred thousand requests a second some millions are kept, so that what one takes counts: it is kept
 //! without what it has from its request, since that comes again with the repeat. Answers end in the order in which
-//! they were given, so they are written one behind the other into blocks, which are used again when the last
-//! answer in them has ended.
+//! they were given, so they are written one behind the other into blocks, each of which ends as a whole, and is used
+//! again, when its last answer has: none is fetched from memory to end it.
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
-
+use super::places::{NOWHERE, Places};
 use crate::{
     sip_core::ToTag,
     step::{Procedure, Step},
@@ -31,12 +30,22 @@ const SPARE_BLOCKS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// The places of all by their keys.
-    places: HashTable<u32>,
-    blocks: VecDeque<Vec<u8>>,
-    /// The number of the first block, and where the first answer in it is. Numbers wrap around.
+    places: Places,
+    blocks: VecDeque<Block>,
+    /// The number of the first block. Numbers wrap around.
     first_block: u32,
-    first_offset: usize,
+    /// How many answers are in all blocks.
+    count: usize,
     spare: Vec<Vec<u8>>,
+}
+
+/// Answers that end together.
+#[derive(Debug)]
+struct Block {
+    octets: Vec<u8>,
+    /// When the last of them ends.
+    ends: Timestamp,
+    count: usize,
 }
 
 /// What is kept of an answer.
@@ -56,88 +65,89 @@ struct Entry<'a> {
     key: u128,
     ends: Timestamp,
     kept: Kept<'a>,
-    /// Octets of all of it.
-    length: usize,
 }
 
 impl Answers {
     /// What is kept of the answer to the request `key`.
-    pub(super) fn find(&self, key: u128) -> Option<Kept<'_>> {
-        let is_it = |place: &u32| self.at(*place).is_some_and(|entry| entry.key == key);
-        Some(self.at(*self.places.find(hash_of(key), is_it)?)?.kept)
+    pub(super) fn find(&self, key: u128, now: Timestamp) -> Option<Kept<'_>> {
+        let is_it = |place| self.at(place).is_some_and(|entry| entry.key == key);
+        let place = self.places.find(hash_of(key), |place| self.block_of(place), is_it)?;
+        self.at(place).filter(|entry| entry.ends > now).map(|entry| entry.kept)
     }
 
     /// Keeps an answer until `ends`.
     pub(super) fn push(&mut self, key: u128, ends: Timestamp, kept: &Kept<'_>) {
         let length = Entry::HEADER_OCTETS + kept.status_line.len() + kept.fields.len();
-        let has_room = |block: &Vec<u8>| block.capacity() - block.len() >= length;
+        let has_room = |block: &Block| block.octets.capacity() - block.octets.len() >= length;
         if !self.blocks.back().is_some_and(has_room) {
             let spare = if length <= BLOCK_OCTETS { self.spare.pop() } else { None };
-            let block = spare.unwrap_or_else(|| Vec::with_capacity(length.max(BLOCK_OCTETS)));
-            self.blocks.push_back(block);
+            let octets = spare.unwrap_or_else(|| Vec::with_capacity(length.max(BLOCK_OCTETS)));
+            self.blocks.push_back(Block { octets, ends, count: 0 });
         }
         let number = self.first_block.wrapping_add(u32::try_from(self.blocks.len()).unwrap_or(0));
         let Some(block) = self.blocks.back_mut() else { return };
-        let offset = u32::try_from(block.len()).unwrap_or(0);
-        Entry::write(block, key, ends, kept);
+        let offset = u32::try_from(block.octets.len()).unwrap_or(0);
+        Entry::write(&mut block.octets, key, ends, kept);
+        block.ends = block.ends.max(ends);
+        block.count += 1;
+        self.count += 1;
         let place = (number.wrapping_sub(1) & BLOCK_NUMBER_MAX) << OFFSET_BITS | offset;
-        let Self { places, blocks, first_block, .. } = self;
-        let rehash =
-            |place: &u32| entry_at(blocks, *first_block, *place).map_or(0, |it| hash_of(it.key));
-        places.insert_unique(hash_of(key), place, rehash);
+        let (first, blocks) = (self.first_block, self.blocks.len());
+        let lasting = |place| block_of(place, first, blocks);
+        self.places.insert(hash_of(key), place, self.count, lasting);
     }
 
-    /// Removes up to `most` whose time is over; returns how many.
+    /// Removes up to `most` blocks whose time is over; returns how many answers were in them.
     pub(super) fn remove_ended(&mut self, now: Timestamp, most: usize) -> usize {
-        let mut removed = 0;
-        while removed < most && self.remove_first_if_ended(now).is_some() {
-            removed += 1;
+        let before = self.count;
+        for _ in 0..most {
+            if !self.has_ended(now) {
+                break;
+            }
+            let Some(Block { mut octets, count, .. }) = self.blocks.pop_front() else { break };
+            self.first_block = self.first_block.wrapping_add(1);
+            self.count -= count;
+            if octets.capacity() == BLOCK_OCTETS && self.spare.len() < SPARE_BLOCKS_MAX {
+                octets.clear();
+                self.spare.push(octets);
+            }
         }
-        removed
+        if self.is_empty() {
+            self.places.clear();
+        }
+        before - self.count
+    }
+
+    /// Whether the time of the first block is over.
+    pub(super) fn has_ended(&self, now: Timestamp) -> bool {
+        self.blocks.front().is_some_and(|block| block.ends <= now)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
-    fn remove_first_if_ended(&mut self, now: Timestamp) -> Option<()> {
-        let first = self.blocks.front()?.get(self.first_offset..)?;
-        let Entry { key, length, .. } = Entry::read(first).filter(|entry| entry.ends <= now)?;
-        let offset = u32::try_from(self.first_offset).ok()?;
-        let place = (self.first_block & BLOCK_NUMBER_MAX) << OFFSET_BITS | offset;
-        if let Ok(entry) = self.places.find_entry(hash_of(key), |other| *other == place) {
-            entry.remove();
-        }
-        self.first_offset += length;
-        if self.blocks.front().is_some_and(|block| self.first_offset >= block.len()) {
-            self.first_offset = 0;
-            self.first_block = self.first_block.wrapping_add(1);
-            let block = self.blocks.pop_front();
-            let usual = block.filter(|block| block.capacity() == BLOCK_OCTETS);
-            if let Some(mut block) = usual
-                && self.spare.len() < SPARE_BLOCKS_MAX
-            {
-                block.clear();
-                self.spare.push(block);
-            }
-        }
-        Some(())
+        self.blocks.is_empty()
     }
 
     fn at(&self, place: u32) -> Option<Entry<'_>> {
-        entry_at(&self.blocks, self.first_block, place)
+        let block = self.blocks.get(usize::try_from(self.block_of(place)?).ok()?)?;
+        Entry::read(block.octets.get(usize::try_from(place).ok()? % BLOCK_OCTETS..)?)
+    }
+
+    /// Which of the blocks a place is in, if it is in one.
+    fn block_of(&self, place: u32) -> Option<u32> {
+        block_of(place, self.first_block, self.blocks.len())
     }
 }
 
-fn entry_at(blocks: &VecDeque<Vec<u8>>, first: u32, place: u32) -> Option<Entry<'_>> {
+/// Which of so many blocks a place is in, the first of which has the number `first`. Later ones last longer.
+fn block_of(place: u32, first: u32, blocks: usize) -> Option<u32> {
     let number = (place >> OFFSET_BITS).wrapping_sub(first) & BLOCK_NUMBER_MAX;
-    let block = blocks.get(usize::try_from(number).ok()?)?;
-    Entry::read(block.get(usize::try_from(place).ok()? % BLOCK_OCTETS..)?)
+    (place != NOWHERE && usize::try_from(number).is_ok_and(|number| number < blocks))
+        .then_some(number)
 }
 
 /// A key is a hash already; its low bits choose the shard.
-const fn hash_of(key: u128) -> u64 {
-    (key >> 64) as u64
+const fn hash_of(key: u128) -> u32 {
+    (key >> 96) as u32
 }
 
 impl<'a> Entry<'a> {
@@ -173,9 +183,8 @@ impl<'a> Entry<'a> {
             status_line,
             fields,
         };
-        let length = Self::HEADER_OCTETS + status_line.len() + fields.len();
         let ends = Timestamp::from_micros(u64::from_le_bytes(*ends));
-        Some(Self { key: u128::from_le_bytes(*key), ends, kept, length })
+        Some(Self { key: u128::from_le_bytes(*key), ends, kept })
     }
 }
 
@@ -206,32 +215,36 @@ mod tests {
     fn an_answer_is_kept_as_it_was_until_its_time_is_over() {
         let at = |number: u64| Timestamp::from_micros(1_000 + number);
         let mut answers = Answers::default();
-        let (mut first, mut last) = (0, 0);
+        let (mut last, mut now) = (0, 0);
         for turn in 0..50_u64 {
             for number in last..last + 997 {
                 let fields = fields(number);
                 answers.push(key(number), at(number), &kept(number, &fields));
             }
             last += 997;
-            let over = (first + turn % 7 * 400).min(last);
-            while answers.remove_ended(at(over), 64) > 0 {}
-            first = (over + 1).min(last).max(first);
-            for number in [first, first + 1, last - 1, u64::midpoint(first, last)] {
+            now = (now + turn % 7 * 400).min(last);
+            let before = answers.count;
+            let removed = answers.remove_ended(at(now), usize::MAX);
+            assert_eq!(before - removed, answers.count);
+            assert!(answers.count >= usize::try_from(last - now).unwrap_or(0).saturating_sub(1));
+            for number in [now, now + 1, now + 2, last - 1, last, u64::midpoint(now, last)] {
                 let fields = fields(number);
-                match answers.find(key(number)) {
+                match answers.find(key(number), at(now)) {
                     Some(found) => {
-                        assert!((first..last).contains(&number));
+                        assert!((now + 1..last).contains(&number));
                         let expected = kept(number, &fields);
                         assert_eq!(found.fields, expected.fields);
                         assert_eq!(found.status_line, expected.status_line);
                         assert_eq!((found.after, found.step), (expected.after, expected.step));
                     }
-                    None => assert!(!(first..last).contains(&number), "{number} is missing"),
+                    None => assert!(!(now + 1..last).contains(&number), "{number} is missing"),
                 }
             }
-            assert!(first == 0 || answers.find(key(first - 1)).is_none());
         }
-        while answers.remove_ended(at(last), 64) > 0 {}
-        assert!(answers.is_empty() && answers.blocks.is_empty());
+        assert!(answers.count < 4_000, "{} of {last} are left at {now}", answers.count);
+        let first = answers.blocks.front().map_or(0, |block| block.count);
+        assert_eq!(answers.remove_ended(at(last), 1), first);
+        answers.remove_ended(at(last), usize::MAX);
+        assert!(answers.is_empty() && answers.count == 0);
     }
 }

@@ -353,8 +353,7 @@ fn start_system(config: Config) -> Result<RunningSystem, Failure> {
 
 async fn demo(arguments: DemoArguments) -> Result<(), Failure> {
     let mut end = Ends::new()?;
-    arguments
-        .run(end.wait())
+    Box::pin(arguments.run(end.wait()))
         .await
         .map_err(|error| Failure::of(&error, matches!(error, DemoError::Setting { .. })))
 }

@@ -136,7 +136,8 @@ fn a_key_that_sealed_nothing_that_is_left_is_not_missed() {
     engine.commit(&[commit(2, &[(RecordKind::Subscriber, "alice", None)])]).unwrap();
     drop(engine);
     drop(open_with(&directory, &[2]).unwrap());
-    assert!(matches!(refused(&directory, &[1]), OpenError::WrongKey { .. }));
+    let error = refused(&directory, &[1]);
+    assert!(matches!(error, OpenError::WrongKey { .. }), "{error}");
 }
 
 /// Changes an entry behind the engine's back.

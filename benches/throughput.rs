@@ -34,11 +34,32 @@ use systems::{Ask, Engine, Pair};
 const USERS: usize = 2_000;
 const UNDER_WAY: [usize; 4] = [1, 8, 64, 512];
 
+/// Turns at the same systems: each leaves its users with one contact more, and they may have ten.
+const TURNS_MAX: usize = 8;
+
+/// Systems with so many workers, new ones from time to time.
+struct Systems {
+    workers: usize,
+    pair: Option<Pair>,
+    turns: usize,
+}
+
+impl Systems {
+    fn register(&mut self, ask: &Ask) -> f64 {
+        if self.turns.is_multiple_of(TURNS_MAX) {
+            drop(self.pair.take());
+            self.pair = Some(Pair::start(Engine::Memory, USERS, self.workers));
+        }
+        self.turns += 1;
+        self.pair.as_ref().expect("started above").register(ask).per_s
+    }
+}
+
 fn throughput(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("registrations");
     group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(1));
     for workers in [1, 2] {
-        let pair = Pair::start(Engine::Memory, USERS, workers);
+        let mut systems = Systems { workers, pair: None, turns: 0 };
         for under_way in UNDER_WAY {
             let id =
                 BenchmarkId::new(format!("{workers} workers"), format!("{under_way} under way"));
@@ -47,7 +68,7 @@ fn throughput(criterion: &mut Criterion) {
             group.bench_function(id, |bencher| {
                 // A turn has its length whatever is asked for: what it took for each is what counts.
                 bencher.iter_custom(|count| {
-                    Duration::from_secs_f64(count as f64 / pair.register(&ask).per_s)
+                    Duration::from_secs_f64(count as f64 / systems.register(&ask))
                 });
             });
         }

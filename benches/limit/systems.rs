@@ -6,6 +6,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::Duration,
 };
@@ -190,13 +191,16 @@ impl System {
     }
 }
 
+/// Ports are looked for from here on: below those that the kernel gives to whoever connects meanwhile.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
+
 impl Ports {
     fn free() -> Self {
         let free = || loop {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            if UdpSocket::bind(address).is_ok() {
-                return address.port();
+            let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+            let address = ("127.0.0.1", port);
+            if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+                return port;
             }
         };
         let [sip, diameter, management, csc4, csc17, admin] = [(); 6].map(|()| free());

@@ -3,7 +3,7 @@
 //!
 //! Every request is safe to repeat: whoever has no answer sends it again.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -154,7 +154,7 @@ pub struct Submission {
     /// Who it is from and for.
     pub parties: Parties,
     /// What it is about.
-    pub payload: Payload,
+    pub payload: Arc<Payload>,
 }
 
 /// A request to forget about another.

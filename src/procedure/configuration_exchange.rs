@@ -19,14 +19,14 @@ pub const STEPS: [Row; 17] = [
         1,
         (PrimaryAcmClient, Some(PrimaryAcmServer)),
         "sends the initial configuration of the primary",
-        "acm/outgoing.rs::begin",
+        "acm/begin.rs::begin",
         "xcfg_1_to_5_the_partner_stores_the_request_and_says_that_a_person_must_look",
     ),
     row(
         2,
         (PrimaryAcmServer, None),
         "checks that the user may send it",
-        "acm/outgoing.rs::check_may_request",
+        "acm/begin.rs::check_may_request",
         "xcfg_1_to_5_the_partner_stores_the_request_and_says_that_a_person_must_look",
     ),
     row(

@@ -18,14 +18,14 @@ pub const STEPS: [Row; 10] = [
         1,
         (PrimaryAcmClient, Some(PrimaryAcmServer)),
         "sends users and the configuration that they migrate with",
-        "acm/outgoing.rs::begin",
+        "acm/begin.rs::begin",
         "upd_1_to_4_the_partner_stores_the_update_and_says_so",
     ),
     row(
         2,
         (PrimaryAcmServer, None),
         "checks that the user may send it",
-        "acm/outgoing.rs::check_may_request",
+        "acm/begin.rs::check_may_request",
         "upd_1_to_4_the_partner_stores_the_update_and_says_so",
     ),
     row(

@@ -19,14 +19,14 @@ pub const STEPS: [Row; 17] = [
         (1, None),
         (PrimaryAcmClient, Some(PrimaryAcmServer)),
         "offers interconnection groups to a user of the partner",
-        "acm/outgoing.rs::begin",
+        "acm/begin.rs::begin",
         "grp_1_to_5_the_partner_stores_the_offer_and_says_so",
     ),
     row(
         (2, None),
         (PrimaryAcmServer, None),
         "checks that the user may offer them",
-        "acm/outgoing.rs::check_may_request",
+        "acm/begin.rs::check_may_request",
         "grp_1_to_5_the_partner_stores_the_offer_and_says_so",
     ),
     row(

@@ -8,8 +8,11 @@ use super::{
     ordered::{Ordered, Queue},
 };
 use crate::{
-    api::functional_alias::{ALIASES_MAX, Event, HOLDERS_MAX},
-    identity::{FunctionalAlias, McServiceId},
+    api::{
+        acm_payload::Kind,
+        functional_alias::{ALIASES_MAX, Event, HOLDERS_MAX},
+    },
+    identity::{FunctionalAlias, McServiceId, McSystemId},
     outbox::{AcmMessage, Context, Note},
 };
 
@@ -118,17 +121,19 @@ impl AcmServer {
         placed
     }
 
-    /// Who gets what is for an alias: whoever has it now, as long as they hold it and are logged on; else one of the
-    /// holders who are.
+    /// Who gets a request that is for an alias: whoever has it now, as long as they hold the alias, are logged on and
+    /// may decide; else one of the holders who are and may.
     pub(super) fn choose_holder(
         &self,
         turn: &Ordered,
         alias: &FunctionalAlias,
+        (kind, partner): (Kind, &McSystemId),
         now_with: Option<&McServiceId>,
     ) -> Option<McServiceId> {
         let holders = turn.aliases.holders(alias);
         let logged_on = holders
             .iter()
+            .filter(|holder| self.may_decide(holder, kind, partner))
             .filter_map(|holder| turn.logged_on_since(holder).map(|since| (since, holder)));
         if let Some(user) = now_with
             && logged_on.clone().any(|(_, holder)| holder == user)

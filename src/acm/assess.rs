@@ -57,8 +57,7 @@ impl AcmServer {
         self.close_link(&mut held.link);
         let kind = held.record.subject.kind;
         let is_different = differing.as_ref().map(|names| !names.is_empty());
-        held.record.differing = differing.unwrap_or_default();
-        held.record.differing.truncate(ELEMENTS_MAX);
+        held.record.differing = differing.into_iter().flatten().collect();
         let names = held.record.differing.clone();
         self.incoming.insert(key.clone(), held);
         match (self.mode_for(key, kind), is_different) {

@@ -175,6 +175,7 @@ impl AcmServer {
         record.enter(ctx.now, OutgoingState::Authorised);
         mutations.push(record.put());
         self.outgoing.insert(transaction, HeldOutgoing::new(record));
+        self.place_outgoing(turn, transaction);
         Ok(mutations)
     }
 

@@ -17,6 +17,8 @@ pub const TRANSACTIONS_MAX: usize = 1_000_000;
 pub const ADMINISTRATORS_MAX: usize = 100_000;
 /// Clients that are logged on, unless configured otherwise.
 pub const SESSIONS_MAX: usize = 4_096;
+/// Clients of one user that are logged on.
+pub const SESSIONS_OF_USER_MAX: usize = 16;
 /// Users added for migration, both directions together, unless configured otherwise.
 pub const MIGRANTS_MAX: usize = 20_000_000;
 /// Interconnection groups known, those of this system among them, unless configured otherwise.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         acm_client::{Answer, Decision},
-        acm_interconnection::{ELEMENTS_MAX, Refusal, ResultCode, TEXT_OCTETS_MAX, TransactionKey},
+        acm_interconnection::{ElementNames, Refusal, ResultCode, TEXT_OCTETS_MAX, TransactionKey},
         acm_payload::{Kind, Payload},
     },
     identity::{FunctionalAlias, McServiceId},
@@ -23,21 +23,20 @@ use crate::{
 pub(super) struct Outcome {
     pub(super) result: ResultCode,
     pub(super) text: Option<String>,
-    pub(super) elements: Vec<String>,
+    pub(super) elements: ElementNames,
 }
 
 impl Outcome {
     pub(super) fn new(result: ResultCode, text: &str) -> Self {
-        Self { result, text: Some(text.to_owned()), elements: Vec::new() }
+        Self { result, text: Some(text.to_owned()), elements: ElementNames::default() }
     }
 
-    pub(super) fn of(result: ResultCode, text: &str, mut elements: Vec<String>) -> Self {
-        elements.truncate(ELEMENTS_MAX);
+    pub(super) fn of(result: ResultCode, text: &str, elements: ElementNames) -> Self {
         Self { result, text: Some(text.to_owned()), elements }
     }
 
     pub(super) const fn bare(result: ResultCode) -> Self {
-        Self { result, text: None, elements: Vec::new() }
+        Self { result, text: None, elements: ElementNames(Vec::new()) }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{AcmServer, begin::revision_key, decision::Outcome, migrants::Move, ordered::Ordered};
 use crate::{
     api::{
-        acm_interconnection::{Envelope, ResultCode, TransactionKey},
+        acm_interconnection::{ELEMENTS_MAX, Envelope, ResultCode, TransactionKey},
         acm_payload::{Kind, Payload},
         migration_identity::Direction,
     },
@@ -50,10 +50,13 @@ impl AcmServer {
         if let Some((result, text, names)) = refused {
             let policy = self.policy_for(key, payload.kind());
             let accepts_part = policy.is_some_and(|policy| policy.accepts_part);
-            if !accepts_part || names.len() >= payload.users().len() {
-                return Err(Outcome::of(result, text, names));
+            // Whoever asked has to know of each that is left out.
+            let can_be_named = names.len() <= ELEMENTS_MAX && names.len() < payload.users().len();
+            if !accepts_part || !can_be_named {
+                return Err(Outcome::of(result, text, names.into_iter().collect()));
             }
             let mutations = self.change_users_except(&change, &names);
+            let names = names.into_iter().collect();
             return Ok((Outcome::of(ResultCode::OkPartial, text, names), mutations));
         }
         if !self.has_room_for_users(&change) {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         acm_client::{Answer, Item},
-        acm_interconnection::TransactionKey,
+        acm_interconnection::{ElementNames, TransactionKey},
         acm_payload::{Kind, Payload},
     },
     identity::{McServiceGroupId, McServiceId, McSystemId},
@@ -104,7 +104,7 @@ impl AcmServer {
             parties: record.subject.parties,
             withdrawn: withdrawn(turn, &key.origin, payload.as_deref()),
             payload: payload.map(|payload| payload.masked()),
-            differing: Vec::new(),
+            differing: ElementNames::default(),
             response: record.response,
         };
         Ok((step, Answer::Item(Box::new(item))))

@@ -97,6 +97,9 @@ impl AcmServer {
         if held.withdrawn {
             return Ok((None, Answer::Done));
         }
+        if !self.outgoing_bound.has_room(held.offered_to.len()) {
+            return Err(Refusal::new(ResultCode::Busy, "too many transactions are open"));
+        }
         held.withdrawn = true;
         held.revision = ctx.now.as_micros();
         let offered_to = std::mem::take(&mut held.offered_to);
@@ -105,8 +108,12 @@ impl AcmServer {
         for partner in offered_to {
             let payload = Payload::GroupsWithdrawn(vec![group.clone()]);
             let (submission, octets) = self.own_submission(ctx, user, partner, payload);
-            begun.push(submission.envelope.transaction);
-            mutations.extend(self.add_outgoing(ctx, turn, submission, octets)?);
+            let transaction = submission.envelope.transaction;
+            // There is room for so many; if not for what they say, the partner finds out by the next offer.
+            if let Ok(added) = self.add_outgoing(ctx, turn, submission, octets) {
+                mutations.extend(added);
+                begun.push(transaction);
+            }
         }
         self.commit(ctx, mutations);
         for transaction in begun {

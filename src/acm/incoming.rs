@@ -14,8 +14,8 @@ use super::{
 use crate::{
     api::{
         acm_interconnection::{
-            Answer, Cancellation, Envelope, Refusal, Request, Response, ResultCode, Submission,
-            TransactionKey,
+            Answer, Cancellation, ElementNames, Envelope, Refusal, Request, Response, ResultCode,
+            Submission, TransactionKey,
         },
         acm_payload::{ContentDigest, Kind, Parties},
     },
@@ -198,7 +198,7 @@ impl AcmServer {
             state: IncomingState::Stored,
             indicated: false,
             fetched: false,
-            differing: Vec::new(),
+            differing: ElementNames::default(),
             accepted_by: None,
             response: None,
         };
@@ -251,7 +251,7 @@ impl AcmServer {
             state: IncomingState::Acknowledged,
             indicated: false,
             fetched: false,
-            differing: Vec::new(),
+            differing: ElementNames::default(),
             accepted_by: None,
             response: Some(response),
         };
@@ -310,7 +310,10 @@ impl AcmServer {
         let audience = match (&parties.target_id, alias) {
             _ if !is_waiting => None,
             (Some(target), _) => Some(Audience::User(target.clone())),
-            (None, Some(alias)) => self.choose_holder(turn, alias, now_with).map(Audience::User),
+            (None, Some(alias)) => {
+                let request = (*kind, &key.origin);
+                self.choose_holder(turn, alias, request, now_with).map(Audience::User)
+            }
             (None, None) => Some(Audience::Authorised),
         };
         let placed = audience.map(|audience| Queue { audience, kind: *kind, is_response: false });

@@ -75,11 +75,12 @@ impl AcmServer {
         self.users.remove(name).ok_or(NO_USER)?;
         self.users_bound.give();
         self.commit(ctx, [Mutation::delete(RecordKind::AcmUser, name.as_str())]);
+        self.end_sessions(ctx, turn, name);
         self.rights_changed(ctx, turn, name);
         Ok(Answer::Done)
     }
 
-    /// Hands responses that a user may no longer see to others who may, and tells them.
+    /// Hands what a user may no longer see to others who may, and tells them.
     fn rights_changed(&self, ctx: &mut Context<'_>, turn: &mut Ordered, user: &McServiceId) {
         for kind in Kind::ALL {
             let audience = Audience::User(user.clone());
@@ -99,6 +100,10 @@ impl AcmServer {
             for queue in told {
                 self.notify(ctx, turn, &queue);
             }
+        }
+        // An alias may lead to the user now, or no longer.
+        for queue in self.assign_for_user(turn, user) {
+            self.notify(ctx, turn, &queue);
         }
     }
 }

@@ -47,7 +47,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 pub use self::{
     config::{
         ADMINISTRATORS_MAX, AliasChoice, Config, KNOWN_GROUPS_MAX, MIGRANTS_MAX, Mode,
-        PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX, STRAYS_MAX, TRANSACTIONS_MAX,
+        PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX, SESSIONS_OF_USER_MAX,
+        STRAYS_MAX, TRANSACTIONS_MAX,
     },
     groups::KnownGroup,
     stored::StoredRecord,

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::alias::Aliases;
 use crate::{
     api::{
-        acm_client::SessionId, acm_interconnection::TransactionKey, acm_management::Stray,
+        acm_client::SessionId,
+        acm_interconnection::{TransactionId, TransactionKey},
+        acm_management::Stray,
         acm_payload::Kind,
     },
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
@@ -69,6 +71,8 @@ pub(super) struct Ordered {
     pub(super) for_alias: BTreeMap<FunctionalAlias, BTreeSet<TransactionKey>>,
     /// Undecided requests of partners.
     undecided: BTreeMap<(McSystemId, Kind), BTreeSet<TransactionKey>>,
+    /// Offers of groups of this system that wait for their response, by who made them.
+    pub(super) offers: BTreeSet<(McServiceId, TransactionId)>,
     pub(super) groups: BTreeMap<(McSystemId, McServiceGroupId), Group>,
     pub(super) strays: BTreeMap<TransactionKey, Stray>,
     /// Transactions that were loaded and are not taken up yet.
@@ -178,6 +182,11 @@ impl Ordered {
     /// How many undecided requests of a kind a partner has.
     pub(super) fn undecided_count(&self, origin: &McSystemId, kind: Kind) -> usize {
         self.undecided.get(&(origin.clone(), kind)).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether a user has made an offer of groups that waits for its response.
+    pub(super) fn has_offer(&self, user: &McServiceId) -> bool {
+        self.offers.iter().any(|(of, _)| of == user)
     }
 
     /// Since when a user is logged on.

@@ -88,9 +88,12 @@ impl AcmServer {
         }
         held.record.enter(ctx.now, OutgoingState::Closed);
         self.commit(ctx, [held.record.put()]);
+        let is_settled = held.record.settled;
         self.outgoing.insert(key.transaction, held);
         self.place_outgoing(turn, key.transaction);
-        self.drop_payload(ctx, key);
+        if is_settled {
+            self.drop_payload(ctx, key);
+        }
         self.schedule(turn, key);
         Ok((None, Answer::Done))
     }
@@ -116,6 +119,12 @@ impl AcmServer {
             kind: subject.kind,
             is_response: true,
         });
+        let offer = (originator.clone(), transaction);
+        if subject.kind == Kind::Groups && !held.record.is_over() {
+            turn.offers.insert(offer);
+        } else {
+            turn.offers.remove(&offer);
+        }
         if held.queue == queue {
             return None;
         }

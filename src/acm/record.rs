@@ -8,7 +8,7 @@ use super::ordered::Queue;
 use crate::{
     api::{
         acm_client::{Change, HISTORY_MAX, State, Summary},
-        acm_interconnection::{Envelope, Response, TransactionKey},
+        acm_interconnection::{ElementNames, Envelope, Response, TransactionKey},
         acm_payload::{Kind, Parties, Payload},
     },
     identity::{FunctionalAlias, McServiceId},
@@ -64,6 +64,7 @@ pub(super) struct OutgoingRecord {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum OutgoingState {
     /// To be sent.
     Authorised,
@@ -129,7 +130,7 @@ pub(super) struct IncomingRecord {
     /// Whether somebody has looked at it.
     pub(super) fetched: bool,
     /// Elements that differ from what is in force.
-    pub(super) differing: Vec<String>,
+    pub(super) differing: ElementNames,
     /// Who accepted it, while that is being put in force.
     pub(super) accepted_by: Option<Handler>,
     pub(super) response: Option<Response>,
@@ -137,6 +138,7 @@ pub(super) struct IncomingRecord {
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum IncomingState {
     /// Durable, being assessed.
     Stored,

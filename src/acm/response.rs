@@ -133,6 +133,8 @@ impl AcmServer {
         self.outgoing.insert(transaction, held);
         if !is_settled {
             self.ask_configuration(ctx, turn, &key, Purpose::Confirmed);
+        } else if state == OutgoingState::Closed {
+            self.drop_payload(ctx, &key);
         }
         if let Some(queue) = self.place_outgoing(turn, transaction) {
             self.notify(ctx, turn, &queue);
@@ -172,8 +174,13 @@ impl AcmServer {
         held.record.settled = true;
         self.close_link(&mut held.link);
         self.commit(ctx, [held.record.put()]);
+        let is_closed = held.record.state == OutgoingState::Closed;
         self.outgoing.insert(transaction, held);
-        self.schedule(turn, &self.own_key(transaction));
+        let key = self.own_key(transaction);
+        if is_closed {
+            self.drop_payload(ctx, &key);
+        }
+        self.schedule(turn, &key);
     }
 
     /// Takes a definite refusal of the partner as the response.
@@ -202,8 +209,8 @@ impl AcmServer {
 
 /// The response with no more than is kept of one.
 fn bounded(mut response: Response) -> Response {
-    response.elements.truncate(ELEMENTS_MAX);
-    for text in response.text.iter_mut().chain(&mut response.elements) {
+    response.elements.0.truncate(ELEMENTS_MAX);
+    for text in response.text.iter_mut().chain(&mut response.elements.0) {
         if text.len() > TEXT_OCTETS_MAX {
             *text = text.chars().take(TEXT_OCTETS_MAX / 4).collect();
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    AcmServer,
+    AcmServer, SESSIONS_OF_USER_MAX,
     client::{Served, not_found, report},
     ordered::{Ordered, Queue, Session, own_queues, shared_queues},
 };
@@ -28,6 +28,11 @@ impl AcmServer {
     ) -> Served {
         if turn.sessions.len() >= self.config.sessions_max {
             return Err(Refusal::new(ResultCode::Busy, "too many clients are logged on"));
+        }
+        let of_user = turn.sessions.values().filter(|session| session.user == *user);
+        if of_user.count() >= SESSIONS_OF_USER_MAX {
+            let text = "too many clients of this user are logged on: log one off";
+            return Err(Refusal::new(ResultCode::Busy, text));
         }
         let mut id = SessionId(ctx.entropy.next_u64());
         while turn.sessions.contains_key(&id) {
@@ -68,8 +73,9 @@ impl AcmServer {
         }
         self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(id))]);
         turn.sessions.remove(&id);
-        let grp = Kind::Groups.step(0, (5, None), 0);
-        report(ctx, grp, "a user logs off");
+        if turn.has_offer(user) {
+            report(ctx, Kind::Groups.step(0, (5, None), 0), "a user logs off");
+        }
         for queue in self.assign_for_user(turn, user) {
             self.notify(ctx, turn, &queue);
         }
@@ -81,6 +87,23 @@ impl AcmServer {
         let own = own_queues(user);
         let shared = shared_queues().filter(|queue| self.sees(user, queue));
         own.chain(shared).filter(|queue| turn.extent(queue).0 > 0).collect()
+    }
+}
+
+impl AcmServer {
+    /// Ends the log-ons of a user who is no more.
+    pub(super) fn end_sessions(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        user: &McServiceId,
+    ) {
+        let of_user = turn.sessions.iter().filter(|(_, session)| session.user == *user);
+        let ended: Vec<SessionId> = of_user.map(|(id, _)| *id).collect();
+        for id in ended {
+            turn.sessions.remove(&id);
+            self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(id))]);
+        }
     }
 }
 

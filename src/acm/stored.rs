@@ -17,10 +17,10 @@ use crate::{
 
 /// A stored record of an ACM server. It holds digests of tokens and documents with credentials: its serializer writes
 /// them all.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredRecord(Body);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Body {
     Outgoing(Box<OutgoingRecord>),
     Incoming(Box<IncomingRecord>),

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    acm_interconnection::{Refusal, Response, ResultCode, TransactionId, TransactionKey},
+    acm_interconnection::{
+        ElementNames, Refusal, Response, ResultCode, TransactionId, TransactionKey,
+    },
     acm_payload::{Kind, Parties, Payload},
 };
 use crate::{
@@ -168,7 +170,7 @@ pub struct Item {
     /// What it is about, masked; a response may outlive it.
     pub payload: Option<Payload>,
     /// The elements that differ from what is in force.
-    pub differing: Vec<String>,
+    pub differing: ElementNames,
     /// Those of its groups that are no more.
     pub withdrawn: Vec<McServiceGroupId>,
     /// The response.

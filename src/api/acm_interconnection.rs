@@ -186,7 +186,7 @@ pub struct Response {
     /// For people: a reason, at most [`TEXT_OCTETS_MAX`] octets.
     pub text: Option<String>,
     /// The elements or identities that the result is about, at most [`ELEMENTS_MAX`].
-    pub elements: Vec<String>,
+    pub elements: ElementNames,
     /// When.
     pub decided: Timestamp,
 }
@@ -264,6 +264,33 @@ pub enum Answer {
     NotAuthenticated,
 }
 
+/// Names of elements, or identities: those that a result is about. Identities are personal data, so that no more than
+/// their number prints.
+#[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct ElementNames(pub Vec<String>);
+
+impl std::ops::Deref for ElementNames {
+    type Target = Vec<String>;
+
+    fn deref(&self) -> &Vec<String> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ElementNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ElementNames({})", self.0.len())
+    }
+}
+
+impl FromIterator<String> for ElementNames {
+    /// Takes the first [`ELEMENTS_MAX`].
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
+        Self(names.into_iter().take(ELEMENTS_MAX).collect())
+    }
+}
+
 /// Why a request is not taken.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[serde(deny_unknown_fields)]
@@ -274,13 +301,13 @@ pub struct Refusal {
     /// For people: what is wrong and what to do.
     pub text: String,
     /// The elements or identities that are wrong, at most [`ELEMENTS_MAX`].
-    pub elements: Vec<String>,
+    pub elements: ElementNames,
 }
 
 impl Refusal {
     /// Refuses, naming nothing.
     pub fn new(code: ResultCode, text: &str) -> Self {
-        Self { code, text: text.to_owned(), elements: Vec::new() }
+        Self { code, text: text.to_owned(), elements: ElementNames::default() }
     }
 
     /// Refuses because of `elements`, the first of which are named.
@@ -289,7 +316,7 @@ impl Refusal {
         text: &str,
         elements: impl IntoIterator<Item = T>,
     ) -> Self {
-        let elements = elements.into_iter().take(ELEMENTS_MAX).map(|it| it.to_string()).collect();
+        let elements = elements.into_iter().map(|it| it.to_string()).collect();
         Self { code, text: text.to_owned(), elements }
     }
 }

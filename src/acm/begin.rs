@@ -90,13 +90,19 @@ impl AcmServer {
         let Begin { transaction, destination, parties, payload, expires } = begin;
         let payload = with_blank_label(payload);
         let kind = payload.kind();
-        let revision = match &payload {
-            Payload::Configuration(it) | Payload::Update { configuration: it, .. } => it.revision,
-            _ => match repeated {
-                Some(first) => first.revision,
-                None => self.next_revision(ctx, kind, &destination),
-            },
+        let of_configuration = match &payload {
+            Payload::Configuration(it) | Payload::Update { configuration: it, .. } => {
+                Some(it.revision)
+            }
+            Payload::Groups(_)
+            | Payload::AddUsers { .. }
+            | Payload::RemoveUsers { .. }
+            | Payload::GroupsWithdrawn(_)
+            | Payload::PleaseSend => None,
         };
+        let revision = of_configuration
+            .or(repeated.map(|first| first.revision))
+            .unwrap_or_else(|| self.next_revision(ctx, kind, &destination));
         let measured = ContentDigest::of(user, &parties, revision, &payload);
         let envelope = Envelope {
             transaction: match transaction {
@@ -227,11 +233,9 @@ pub(super) fn revision_key(is_outgoing: bool, partner: &McSystemId, kind: Kind) 
 
 /// The label of a UE is the partner's own: an update has it blank (TS 23.280 10.17.2.13, NOTE 2).
 fn with_blank_label(payload: Payload) -> Payload {
-    match payload {
-        Payload::Update { users, mut configuration } => {
-            configuration.document = configuration.document.with_label(Some("")).into();
-            Payload::Update { users, configuration }
-        }
-        other => other,
+    let mut payload = payload;
+    if let Payload::Update { configuration, .. } = &mut payload {
+        configuration.document = configuration.document.with_label(Some("")).into();
     }
+    payload
 }

@@ -184,18 +184,17 @@ impl AcmServer {
             }
             // The same again is what a repeat after a crash finds.
             if live.revision >= next.revision && *live != next {
-                return match purpose {
-                    Purpose::Confirmed => self.settle(ctx, turn, key.transaction),
-                    _ => self.is_stale_here(ctx, turn, key),
+                return if purpose == Purpose::Confirmed {
+                    self.settle(ctx, turn, key.transaction);
+                } else {
+                    self.is_stale_here(ctx, turn, key);
                 };
             }
         }
         let system = self.system_asked_about(key, purpose);
         let request = Request::PutSystemConfiguration { system, configuration: next };
-        let then = match purpose {
-            Purpose::Confirmed => Purpose::PutConfirmed,
-            _ => Purpose::Put,
-        };
+        let is_confirmed = purpose == Purpose::Confirmed;
+        let then = if is_confirmed { Purpose::PutConfirmed } else { Purpose::Put };
         self.request_configuration(ctx, turn, key, then, request);
     }
 

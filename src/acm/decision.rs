@@ -101,9 +101,10 @@ impl AcmServer {
         match decision {
             Decision::Accept => self.accept(ctx, turn, key, handler),
             Decision::Reject { reason } => {
-                let result = match kind {
-                    Kind::Groups => ResultCode::Declined,
-                    _ => ResultCode::RejectedByUser,
+                let result = if kind == Kind::Groups {
+                    ResultCode::Declined
+                } else {
+                    ResultCode::RejectedByUser
                 };
                 let outcome = Outcome { text: reason, ..Outcome::bare(result) };
                 self.respond(ctx, turn, key, handler, outcome, Vec::new());

@@ -124,7 +124,7 @@ impl AcmServer {
         if self.is_own(&key.origin) {
             self.take_answer_to_own(ctx, turn, &key, reply.outcome.ok());
         } else {
-            self.take_answer_to_response(ctx, turn, &key, reply.outcome.ok());
+            self.take_answer_to_response(ctx, turn, &key, reply.outcome.as_ref().ok());
         }
         self.schedule(turn, &key);
     }
@@ -189,14 +189,14 @@ impl AcmServer {
         ctx: &mut Context<'_>,
         turn: &mut Ordered,
         key: &TransactionKey,
-        answer: Option<Answer>,
+        answer: Option<&Answer>,
     ) {
         let Some(mut held) = self.incoming.get(key).map(|held| held.clone()) else { return };
         let is_taken = match answer {
             Some(Answer::Stored | Answer::Pending | Answer::Decided(_)) => true,
             // It knows nothing of the transaction, and never will.
             Some(Answer::Refused(Refusal { code, .. })) => {
-                !code.is_temporary() || code == ResultCode::Internal
+                !code.is_temporary() || *code == ResultCode::Internal
             }
             Some(Answer::NotAuthenticated) | None => false,
         };

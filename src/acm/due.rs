@@ -20,27 +20,26 @@ use crate::{
 /// How long after the expiry of a request the partner is asked for the outcome, if it has not told.
 pub(super) const INQUIRY_AFTER: Duration = Duration::from_secs(3_600);
 
-impl AcmServer {
-    /// Arms the timer for the first transaction that is due, unless it is armed.
-    pub(super) fn arm(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
-        let Some(first) = turn.first_due() else { return };
-        let is_armed = turn.armed.is_some_and(|at| at > ctx.now && at <= first);
-        if !is_armed {
-            let at = first.max(ctx.now);
-            turn.armed = Some(at);
-            let timer = TimerKey { role: Role::Acm, what: TimerWhat::AcmDue, version: 0 };
-            ctx.out.arm(at, timer);
-        }
+/// Arms the timer for the first transaction that is due, unless it is armed.
+pub(super) fn arm(ctx: &mut Context<'_>, turn: &mut Ordered) {
+    let Some(first) = turn.first_due() else { return };
+    let is_armed = turn.armed.is_some_and(|at| at > ctx.now && at <= first);
+    if !is_armed {
+        arm_at(ctx, turn, first.max(ctx.now));
     }
+}
 
+fn arm_at(ctx: &mut Context<'_>, turn: &mut Ordered, at: Timestamp) {
+    turn.armed = Some(at);
+    let timer = TimerKey { role: Role::Acm, what: TimerWhat::AcmDue, version: 0 };
+    ctx.out.arm(at, timer);
+}
+
+impl AcmServer {
     /// Does what is due, as much as one call may.
     pub(super) fn work_off(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
         if !ctx.out.storage_available() {
-            let at = ctx.now + self.config.resend_first;
-            turn.armed = Some(at);
-            let timer = TimerKey { role: Role::Acm, what: TimerWhat::AcmDue, version: 0 };
-            ctx.out.arm(at, timer);
-            return;
+            return arm_at(ctx, turn, ctx.now + self.config.resend_first);
         }
         for _ in 0..ENDS_PER_CALL_MAX {
             let Some(key) = turn.take_due(ctx.now) else { break };

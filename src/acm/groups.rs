@@ -39,7 +39,7 @@ impl AcmServer {
         let turn = self.turn();
         let known = turn.groups.values().filter(|group| group.home == *home);
         let shown = known.map(|group| KnownGroup {
-            group: group.group.clone(),
+            group: group.id.clone(),
             withdrawn: group.withdrawn,
             told_by: group.told_by.clone(),
         });
@@ -67,7 +67,7 @@ impl AcmServer {
         let revision = ctx.now.as_micros();
         let fresh = Group {
             home,
-            group,
+            id: group,
             revision,
             withdrawn: false,
             told_by: None,
@@ -207,7 +207,7 @@ impl AcmServer {
         for group in groups {
             let told = Group {
                 home: home.clone(),
-                group: group.clone(),
+                id: group.clone(),
                 revision: envelope.created.as_micros(),
                 withdrawn,
                 told_by: Some(envelope.key()),
@@ -235,7 +235,7 @@ impl AcmServer {
 
 impl Group {
     pub(super) fn put(&self) -> Mutation {
-        let key = format!("{} {}", self.home, self.group);
+        let key = format!("{} {}", self.home, self.id);
         Mutation::put(RecordKind::AcmGroup, &key, self)
     }
 }

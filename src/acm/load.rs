@@ -38,7 +38,7 @@ impl AcmServer {
             RecordKind::AcmMigrant => self.load_migrant(decode(record.value)?),
             RecordKind::AcmGroup => {
                 let group: super::ordered::Group = decode(record.value)?;
-                let key = (group.home.clone(), group.group.clone());
+                let key = (group.home.clone(), group.id.clone());
                 self.turn().groups.insert(key, group);
             }
             RecordKind::AcmUser => {

@@ -139,7 +139,7 @@ impl AcmServer {
         let turn = &mut self.turn();
         self.take_up(ctx, turn);
         self.send(ctx, None, AcmMessage::SubscribeAliases);
-        self.arm(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     /// A request of the ACM server of another system. `token` is what it presents; `None` if nothing usable.
@@ -152,21 +152,21 @@ impl AcmServer {
     ) {
         let turn = &mut self.turn();
         self.take_request(ctx, turn, to, token, request);
-        self.arm(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     /// The ACM server of another system answers, or does not.
     pub fn handle_acm_reply(&self, ctx: &mut Context<'_>, reply: AcmReply) {
         let turn = &mut self.turn();
         self.take_reply(ctx, turn, reply);
-        self.arm(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     /// The configuration server of this system answers.
     pub fn handle_configuration_reply(&self, ctx: &mut Context<'_>, reply: ConfigurationReply) {
         let turn = &mut self.turn();
         self.take_configuration_reply(ctx, turn, reply);
-        self.arm(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     /// A request of an ACM client. `credential` is the user that it speaks for and what it presents; `None` if nothing
@@ -183,7 +183,7 @@ impl AcmServer {
         let (step, answer) =
             answer.unwrap_or_else(|refusal| (None, acm_client::Answer::Refused(refusal)));
         self.send(ctx, step, AcmMessage::Client { to, answer });
-        self.arm(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     /// Answers a management request.
@@ -201,14 +201,14 @@ impl AcmServer {
         let answer = self.manage(ctx, turn, &request);
         let answer = answer.unwrap_or_else(acm_management::Answer::Refused);
         self.send(ctx, None, AcmMessage::Management { to, answer });
-        self.arm(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     /// The functional alias controlling server of this system tells something.
     pub fn handle_alias_event(&self, ctx: &mut Context<'_>, event: functional_alias::Event) {
         let turn = &mut self.turn();
         self.take_alias_event(ctx, turn, event);
-        self.arm(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     /// Handles the timer that it armed.
@@ -217,7 +217,7 @@ impl AcmServer {
             let turn = &mut self.turn();
             turn.armed = None;
             self.work_off(ctx, turn);
-            self.arm(ctx, turn);
+            due::arm(ctx, turn);
         }
     }
 

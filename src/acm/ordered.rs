@@ -47,7 +47,7 @@ pub(super) struct Session {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Group {
     pub(super) home: McSystemId,
-    pub(super) group: McServiceGroupId,
+    pub(super) id: McServiceGroupId,
     /// The revision of the transaction that told the latest.
     pub(super) revision: u64,
     pub(super) withdrawn: bool,

@@ -38,7 +38,7 @@ impl AcmServer {
             return Err(Refusal::of(ResultCode::InvalidData, text, ["transaction"]));
         };
         if held.record.subject.envelope.destination != from.id {
-            return self.refuse_foreign(ctx, from);
+            return refuse_foreign(ctx, from);
         }
         if matches!(held.record.state, OutgoingState::Authorised | OutgoingState::Sent) {
             held.record.enter(ctx.now, OutgoingState::PendingAtPartner);
@@ -65,16 +65,9 @@ impl AcmServer {
                 self.store_response(ctx, turn, response);
                 Ok(Answer::Stored)
             }
-            Some(false) => self.refuse_foreign(ctx, from),
+            Some(false) => refuse_foreign(ctx, from),
             None => self.keep_stray(ctx, turn, from, response),
         }
-    }
-
-    /// A partner may not speak about transactions with another one.
-    fn refuse_foreign(&self, ctx: &mut Context<'_>, from: &Partner) -> Result<Answer, Refusal> {
-        let reason = "the transaction is one with another system";
-        ctx.out.note(Note::PeerRefused { peer: Some(from.id.clone()), reason });
-        Err(Refusal::new(ResultCode::NotAuthorised, reason))
     }
 
     fn keep_stray(
@@ -205,6 +198,13 @@ impl AcmServer {
         };
         self.store_response(ctx, turn, response);
     }
+}
+
+/// A partner may not speak about transactions with another one.
+fn refuse_foreign(ctx: &mut Context<'_>, from: &Partner) -> Result<Answer, Refusal> {
+    let reason = "the transaction is one with another system";
+    ctx.out.note(Note::PeerRefused { peer: Some(from.id.clone()), reason });
+    Err(Refusal::new(ResultCode::NotAuthorised, reason))
 }
 
 /// The response with no more than is kept of one.

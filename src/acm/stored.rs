@@ -169,7 +169,7 @@ impl StoredRecord {
                 is(key == migrant_key(way, &other, &user), "is not way, system and user")
             }
             Body::Group(record) => {
-                is(key == format!("{} {}", record.home, record.group), "is not home and group")
+                is(key == format!("{} {}", record.home, record.id), "is not home and group")
             }
             Body::User(user) => is(key == user.mc_service_id.as_str(), "is not the mc_service_id"),
             Body::Session(_) => {

@@ -60,8 +60,8 @@ impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = u128::from_be_bytes(self.0);
         let part = |shift: u32, bits: u32| (number >> shift) & ((1 << bits) - 1);
-        let (a, b, c, d) = (part(96, 32), part(80, 16), part(64, 16), part(48, 16));
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{:012x}", part(0, 48))
+        write!(f, "{:08x}-{:04x}-", part(96, 32), part(80, 16))?;
+        write!(f, "{:04x}-{:04x}-{:012x}", part(64, 16), part(48, 16), part(0, 48))
     }
 }
 

@@ -263,7 +263,7 @@ impl ContentDigest {
     }
 
     fn to_hex(self) -> String {
-        self.0.iter().map(|octet| format!("{octet:02x}")).collect()
+        crate::secret::Secret::new(self.0).to_hex().to_string()
     }
 
     fn from_hex(text: &str) -> Option<Self> {

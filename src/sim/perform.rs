@@ -179,8 +179,7 @@ impl World {
             Role::SipCore => roles.core.handle_timer(ctx, timer),
             Role::SipDatabase => roles.database.handle_timer(ctx, timer),
             Role::ConfigServer => roles.config_server.handle_timer(ctx, timer),
-            Role::Acm => {}
-            Role::Ue => {}
+            Role::Acm | Role::Ue => {}
         });
         if let Err(violation) = self.check_expiry(id, &effects) {
             return self.violate(violation);

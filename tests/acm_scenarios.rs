@@ -1,6 +1,7 @@
 //! The acceptance scenarios of the three ACM procedures, by their numbers: 1 to 18 here (common rules and the exchange of
 //! initial configurations), 19 to 27 in `groups`, 28 to 41 in `updates`; the numbered steps in `steps`; a process
-//! killed after each of its commits in `restarts`.
+//! killed after each of its commits in `restarts`; loss, repetition, disorder, partition and crash
+//! from seeds in `seeds`.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,12 +13,16 @@
 
 mod acm_harness;
 
+#[path = "acm_scenarios/agreements.rs"]
+mod agreements;
 #[path = "acm_scenarios/groups.rs"]
 mod groups;
 #[path = "acm_scenarios/limits.rs"]
 mod limits;
 #[path = "acm_scenarios/restarts.rs"]
 mod restarts;
+#[path = "acm_scenarios/seeds.rs"]
+mod seeds;
 #[path = "acm_scenarios/steps.rs"]
 mod steps;
 #[path = "acm_scenarios/updates.rs"]

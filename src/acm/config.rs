@@ -102,6 +102,18 @@ pub struct Partner {
     pub domains: Vec<String>,
     /// What is done with its requests, and with those to it.
     pub policies: Policies,
+    /// The agreements that users get in the configuration server when they are added for migration; none without it,
+    /// where an operator keeps agreements of its own.
+    pub agreements: Option<AgreementTerms>,
+}
+
+/// Of agreements for single users.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AgreementTerms {
+    /// How long one holds from the time when the user is added.
+    pub valid_for: Duration,
+    /// Whether the real identities of this system's users are hidden from the partner.
+    pub hide_identities: bool,
 }
 
 /// A policy for each kind of transaction.

@@ -4,6 +4,7 @@
 use super::{
     AcmServer,
     decision::Outcome,
+    migrants::{Agreed, MigrantKey},
     ordered::Ordered,
     record::{Handler, IncomingState},
 };
@@ -26,6 +27,8 @@ pub(super) enum Asked {
     Partner(TransactionKey),
     /// Of the configuration server.
     Configuration(TransactionKey, Purpose),
+    /// Of the configuration server: an agreement for a user.
+    Agreement(Box<MigrantKey>, Agreed),
 }
 
 /// What the configuration server is asked for.
@@ -126,8 +129,13 @@ impl AcmServer {
         if !ctx.out.storage_available() {
             return;
         }
-        let asked = self.requests.remove(&reply.id.number);
-        let Some((_, Asked::Configuration(key, purpose))) = asked else { return };
+        let (key, purpose) = match self.requests.remove(&reply.id.number) {
+            Some((_, Asked::Configuration(key, purpose))) => (key, purpose),
+            Some((_, Asked::Agreement(key, wanted))) => {
+                return self.take_agreement_reply(ctx, turn, &key, wanted, &reply.answer);
+            }
+            Some((_, Asked::Partner(_))) | None => return,
+        };
         let payload = self.payloads.get(&key).map(|payload| payload.clone());
         let Some(payload) = payload else { return };
         match (purpose, reply.answer) {

@@ -86,11 +86,16 @@ impl AcmServer {
         if let Some(earlier) = link.request {
             self.requests.remove(&earlier);
         }
-        let number = self.next_request.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         self.requests.insert(number, asked);
         link.request = Some(number);
         link.retry_at = Some(ctx.now + self.config.answer_timeout);
         RequestId { role: Role::Acm, number }
+    }
+
+    /// The number of the next request.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_request.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Notes that nothing waits and nothing failed.

@@ -31,7 +31,7 @@ impl AcmServer {
                 Ok((Outcome::bare(result), mutations))
             }
             Payload::AddUsers { .. } | Payload::RemoveUsers { .. } | Payload::Update { .. } => {
-                self.change_migrants(key, payload)
+                self.change_migrants(turn, key, payload)
             }
             Payload::Configuration(_) | Payload::PleaseSend => {
                 Err(internal("the configuration server has a part in it"))
@@ -41,6 +41,7 @@ impl AcmServer {
 
     fn change_migrants(
         &self,
+        turn: &mut Ordered,
         key: &TransactionKey,
         payload: &Payload,
     ) -> Result<(Outcome, Vec<Mutation>), Outcome> {
@@ -55,14 +56,14 @@ impl AcmServer {
             if !accepts_part || !can_be_named {
                 return Err(Outcome::of(result, text, names.into_iter().collect()));
             }
-            let mutations = self.change_users_except(&change, &names);
+            let mutations = self.change_users_except(turn, &change, &names);
             let names = names.into_iter().collect();
             return Ok((Outcome::of(ResultCode::OkPartial, text, names), mutations));
         }
         if !self.has_room_for_users(&change) {
             return Err(internal("no more users can be added here"));
         }
-        Ok((Outcome::bare(ResultCode::Ok), self.change_users_except(&change, &[])))
+        Ok((Outcome::bare(ResultCode::Ok), self.change_users_except(turn, &change, &[])))
     }
 
     /// The outcome of an undecided request that can no longer come into force, if so.

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AcmServer, record::stored_key};
+use super::{AcmServer, ordered::Ordered, record::stored_key};
 use crate::{
     api::{
         acm_interconnection::{ResultCode, TransactionKey},
@@ -35,6 +35,21 @@ pub(super) struct MigrantRecord {
     /// The transaction that added it.
     added_by: TransactionKey,
     configuration: Option<SetOf>,
+    agreement: Agreed,
+}
+
+/// How a user stands with the configuration server, which keeps agreements.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Agreed {
+    /// Its agreements are not this server's business.
+    Unfed,
+    /// It was added; the agreement is to be made.
+    ToPut,
+    /// It has its agreement.
+    Held,
+    /// It was removed; the agreement is to end. Then the record goes.
+    ToEnd,
 }
 
 /// What a user migrates with.
@@ -48,9 +63,19 @@ struct SetOf {
 }
 
 impl MigrantRecord {
-    fn put(&self) -> Mutation {
+    pub(super) fn put(&self) -> Mutation {
         let key = migrant_key(self.way, &self.other, &self.user);
         Mutation::put(RecordKind::AcmMigrant, &key, self)
+    }
+
+    /// What is still to be done about its agreement.
+    pub(super) fn to_do(&self) -> Option<Agreed> {
+        matches!(self.agreement, Agreed::ToPut | Agreed::ToEnd).then_some(self.agreement)
+    }
+
+    /// Notes that the agreement is made.
+    pub(super) const fn has_agreement(&mut self) {
+        self.agreement = Agreed::Held;
     }
 
     pub(super) fn key(&self) -> MigrantKey {
@@ -117,7 +142,12 @@ impl AcmServer {
 
     /// Whether a user has been added for migration.
     pub fn is_migrant(&self, direction: Direction, other: &McSystemId, user: &McServiceId) -> bool {
-        self.migrants.contains_key(&(direction, other.clone(), user.clone()))
+        self.is_added(&(direction, other.clone(), user.clone()))
+    }
+
+    /// Whether a user is added, and not on the way out.
+    fn is_added(&self, key: &MigrantKey) -> bool {
+        self.migrants.get(key).is_some_and(|held| held.agreement != Agreed::ToEnd)
     }
 
     /// Those of the users that cannot be changed so, and why; `None` if all can.
@@ -129,7 +159,7 @@ impl AcmServer {
         let names = |users: Vec<&McServiceId>| {
             users.into_iter().map(|user| user.as_str().to_owned()).collect::<Vec<_>>()
         };
-        let unknown = users.iter().filter(|user| !self.migrants.contains_key(&change.of(user)));
+        let unknown = users.iter().filter(|user| !self.is_added(&change.of(user)));
         let unknown = names(unknown.collect());
         if !unknown.is_empty() {
             let text = "was never added for migration: add the user first";
@@ -164,6 +194,7 @@ impl AcmServer {
     /// once. Who has something newer keeps it.
     pub(super) fn change_users_except(
         &self,
+        turn: &mut Ordered,
         change: &Move<'_>,
         except: &[String],
     ) -> Vec<Mutation> {
@@ -171,6 +202,7 @@ impl AcmServer {
         let users = change.payload.users().iter().filter(|it| !except.contains(it.as_str()));
         let mut changes = Changes::default();
         for user in users {
+            turn.agreements.forget(&change.of(user));
             match change.payload {
                 Payload::RemoveUsers { .. } => self.remove_migrant(change, user, &mut changes),
                 Payload::AddUsers { configuration, .. } => {
@@ -185,6 +217,7 @@ impl AcmServer {
                 | Payload::PleaseSend => {}
             }
         }
+        turn.agreements.add(std::mem::take(&mut changes.to_agree));
         self.count_references(change, changes)
     }
 
@@ -196,7 +229,9 @@ impl AcmServer {
         configuration: Option<&SystemConfiguration>,
         changes: &mut Changes,
     ) {
-        let held = self.migrants.get(&change.of(user)).map(|held| held.clone());
+        let stored = self.migrants.get(&change.of(user)).map(|held| held.clone());
+        let takes_room = stored.is_none();
+        let held = stored.filter(|held| held.agreement != Agreed::ToEnd);
         // What the partner confirmed of a user is known even where the adding was not heard of.
         let adds = adds || change.way == Way::Outbound;
         if held.is_none() && !adds {
@@ -209,6 +244,7 @@ impl AcmServer {
             user: user.clone(),
             added_by: change.key.clone(),
             configuration: None,
+            agreement: self.agreement_for(change.other),
         });
         let has = record.configuration.as_ref().map(|set| set.revision);
         let newer = configuration.filter(|it| has.is_none_or(|has| it.revision > has));
@@ -220,21 +256,30 @@ impl AcmServer {
             record.configuration = Some(SetOf { key: change.key.clone(), revision, label });
             changes.users += 1;
         } else if !is_new {
+            // Unchanged: and yet it may have been taken off the list of what is to be done.
+            changes.to_agree.extend(record.to_do().map(|_| record.key()));
             return;
         }
-        if is_new {
+        if takes_room {
             self.migrants_bound.take_loaded();
         }
+        changes.to_agree.extend(record.to_do().map(|_| record.key()));
         changes.mutations.push(record.put());
         self.migrants.insert(record.key(), record);
     }
 
     fn remove_migrant(&self, change: &Move<'_>, user: &McServiceId, changes: &mut Changes) {
-        if let Some((_, record)) = self.migrants.remove(&change.of(user)) {
+        let Some((_, mut record)) = self.migrants.remove(&change.of(user)) else { return };
+        changes.released.extend(record.configuration.take().map(|set| set.key));
+        if record.agreement == Agreed::Unfed {
             self.migrants_bound.give();
-            changes.released.extend(record.configuration.map(|set| set.key));
             let key = migrant_key(change.way, change.other, user);
             changes.mutations.push(Mutation::delete(RecordKind::AcmMigrant, &key));
+        } else {
+            record.agreement = Agreed::ToEnd;
+            changes.mutations.push(record.put());
+            changes.to_agree.push(record.key());
+            self.migrants.insert(record.key(), record);
         }
     }
 
@@ -251,7 +296,7 @@ impl AcmServer {
 
     /// Keeps the new configuration if somebody refers to it, and drops those that nobody refers to any more.
     fn count_references(&self, change: &Move<'_>, changes: Changes) -> Vec<Mutation> {
-        let Changes { mut mutations, released, users } = changes;
+        let Changes { mut mutations, released, users, .. } = changes;
         if let Some(configuration) = change.payload.configuration().filter(|_| users > 0) {
             let key = change.key.clone();
             let record = SetRecord { key: key.clone(), configuration: configuration.clone() };
@@ -275,6 +320,9 @@ impl AcmServer {
     /// Takes a stored user in. The configurations are counted when all are there.
     pub(super) fn load_migrant(&self, record: MigrantRecord) {
         self.migrants_bound.take_loaded();
+        if record.to_do().is_some() {
+            self.turn().agreements.add([record.key()]);
+        }
         if let Some(SetOf { key, .. }) = &record.configuration {
             let mut held = self.sets.entry(key.clone()).or_default();
             held.users += 1;
@@ -297,4 +345,6 @@ struct Changes {
     released: Vec<TransactionKey>,
     /// Users who refer to the new one.
     users: u64,
+    /// Users whose agreement is to be made or to end.
+    to_agree: Vec<MigrantKey>,
 }

@@ -15,6 +15,7 @@
 //! **Order of commits.** Every message waits for the latest commit of this role (`latest`), and so for all that it may
 //! disclose.
 
+mod agreements;
 mod alias;
 mod assess;
 mod begin;
@@ -46,8 +47,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
 pub use self::{
     config::{
-        ADMINISTRATORS_MAX, AliasChoice, Config, KNOWN_GROUPS_MAX, MIGRANTS_MAX, Mode,
-        PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX, SESSIONS_OF_USER_MAX,
+        ADMINISTRATORS_MAX, AgreementTerms, AliasChoice, Config, KNOWN_GROUPS_MAX, MIGRANTS_MAX,
+        Mode, PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX, SESSIONS_OF_USER_MAX,
         STRAYS_MAX, TRANSACTIONS_MAX,
     },
     groups::KnownGroup,
@@ -139,7 +140,7 @@ impl AcmServer {
         let turn = &mut self.turn();
         self.take_up(ctx, turn);
         self.send(ctx, None, AcmMessage::SubscribeAliases);
-        due::arm(ctx, turn);
+        self.end_turn(ctx, turn);
     }
 
     /// A request of the ACM server of another system. `token` is what it presents; `None` if nothing usable.
@@ -152,21 +153,21 @@ impl AcmServer {
     ) {
         let turn = &mut self.turn();
         self.take_request(ctx, turn, to, token, request);
-        due::arm(ctx, turn);
+        self.end_turn(ctx, turn);
     }
 
     /// The ACM server of another system answers, or does not.
     pub fn handle_acm_reply(&self, ctx: &mut Context<'_>, reply: AcmReply) {
         let turn = &mut self.turn();
         self.take_reply(ctx, turn, reply);
-        due::arm(ctx, turn);
+        self.end_turn(ctx, turn);
     }
 
     /// The configuration server of this system answers.
     pub fn handle_configuration_reply(&self, ctx: &mut Context<'_>, reply: ConfigurationReply) {
         let turn = &mut self.turn();
         self.take_configuration_reply(ctx, turn, reply);
-        due::arm(ctx, turn);
+        self.end_turn(ctx, turn);
     }
 
     /// A request of an ACM client. `credential` is the user that it speaks for and what it presents; `None` if nothing
@@ -183,7 +184,7 @@ impl AcmServer {
         let (step, answer) =
             answer.unwrap_or_else(|refusal| (None, acm_client::Answer::Refused(refusal)));
         self.send(ctx, step, AcmMessage::Client { to, answer });
-        due::arm(ctx, turn);
+        self.end_turn(ctx, turn);
     }
 
     /// Answers a management request.
@@ -201,14 +202,14 @@ impl AcmServer {
         let answer = self.manage(ctx, turn, &request);
         let answer = answer.unwrap_or_else(acm_management::Answer::Refused);
         self.send(ctx, None, AcmMessage::Management { to, answer });
-        due::arm(ctx, turn);
+        self.end_turn(ctx, turn);
     }
 
     /// The functional alias controlling server of this system tells something.
     pub fn handle_alias_event(&self, ctx: &mut Context<'_>, event: functional_alias::Event) {
         let turn = &mut self.turn();
         self.take_alias_event(ctx, turn, event);
-        due::arm(ctx, turn);
+        self.end_turn(ctx, turn);
     }
 
     /// Handles the timer that it armed.
@@ -217,8 +218,15 @@ impl AcmServer {
             let turn = &mut self.turn();
             turn.armed = None;
             self.work_off(ctx, turn);
-            due::arm(ctx, turn);
+            self.end_turn(ctx, turn);
         }
+    }
+
+    /// What is left to do at the end of each turn: users who were added or removed get or lose their agreements, and the
+    /// timer is armed.
+    fn end_turn(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
+        self.feed_agreements(ctx, turn);
+        due::arm(ctx, turn);
     }
 
     fn turn(&self) -> MutexGuard<'_, Ordered> {

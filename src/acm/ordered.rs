@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::alias::Aliases;
+use super::{agreements::AgreementWork, alias::Aliases};
 use crate::{
     api::{
         acm_client::SessionId,
@@ -73,6 +73,7 @@ pub(super) struct Ordered {
     undecided: BTreeMap<(McSystemId, Kind), BTreeSet<TransactionKey>>,
     /// Offers of groups of this system that wait for their response, by who made them.
     pub(super) offers: BTreeSet<(McServiceId, TransactionId)>,
+    pub(super) agreements: AgreementWork,
     pub(super) groups: BTreeMap<(McSystemId, McServiceGroupId), Group>,
     pub(super) strays: BTreeMap<TransactionKey, Stray>,
     /// Transactions that were loaded and are not taken up yet.
@@ -149,9 +150,10 @@ impl Ordered {
         self.due.extend(at.map(|at| (at, key.clone())));
     }
 
-    /// When the first transaction is due.
+    /// When the first transaction is due, or agreements are to be tried again.
     pub(super) fn first_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        let transaction = self.due.first().map(|(at, _)| *at);
+        transaction.into_iter().chain(self.agreements.retry_at()).min()
     }
 
     /// A transaction that is due now; it stays so until it is noted otherwise.

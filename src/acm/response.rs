@@ -115,7 +115,7 @@ impl AcmServer {
         let key = held.record.subject.key();
         let mut mutations = Vec::new();
         if response.result.is_accepted() {
-            mutations = self.confirm_users(&held.record.subject.envelope, &response);
+            mutations = self.confirm_users(turn, &held.record.subject.envelope, &response);
             held.record.settled = !self.has_to_settle(&key, kind);
         }
         held.record.response = Some(response);
@@ -136,7 +136,12 @@ impl AcmServer {
     }
 
     /// What the partner has confirmed of users is known here, too: which of ours may migrate to it, and with what.
-    fn confirm_users(&self, envelope: &Envelope, response: &Response) -> Vec<Mutation> {
+    fn confirm_users(
+        &self,
+        turn: &mut Ordered,
+        envelope: &Envelope,
+        response: &Response,
+    ) -> Vec<Mutation> {
         let Some(payload) = self.payloads.get(&envelope.key()).map(|it| it.clone()) else {
             return Vec::new();
         };
@@ -144,7 +149,7 @@ impl AcmServer {
         let change =
             Move { way, other: &envelope.destination, key: envelope.key(), payload: &payload };
         // Those that the partner could not take are named; the others are in force there.
-        self.change_users_except(&change, &response.elements)
+        self.change_users_except(turn, &change, &response.elements)
     }
 
     /// Whether the configuration server has to know: what UEs of this system are told of the partner.

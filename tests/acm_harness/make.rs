@@ -63,6 +63,7 @@ pub fn acm_config(side: Side) -> Config {
         interconnected: true,
         domains: vec![format!("{other}.example")],
         policies: Policies::default(),
+        agreements: None,
     }];
     config
 }

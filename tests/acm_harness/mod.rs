@@ -35,15 +35,16 @@ use migcore::{
         },
         acm_management::{Answer as ManagementAnswer, Request as Manage},
         acm_payload::{Kind, Parties, Payload},
-        configuration::{Answer as ConfigurationAnswer, Request as Configure},
+        configuration::{AgreementKey, Answer as ConfigurationAnswer, Request as Configure, Users},
         connection_details::SystemConfiguration,
         functional_alias::Event,
+        migration_identity::{Answer as DatabaseAnswer, Direction},
     },
     config_server::{self, ConfigServer},
     identity::{FunctionalAlias, McServiceId, McSystemId},
     outbox::{
-        AcmMessage, AcmReply, ConfigurationReply, Context, Effect, Message, Note, Outbox, ReplyTo,
-        RequestId, Role, TimerKey, Undeliverable,
+        AcmMessage, AcmReply, ConfigurationReply, Context, Effect, ManagementReply, Message, Note,
+        Outbox, ReplyTo, RequestId, Role, TimerKey, Undeliverable,
     },
     step::Step,
     store::{CommitSeq, Engine, MemoryEngine, Sequencer},
@@ -107,6 +108,7 @@ enum Event_ {
     Answer { to: Side, incarnation: u64, reply: AcmReply },
     Configure { at: Side, incarnation: u64, id: RequestId, request: Configure },
     Configured { at: Side, incarnation: u64, reply: ConfigurationReply },
+    Withdrawn { at: Side, incarnation: u64, id: RequestId },
     Subscribe { at: Side },
 }
 
@@ -118,6 +120,8 @@ pub struct World {
     queue: VecDeque<Event_>,
     /// Whether requests reach the other system.
     pub link_is_up: bool,
+    /// Draws what is lost, repeated, late and out of order; nothing is without it.
+    pub chaos: Option<Seeded>,
     /// Answers to lose, the next ones.
     pub answers_to_lose: u32,
     /// What was sent on the link and arrived, in order.
@@ -173,6 +177,7 @@ impl World {
             now: START,
             queue: VecDeque::new(),
             link_is_up: true,
+            chaos: None,
             answers_to_lose: 0,
             on_link: Vec::new(),
             holding: |_| false,
@@ -315,6 +320,10 @@ impl World {
                 self.queue.push_back(Event_::Configured { at: side, incarnation, reply });
             }
             Message::Configuration { .. } => {}
+            // The SIP database ends what was lent under an agreement: nothing was.
+            Message::ManagementRequest { id, .. } => {
+                self.queue.push_back(Event_::Withdrawn { at: side, incarnation, id });
+            }
             other => panic!("not for this world: {other:?}"),
         }
         None
@@ -323,10 +332,25 @@ impl World {
     /// Delivers everything that is under way.
     pub fn run(&mut self) {
         for _ in 0..1_000_000 {
-            let Some(event) = self.queue.pop_front() else { return };
+            let Some(event) = self.next_event() else { return };
             self.deliver(event);
         }
         panic!("the systems never come to rest");
+    }
+
+    /// The next event; with chaos any of them, or none for now.
+    fn next_event(&mut self) -> Option<Event_> {
+        let Some(chaos) = &mut self.chaos else { return self.queue.pop_front() };
+        if self.queue.is_empty() || chaos.below(8) == 0 {
+            return None;
+        }
+        let place = chaos.below(self.queue.len() as u64);
+        self.queue.remove(usize::try_from(place).unwrap())
+    }
+
+    /// One time in so many, with chaos.
+    fn happens(&mut self, one_in: u64) -> bool {
+        self.chaos.as_mut().is_some_and(|chaos| chaos.below(one_in) == 0)
     }
 
     fn deliver(&mut self, event: Event_) {
@@ -362,6 +386,14 @@ impl World {
                     self.call(at, |role, ctx| role.handle_configuration_reply(ctx, reply));
                 }
             }
+            Event_::Withdrawn { at, incarnation, id } => {
+                if self.system(at).incarnation == incarnation {
+                    let reply = ManagementReply { id, answer: DatabaseAnswer::Done };
+                    self.call_config_server(at, |role, ctx| {
+                        role.handle_management_reply(ctx, reply);
+                    });
+                }
+            }
             Event_::Subscribe { at } => self.feed_up(at),
         }
     }
@@ -371,9 +403,18 @@ impl World {
         let json = serde_json::to_string(&request).unwrap();
         let request: Request = serde_json::from_str(&json).unwrap();
         let token = token(&format!("system-{}", from.letter()));
+        if self.happens(8) {
+            return if self.happens(2) { None } else { Some(Err(Undeliverable)) };
+        }
+        if self.happens(8) {
+            self.post(from.other(), Some(&token), request.clone());
+        }
         let answer = self.post(from.other(), Some(&token), request.clone());
         self.on_link.push((from, request));
         let Some(answer) = answer else { return Some(Err(Undeliverable)) };
+        if self.happens(8) {
+            return if self.happens(2) { None } else { Some(Err(Undeliverable)) };
+        }
         if self.answers_to_lose > 0 {
             self.answers_to_lose -= 1;
             return None;
@@ -414,11 +455,19 @@ impl World {
         to: ReplyTo,
         request: Configure,
     ) -> Vec<ConfigurationAnswer> {
+        self.call_config_server(side, |role, ctx| role.handle_configuration(ctx, to, request))
+    }
+
+    fn call_config_server(
+        &mut self,
+        side: Side,
+        act: impl FnOnce(&ConfigServer, &mut Context<'_>),
+    ) -> Vec<ConfigurationAnswer> {
         let now = self.now;
         let system = self.system(side);
         let mut out = Outbox::new(Arc::clone(&system.sequencer));
         let mut ctx = Context { now, entropy: &mut system.entropy, out: &mut out };
-        system.config_server.handle_configuration(&mut ctx, to, request);
+        act(&system.config_server, &mut ctx);
         let mut answers = Vec::new();
         let mut kept = Outbox::new(Arc::clone(&system.sequencer));
         for effect in out.drain() {
@@ -442,6 +491,8 @@ impl World {
                         }
                     }
                 }
+                // A request for the SIP database is always answered here.
+                Effect::Arm { .. } => {}
                 other => panic!("a configuration server of a test: {other:?}"),
             }
         }
@@ -457,6 +508,18 @@ impl World {
             ConfigurationAnswer::Refused(_) => None,
             other => panic!("no configuration: {other:?}"),
         }
+    }
+
+    /// Whether the configuration server of a system has an agreement for a user.
+    pub fn has_agreement(&mut self, side: Side, direction: Direction, user: &McServiceId) -> bool {
+        let key = AgreementKey {
+            partner: system_id(side.other()),
+            direction,
+            users: Users::User(user.clone()),
+        };
+        let request = Configure::GetAgreement(key);
+        let answers = self.configure(side, ReplyTo::World(0), request);
+        matches!(answers[..], [ConfigurationAnswer::Agreement { .. }])
     }
 
     pub fn put_configuration(&mut self, side: Side, of: Side, configuration: SystemConfiguration) {

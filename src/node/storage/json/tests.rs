@@ -217,6 +217,7 @@ fn acm_records(configuration: &Value) -> Vec<(&'static str, String, Value)> {
             json!({
                 "way": "inbound", "other": "sip:a.example", "user": "sip:user-1@a.example",
                 "added_by": key, "configuration": {"key": key, "revision": 7, "label": "Engine 12"},
+            "agreement": "to-put",
             }),
         ),
         (

@@ -462,6 +462,22 @@ fn scenario_17_what_is_invalid_is_refused_with_the_names_of_its_elements() {
 }
 
 #[test]
+fn scenario_17_no_partner_acts_in_the_name_of_another_systems_user() {
+    let mut world = World::ready();
+    pending_at_b(&mut world);
+    let Request::Submit(mut sent) = world.on_link[0].1.clone() else { panic!("no submission") };
+    sent.envelope.transaction = "11111111-2222-4333-8444-555555555555".parse().unwrap();
+    sent.envelope.originator = service(Side::B, "bert");
+    let of = &sent.envelope;
+    let measured = ContentDigest::of(&of.originator, &sent.parties, of.revision, &sent.payload);
+    sent.envelope.digest = measured.digest;
+    let answer = world.post(Side::B, Some(&token("system-a")), Request::Submit(sent));
+    let Some(Answer::Refused(refusal)) = answer else { panic!("{answer:?}") };
+    assert_eq!(refusal.code, ResultCode::InvalidData);
+    assert_eq!(refusal.elements.to_vec(), ["originator"]);
+}
+
+#[test]
 fn scenario_17_a_document_that_breaks_the_schema_is_no_request_and_its_element_is_named() {
     let mut world = World::ready();
     pending_at_b(&mut world);

@@ -231,15 +231,26 @@ impl AcmServer {
         true
     }
 
-    /// A revision above all those sent: the time in microseconds, as a rule.
+    /// A revision above all those sent: the time in microseconds, as a rule. Offers of groups and their withdrawals
+    /// are in one row.
     pub(super) fn next_revision(
         &self,
         ctx: &Context<'_>,
         kind: Kind,
         destination: &McSystemId,
     ) -> u64 {
-        let last = self.revisions.get(&revision_key(true, destination, kind)).map(|last| *last);
-        ctx.now.as_micros().max(last.map_or(0, |last| last.saturating_add(1)))
+        let kinds: &[Kind] = match kind {
+            Kind::Groups | Kind::GroupsWithdrawn => &[Kind::Groups, Kind::GroupsWithdrawn],
+            Kind::Configuration
+            | Kind::Update
+            | Kind::AddUsers
+            | Kind::RemoveUsers
+            | Kind::PleaseSend => &[kind],
+        };
+        let sent = kinds.iter().filter_map(|kind| {
+            self.revisions.get(&revision_key(true, destination, *kind)).map(|last| *last)
+        });
+        sent.max().map_or(0, |last| last.saturating_add(1)).max(ctx.now.as_micros())
     }
 
     /// Keeps the highest revision, and returns what makes it durable.

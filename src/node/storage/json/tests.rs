@@ -292,7 +292,16 @@ fn a_hidden_secret_is_null_and_is_asked_for_on_import() {
     asked.dedup();
     assert_eq!(
         asked,
-        ["record.k", "record.source.generated.key", "record.token", "record.document"]
+        [
+            "record.k",
+            "record.source.generated.key",
+            "record.token",
+            "record.document",
+            "record.subject.envelope.digest",
+            "record.payload",
+            "record.configuration",
+            "record.token"
+        ]
     );
 }
 

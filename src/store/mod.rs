@@ -186,17 +186,17 @@ pub const KEY_OCTETS_MAX: usize = 512;
 impl Mutation {
     /// Puts `record` under `key`.
     pub fn put(kind: RecordKind, key: &str, record: &impl serde::Serialize) -> Self {
-        Self { kind, key: key.as_bytes().into(), value: Some(encode(record)) }
+        Self { kind, key: RecordKey::from_slice(key.as_bytes()), value: Some(encode(record)) }
     }
 
     /// Puts the record of these fields under `key`.
     pub fn put_fields(kind: RecordKind, key: &str, fields: Fields) -> Self {
-        Self { kind, key: key.as_bytes().into(), value: Some(fields.into_octets()) }
+        Self { kind, key: RecordKey::from_slice(key.as_bytes()), value: Some(fields.into_octets()) }
     }
 
     /// Deletes what is under `key`.
     pub fn delete(kind: RecordKind, key: &str) -> Self {
-        Self { kind, key: key.as_bytes().into(), value: None }
+        Self { kind, key: RecordKey::from_slice(key.as_bytes()), value: None }
     }
 }
 

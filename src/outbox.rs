@@ -30,11 +30,16 @@ pub struct Context<'a> {
     pub out: &'a mut Outbox,
 }
 
-/// The effects of one or more calls, in order.
+/// The effects of one or more calls. Those of a kind are in the order in which they were asked for.
 #[derive(Debug)]
 pub struct Outbox {
     sequencer: Arc<Sequencer>,
-    effects: Vec<Effect>,
+    /// Commits and messages are large and many: apart, so that those of many calls can be performed where they
+    /// are.
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) sends: Vec<Send>,
+    /// Neither commits nor messages.
+    others: Vec<Effect>,
     storage_available: bool,
     /// Where a role writes parts of SIP messages that it needs for a while.
     pub parts: Chunk,
@@ -377,7 +382,9 @@ impl Outbox {
     pub fn new(sequencer: Arc<Sequencer>) -> Self {
         Self {
             sequencer,
-            effects: Vec::new(),
+            commits: Vec::new(),
+            sends: Vec::new(),
+            others: Vec::new(),
             storage_available: true,
             parts: Chunk::default(),
             messages: Chunk::default(),
@@ -399,7 +406,7 @@ impl Outbox {
     pub fn commit(&mut self, mutations: impl IntoIterator<Item = Mutation>) -> CommitSeq {
         let mutations = mutations.into_iter().collect();
         let seq = self.sequencer.draw();
-        self.effects.push(Effect::Commit(Commit { seq, mutations }));
+        self.commits.push(Commit { seq, mutations });
         seq
     }
 
@@ -417,31 +424,32 @@ impl Outbox {
         } else {
             after
         };
-        self.effects.push(Effect::Send(Send { after, step, message }));
+        self.sends.push(Send { after, step, message });
     }
 
     /// Asks to be woken.
     pub fn arm(&mut self, at: Timestamp, timer: TimerKey) {
-        self.effects.push(Effect::Arm { at, timer });
+        self.others.push(Effect::Arm { at, timer });
     }
 
     /// Reports a step that is not itself a message.
     pub fn step(&mut self, step: Step, by: Role, summary: &'static str) {
-        self.effects.push(Effect::Step { step, by, summary });
+        self.others.push(Effect::Step { step, by, summary });
     }
 
     /// Reports something an operator should know.
     pub fn note(&mut self, note: Note) {
-        self.effects.push(Effect::Note(note));
+        self.others.push(Effect::Note(note));
     }
 
     /// Whether there is nothing to perform.
     pub fn is_empty(&self) -> bool {
-        self.effects.is_empty()
+        self.commits.is_empty() && self.others.is_empty() && self.sends.is_empty()
     }
 
-    /// Takes the effects out, oldest first.
-    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
-        self.effects.drain(..)
+    /// Takes the effects out: commits, then what can be done at once, then messages.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
+        let commits = self.commits.drain(..).map(Effect::Commit);
+        commits.chain(self.others.drain(..)).chain(self.sends.drain(..).map(Effect::Send))
     }
 }

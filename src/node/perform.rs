@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     clock::Clock,
-    committer::{Committer, Settled, Waited},
+    committer::{Committer, Done, Settled, Waited},
     config::Config,
     diameter::Peers,
     entropy::SystemEntropy,
@@ -410,7 +410,12 @@ impl Caller {
         let leaving = std::mem::take(&mut self.leaving);
         let mut settled = Settled { leaving, lost: Vec::new() };
         let (worker, committer) = (self.worker.index, &self.shared.committer);
-        let outcome = committer.submit(worker, &mut self.commits, &mut self.sends, &mut settled);
+        let done = Done {
+            commits: &mut self.commits,
+            calls: &mut Vec::from([commits]),
+            sends: &mut self.sends,
+        };
+        let outcome = committer.submit(worker, done, &mut settled);
         // A thread tells of what it commits itself.
         if commits > 0 && (outcome.is_err() || !committer.waits()) {
             self.shared.report_commits(commits, outcome);

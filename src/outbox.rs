@@ -452,4 +452,11 @@ impl Outbox {
         let commits = self.commits.drain(..).map(Effect::Commit);
         commits.chain(self.others.drain(..)).chain(self.sends.drain(..).map(Effect::Send))
     }
+
+    /// Gives what is neither commit nor message to `perform`; it is gone then.
+    pub(crate) fn perform_others(&mut self, perform: impl FnMut(&Effect)) {
+        // Where it is: most of the space of an effect is a message's.
+        self.others.iter().for_each(perform);
+        self.others.clear();
+    }
 }

@@ -123,11 +123,6 @@ impl Committer {
         self.waits
     }
 
-    /// Whether everything up to `seq` is durable, so that a message that relies on it need not be submitted.
-    pub(super) fn has_reached(&self, seq: CommitSeq) -> bool {
-        seq.as_u64() <= self.reached.load(Ordering::Acquire)
-    }
-
     /// Whether the engine takes changes.
     pub(super) fn is_available(&self) -> bool {
         self.available.load(Ordering::Acquire)

@@ -52,8 +52,8 @@ use crate::{
     token::BearerToken,
 };
 
-/// Most calls of a batch before their commits are handed over and their messages leave. The numbers of commits
-/// are drawn in one row by all workers, so the others' answers may wait as long as this takes.
+/// Most calls of a batch before their commits are handed over and their messages leave, and as many commits. The
+/// numbers of commits are drawn in one row by all workers, so the others' answers may wait as long as this takes.
 const CALLS_AT_ONCE: usize = 32;
 
 /// Everything that the tasks of one system share.
@@ -291,7 +291,7 @@ impl Batch<'_> {
 
     /// Does what calls wanted done so far, if that is enough.
     fn go_on(&mut self) {
-        if self.0.made + self.0.calls.len() >= CALLS_AT_ONCE {
+        if self.0.has_done_enough() || self.0.calls.len() >= CALLS_AT_ONCE {
             self.0.finish();
             self.0.now = self.0.shared.clock.now();
         }
@@ -345,12 +345,17 @@ impl Caller {
             if self.calls.is_empty() {
                 return;
             }
-            while self.made < CALLS_AT_ONCE
+            while !self.has_done_enough()
                 && let Some(call) = self.calls.pop_front()
             {
                 self.perform(call);
             }
         }
+    }
+
+    /// Whether it is time to hand over.
+    const fn has_done_enough(&self) -> bool {
+        self.made >= CALLS_AT_ONCE || self.outbox.commits.len() >= CALLS_AT_ONCE
     }
 
     /// Makes a call, and does at once what it wants done but for commits and messages.

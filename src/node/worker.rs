@@ -167,11 +167,11 @@ pub(super) async fn handle_handed_over(
     mut caller: Caller,
     mut datagrams: mpsc::Receiver<Datagram>,
 ) {
-    let mut batch = Vec::with_capacity(HANDED_OVER_BATCH);
-    while datagrams.recv_many(&mut batch, HANDED_OVER_BATCH).await > 0 {
-        caller.batch(|calls| {
-            for Datagram { flow, octets } in batch.drain(..) {
-                calls.call(Call::Sip { flow, octets: &octets });
+    let mut received = Vec::with_capacity(HANDED_OVER_BATCH);
+    while datagrams.recv_many(&mut received, HANDED_OVER_BATCH).await > 0 {
+        caller.batch(|batch| {
+            for Datagram { flow, octets } in received.drain(..) {
+                batch.call(Call::Sip { flow, octets: &octets });
             }
         });
         tokio::task::yield_now().await;

@@ -30,13 +30,14 @@ pub struct Context<'a> {
     pub out: &'a mut Outbox,
 }
 
-/// The effects of one or more calls: each kind in order.
+/// The effects of one or more calls. Those of a kind are in the order in which they were asked for.
 #[derive(Debug)]
 pub struct Outbox {
     sequencer: Arc<Sequencer>,
-    /// Kept apart by their size: what is small would be moved as if it were large.
-    commits: Vec<Commit>,
-    sends: Vec<Send>,
+    /// Commits and messages are large and many: apart, so that those of many calls can be performed where they
+    /// are, and that what is small is not moved as if it were large.
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) sends: Vec<Send>,
     others: Vec<Other>,
     storage_available: bool,
     /// Where a role writes parts of SIP messages that it needs for a while.
@@ -474,14 +475,9 @@ impl Outbox {
         self.others.clear();
     }
 
-    /// The commits alone, to be taken out.
-    pub const fn commits(&mut self) -> &mut Vec<Commit> {
-        &mut self.commits
-    }
-
-    /// The messages alone, to be taken out.
-    pub const fn sends(&mut self) -> &mut Vec<Send> {
-        &mut self.sends
+    /// The messages, oldest first.
+    pub fn sends(&self) -> &[Send] {
+        &self.sends
     }
 
     /// Takes the effects out: commits, then timers, steps and notes, then messages, of each the oldest first.
@@ -489,5 +485,10 @@ impl Outbox {
         let others = self.others.drain(..).map(Effect::from);
         let commits = self.commits.drain(..).map(Effect::Commit);
         commits.chain(others).chain(self.sends.drain(..).map(Effect::Send))
+    }
+
+    /// Gives what is neither commit nor message to `perform`.
+    pub(crate) fn perform_others(&mut self, perform: impl FnMut(Effect)) {
+        self.others.drain(..).map(Effect::from).for_each(perform);
     }
 }

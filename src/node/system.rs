@@ -286,7 +286,8 @@ impl Thread {
     }
 }
 
-fn create_shared(
+/// What the threads of a system will share: it is neither loaded nor served yet.
+pub(super) fn create_shared(
     config: Config,
     options: Options,
     workers: Vec<Arc<Worker>>,

@@ -204,6 +204,11 @@ impl McServiceId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The domain in lower case; empty for a tel URI.
+    pub fn host(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, host)| host)
+    }
 }
 
 /// MC system ID: what names a system (TS 24.484 types it `xs:anyURI`): here a URI with the system's
@@ -230,6 +235,53 @@ impl McSystemId {
             return Err(IdentityError::ForbiddenCharacter);
         }
         Ok(Self(uri.to_ascii_lowercase().into()))
+    }
+
+    /// The URI, for the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// MC service group ID: a `sip:`, `sips:` or `tel:` URI, canonical like an [`Impu`]. The home of a group is the
+/// system of its domain.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct McServiceGroupId(Arc<str>);
+
+impl McServiceGroupId {
+    /// Parses and canonicalizes a URI, as [`Impu::parse`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] names the rule that `uri` breaks.
+    pub fn parse(uri: &str) -> Result<Self, IdentityError> {
+        Impu::parse(uri).map(|impu| Self(impu.as_str().into()))
+    }
+
+    /// The URI, for the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The domain in lower case; empty for a tel URI.
+    pub fn host(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, host)| host)
+    }
+}
+
+/// Functional alias: a URI that names a duty, such as a train driver's, and with it whoever has it activated
+/// (TS 23.280 8.1.5). Canonical like an [`Impu`].
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct FunctionalAlias(ShortText);
+
+impl FunctionalAlias {
+    /// Parses and canonicalizes a URI, as [`Impu::parse`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] names the rule that `uri` breaks.
+    pub fn parse(uri: &str) -> Result<Self, IdentityError> {
+        Impu::parse(uri).map(|impu| Self(impu.0))
     }
 
     /// The URI, for the wire.
@@ -427,9 +479,9 @@ macro_rules! textual {
     )*};
 }
 
-textual!(Impi, Impu, McServiceId);
+textual!(Impi, Impu, McServiceId, FunctionalAlias);
 
-/// A system is no person: its identities print.
+/// A system or a group is no person: its identities print.
 macro_rules! printing {
     ($($name:ident),*) => {$(
         impl Borrow<str> for $name {
@@ -454,7 +506,7 @@ macro_rules! printing {
     )*};
 }
 
-printing!(SipDatabaseId, McSystemId, Plmn);
+printing!(SipDatabaseId, McSystemId, McServiceGroupId, Plmn);
 
 #[cfg(test)]
 mod tests {

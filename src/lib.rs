@@ -15,7 +15,7 @@
 //! | Layer | Modules | Knows |
 //! |---|---|---|
 //! | 6 worlds | [`node`], [`sim`] | sockets, clocks, files; or virtual time |
-//! | 5 roles | [`config_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
+//! | 5 roles | [`acm`], [`config_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
@@ -52,6 +52,7 @@
 //! IMPI and IMPU: SIP private and public user identity. "Get SIP authentication information": Cx MAR and
 //! MAA. Vector: RAND, AUTN, XRES, CK, IK.
 
+pub mod acm;
 pub mod aka;
 pub mod api;
 pub mod config_server;

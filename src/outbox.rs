@@ -2,6 +2,8 @@
 //!
 //! A role never performs an effect. `node` performs them with tokio, `sim` in virtual time.
 
+mod acm;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
@@ -19,6 +21,8 @@ use crate::{
     store::{Commit, CommitSeq, Mutation, Mutations, Sequencer},
     time::Timestamp,
 };
+
+pub use acm::{AcmMessage, AcmReply};
 
 /// What a call into a role may use, and where its effects go.
 pub struct Context<'a> {
@@ -176,6 +180,16 @@ pub enum Message {
         /// The answer.
         answer: configuration::Answer,
     },
+    /// A management request of a role to the configuration server of its own system: what is in force, and what is
+    /// to be from now on.
+    ConfigurationRequest {
+        /// Under which name the answer comes back.
+        id: RequestId,
+        /// The request.
+        request: configuration::Request,
+    },
+    /// A message of an ACM server.
+    Acm(AcmMessage),
     /// The answer to a management request of a SIP core.
     Registration {
         /// Whom to.
@@ -240,6 +254,16 @@ pub struct ManagementReply {
     pub answer: management::Answer,
 }
 
+/// The answer to a [`Message::ConfigurationRequest`]. If the configuration server lost the request, it is
+/// [`management::Refusal::Unavailable`].
+#[derive(Clone, Debug)]
+pub struct ConfigurationReply {
+    /// The name of the request.
+    pub id: RequestId,
+    /// The answer.
+    pub answer: configuration::Answer,
+}
+
 /// The answer to a [`Message::SystemAccessRequest`].
 #[derive(Clone, Debug)]
 pub struct SystemAccessReply {
@@ -256,6 +280,8 @@ pub struct Undeliverable;
 /// The roles.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
+    /// `acm`.
+    Acm,
     /// `config_server`.
     ConfigServer,
     /// `sip_core`.
@@ -322,6 +348,8 @@ pub enum TimerWhat {
     GrantsEnd,
     /// A user's request for connection details, or a partner's for access, has had its time.
     MigrationTimeout(u64),
+    /// Something is due in an ACM server, such as a repeat or an expiry: one timer for the first of all.
+    AcmDue,
     /// The user agent's retransmission (Timer E).
     UeRetransmit,
     /// The user agent gives the transaction up (Timer F).
@@ -364,6 +392,16 @@ pub enum Note {
         partner: McSystemId,
         /// What is wrong.
         what: &'static str,
+    },
+    /// A transaction came again with another content. A security event.
+    TransactionConflict {
+        /// From whom.
+        partner: McSystemId,
+    },
+    /// A partner answered a transaction that is not known here; the answer is kept.
+    StrayResponse {
+        /// The partner.
+        partner: McSystemId,
     },
     /// A table is at its named maximum.
     TableFull(&'static str),

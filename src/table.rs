@@ -73,12 +73,22 @@ impl Bound {
 
     /// Takes one place even beyond the maximum: for what is stored already.
     pub fn take_loaded(&self) {
-        self.used.fetch_add(1, Ordering::Relaxed);
+        self.take_many_loaded(1);
+    }
+
+    /// Takes `count` places even beyond the maximum: for what is stored already.
+    pub fn take_many_loaded(&self, count: usize) {
+        self.used.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Gives one place back.
     pub fn give(&self) {
-        self.used.fetch_sub(1, Ordering::Relaxed);
+        self.give_many(1);
+    }
+
+    /// Gives `count` places back.
+    pub fn give_many(&self, count: usize) {
+        self.used.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Gives all places back.

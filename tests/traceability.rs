@@ -1,4 +1,4 @@
-//! The table of the 25 steps is true: what it says is performed is performed, by a function that
+//! The tables of the numbered steps are true: what they say is performed is performed, by a function that
 //! exists, and shown by a test that exists.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
@@ -8,7 +8,9 @@ use std::{
 };
 
 use migcore::{
-    procedure::{Row, migration::STEPS},
+    procedure::{
+        Row, configuration_exchange, configuration_update, group_provision, migration::STEPS,
+    },
     sim::{Options, World},
     step::Step,
     ue::State,
@@ -23,6 +25,25 @@ fn reported() -> Vec<Step> {
     world.steps().iter().map(|(step, _)| *step).collect()
 }
 
+/// The rows of all procedures. That those of the ACM procedures are reported in order and no other is, is shown
+/// by `tests/acm_scenarios`, which has the people and clients that take part.
+fn rows() -> Vec<Row> {
+    let mut rows = STEPS.to_vec();
+    rows.extend(configuration_exchange::STEPS);
+    rows.extend(group_provision::STEPS);
+    rows.extend(configuration_update::STEPS);
+    rows
+}
+
+#[test]
+fn no_two_rows_have_the_same_label() {
+    let mut labels: Vec<String> = rows().iter().map(|row| row.step.to_string()).collect();
+    assert_eq!(labels.len(), 25 + 17 + 17 + 10);
+    labels.sort();
+    labels.dedup();
+    assert_eq!(labels.len(), rows().len());
+}
+
 #[test]
 fn every_step_is_reported_in_order_and_no_other_is() {
     let mut reported = reported();
@@ -33,7 +54,7 @@ fn every_step_is_reported_in_order_and_no_other_is() {
 
 #[test]
 fn every_function_of_the_table_is_in_the_file_that_the_table_names() {
-    for Row { step, function: place, .. } in &STEPS {
+    for Row { step, function: place, .. } in &rows() {
         let (file, function) = place.split_once("::").expect("file.rs::function");
         let path = root().join("src").join(file);
         let source = fs::read_to_string(&path)
@@ -48,7 +69,7 @@ fn every_test_of_the_table_exists_once_and_asserts_something() {
     for folder in ["src", "tests"] {
         collect(&root().join(folder), &mut sources);
     }
-    for Row { step, test, .. } in &STEPS {
+    for Row { step, test, .. } in &rows() {
         let bodies: Vec<&str> =
             sources.iter().filter_map(|source| body_of_test(source, test)).collect();
         assert_eq!(bodies.len(), 1, "{step}: {} tests are called {test}", bodies.len());

@@ -1,8 +1,13 @@
-//! HTTP bodies as values: what roles see of CSC-4, CSC-17 and the management interface. The world maps
-//! them to paths.
+//! HTTP bodies as values: what roles see of CSC-4, CSC-17, the interfaces of ACM servers and the management
+//! interface. The world maps them to paths.
 
+pub mod acm_client;
+pub mod acm_interconnection;
+pub mod acm_management;
+pub mod acm_payload;
 pub mod configuration;
 pub mod connection_details;
+pub mod functional_alias;
 pub mod migration_identity;
 pub mod registration;
 pub mod system_access;

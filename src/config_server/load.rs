@@ -47,7 +47,17 @@ impl ConfigServer {
             | RecordKind::OutboundBinding
             | RecordKind::Grant
             | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement => {}
+            | RecordKind::WithdrawnAgreement
+            | RecordKind::AcmOutgoing
+            | RecordKind::AcmIncoming
+            | RecordKind::AcmPayload
+            | RecordKind::AcmConfigurationSet
+            | RecordKind::AcmMigrant
+            | RecordKind::AcmGroup
+            | RecordKind::AcmUser
+            | RecordKind::AcmSession
+            | RecordKind::AcmRevision
+            | RecordKind::AcmStray => {}
         }
         Ok(())
     }

@@ -43,7 +43,17 @@ macro_rules! read_body {
             | RecordKind::OutboundBinding
             | RecordKind::Grant
             | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement => return Ok(None),
+            | RecordKind::WithdrawnAgreement
+            | RecordKind::AcmOutgoing
+            | RecordKind::AcmIncoming
+            | RecordKind::AcmPayload
+            | RecordKind::AcmConfigurationSet
+            | RecordKind::AcmMigrant
+            | RecordKind::AcmGroup
+            | RecordKind::AcmUser
+            | RecordKind::AcmSession
+            | RecordKind::AcmRevision
+            | RecordKind::AcmStray => return Ok(None),
         }
     };
 }
@@ -92,7 +102,17 @@ impl StoredRecord {
             | RecordKind::Grant
             | RecordKind::Registration
             | RecordKind::WithdrawnAgreement
-            | RecordKind::Agreement => &[],
+            | RecordKind::Agreement
+            | RecordKind::AcmOutgoing
+            | RecordKind::AcmIncoming
+            | RecordKind::AcmPayload
+            | RecordKind::AcmConfigurationSet
+            | RecordKind::AcmMigrant
+            | RecordKind::AcmGroup
+            | RecordKind::AcmUser
+            | RecordKind::AcmSession
+            | RecordKind::AcmRevision
+            | RecordKind::AcmStray => &[],
         }
     }
 

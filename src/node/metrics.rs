@@ -343,6 +343,9 @@ impl Metrics {
     pub fn step(&self, step: Step) {
         let number = match step.procedure {
             Procedure::Migration => step.number.into(),
+            Procedure::ConfigurationExchange
+            | Procedure::GroupProvision
+            | Procedure::ConfigurationUpdate => usize::MAX,
         };
         self.steps.inc(number, || StepLabel::of(step));
     }
@@ -365,6 +368,8 @@ impl Metrics {
             | Note::ResynchronisationRefused
             | Note::PeerRefused { .. }
             | Note::AccessMisconfigured { .. }
+            | Note::TransactionConflict { .. }
+            | Note::StrayResponse { .. }
             | Note::TableFull(_) => {}
         }
         let number = match note {
@@ -378,6 +383,8 @@ impl Metrics {
             | Note::ResynchronisationRefused
             | Note::PeerRefused { .. }
             | Note::AccessMisconfigured { .. }
+            | Note::TransactionConflict { .. }
+            | Note::StrayResponse { .. }
             | Note::TableFull(_)
             | Note::Limited(_) => NOTES,
         };
@@ -431,6 +438,8 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::ResynchronisationRefused => "resynchronisation_refused",
         Note::PeerRefused { .. } => "peer_refused",
         Note::AccessMisconfigured { .. } => "access_misconfigured",
+        Note::TransactionConflict { .. } => "transaction_conflict",
+        Note::StrayResponse { .. } => "stray_response",
         Note::TableFull(_) => "table_full",
         Note::Limited(_) => "limited",
         Note::Registered(true) => "registered",

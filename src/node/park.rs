@@ -344,7 +344,9 @@ impl Shared {
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Configuration { .. }
-            | Message::Registration { .. } => {}
+            | Message::Registration { .. }
+            | Message::ConfigurationRequest { .. }
+            | Message::Acm(_) => {}
         }
         None
     }

@@ -173,7 +173,8 @@ impl Names {
         match role {
             Role::SipCore => Arc::clone(&self.sip_core),
             Role::SipDatabase => Arc::clone(&self.sip_database),
-            Role::ConfigServer => Arc::clone(&self.config_server),
+            // One box in a ladder until an ACM server runs in a process.
+            Role::Acm | Role::ConfigServer => Arc::clone(&self.config_server),
             Role::Ue => Arc::clone(&self.ue),
         }
     }
@@ -404,7 +405,11 @@ impl Caller {
             Call::CxReply(reply) => match (reply.id.role, core, database) {
                 (Role::SipCore, Some(core), _) => core.handle_answer(&mut ctx, reply),
                 (Role::SipDatabase, _, Some(database)) => database.handle_answer(&mut ctx, reply),
-                (Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue, _, _) => {}
+                (
+                    Role::Acm | Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue,
+                    _,
+                    _,
+                ) => {}
             },
             Call::Management { to, request } => {
                 if let Some(database) = database {
@@ -433,7 +438,10 @@ impl Caller {
                 (Role::ConfigServer, _, _, Some(config_server)) => {
                     config_server.handle_timer(&mut ctx, &timer);
                 }
-                (Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue, ..) => {}
+                (
+                    Role::Acm | Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue,
+                    ..,
+                ) => {}
             },
             Call::Loaded => {
                 if let Some(core) = core {
@@ -525,6 +533,8 @@ impl Caller {
             }
             // No role here asks these.
             Message::ConnectionDetailsRequest(_)
+            | Message::ConfigurationRequest { .. }
+            | Message::Acm(_)
             | Message::Configuration { to: ReplyTo::Role(_), .. }
             | Message::Registration { to: ReplyTo::Role(_), .. }
             | Message::ConnectionDetails { to: ReplyTo::Role(_), .. }

@@ -4,6 +4,9 @@
 //! report the steps they perform through the outbox, and tests hold the report against the table, so
 //! no step can be lost without notice.
 
+pub mod configuration_exchange;
+pub mod configuration_update;
+pub mod group_provision;
 pub mod migration;
 
 use crate::step::Step;
@@ -23,6 +26,18 @@ pub enum Entity {
     PartnerSipDatabase,
     /// The SIP core of the partner MC system.
     PartnerSipCore,
+    /// The authorised user of the primary MC system: of the one whose administrator began the transaction.
+    PrimaryAdministrator,
+    /// The ACM client of that user.
+    PrimaryAcmClient,
+    /// The ACM server of the primary MC system.
+    PrimaryAcmServer,
+    /// The ACM server of the partner MC system.
+    PartnerAcmServer,
+    /// The ACM client of the partner's user.
+    PartnerAcmClient,
+    /// The authorised user of the partner MC system, who decides.
+    PartnerAdministrator,
 }
 
 /// One row of a procedure's table.

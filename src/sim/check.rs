@@ -201,6 +201,8 @@ impl World {
             Message::Configuration { to, answer } => self.check_configuration(id, to, answer),
             Message::CxRequest { .. }
             | Message::Registration { .. }
+            | Message::ConfigurationRequest { .. }
+            | Message::Acm(_)
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => Ok(()),
         }

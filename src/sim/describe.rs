@@ -44,6 +44,8 @@ pub(super) fn describe(message: &Message) -> String {
         }
         Message::Configuration { .. } => "configuration answer".to_owned(),
         Message::Registration { .. } => "registration answer".to_owned(),
+        Message::ConfigurationRequest { .. } => "configuration request".to_owned(),
+        Message::Acm(_) => "ACM message".to_owned(),
     }
 }
 

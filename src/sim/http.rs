@@ -319,6 +319,8 @@ impl World {
             // These are repeated by whoever waits.
             Message::Configuration { .. }
             | Message::Registration { .. }
+            | Message::ConfigurationRequest { .. }
+            | Message::Acm(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Sip { .. }

@@ -179,7 +179,7 @@ impl World {
             Role::SipCore => roles.core.handle_timer(ctx, timer),
             Role::SipDatabase => roles.database.handle_timer(ctx, timer),
             Role::ConfigServer => roles.config_server.handle_timer(ctx, timer),
-            Role::Ue => {}
+            Role::Acm | Role::Ue => {}
         });
         if let Err(violation) = self.check_expiry(id, &effects) {
             return self.violate(violation);
@@ -241,6 +241,8 @@ impl World {
             }
             Message::Configuration { .. }
             | Message::Registration { .. }
+            | Message::ConfigurationRequest { .. }
+            | Message::Acm(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => {
@@ -329,7 +331,7 @@ impl World {
         self.call(id, |roles, ctx| match reply.id.role {
             Role::SipCore => roles.core.handle_answer(ctx, reply),
             Role::SipDatabase => roles.database.handle_answer(ctx, reply),
-            Role::ConfigServer | Role::Ue => {}
+            Role::Acm | Role::ConfigServer | Role::Ue => {}
         });
     }
 

@@ -181,7 +181,17 @@ impl Tables {
             | RecordKind::WithdrawnAgreement
             | RecordKind::User
             | RecordKind::Agreement
-            | RecordKind::SystemConfiguration => {}
+            | RecordKind::SystemConfiguration
+            | RecordKind::AcmOutgoing
+            | RecordKind::AcmIncoming
+            | RecordKind::AcmPayload
+            | RecordKind::AcmConfigurationSet
+            | RecordKind::AcmMigrant
+            | RecordKind::AcmGroup
+            | RecordKind::AcmUser
+            | RecordKind::AcmSession
+            | RecordKind::AcmRevision
+            | RecordKind::AcmStray => {}
         }
         Ok(())
     }

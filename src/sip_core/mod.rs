@@ -234,6 +234,7 @@ impl SipCore {
             | TimerWhat::OutboundLeasesEnd
             | TimerWhat::GrantsEnd
             | TimerWhat::MigrationTimeout(_)
+            | TimerWhat::AcmDue
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}

@@ -55,7 +55,17 @@ impl SipDatabase {
             RecordKind::Registration
             | RecordKind::User
             | RecordKind::Agreement
-            | RecordKind::SystemConfiguration => Ok(()),
+            | RecordKind::SystemConfiguration
+            | RecordKind::AcmOutgoing
+            | RecordKind::AcmIncoming
+            | RecordKind::AcmPayload
+            | RecordKind::AcmConfigurationSet
+            | RecordKind::AcmMigrant
+            | RecordKind::AcmGroup
+            | RecordKind::AcmUser
+            | RecordKind::AcmSession
+            | RecordKind::AcmRevision
+            | RecordKind::AcmStray => Ok(()),
         }
     }
 

@@ -307,6 +307,7 @@ impl SipDatabase {
             | TimerWhat::ChallengesEnd
             | TimerWhat::ContactsEnd
             | TimerWhat::MigrationTimeout(_)
+            | TimerWhat::AcmDue
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}

@@ -51,7 +51,17 @@ macro_rules! read_body {
             RecordKind::Registration
             | RecordKind::User
             | RecordKind::Agreement
-            | RecordKind::SystemConfiguration => return Ok(None),
+            | RecordKind::SystemConfiguration
+            | RecordKind::AcmOutgoing
+            | RecordKind::AcmIncoming
+            | RecordKind::AcmPayload
+            | RecordKind::AcmConfigurationSet
+            | RecordKind::AcmMigrant
+            | RecordKind::AcmGroup
+            | RecordKind::AcmUser
+            | RecordKind::AcmSession
+            | RecordKind::AcmRevision
+            | RecordKind::AcmStray => return Ok(None),
         }
     };
 }
@@ -125,7 +135,17 @@ impl StoredRecord {
             | RecordKind::WithdrawnAgreement
             | RecordKind::User
             | RecordKind::Agreement
-            | RecordKind::SystemConfiguration => &[],
+            | RecordKind::SystemConfiguration
+            | RecordKind::AcmOutgoing
+            | RecordKind::AcmIncoming
+            | RecordKind::AcmPayload
+            | RecordKind::AcmConfigurationSet
+            | RecordKind::AcmMigrant
+            | RecordKind::AcmGroup
+            | RecordKind::AcmUser
+            | RecordKind::AcmSession
+            | RecordKind::AcmRevision
+            | RecordKind::AcmStray => &[],
         }
     }
 

@@ -109,11 +109,31 @@ pub enum RecordKind {
     Agreement = 10,
     /// What UEs are told of a system, by MC system ID (`config_server`).
     SystemConfiguration = 11,
+    /// A transaction that an administrator of this system began, by its ID (`acm`).
+    AcmOutgoing = 12,
+    /// A transaction that another system began, by that system and its ID (`acm`).
+    AcmIncoming = 13,
+    /// What an open transaction is about, by the system that began it and its ID (`acm`).
+    AcmPayload = 14,
+    /// A configuration that users migrate with, by the transaction that brought it (`acm`).
+    AcmConfigurationSet = 15,
+    /// A user added for migration, by the other system, direction and user (`acm`).
+    AcmMigrant = 16,
+    /// An interconnection group, by its home and its ID (`acm`).
+    AcmGroup = 17,
+    /// An administrator, by MC service ID (`acm`).
+    AcmUser = 18,
+    /// That an administrator is logged on, by session (`acm`).
+    AcmSession = 19,
+    /// The highest revision sent or in force, by direction, other system and kind of transaction (`acm`).
+    AcmRevision = 20,
+    /// An answer to a transaction that is not known, by system and ID (`acm`).
+    AcmStray = 21,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 21] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,
@@ -125,6 +145,16 @@ impl RecordKind {
         Self::User,
         Self::Agreement,
         Self::SystemConfiguration,
+        Self::AcmOutgoing,
+        Self::AcmIncoming,
+        Self::AcmPayload,
+        Self::AcmConfigurationSet,
+        Self::AcmMigrant,
+        Self::AcmGroup,
+        Self::AcmUser,
+        Self::AcmSession,
+        Self::AcmRevision,
+        Self::AcmStray,
     ];
 
     /// The kind as people write it.
@@ -141,6 +171,16 @@ impl RecordKind {
             Self::User => "user",
             Self::Agreement => "agreement",
             Self::SystemConfiguration => "system-configuration",
+            Self::AcmOutgoing => "acm-outgoing",
+            Self::AcmIncoming => "acm-incoming",
+            Self::AcmPayload => "acm-payload",
+            Self::AcmConfigurationSet => "acm-configuration-set",
+            Self::AcmMigrant => "acm-migrant",
+            Self::AcmGroup => "acm-group",
+            Self::AcmUser => "acm-user",
+            Self::AcmSession => "acm-session",
+            Self::AcmRevision => "acm-revision",
+            Self::AcmStray => "acm-stray",
         }
     }
 
@@ -162,7 +202,19 @@ impl RecordKind {
     /// Whether records of this kind hold keys or credentials: K and `OPc`, a pool's key, passwords of the
     /// UE configuration. An engine on a medium seals those.
     pub const fn holds_secrets(self) -> bool {
-        matches!(self, Self::Subscriber | Self::Pool | Self::SystemConfiguration)
+        matches!(
+            self,
+            Self::Subscriber
+                | Self::Pool
+                | Self::SystemConfiguration
+                | Self::AcmPayload
+                | Self::AcmConfigurationSet
+        )
+    }
+
+    /// Whether the role that keeps records of this kind is `acm`.
+    pub const fn is_of_acm(self) -> bool {
+        self.as_u8() >= Self::AcmOutgoing.as_u8() && self.as_u8() <= Self::AcmStray.as_u8()
     }
 }
 

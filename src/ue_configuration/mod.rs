@@ -16,6 +16,7 @@ mod document;
 mod element;
 mod extension;
 mod fields;
+mod owner;
 mod read;
 mod render;
 mod template;

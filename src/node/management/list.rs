@@ -236,6 +236,17 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         | RecordKind::OutboundBinding
         | RecordKind::Grant
         | RecordKind::WithdrawnAgreement => roles.database.is_some(),
+        // No process runs an ACM server yet.
+        RecordKind::AcmOutgoing
+        | RecordKind::AcmIncoming
+        | RecordKind::AcmPayload
+        | RecordKind::AcmConfigurationSet
+        | RecordKind::AcmMigrant
+        | RecordKind::AcmGroup
+        | RecordKind::AcmUser
+        | RecordKind::AcmSession
+        | RecordKind::AcmRevision
+        | RecordKind::AcmStray => false,
     }
 }
 

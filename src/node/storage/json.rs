@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::{
-    config_server,
+    acm, config_server,
     node::http::WrongValue,
     sip_core::Registration,
     sip_database,
@@ -61,6 +61,8 @@ pub enum Content {
     Core(Registration),
     /// Of a configuration server.
     ConfigServer(config_server::StoredRecord),
+    /// Of an ACM server.
+    Acm(acm::StoredRecord),
 }
 
 /// Why a JSON value is no record. It repeats no value: that may be a key or an identity.
@@ -95,6 +97,8 @@ impl StoredRecord {
             Content::Core(decode(record.value)?)
         } else if let Some(stored) = sip_database::StoredRecord::decode(kind, record.value)? {
             Content::Database(stored)
+        } else if let Some(stored) = acm::StoredRecord::decode(kind, record.value)? {
+            Content::Acm(stored)
         } else {
             let stored = config_server::StoredRecord::decode(kind, record.value)?;
             Content::ConfigServer(stored.ok_or(RecordError::Damaged)?)
@@ -108,6 +112,7 @@ impl StoredRecord {
             Content::Database(stored) => stored.encode(),
             Content::Core(registration) => encode(registration),
             Content::ConfigServer(stored) => stored.encode(),
+            Content::Acm(stored) => stored.encode(),
         };
         Mutation { kind: self.kind, key: self.key.as_bytes().into(), value: Some(value) }
     }
@@ -124,6 +129,7 @@ impl StoredRecord {
             Content::Database(stored) => stored.check(&self.key),
             Content::Core(registration) => registration.check(&self.key),
             Content::ConfigServer(stored) => stored.check(&self.key),
+            Content::Acm(stored) => stored.check(&self.key),
         }
     }
 
@@ -189,6 +195,7 @@ impl Serialize for StoredRecord {
             Content::Database(stored) => fields.serialize_field("record", stored)?,
             Content::Core(registration) => fields.serialize_field("record", registration)?,
             Content::ConfigServer(stored) => fields.serialize_field("record", stored)?,
+            Content::Acm(stored) => fields.serialize_field("record", stored)?,
         }
         fields.end()
     }
@@ -206,6 +213,9 @@ impl Content {
         } else if sip_database::StoredRecord::is_of(kind) {
             let stored = sip_database::StoredRecord::deserialize(kind, from);
             stored.map(|stored| stored.map(Self::Database))
+        } else if kind.is_of_acm() {
+            let stored = acm::StoredRecord::deserialize(kind, from);
+            stored.map(|stored| stored.map(Self::Acm))
         } else {
             let stored = config_server::StoredRecord::deserialize(kind, from);
             stored.map(|stored| stored.map(Self::ConfigServer))
@@ -227,6 +237,7 @@ impl Content {
             Self::Database(stored) => serde_json::to_value(stored),
             Self::Core(registration) => serde_json::to_value(registration),
             Self::ConfigServer(stored) => serde_json::to_value(stored),
+            Self::Acm(stored) => serde_json::to_value(stored),
         };
         let written = written.map_err(|_| wrong("record", "cannot be written again"))?;
         match difference(json, &written) {
@@ -267,7 +278,8 @@ fn in_record(field: &str) -> String {
 fn secret_fields(kind: RecordKind) -> impl Iterator<Item = &'static str> {
     let database = sip_database::StoredRecord::secret_fields(kind);
     let config_server = config_server::StoredRecord::secret_fields(kind);
-    database.iter().chain(config_server).copied()
+    let acm = acm::StoredRecord::secret_fields(kind);
+    database.iter().chain(config_server).chain(acm).copied()
 }
 
 /// Puts null in place of the secrets in a record of `kind`.

@@ -155,7 +155,9 @@ impl<'a> Entry<'a> {
 
     fn write(block: &mut Vec<u8>, key: u128, ends: Timestamp, kept: &Kept<'_>) {
         let Kept { tag, after, step, status_line, fields } = kept;
-        let step = step.map_or(0, |Step { procedure: Procedure::Migration, number }| number);
+        // What a SIP core answers is of the one procedure that has SIP in it.
+        let step = step.filter(|step| step.procedure == Procedure::Migration);
+        let step = step.map_or(0, |step| step.number);
         block.extend_from_slice(&key.to_le_bytes());
         block.extend_from_slice(&ends.as_micros().to_le_bytes());
         block.extend_from_slice(&after.as_u64().to_le_bytes());

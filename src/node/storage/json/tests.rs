@@ -49,50 +49,203 @@ fn records() -> Vec<Value> {
             },
         })
     };
-    [
+    let configuration = json!({
+        "revision": 7, "document": document,
+        "sip_core": [{"transport": "udp", "address": "192.0.2.1:5060"}],
+    });
+    let acm = acm_records(&configuration);
+    let usual_records = [
         ("subscriber", "alice@a.example", subscriber(usual, (64, 5), &[], Value::Null)),
-        ("subscriber", &long, subscriber(many, ((1 << 40) - 1, 8), &visited, json!("sip:core.a.example"))),
-        ("pool", "visitors", json!({"direction": "inbound", "source": {"generated": {
-            "impi_template": "mig-{id}@b.example", "impu_template": "sip:mig-{id}@b.example",
-            "key": LONGEST, "reserved": 1024,
-        }}})),
-        ("pool", "guests", json!({"direction": "outbound", "source": {"listed": {
-            "quarantine": {"secs": u64::MAX, "nanos": 999_999_999},
-        }}})),
+        (
+            "subscriber",
+            &long,
+            subscriber(many, ((1 << 40) - 1, 8), &visited, json!("sip:core.a.example")),
+        ),
+        (
+            "pool",
+            "visitors",
+            json!({"direction": "inbound", "source": {"generated": {
+                "impi_template": "mig-{id}@b.example", "impu_template": "sip:mig-{id}@b.example",
+                "key": LONGEST, "reserved": 1024,
+            }}}),
+        ),
+        (
+            "pool",
+            "guests",
+            json!({"direction": "outbound", "source": {"listed": {
+                "quarantine": {"secs": u64::MAX, "nanos": 999_999_999},
+            }}}),
+        ),
         ("pool-entry", "guests alice@a.example", json!({"identity": user, "place": [end, 7]})),
-        ("inbound-binding", "mig-1@b.example", inbound(json!({"reserved": end}), generated, &Value::Null)),
-        ("inbound-binding", "mig-1@b.example", inbound(json!({"active": never}), listed.clone(), &allowance)),
-        ("inbound-binding", "mig-1@b.example", inbound(json!({"mapped": {"active": true}}), listed, &Value::Null)),
-        ("outbound-binding", "out-1@a.example", json!({
-            "impu": "sip:out-1@a.example", "user": user, "partner": "sipdb.b.example",
-            "lease": {"reserved": "2031-01-01T00:00:00.000001Z"},
-            "origin": {"generated": {"pool": "out", "n": 0}}, "allowed": allowance,
-        })),
-        ("grant", "alice@a.example sipdb.b.example", json!({
-            "user": user, "partner": "sipdb.b.example", "until": never, "allowed": null,
-        })),
-        ("registration", "alice@a.example", json!({
-            "impus": ["sip:alice@a.example"], "contacts": (0..10).map(contact).collect::<Vec<_>>(),
-        })),
+        (
+            "inbound-binding",
+            "mig-1@b.example",
+            inbound(json!({"reserved": end}), generated, &Value::Null),
+        ),
+        (
+            "inbound-binding",
+            "mig-1@b.example",
+            inbound(json!({"active": never}), listed.clone(), &allowance),
+        ),
+        (
+            "inbound-binding",
+            "mig-1@b.example",
+            inbound(json!({"mapped": {"active": true}}), listed, &Value::Null),
+        ),
+        (
+            "outbound-binding",
+            "out-1@a.example",
+            json!({
+                "impu": "sip:out-1@a.example", "user": user, "partner": "sipdb.b.example",
+                "lease": {"reserved": "2031-01-01T00:00:00.000001Z"},
+                "origin": {"generated": {"pool": "out", "n": 0}}, "allowed": allowance,
+            }),
+        ),
+        (
+            "grant",
+            "alice@a.example sipdb.b.example",
+            json!({
+                "user": user, "partner": "sipdb.b.example", "until": never, "allowed": null,
+            }),
+        ),
+        (
+            "registration",
+            "alice@a.example",
+            json!({
+                "impus": ["sip:alice@a.example"], "contacts": (0..10).map(contact).collect::<Vec<_>>(),
+            }),
+        ),
         ("withdrawn-agreement", "18446744073709551615", Value::Null),
-        ("user", "sip:alice@a.example", json!({
-            "mc_service_id": "sip:alice@a.example", "identity": user, "class": "c".repeat(64),
-            "may_migrate": false, "token": LONGEST,
-        })),
+        (
+            "user",
+            "sip:alice@a.example",
+            json!({
+                "mc_service_id": "sip:alice@a.example", "identity": user, "class": "c".repeat(64),
+                "may_migrate": false, "token": LONGEST,
+            }),
+        ),
         ("agreement", "sip:b.example oe", agreement(Value::Null, json!("everybody"))),
         ("agreement", "sip:b.example ocfire", agreement(json!(7), json!({"class": "fire"}))),
-        ("agreement", "sip:b.example ousip:alice@a.example", agreement(json!(1), json!({"user": "sip:alice@a.example"}))),
-        ("system-configuration", "sip:b.example", json!({
-            "revision": u64::MAX, "document": document,
-            "sip_core": [{"transport": "udp", "address": "[2001:db8::1]:5060"}, {"transport": "tcp", "address": "192.0.2.1:1"}],
-        })),
-    ]
+        (
+            "agreement",
+            "sip:b.example ousip:alice@a.example",
+            agreement(json!(1), json!({"user": "sip:alice@a.example"})),
+        ),
+        (
+            "system-configuration",
+            "sip:b.example",
+            json!({
+                "revision": u64::MAX, "document": document,
+                "sip_core": [{"transport": "udp", "address": "[2001:db8::1]:5060"}, {"transport": "tcp", "address": "192.0.2.1:1"}],
+            }),
+        ),
+    ];
+    usual_records
     .into_iter()
+    .map(|(kind, key, record)| (kind, key.to_owned(), record))
+    .chain(acm)
     .enumerate()
     .map(|(version, (kind, key, record))| {
         json!({"kind": kind, "key": key, "version": version + 1, "record": record})
     })
     .collect()
+}
+
+const TRANSACTION: &str = "11111111-2222-4333-8444-555555555555";
+
+/// Records of every kind of an ACM server.
+fn acm_records(configuration: &Value) -> Vec<(&'static str, String, Value)> {
+    let at = "2031-01-01T00:00:00Z";
+    let key = json!({"origin": "sip:a.example", "transaction": TRANSACTION});
+    let subject = |kind: &str| {
+        json!({
+            "envelope": {
+                "transaction": TRANSACTION, "origin": "sip:a.example",
+                "destination": "sip:b.example", "originator": "sip:anna@a.example",
+                "created": at, "expires": at, "revision": u64::MAX, "digest": LONGEST,
+            },
+            "parties": {
+                "requester_alias": null, "target_id": "sip:bert@b.example",
+                "target_alias": "sip:driver@b.example",
+            },
+            "kind": kind, "number": 3, "octets": 4_096,
+        })
+    };
+    let response = json!({
+        "key": key, "system": "sip:b.example", "handler_id": "sip:bert@b.example",
+        "handler_alias": null, "target_id": "sip:anna@a.example", "result": "ok-partial",
+        "text": "some", "elements": ["sip:user-1@a.example"], "decided": at,
+    });
+    let of_all = format!("sip:a.example {TRANSACTION}");
+    vec![
+        (
+            "acm-outgoing",
+            TRANSACTION.to_owned(),
+            json!({
+                "subject": subject("update"), "state": "responded",
+                "history": [{"at": at, "state": "authorised"}], "response": response, "settled": false,
+            }),
+        ),
+        (
+            "acm-incoming",
+            of_all.clone(),
+            json!({
+                "subject": subject("please-send"), "state": "deciding", "indicated": true,
+                "fetched": true, "differing": ["sip_core"],
+                "accepted_by": {"id": "sip:bert@b.example", "alias": null}, "response": null,
+            }),
+        ),
+        (
+            "acm-payload",
+            of_all.clone(),
+            json!({
+                "payload": {"update": {
+                    "users": ["sip:user-1@a.example"], "configuration": configuration,
+                }},
+            }),
+        ),
+        (
+            "acm-configuration-set",
+            of_all.clone(),
+            json!({
+                "key": key, "configuration": configuration,
+            }),
+        ),
+        (
+            "acm-migrant",
+            "in sip:a.example sip:user-1@a.example".to_owned(),
+            json!({
+                "way": "inbound", "other": "sip:a.example", "user": "sip:user-1@a.example",
+                "added_by": key, "configuration": {"key": key, "revision": 7, "label": "Engine 12"},
+            "agreement": "to-put",
+            }),
+        ),
+        (
+            "acm-group",
+            "sip:a.example sip:g1@a.example".to_owned(),
+            json!({
+                "home": "sip:a.example", "id": "sip:g1@a.example", "revision": 9,
+                "withdrawn": true, "told_by": key, "offered_to": ["sip:b.example"],
+            }),
+        ),
+        (
+            "acm-user",
+            "sip:anna@a.example".to_owned(),
+            json!({
+                "mc_service_id": "sip:anna@a.example", "token": LONGEST,
+                "may_request": ["configuration", "groups"], "may_decide": [],
+            }),
+        ),
+        (
+            "acm-session",
+            "00000000000000ff".to_owned(),
+            json!({
+                "user": "sip:anna@a.example", "since": at,
+            }),
+        ),
+        ("acm-revision", "out configuration sip:b.example".to_owned(), json!({"revision": 7})),
+        ("acm-stray", of_all, json!({"from": "sip:a.example", "at": at, "response": response})),
+    ]
 }
 
 fn octets(stored: &StoredRecord) -> Vec<u8> {

@@ -1,0 +1,177 @@
+//! What is due: repeats, expiry, and the end of what is remembered. One timer for the first of all.
+
+use std::time::Duration;
+
+use super::{
+    AcmServer,
+    configuration::Purpose,
+    decision::Outcome,
+    ordered::Ordered,
+    outgoing::gave_up,
+    record::{Handler, HeldIncoming, HeldOutgoing, IncomingState, OutgoingState},
+};
+use crate::{
+    api::acm_interconnection::{ResultCode, TransactionId, TransactionKey},
+    deadlines::ENDS_PER_CALL_MAX,
+    outbox::{Context, Role, TimerKey, TimerWhat},
+    time::Timestamp,
+};
+
+/// How long after the expiry of a request the partner is asked for the outcome, if it has not told.
+pub(super) const INQUIRY_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Arms the timer for the first transaction that is due, unless it is armed.
+pub(super) fn arm(ctx: &mut Context<'_>, turn: &mut Ordered) {
+    let Some(first) = turn.first_due() else { return };
+    let is_armed = turn.armed.is_some_and(|at| at > ctx.now && at <= first);
+    if !is_armed {
+        arm_at(ctx, turn, first.max(ctx.now));
+    }
+}
+
+fn arm_at(ctx: &mut Context<'_>, turn: &mut Ordered, at: Timestamp) {
+    turn.armed = Some(at);
+    let timer = TimerKey { role: Role::Acm, what: TimerWhat::AcmDue, version: 0 };
+    ctx.out.arm(at, timer);
+}
+
+impl AcmServer {
+    /// Does what is due, as much as one call may.
+    pub(super) fn work_off(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
+        if !ctx.out.storage_available() {
+            return arm_at(ctx, turn, ctx.now + self.config.resend_first);
+        }
+        for _ in 0..ENDS_PER_CALL_MAX {
+            let Some(key) = turn.take_due(ctx.now) else { break };
+            if self.is_own(&key.origin) {
+                self.outgoing_is_due(ctx, turn, key.transaction);
+            } else {
+                self.incoming_is_due(ctx, turn, &key);
+            }
+            self.schedule(turn, &key);
+        }
+    }
+
+    fn outgoing_is_due(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        transaction: TransactionId,
+    ) {
+        let Some(held) = self.outgoing.get(&transaction).map(|held| held.clone()) else { return };
+        let envelope = &held.record.subject.envelope;
+        match &held.record.response {
+            Some(response) if ctx.now >= response.decided + self.config.remembered_for => {
+                self.forget_outgoing(ctx, turn, transaction);
+            }
+            Some(_) if !held.record.settled => {
+                self.count_failure(ctx, &envelope.key());
+                self.ask_configuration(ctx, turn, &envelope.key(), Purpose::Confirmed);
+            }
+            Some(_) => {}
+            None if ctx.now >= envelope.expires + self.config.remembered_for => {
+                self.store_refusal(ctx, turn, envelope, gave_up());
+            }
+            None => {
+                self.count_failure(ctx, &envelope.key());
+                self.send_outgoing(ctx, turn, transaction);
+            }
+        }
+    }
+
+    fn incoming_is_due(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+        let Some(held) = self.incoming.get(key).map(|held| held.clone()) else { return };
+        let is_late = ctx.now >= held.record.subject.envelope.expires;
+        match held.record.state {
+            IncomingState::Stored | IncomingState::Waiting if is_late => {
+                self.expire(ctx, turn, key);
+            }
+            // The configuration server is silent: what differs is not known, and a person decides.
+            IncomingState::Stored if held.link.request.is_some() => {
+                self.assessed(ctx, turn, key, None);
+            }
+            IncomingState::Stored => self.assess(ctx, turn, key),
+            IncomingState::Deciding => {
+                self.count_failure(ctx, key);
+                self.put_in_force(ctx, turn, key);
+            }
+            IncomingState::Waiting | IncomingState::Answered => {
+                self.count_failure(ctx, key);
+                self.send_incoming(ctx, turn, key);
+            }
+            IncomingState::Acknowledged => self.forget_incoming(ctx, turn, key),
+        }
+    }
+
+    /// Ends a request that nobody decided in time.
+    pub(super) fn expire(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+        let outcome = Outcome::new(ResultCode::Expired, "nobody decided in time");
+        self.respond(ctx, turn, key, Handler::default(), outcome, Vec::new());
+    }
+
+    /// Counts an attempt that was not answered in time.
+    fn count_failure(&self, ctx: &Context<'_>, key: &TransactionKey) {
+        let fail = |link: &mut super::record::Link| {
+            if link.request.is_some() {
+                self.fail_link(ctx, link);
+            }
+        };
+        if self.is_own(&key.origin) {
+            if let Some(mut held) = self.outgoing.get_mut(&key.transaction) {
+                fail(&mut held.link);
+            }
+        } else if let Some(mut held) = self.incoming.get_mut(key) {
+            fail(&mut held.link);
+        }
+    }
+
+    /// Notes when a transaction is due next.
+    pub(super) fn schedule(&self, turn: &mut Ordered, key: &TransactionKey) {
+        if self.is_own(&key.origin) {
+            if let Some(mut held) = self.outgoing.get_mut(&key.transaction) {
+                let at = self.outgoing_due(&held);
+                turn.set_due(key, held.due, Some(at));
+                held.due = Some(at);
+            }
+        } else if let Some(mut held) = self.incoming.get_mut(key) {
+            let at = self.incoming_due(&held);
+            turn.set_due(key, held.due, Some(at));
+            held.due = Some(at);
+        }
+    }
+
+    fn outgoing_due(&self, held: &HeldOutgoing) -> Timestamp {
+        let HeldOutgoing { record, link, .. } = held;
+        let expires = record.subject.envelope.expires;
+        match (&record.response, record.state) {
+            (Some(_), _) if !record.settled => link.retry_at.unwrap_or_default(),
+            (Some(response), _) => response.decided + self.config.remembered_for,
+            (None, OutgoingState::Sent | OutgoingState::PendingAtPartner) => {
+                let at = link.retry_at.unwrap_or(expires + INQUIRY_AFTER);
+                at.min(expires + self.config.remembered_for)
+            }
+            (None, _) => {
+                let at = link.retry_at.unwrap_or_default();
+                at.min(expires + self.config.remembered_for)
+            }
+        }
+    }
+
+    fn incoming_due(&self, held: &HeldIncoming) -> Timestamp {
+        let HeldIncoming { record, link, .. } = held;
+        let expires = record.subject.envelope.expires;
+        let retry_at = link.retry_at;
+        match record.state {
+            IncomingState::Stored => retry_at.unwrap_or_default().min(expires),
+            IncomingState::Waiting if !record.indicated => {
+                retry_at.unwrap_or_default().min(expires)
+            }
+            IncomingState::Waiting => expires,
+            IncomingState::Deciding | IncomingState::Answered => retry_at.unwrap_or_default(),
+            IncomingState::Acknowledged => {
+                let decided = record.response.as_ref().map_or(expires, |it| it.decided);
+                expires.max(decided + self.config.remembered_for)
+            }
+        }
+    }
+}

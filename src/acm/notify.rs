@@ -1,0 +1,47 @@
+//! Pending ACM data notification (TS 23.280 10.17.2): whoever is logged on is told that something is pending, not what.
+
+use super::{
+    AcmServer,
+    ordered::{Ordered, Queue},
+    response::NOTIFICATION_OF_RESPONSE,
+};
+use crate::{
+    api::acm_client::{Notification, SessionId},
+    identity::McServiceId,
+    outbox::{AcmMessage, Context},
+    step::Part,
+};
+
+impl AcmServer {
+    /// Tells everybody who is logged on and sees a list that something is in it.
+    pub(super) fn notify(&self, ctx: &mut Context<'_>, turn: &Ordered, queue: &Queue) {
+        for (id, session) in &turn.sessions {
+            if self.sees(&session.user, queue) {
+                self.notify_session(ctx, turn, *id, &session.user, queue);
+            }
+        }
+    }
+
+    /// Tells one client (`XCFG-7`, `XCFG-15`, `GRP-7a`, `GRP-13a`).
+    pub(super) fn notify_session(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &Ordered,
+        session: SessionId,
+        user: &McServiceId,
+        queue: &Queue,
+    ) {
+        let (count, last) = turn.extent(queue);
+        let (xcfg, grp, upd) =
+            if queue.is_response { NOTIFICATION_OF_RESPONSE } else { (7, (7, Some(Part::A)), 0) };
+        let notification = Notification {
+            mc_service_id: user.clone(),
+            kind: queue.kind,
+            is_response: queue.is_response,
+            count,
+            last,
+        };
+        let message = AcmMessage::Notification { session, user: user.clone(), notification };
+        self.send(ctx, queue.kind.step(xcfg, grp, upd), message);
+    }
+}

@@ -1,0 +1,79 @@
+//! The users of ACM clients: who they are, and what they may.
+
+use super::{AcmServer, ordered::Audience, ordered::Queue};
+use crate::{
+    api::{acm_management::User, acm_payload::Kind},
+    identity::{McServiceId, McSystemId},
+    token::BearerToken,
+};
+
+/// A user in memory.
+#[derive(Clone, Debug)]
+pub(super) struct HeldUser(pub(super) User);
+
+impl AcmServer {
+    /// The user whose credential it is.
+    pub(super) fn authenticate(
+        &self,
+        credential: Option<(&McServiceId, &BearerToken)>,
+    ) -> Option<McServiceId> {
+        let (name, token) = credential?;
+        let held = self.users.get(name)?;
+        (held.0.token == token.digest()).then(|| name.clone())
+    }
+
+    /// Whether a user may begin transactions of a kind with a partner.
+    pub(super) fn may_request(&self, user: &McServiceId, kind: Kind, partner: &McSystemId) -> bool {
+        // Who may offer groups may withdraw them.
+        let right = if kind == Kind::GroupsWithdrawn { Kind::Groups } else { kind };
+        let has_right =
+            self.users.get(user).is_some_and(|held| held.0.may_request.contains(&right));
+        let listed = self.partner(partner).is_some_and(|partner| {
+            let requesters = partner.policies.of(kind).requesters.as_ref();
+            requesters.is_none_or(|requesters| requesters.contains(user))
+        });
+        has_right && listed
+    }
+
+    /// Whether a user may decide requests of a kind of a partner.
+    pub(super) fn may_decide(&self, user: &McServiceId, kind: Kind, partner: &McSystemId) -> bool {
+        let has_right = self.users.get(user).is_some_and(|held| held.0.may_decide.contains(&kind));
+        let listed = self.partner(partner).is_some_and(|partner| {
+            let deciders = partner.policies.of(kind).deciders.as_ref();
+            deciders.is_none_or(|deciders| deciders.contains(user))
+        });
+        has_right && listed
+    }
+
+    /// Whether a user has any right.
+    pub(super) fn is_administrator(&self, user: &McServiceId) -> bool {
+        let has_rights = |user: &User| !user.may_request.is_empty() || !user.may_decide.is_empty();
+        self.users.get(user).is_some_and(|held| has_rights(&held.0))
+    }
+
+    /// Whether a user sees a list.
+    pub(super) fn sees(&self, user: &McServiceId, queue: &Queue) -> bool {
+        match &queue.audience {
+            Audience::User(of) => of == user,
+            Audience::Authorised => self.users.get(user).is_some_and(|held| {
+                let User { may_request, may_decide, .. } = &held.0;
+                let rights = if queue.is_response { may_request } else { may_decide };
+                rights.contains(&queue.kind)
+            }),
+        }
+    }
+
+    /// Whether a user sees an item of a list, which is of `partner`.
+    pub(super) fn sees_item(
+        &self,
+        user: &McServiceId,
+        queue: &Queue,
+        partner: &McSystemId,
+    ) -> bool {
+        match (&queue.audience, queue.is_response) {
+            (Audience::User(of), _) => of == user,
+            (Audience::Authorised, true) => self.may_request(user, queue.kind, partner),
+            (Audience::Authorised, false) => self.may_decide(user, queue.kind, partner),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The messages of an ACM server.
+
+use super::{ReplyTo, RequestId, Undeliverable};
+use crate::{
+    api::{acm_client, acm_interconnection, acm_management},
+    identity::{McServiceId, McSystemId},
+};
+
+/// A message of an ACM server, addressed.
+#[derive(Debug)]
+pub enum AcmMessage {
+    /// To the ACM server of another system.
+    Request {
+        /// Which system.
+        to: McSystemId,
+        /// Under which name the answer comes back.
+        id: RequestId,
+        /// The request.
+        request: acm_interconnection::Request,
+    },
+    /// The answer to the ACM server of another system.
+    Answer {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: acm_interconnection::Answer,
+    },
+    /// The answer to an ACM client.
+    Client {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: acm_client::Answer,
+    },
+    /// Tells a client that is logged on; lost if it is not connected: it asks when it is.
+    Notification {
+        /// Which log-on.
+        session: acm_client::SessionId,
+        /// Of which user.
+        user: McServiceId,
+        /// What it is told.
+        notification: acm_client::Notification,
+    },
+    /// The answer to a management request.
+    Management {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: acm_management::Answer,
+    },
+    /// Asks the functional alias controlling server of this system for its feed: everything that is active, and
+    /// then every change.
+    SubscribeAliases,
+}
+
+/// The answer to an [`AcmMessage::Request`].
+#[derive(Clone, Debug)]
+pub struct AcmReply {
+    /// The name of the request.
+    pub id: RequestId,
+    /// The answer, or that none can be had. What is no answer of the interface, such as a 500, is none.
+    pub outcome: Result<acm_interconnection::Answer, Undeliverable>,
+}

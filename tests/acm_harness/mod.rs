@@ -1,0 +1,781 @@
+//! Two MC systems, A and B, each with its ACM server and its configuration server on one storage, in a small world of
+//! queued messages and virtual time: what the tests of the role share.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::redundant_closure_for_method_calls,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "test code"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod make;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+pub use common::Seeded;
+pub use make::*;
+use migcore::{
+    acm::{AcmServer, Config, Mode},
+    api::{
+        acm_client::{
+            Answer as ClientAnswer, Begin, Decision, Item, Notification, Page, Progress,
+            Request as Client, SessionId, State, Summary,
+        },
+        acm_interconnection::{
+            Answer, Refusal, Request, Response, ResultCode, TransactionId, TransactionKey,
+        },
+        acm_management::{Answer as ManagementAnswer, Request as Manage},
+        acm_payload::{Kind, Parties, Payload},
+        configuration::{AgreementKey, Answer as ConfigurationAnswer, Request as Configure, Users},
+        connection_details::SystemConfiguration,
+        functional_alias::Event,
+        migration_identity::{Answer as DatabaseAnswer, Direction},
+    },
+    config_server::{self, ConfigServer},
+    identity::{FunctionalAlias, McServiceId, McSystemId},
+    outbox::{
+        AcmMessage, AcmReply, ConfigurationReply, Context, Effect, ManagementReply, Message, Note,
+        Outbox, ReplyTo, RequestId, Role, TimerKey, Undeliverable,
+    },
+    step::Step,
+    store::{CommitSeq, Engine, MemoryEngine, Sequencer},
+    time::Timestamp,
+    token::BearerToken,
+};
+
+pub const MINUTE: Duration = Duration::from_secs(60);
+pub const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// When all tests begin.
+pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// One of the two systems.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Side {
+    A,
+    B,
+}
+
+impl Side {
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    pub const fn letter(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+}
+
+/// One MC system.
+pub struct System {
+    pub role: AcmServer,
+    pub config: Config,
+    pub config_server: ConfigServer,
+    server_config: config_server::Config,
+    pub engine: MemoryEngine,
+    sequencer: Arc<Sequencer>,
+    pub entropy: Seeded,
+    timers: Vec<(Timestamp, TimerKey)>,
+    /// What the functional alias controlling server knows; nothing while it cannot be reached.
+    pub aliases: Option<BTreeMap<FunctionalAlias, Vec<McServiceId>>>,
+    /// Commits until the process is killed, right after one.
+    pub commits_until_crash: Option<u64>,
+    pub commits: u64,
+    pub crashes: u64,
+    /// Everything that the process has logged: steps, notes, messages, as they print.
+    pub log: String,
+    incarnation: u64,
+}
+
+/// What is under way.
+#[derive(Debug)]
+enum Event_ {
+    Request { from: Side, incarnation: u64, id: RequestId, request: Request },
+    Answer { to: Side, incarnation: u64, reply: AcmReply },
+    Configure { at: Side, incarnation: u64, id: RequestId, request: Configure },
+    Configured { at: Side, incarnation: u64, reply: ConfigurationReply },
+    Withdrawn { at: Side, incarnation: u64, id: RequestId },
+    Subscribe { at: Side },
+}
+
+/// The two systems and what is between them.
+pub struct World {
+    a: System,
+    b: System,
+    pub now: Timestamp,
+    queue: VecDeque<Event_>,
+    /// Whether requests reach the other system.
+    pub link_is_up: bool,
+    /// Draws what is lost, repeated, late and out of order; nothing is without it.
+    pub chaos: Option<Seeded>,
+    /// Answers to lose, the next ones.
+    pub answers_to_lose: u32,
+    /// What was sent on the link and arrived, in order.
+    pub on_link: Vec<(Side, Request)>,
+    /// Requests on the link that wait for whoever lets them go, while `holding` says which ones do.
+    pub holding: fn(&Request) -> bool,
+    pub held: Vec<(Side, Request)>,
+    /// The other system's answers.
+    pub answers: Vec<Answer>,
+    pub notified: Vec<(Side, McServiceId, Notification)>,
+    pub steps: Vec<Step>,
+    pub notes: Vec<(Side, Note)>,
+    pub configured: Vec<(Side, Configure)>,
+}
+
+impl System {
+    fn new(side: Side) -> Self {
+        let mut entropy = Seeded(7 + side as u64);
+        let config = acm_config(side);
+        let server_config = config_server_config(side);
+        Self {
+            role: AcmServer::new(config.clone(), &mut entropy),
+            config,
+            config_server: ConfigServer::new(server_config.clone(), &mut entropy),
+            server_config,
+            engine: MemoryEngine::default(),
+            sequencer: Arc::default(),
+            entropy,
+            timers: Vec::new(),
+            aliases: Some(BTreeMap::new()),
+            commits_until_crash: None,
+            commits: 0,
+            crashes: 0,
+            log: String::new(),
+            incarnation: 0,
+        }
+    }
+}
+
+impl World {
+    /// A and B interconnected; two administrators with all rights in each, a user without any in B; B has a
+    /// configuration of its own in force.
+    pub fn ready() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same, with `change` made to the set-up of both ACM servers.
+    pub fn with(change: impl Fn(&mut Config)) -> Self {
+        let (a, b) = (System::new(Side::A), System::new(Side::B));
+        let mut world = Self {
+            a,
+            b,
+            now: START,
+            queue: VecDeque::new(),
+            link_is_up: true,
+            chaos: None,
+            answers_to_lose: 0,
+            on_link: Vec::new(),
+            holding: |_| false,
+            held: Vec::new(),
+            answers: Vec::new(),
+            notified: Vec::new(),
+            steps: Vec::new(),
+            notes: Vec::new(),
+            configured: Vec::new(),
+        };
+        for side in [Side::A, Side::B] {
+            change(&mut world.system(side).config);
+            world.restart(side);
+            for name in ADMINISTRATORS {
+                let user = administrator(side, name, &Kind::ALL);
+                assert_eq!(world.manage(side, Manage::PutUser(user)), ManagementAnswer::Done);
+            }
+            let user = administrator(side, "norights", &[]);
+            assert_eq!(world.manage(side, Manage::PutUser(user)), ManagementAnswer::Done);
+            world.put_configuration(side, side, system_configuration(side.letter(), 1));
+        }
+        world.run();
+        world.steps.clear();
+        world.configured.clear();
+        world
+    }
+
+    pub fn system(&mut self, side: Side) -> &mut System {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+
+    /// Sets the policy of B for requests of A.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.change_config(Side::B, |config| config.partners[0].policies.usual.mode = mode);
+    }
+
+    /// Starts a system again with another set-up.
+    pub fn change_config(&mut self, side: Side, change: impl Fn(&mut Config)) {
+        change(&mut self.system(side).config);
+        self.restart(side);
+        self.run();
+    }
+
+    /// Kills the process and starts another one on the same storage.
+    pub fn restart(&mut self, side: Side) {
+        let system = self.system(side);
+        system.incarnation += 1;
+        system.role = AcmServer::new(system.config.clone(), &mut system.entropy);
+        system.config_server = ConfigServer::new(system.server_config.clone(), &mut system.entropy);
+        system.timers.clear();
+        let System { role, config_server, engine, .. } = system;
+        let highest = engine
+            .replay(&|record| {
+                role.load(&record)?;
+                config_server.load(&record)
+            })
+            .unwrap();
+        system.sequencer = Arc::new(Sequencer::starting_after(highest));
+        self.call(side, |role, ctx| role.handle_loaded(ctx));
+    }
+
+    /// Lets an ACM server do something, and performs what it wants done; its answers to clients are returned.
+    fn call(
+        &mut self,
+        side: Side,
+        act: impl FnOnce(&AcmServer, &mut Context<'_>),
+    ) -> Vec<AcmMessage> {
+        let now = self.now;
+        let system = self.system(side);
+        let mut out = Outbox::new(Arc::clone(&system.sequencer));
+        let mut ctx = Context { now, entropy: &mut system.entropy, out: &mut out };
+        act(&system.role, &mut ctx);
+        self.perform(side, out)
+    }
+
+    fn perform(&mut self, side: Side, mut out: Outbox) -> Vec<AcmMessage> {
+        let mut answers = Vec::new();
+        let mut committed = CommitSeq::NOTHING;
+        for effect in out.drain() {
+            let system = self.system(side);
+            match effect {
+                Effect::Commit(commit) => {
+                    let mut keys: Vec<_> =
+                        commit.mutations.iter().map(|it| (it.kind, it.key.clone())).collect();
+                    keys.sort();
+                    keys.dedup();
+                    assert_eq!(keys.len(), commit.mutations.len(), "no key twice in a commit");
+                    committed = commit.seq;
+                    system.engine.commit(&[commit]).unwrap();
+                    system.commits += 1;
+                    if let Some(left) = &mut system.commits_until_crash {
+                        *left -= 1;
+                        if *left == 0 {
+                            system.commits_until_crash = None;
+                            system.crashes += 1;
+                            self.restart(side);
+                            return Vec::new();
+                        }
+                    }
+                }
+                Effect::Send(send) => {
+                    assert!(send.after >= committed, "what was committed is relied upon: {send:?}");
+                    system.log.push_str(&format!("{send:?}\n"));
+                    self.steps.extend(send.step);
+                    answers.extend(self.dispatch(side, send.message));
+                }
+                Effect::Arm { at, timer } => system.timers.push((at, timer)),
+                Effect::Step { step, .. } => self.steps.push(step),
+                Effect::Note(note) => {
+                    system.log.push_str(&format!("{note:?}\n"));
+                    self.notes.push((side, note));
+                }
+            }
+        }
+        answers
+    }
+
+    fn dispatch(&mut self, side: Side, message: Message) -> Option<AcmMessage> {
+        let incarnation = self.system(side).incarnation;
+        match message {
+            Message::Acm(AcmMessage::Request { to, id, request }) => {
+                assert_eq!(to, system_id(side.other()), "A and B know each other only");
+                self.queue.push_back(Event_::Request { from: side, incarnation, id, request });
+            }
+            Message::Acm(AcmMessage::Notification { user, notification, .. }) => {
+                self.notified.push((side, user, notification));
+            }
+            Message::Acm(AcmMessage::SubscribeAliases) => {
+                self.queue.push_back(Event_::Subscribe { at: side });
+            }
+            Message::Acm(answer) => return Some(answer),
+            Message::ConfigurationRequest { id, request } => {
+                self.queue.push_back(Event_::Configure { at: side, incarnation, id, request });
+            }
+            Message::Configuration { to: ReplyTo::Role(id), answer } => {
+                let reply = ConfigurationReply { id, answer };
+                self.queue.push_back(Event_::Configured { at: side, incarnation, reply });
+            }
+            Message::Configuration { .. } => {}
+            // The SIP database ends what was lent under an agreement: nothing was.
+            Message::ManagementRequest { id, .. } => {
+                self.queue.push_back(Event_::Withdrawn { at: side, incarnation, id });
+            }
+            other => panic!("not for this world: {other:?}"),
+        }
+        None
+    }
+
+    /// Delivers everything that is under way.
+    pub fn run(&mut self) {
+        for _ in 0..1_000_000 {
+            let Some(event) = self.next_event() else { return };
+            self.deliver(event);
+        }
+        panic!("the systems never come to rest");
+    }
+
+    /// The next event; with chaos any of them, or none for now.
+    fn next_event(&mut self) -> Option<Event_> {
+        let Some(chaos) = &mut self.chaos else { return self.queue.pop_front() };
+        if self.queue.is_empty() || chaos.below(8) == 0 {
+            return None;
+        }
+        let place = chaos.below(self.queue.len() as u64);
+        self.queue.remove(usize::try_from(place).unwrap())
+    }
+
+    /// One time in so many, with chaos.
+    fn happens(&mut self, one_in: u64) -> bool {
+        self.chaos.as_mut().is_some_and(|chaos| chaos.below(one_in) == 0)
+    }
+
+    fn deliver(&mut self, event: Event_) {
+        match event {
+            Event_::Request { from, incarnation, id, request } => {
+                if (self.holding)(&request) {
+                    self.held.push((from, request));
+                    return;
+                }
+                let outcome = if self.link_is_up {
+                    self.cross(from, request)
+                } else {
+                    Some(Err(Undeliverable))
+                };
+                if let Some(outcome) = outcome {
+                    let reply = AcmReply { id, outcome };
+                    self.queue.push_back(Event_::Answer { to: from, incarnation, reply });
+                }
+            }
+            Event_::Answer { to, incarnation, reply } => {
+                if self.system(to).incarnation == incarnation {
+                    self.call(to, |role, ctx| role.handle_acm_reply(ctx, reply));
+                }
+            }
+            Event_::Configure { at, incarnation, id, request } => {
+                if self.system(at).incarnation == incarnation {
+                    self.configured.push((at, request.clone()));
+                    self.configure(at, ReplyTo::Role(id), request);
+                }
+            }
+            Event_::Configured { at, incarnation, reply } => {
+                if self.system(at).incarnation == incarnation {
+                    self.call(at, |role, ctx| role.handle_configuration_reply(ctx, reply));
+                }
+            }
+            Event_::Withdrawn { at, incarnation, id } => {
+                if self.system(at).incarnation == incarnation {
+                    let reply = ManagementReply { id, answer: DatabaseAnswer::Done };
+                    self.call_config_server(at, |role, ctx| {
+                        role.handle_management_reply(ctx, reply);
+                    });
+                }
+            }
+            Event_::Subscribe { at } => self.feed_up(at),
+        }
+    }
+
+    /// Carries a request over the link, as JSON, and returns the answer; `None` if it is lost.
+    fn cross(&mut self, from: Side, request: Request) -> Option<Result<Answer, Undeliverable>> {
+        let json = serde_json::to_string(&request).unwrap();
+        let request: Request = serde_json::from_str(&json).unwrap();
+        let token = token(&format!("system-{}", from.letter()));
+        if self.happens(8) {
+            return if self.happens(2) { None } else { Some(Err(Undeliverable)) };
+        }
+        if self.happens(8) {
+            self.post(from.other(), Some(&token), request.clone());
+        }
+        let answer = self.post(from.other(), Some(&token), request.clone());
+        self.on_link.push((from, request));
+        let Some(answer) = answer else { return Some(Err(Undeliverable)) };
+        if self.happens(8) {
+            return if self.happens(2) { None } else { Some(Err(Undeliverable)) };
+        }
+        if self.answers_to_lose > 0 {
+            self.answers_to_lose -= 1;
+            return None;
+        }
+        Some(Ok(answer))
+    }
+
+    /// Hands a request to the ACM server of a system; no answer if the process is killed over it.
+    pub fn post(
+        &mut self,
+        at: Side,
+        token: Option<&BearerToken>,
+        request: Request,
+    ) -> Option<Answer> {
+        let answers = self.call(at, |role, ctx| {
+            role.handle_interconnection(ctx, ReplyTo::World(1), token, request);
+        });
+        let answer = answers.into_iter().find_map(|answer| match answer {
+            AcmMessage::Answer { to: ReplyTo::World(1), answer } => Some(answer),
+            _ => None,
+        })?;
+        let json = serde_json::to_string(&answer).unwrap();
+        let answer: Answer = serde_json::from_str(&json).unwrap();
+        self.answers.push(answer.clone());
+        Some(answer)
+    }
+
+    /// Lets a held request go.
+    pub fn release(&mut self, number: usize) {
+        let (from, request) = self.held.remove(number);
+        self.cross(from, request);
+        self.run();
+    }
+
+    fn configure(
+        &mut self,
+        side: Side,
+        to: ReplyTo,
+        request: Configure,
+    ) -> Vec<ConfigurationAnswer> {
+        self.call_config_server(side, |role, ctx| role.handle_configuration(ctx, to, request))
+    }
+
+    fn call_config_server(
+        &mut self,
+        side: Side,
+        act: impl FnOnce(&ConfigServer, &mut Context<'_>),
+    ) -> Vec<ConfigurationAnswer> {
+        let now = self.now;
+        let system = self.system(side);
+        let mut out = Outbox::new(Arc::clone(&system.sequencer));
+        let mut ctx = Context { now, entropy: &mut system.entropy, out: &mut out };
+        act(&system.config_server, &mut ctx);
+        let mut answers = Vec::new();
+        let mut kept = Outbox::new(Arc::clone(&system.sequencer));
+        for effect in out.drain() {
+            match effect {
+                Effect::Send(send) => match send.message {
+                    Message::Configuration { to: ReplyTo::World(_), answer } => {
+                        answers.push(answer)
+                    }
+                    message => kept.send_after(send.after, send.step, message),
+                },
+                Effect::Commit(commit) => {
+                    system.engine.commit(std::slice::from_ref(&commit)).unwrap();
+                    system.commits += 1;
+                    if let Some(left) = &mut system.commits_until_crash {
+                        *left -= 1;
+                        if *left == 0 {
+                            system.commits_until_crash = None;
+                            system.crashes += 1;
+                            self.restart(side);
+                            return Vec::new();
+                        }
+                    }
+                }
+                // A request for the SIP database is always answered here.
+                Effect::Arm { .. } => {}
+                other => panic!("a configuration server of a test: {other:?}"),
+            }
+        }
+        self.perform(side, kept);
+        answers
+    }
+
+    /// What UEs of a system are told of another one.
+    pub fn configuration_at(&mut self, side: Side, of: Side) -> Option<SystemConfiguration> {
+        let request = Configure::GetSystemConfiguration(system_id(of));
+        match self.configure(side, ReplyTo::World(0), request).remove(0) {
+            ConfigurationAnswer::SystemConfiguration(configuration) => Some(configuration),
+            ConfigurationAnswer::Refused(_) => None,
+            other => panic!("no configuration: {other:?}"),
+        }
+    }
+
+    /// Whether the configuration server of a system has an agreement for a user.
+    pub fn has_agreement(&mut self, side: Side, direction: Direction, user: &McServiceId) -> bool {
+        let key = AgreementKey {
+            partner: system_id(side.other()),
+            direction,
+            users: Users::User(user.clone()),
+        };
+        let request = Configure::GetAgreement(key);
+        let answers = self.configure(side, ReplyTo::World(0), request);
+        matches!(answers[..], [ConfigurationAnswer::Agreement { .. }])
+    }
+
+    pub fn put_configuration(&mut self, side: Side, of: Side, configuration: SystemConfiguration) {
+        let request = Configure::PutSystemConfiguration { system: system_id(of), configuration };
+        let answers = self.configure(side, ReplyTo::World(0), request);
+        assert_eq!(answers, [ConfigurationAnswer::Done]);
+    }
+
+    pub fn manage(&mut self, side: Side, request: Manage) -> ManagementAnswer {
+        let answers = self.call(side, |role, ctx| {
+            role.handle_management(ctx, ReplyTo::World(2), request);
+        });
+        match answers.into_iter().next() {
+            Some(AcmMessage::Management { answer, .. }) => answer,
+            other => panic!("no management answer: {other:?}"),
+        }
+    }
+
+    /// Lets the controlling server answer a subscription.
+    pub fn feed_up(&mut self, side: Side) {
+        if let Some(active) = self.system(side).aliases.clone() {
+            let active = active.into_iter().collect();
+            self.call(side, |role, ctx| role.handle_alias_event(ctx, Event::Up(active)));
+        }
+    }
+
+    /// Something happens at the controlling server of B, which tells if it can be reached.
+    pub fn alias_event(&mut self, event: Event) {
+        if let Some(active) = &mut self.b.aliases {
+            match &event {
+                Event::Activated(alias, user) => {
+                    active.entry(alias.clone()).or_default().push(user.clone());
+                }
+                Event::Deactivated(alias, user) => {
+                    active.entry(alias.clone()).or_default().retain(|holder| holder != user);
+                }
+                Event::TakenOver(alias, user) => {
+                    active.insert(alias.clone(), vec![user.clone()]);
+                }
+                Event::Up(_) | Event::Down => {}
+            }
+        }
+        self.call(Side::B, |role, ctx| role.handle_alias_event(ctx, event));
+        self.run();
+    }
+
+    pub fn activate(&mut self, name: &str) {
+        self.alias_event(Event::Activated(driver(), service(Side::B, name)));
+    }
+
+    /// The controlling server of B cannot be reached any more.
+    pub fn feed_down(&mut self) {
+        self.b.aliases = None;
+        self.alias_event(Event::Down);
+    }
+
+    /// Lets time pass: timers fire in their order, and what they cause is delivered.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let next = |system: &System| system.timers.iter().map(|timer| timer.0).min();
+            let (a, b) = (next(&self.a), next(&self.b));
+            let side = match (a, b) {
+                (Some(a), Some(b)) if b < a => Side::B,
+                (Some(_), _) => Side::A,
+                (None, Some(_)) => Side::B,
+                (None, None) => break,
+            };
+            let timers = &mut self.system(side).timers;
+            timers.sort();
+            if timers[0].0 > end {
+                break;
+            }
+            let (at, timer) = timers.remove(0);
+            self.now = self.now.max(at);
+            self.call(side, |role, ctx| role.handle_timer(ctx, &timer));
+            self.run();
+        }
+        self.now = end;
+    }
+
+    /// A request of a client, and the answer; what it causes stays under way. No answer if the process is killed.
+    pub fn try_ask(&mut self, side: Side, name: &str, request: Client) -> Option<ClientAnswer> {
+        let json = serde_json::to_string(&request).unwrap();
+        let request: Client = serde_json::from_str(&json).unwrap();
+        let (user, token) = (service(side, name), token(name));
+        let answers = self.call(side, |role, ctx| {
+            role.handle_client(ctx, ReplyTo::World(3), Some((&user, &token)), request);
+        });
+        let answer = answers.into_iter().find_map(|answer| match answer {
+            AcmMessage::Client { answer, .. } => Some(answer),
+            _ => None,
+        })?;
+        let json = serde_json::to_string(&answer).unwrap();
+        self.system(side).log.push_str(&json);
+        Some(serde_json::from_str(&json).unwrap())
+    }
+
+    /// The same, with everything that it causes.
+    pub fn ask(&mut self, side: Side, name: &str, request: Client) -> ClientAnswer {
+        let answer = self.try_ask(side, name, request).expect("an answer");
+        self.run();
+        answer
+    }
+
+    pub fn log_on(&mut self, side: Side, name: &str) -> SessionId {
+        match self.ask(side, name, Client::LogOn) {
+            ClientAnswer::LoggedOn(session) => session,
+            other => panic!("not logged on: {other:?}"),
+        }
+    }
+
+    pub fn log_off(&mut self, side: Side, name: &str, session: SessionId) {
+        assert_eq!(self.ask(side, name, Client::LogOff { session }), ClientAnswer::Done);
+    }
+
+    pub fn list(&mut self, side: Side, name: &str) -> Vec<Summary> {
+        self.page(side, name, None, 100).items
+    }
+
+    pub fn page(&mut self, side: Side, name: &str, after: Option<u64>, limit: usize) -> Page {
+        match self.ask(side, name, Client::List { after, limit }) {
+            ClientAnswer::Page(page) => page,
+            other => panic!("no list: {other:?}"),
+        }
+    }
+
+    pub fn fetch(&mut self, side: Side, name: &str, key: &TransactionKey) -> Item {
+        match self.ask(side, name, Client::Fetch(key.clone())) {
+            ClientAnswer::Item(item) => *item,
+            other => panic!("no item: {other:?}"),
+        }
+    }
+
+    pub fn send(&mut self, begin: Begin) -> TransactionKey {
+        match self.ask(Side::A, "anna", Client::Send(Box::new(begin))) {
+            ClientAnswer::Begun(transaction) => key_of(Side::A, transaction),
+            other => panic!("not begun: {other:?}"),
+        }
+    }
+
+    pub fn refused(&mut self, side: Side, name: &str, begin: Begin) -> Refusal {
+        match self.ask(side, name, Client::Send(Box::new(begin))) {
+            ClientAnswer::Refused(refusal) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub fn decide(&mut self, name: &str, key: &TransactionKey, decision: Decision) -> ClientAnswer {
+        self.ask(Side::B, name, Client::Decide { item: key.clone(), decision, alias: None })
+    }
+
+    pub fn accept(&mut self, name: &str, key: &TransactionKey) -> ClientAnswer {
+        self.decide(name, key, Decision::Accept)
+    }
+
+    pub fn reject(&mut self, name: &str, key: &TransactionKey, reason: &str) -> ClientAnswer {
+        self.decide(name, key, Decision::Reject { reason: Some(reason.to_owned()) })
+    }
+
+    pub fn follow(&mut self, key: &TransactionKey) -> Progress {
+        match self.ask(Side::A, "anna", Client::Follow(key.transaction)) {
+            ClientAnswer::Progress(progress) => *progress,
+            other => panic!("no progress: {other:?}"),
+        }
+    }
+
+    pub fn state(&mut self, key: &TransactionKey) -> State {
+        self.follow(key).summary.state
+    }
+
+    /// The result that A knows.
+    pub fn result(&mut self, key: &TransactionKey) -> Option<ResultCode> {
+        self.follow(key).response.map(|response| response.result)
+    }
+
+    pub fn response(&mut self, key: &TransactionKey) -> Response {
+        self.follow(key).response.expect("a response")
+    }
+
+    /// How many requests of a kind have arrived.
+    pub fn arrived(&self, which: fn(&Request) -> bool) -> usize {
+        self.on_link.iter().filter(|(_, request)| which(request)).count()
+    }
+
+    /// Adds users of A for migration to B, accepted by B.
+    pub fn add_users(&mut self, users: &[McServiceId], configuration: Option<SystemConfiguration>) {
+        let payload = Payload::AddUsers { users: users.to_vec(), configuration };
+        let key = self.send(begin_for("bert", payload));
+        self.accept("bert", &key);
+        assert_eq!(self.result(&key), Some(ResultCode::Ok));
+        self.ask(Side::A, "anna", Client::Acknowledge(key));
+        self.steps.clear();
+    }
+
+    /// Puts groups of A.
+    pub fn put_groups(&mut self, names: &[&str]) {
+        for name in names {
+            let answer = self.ask(Side::A, "anna", Client::PutGroup(group(name)));
+            assert_eq!(answer, ClientAnswer::Done);
+        }
+    }
+
+    pub fn take_notified(&mut self, side: Side, name: &str) -> Vec<Notification> {
+        let user = service(side, name);
+        let (taken, left) = std::mem::take(&mut self.notified)
+            .into_iter()
+            .partition(|(at, to, _)| *at == side && *to == user);
+        self.notified = left;
+        taken.into_iter().map(|(_, _, notification)| notification).collect()
+    }
+}
+
+pub const fn is_submission(request: &Request) -> bool {
+    matches!(request, Request::Submit(_))
+}
+
+pub const fn is_indication(request: &Request) -> bool {
+    matches!(request, Request::Pending(_))
+}
+
+pub const fn is_response(request: &Request) -> bool {
+    matches!(request, Request::Decided(_))
+}
+
+pub fn key_of(origin: Side, transaction: TransactionId) -> TransactionKey {
+    TransactionKey { origin: system_id(origin), transaction }
+}
+
+pub fn some_role() -> Role {
+    Role::Acm
+}
+
+/// A transaction for one user of B.
+pub fn begin_for(target: &str, payload: Payload) -> Begin {
+    let parties = Parties { target_id: Some(service(Side::B, target)), ..Parties::default() };
+    Begin { parties, ..begin(payload) }
+}
+
+/// A transaction for whoever has the alias in B.
+pub fn begin_for_driver(payload: Payload) -> Begin {
+    let parties = Parties { target_alias: Some(driver()), ..Parties::default() };
+    Begin { parties, ..begin(payload) }
+}
+
+/// A transaction for no one in particular.
+pub fn begin(payload: Payload) -> Begin {
+    Begin {
+        transaction: None,
+        destination: system_id(Side::B),
+        parties: Parties::default(),
+        payload,
+        expires: None,
+    }
+}
+
+pub fn system_id(side: Side) -> McSystemId {
+    id(side.letter())
+}

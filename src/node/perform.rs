@@ -33,16 +33,18 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    alias_server::AliasServer,
     api::{
-        configuration, connection_details, migration_identity as management, registration,
-        system_access,
+        alias_management, configuration, connection_details, migration_identity as management,
+        registration, system_access,
     },
     config_server::ConfigServer,
     diameter::cx,
     identity::McSystemId,
     outbox::{
-        Context, CxDestination, CxReply, Effect, Flow, ManagementReply, Message, Outbox, Peer,
-        ReplyTo, RequestId, Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable,
+        AcmMessage, Context, CxDestination, CxReply, Effect, Flow, ManagementReply, Message,
+        Outbox, Peer, ReplyTo, RequestId, Role, Send, SystemAccessReply, TimerKey, Transport,
+        Undeliverable,
     },
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -96,6 +98,7 @@ pub(super) struct Roles {
     pub(super) core: Option<SipCore>,
     pub(super) database: Option<SipDatabase>,
     pub(super) config_server: Option<ConfigServer>,
+    pub(super) aliases: Option<AliasServer>,
 }
 
 impl Roles {
@@ -110,6 +113,9 @@ impl Roles {
         if let Some(config_server) = &self.config_server {
             config_server.load(record)?;
         }
+        if let Some(aliases) = &self.aliases {
+            aliases.load(record)?;
+        }
         Ok(())
     }
 
@@ -122,6 +128,9 @@ impl Roles {
         }
         if let Some(config_server) = &self.config_server {
             config_server.clear();
+        }
+        if let Some(aliases) = &self.aliases {
+            aliases.clear();
         }
     }
 }
@@ -203,6 +212,10 @@ pub(super) enum Call<'a> {
     Configuration { to: ReplyTo, request: configuration::Request },
     /// A request of the management interface of the SIP core.
     Registration { to: ReplyTo, request: registration::Request },
+    /// A request of the management interface of the functional alias controlling server.
+    Aliases { to: ReplyTo, request: alias_management::Request },
+    /// The ACM server subscribes to the feed of the functional alias controlling server.
+    SubscribeAliases,
     /// A UE asks for connection details.
     ConnectionDetails {
         to: ReplyTo,
@@ -229,6 +242,7 @@ impl Call<'_> {
             | Self::Management { to: ReplyTo::World(_), .. }
             | Self::Configuration { .. }
             | Self::Registration { .. }
+            | Self::Aliases { .. }
             | Self::ConnectionDetails { .. }
             | Self::SystemAccess { .. } => true,
             Self::CxRequest { to: ReplyTo::Role(_), .. }
@@ -236,6 +250,7 @@ impl Call<'_> {
             | Self::CxReply(_)
             | Self::ManagementReply(_)
             | Self::SystemAccessReply(_)
+            | Self::SubscribeAliases
             | Self::Timer(_)
             | Self::Loaded => false,
         }
@@ -388,7 +403,7 @@ impl Caller {
             committer.is_available() && (committer.has_room() || !call.is_new_work()),
         );
         let mut ctx = Context { now: *now, entropy, out: outbox };
-        let Roles { core, database, config_server } = &shared.roles;
+        let Roles { core, database, config_server, aliases } = &shared.roles;
         let (core, database, config_server) =
             (core.as_ref(), database.as_ref(), config_server.as_ref());
         match call {
@@ -419,6 +434,16 @@ impl Caller {
             Call::Registration { to, request } => {
                 if let Some(core) = core {
                     core.handle_management(&mut ctx, to, request);
+                }
+            }
+            Call::Aliases { to, request } => {
+                if let Some(aliases) = aliases {
+                    aliases.handle_management(&mut ctx, to, request);
+                }
+            }
+            Call::SubscribeAliases => {
+                if let Some(aliases) = aliases {
+                    aliases.handle_subscription(&mut ctx);
                 }
             }
             Call::ManagementReply(_)
@@ -527,9 +552,13 @@ impl Caller {
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
             | Message::Registration { to: ReplyTo::World(number), .. }
+            | Message::Acm(AcmMessage::Aliases { to: ReplyTo::World(number), .. })
             | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
             | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
                 self.shared.unpark(number, step, message);
+            }
+            Message::Acm(AcmMessage::SubscribeAliases) => {
+                self.calls.push_back(Call::SubscribeAliases);
             }
             // No role here asks these.
             Message::ConnectionDetailsRequest(_)
@@ -580,6 +609,8 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::CxReply(_)
         | Call::Management { .. }
         | Call::Registration { .. }
+        | Call::Aliases { .. }
+        | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
     }

@@ -22,7 +22,9 @@ pub(super) struct Aliases {
     is_up: bool,
     /// The latest change that is in `holders`.
     number: u64,
-    /// Whether the controlling server has been asked for everything, because a change did not follow `number`.
+    /// The latest change heard of.
+    heard: u64,
+    /// Whether the controlling server has been asked for everything, because a change was missing.
     is_asked: bool,
     holders: BTreeMap<FunctionalAlias, Vec<McServiceId>>,
 }
@@ -31,8 +33,6 @@ pub(super) struct Aliases {
 enum Taken {
     /// These aliases may have other holders.
     Touched(Vec<FunctionalAlias>),
-    /// Something is missing: everything has to be told again.
-    Gap,
     /// There is no room for it, and these aliases may have other holders.
     Full(Vec<FunctionalAlias>),
 }
@@ -62,7 +62,7 @@ impl Aliases {
                 touched.extend(active.iter().map(|(alias, _)| alias.clone()));
                 let fits = active.len() <= ALIASES_MAX
                     && active.iter().all(|(_, holders)| holders.len() <= HOLDERS_MAX);
-                *self = Self { is_up: fits, number, ..Self::default() };
+                *self = Self { is_up: fits, number, heard: self.heard, ..Self::default() };
                 if !fits {
                     return Taken::Full(touched);
                 }
@@ -74,12 +74,12 @@ impl Aliases {
                 *self = Self::default();
                 Taken::Touched(touched)
             }
-            // Before the feed is up, a change says nothing about the rest; an older one is known.
-            Event::Changed { number, .. } if !self.is_up || number <= self.number => {
-                Taken::Touched(Vec::new())
-            }
-            Event::Changed { follows, .. } if follows != self.number => Taken::Gap,
-            Event::Changed { number, change, .. } => {
+            Event::Changed { number, follows, change } => {
+                self.heard = self.heard.max(number);
+                // Before the feed is up, a change says nothing about the rest.
+                if !self.is_up || follows != self.number {
+                    return Taken::Touched(Vec::new());
+                }
                 self.number = number;
                 match self.change(change) {
                     Some(alias) => Taken::Touched(vec![alias]),
@@ -87,6 +87,12 @@ impl Aliases {
                 }
             }
         }
+    }
+
+    /// Whether the controlling server has to be asked for everything: a change is missing, or comes late.
+    fn has_to_ask(&mut self) -> bool {
+        let is_behind = self.is_up && self.number < self.heard;
+        is_behind && !std::mem::replace(&mut self.is_asked, true)
     }
 
     /// Makes a change; returns the alias that it is about. `None` if there is no room for it.
@@ -126,12 +132,6 @@ impl AcmServer {
         let is_down = matches!(event, Event::Down);
         let touched = match turn.aliases.take(event) {
             Taken::Touched(touched) => touched,
-            Taken::Gap => {
-                if !std::mem::replace(&mut turn.aliases.is_asked, true) {
-                    self.send(ctx, None, AcmMessage::SubscribeAliases);
-                }
-                return;
-            }
             Taken::Full(touched) => {
                 ctx.out.note(Note::TableFull("functional aliases"));
                 touched
@@ -142,7 +142,7 @@ impl AcmServer {
                 self.notify(ctx, turn, &queue);
             }
         }
-        if is_down {
+        if is_down || turn.aliases.has_to_ask() {
             self.send(ctx, None, AcmMessage::SubscribeAliases);
         }
     }

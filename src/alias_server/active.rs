@@ -47,14 +47,13 @@ impl Active {
     pub(super) fn insert(&mut self, alias: FunctionalAlias, held: Held) {
         self.latest_place = self.latest_place.max(held.place);
         let all = self.aliases.entry(alias).or_default();
-        match all.iter_mut().find(|other| other.holder.user == held.holder.user) {
-            Some(same) => *same = held,
-            None => {
-                self.activations += 1;
-                let index = all.partition_point(|other| other.place < held.place);
-                all.insert(index, held);
-            }
+        if let Some(same) = all.iter_mut().find(|other| other.holder.user == held.holder.user) {
+            *same = held;
+            return;
         }
+        self.activations += 1;
+        let index = all.partition_point(|other| other.place < held.place);
+        all.insert(index, held);
     }
 
     /// Removes the holders of an alias that `goes` names.

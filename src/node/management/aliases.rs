@@ -81,7 +81,7 @@ pub(super) async fn list_aliases(
 ) -> Response {
     let request = query.and_then(|PageQuery { after, limit }| {
         let after = after.map(|after| alias_in("after", &after)).transpose()?;
-        let limit = limit.map(|limit| limit.parse().ok()).unwrap_or(Some(PAGE_DEFAULT));
+        let limit = limit.map_or(Some(PAGE_DEFAULT), |limit| limit.parse().ok());
         let limit = limit.filter(|limit| (1..=PAGE_MAX).contains(limit));
         let limit = limit.ok_or_else(|| refused(Refusal::Limit))?;
         Ok(Request::List { after, limit })

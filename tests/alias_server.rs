@@ -2,6 +2,7 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::redundant_closure_for_method_calls,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "test code"

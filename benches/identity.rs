@@ -20,7 +20,6 @@
     clippy::disallowed_methods,
     clippy::panic,
     clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
     missing_docs,
     reason = "a benchmark"
 )]
@@ -42,7 +41,7 @@ use migcore::{
     diameter::cx::{MultimediaAuthRequest, Request, SCHEME_AKA_V1},
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
-    outbox::{Context, CxReply, Effect, Message, Outbox, Peer, ReplyTo, RequestId, Undeliverable},
+    outbox::{Context, CxReply, Message, Outbox, Peer, ReplyTo, RequestId, Undeliverable},
     secret::Secret,
     sip_database::{Config, Permutation, SipDatabase},
     store::Sequencer,
@@ -105,7 +104,7 @@ impl Bench {
 
     fn put_pool(&mut self, source: PoolSource) {
         let pool = Pool { name: "in".to_owned(), direction: Direction::Inbound, source };
-        assert_eq!(self.manage(Manage::PutPool(pool)), Answer::Done);
+        self.manage(Manage::PutPool(pool), |answer| assert_eq!(*answer, Answer::Done));
     }
 
     /// The same role, for another thread with users of its own.
@@ -135,7 +134,7 @@ impl Bench {
                 barrier.wait();
                 time += start.elapsed();
                 for pair in lent {
-                    worker.manage(Manage::ReleaseInbound(pair.impi));
+                    worker.release(pair.impi);
                 }
             }
             time
@@ -146,22 +145,32 @@ impl Bench {
         })
     }
 
-    fn call(&mut self, act: impl FnOnce(&SipDatabase, &mut Context<'_>)) -> Option<Message> {
+    /// Makes a call and shows the message that it sends, where it is.
+    fn call<T>(
+        &mut self,
+        act: impl FnOnce(&SipDatabase, &mut Context<'_>),
+        show: impl FnOnce(Option<&Message>) -> T,
+    ) -> T {
         let now = Timestamp::from_secs(1);
         let mut ctx = Context { now, entropy: &mut self.entropy, out: &mut self.out };
         act(&self.role, &mut ctx);
-        self.out.drain().find_map(|effect| match effect {
-            Effect::Send(send) => Some(send.message),
-            _ => None,
+        let shown = show(self.out.sends().first().map(|send| &send.message));
+        self.out.clear();
+        shown
+    }
+
+    fn manage<T>(&mut self, request: Manage, show: impl FnOnce(&Answer) -> T) -> T {
+        let act = |role: &SipDatabase, ctx: &mut Context<'_>| {
+            role.handle_management(ctx, ReplyTo::World(0), request);
+        };
+        self.call(act, |sent| match sent {
+            Some(Message::Management { answer, .. }) => show(answer),
+            other => panic!("{other:?}"),
         })
     }
 
-    fn manage(&mut self, request: Manage) -> Answer {
-        let sent = self.call(|role, ctx| role.handle_management(ctx, ReplyTo::World(0), request));
-        match sent {
-            Some(Message::Management { answer, .. }) => answer,
-            other => panic!("{other:?}"),
-        }
+    fn release(&mut self, impi: Impi) {
+        self.manage(Manage::ReleaseInbound(impi), |answer| assert_eq!(*answer, Answer::Done));
     }
 
     fn next_user(&mut self) -> PrimaryUser {
@@ -174,10 +183,11 @@ impl Bench {
     }
 
     fn bind(&mut self, user: PrimaryUser) -> UserIdentity {
-        match self.manage(Manage::BindInbound { primary: user, allowed: None }) {
-            Answer::Binding(binding) => binding.identity,
+        let request = Manage::BindInbound { primary: user, allowed: None };
+        self.manage(request, |answer| match answer {
+            Answer::Binding(binding) => binding.identity.clone(),
             other => panic!("{other:?}"),
-        }
+        })
     }
 
     /// Steps 16 to 18; returns the name of the forwarded request.
@@ -189,10 +199,13 @@ impl Bench {
             server_name: "sip:core.b.example".into(),
         });
         let to = ReplyTo::World(0);
-        match self.call(|role, ctx| role.handle_request(ctx, &Peer::OwnCore, to, request)) {
-            Some(Message::CxRequest { id, .. }) => id,
+        let act = |role: &SipDatabase, ctx: &mut Context<'_>| {
+            role.handle_request(ctx, &Peer::OwnCore, to, request);
+        };
+        self.call(act, |sent| match sent {
+            Some(Message::CxRequest { id, .. }) => *id,
             other => panic!("{other:?}"),
-        }
+        })
     }
 }
 
@@ -254,7 +267,7 @@ fn lend_and_release(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let user = bench.next_user();
                 let lent = bench.bind(user);
-                bench.manage(Manage::ReleaseInbound(black_box(lent.impi)))
+                bench.release(black_box(lent.impi));
             });
         });
     }
@@ -301,7 +314,7 @@ fn look_up(criterion: &mut Criterion, bench: &mut Bench, known: &[UserIdentity],
     criterion.bench_function(&format!("show a binding/among {size}"), |bencher| {
         bencher.iter_batched(
             &mut pick,
-            |identity| bench.manage(Manage::GetInbound(identity.impi)),
+            |identity| bench.manage(Manage::GetInbound(identity.impi), Answer::clone),
             BatchSize::SmallInput,
         );
     });
@@ -309,7 +322,7 @@ fn look_up(criterion: &mut Criterion, bench: &mut Bench, known: &[UserIdentity],
         bencher.iter(|| {
             let id = bench.forward(pick());
             let reply = CxReply { id, outcome: Err(Undeliverable) };
-            bench.call(|role, ctx| role.handle_answer(ctx, reply))
+            bench.call(|role, ctx| role.handle_answer(ctx, reply), |sent| assert!(sent.is_some()));
         });
     });
 }

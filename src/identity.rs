@@ -32,6 +32,11 @@ impl Impi {
         Self(text.into())
     }
 
+    /// Takes the parts of a text that would be one if it were parsed.
+    pub(crate) fn from_checked_parts(parts: [&str; 3]) -> Self {
+        Self(ShortText::concat(parts))
+    }
+
     /// Parses a NAI.
     ///
     /// # Errors
@@ -84,6 +89,11 @@ impl Impu {
     /// Takes a text that was one before.
     pub(crate) fn from_checked(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// Takes the parts of a text that would be one if it were parsed.
+    pub(crate) fn from_checked_parts(parts: [&str; 3]) -> Self {
+        Self(ShortText::concat(parts))
     }
 
     /// Parses a URI and takes its canonical form: scheme and host lower case, no port, no

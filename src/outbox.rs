@@ -18,7 +18,7 @@ use crate::{
     identity::{McSystemId, SipDatabaseId},
     sip::render::Chunk,
     step::Step,
-    store::{Commit, CommitSeq, Mutation, Sequencer},
+    store::{Commit, CommitSeq, Mutation, Mutations, Sequencer},
     time::Timestamp,
 };
 
@@ -34,11 +34,15 @@ pub struct Context<'a> {
     pub out: &'a mut Outbox,
 }
 
-/// The effects of one or more calls, in order.
+/// The effects of one or more calls. Those of a kind are in the order in which they were asked for.
 #[derive(Debug)]
 pub struct Outbox {
     sequencer: Arc<Sequencer>,
-    effects: Vec<Effect>,
+    /// Commits and messages are large and many: apart, so that those of many calls can be performed where they
+    /// are, and that what is small is not moved as if it were large.
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) sends: Vec<Send>,
+    others: Vec<Other>,
     storage_available: bool,
     /// Where a role writes parts of SIP messages that it needs for a while.
     pub parts: Chunk,
@@ -72,6 +76,25 @@ pub enum Effect {
     },
     /// Something an operator should know.
     Note(Note),
+}
+
+/// The small effects.
+#[derive(Debug)]
+enum Other {
+    Arm { at: Timestamp, timer: TimerKey },
+    Step { step: Step, by: Role, summary: &'static str },
+    Note(Note),
+}
+
+impl From<Other> for Effect {
+    #[inline]
+    fn from(other: Other) -> Self {
+        match other {
+            Other::Arm { at, timer } => Self::Arm { at, timer },
+            Other::Step { step, by, summary } => Self::Step { step, by, summary },
+            Other::Note(note) => Self::Note(note),
+        }
+    }
 }
 
 /// A message with the commit it must wait for.
@@ -415,7 +438,9 @@ impl Outbox {
     pub fn new(sequencer: Arc<Sequencer>) -> Self {
         Self {
             sequencer,
-            effects: Vec::new(),
+            commits: Vec::new(),
+            sends: Vec::new(),
+            others: Vec::new(),
             storage_available: true,
             parts: Chunk::default(),
             messages: Chunk::default(),
@@ -435,9 +460,12 @@ impl Outbox {
     /// Asks for `mutations` to become durable together. The caller holds the locks of all entries
     /// they concern, keeps the number in each of the records, and sends what relies on them after it.
     pub fn commit(&mut self, mutations: impl IntoIterator<Item = Mutation>) -> CommitSeq {
-        let mutations = mutations.into_iter().collect();
+        let mut together = Mutations::new();
+        for mutation in mutations {
+            together.push(mutation); // one as a rule, for which `collect` takes several times as long
+        }
         let seq = self.sequencer.draw();
-        self.effects.push(Effect::Commit(Commit { seq, mutations }));
+        self.commits.push(Commit { seq, mutations: together });
         seq
     }
 
@@ -455,31 +483,50 @@ impl Outbox {
         } else {
             after
         };
-        self.effects.push(Effect::Send(Send { after, step, message }));
+        self.sends.push(Send { after, step, message });
     }
 
     /// Asks to be woken.
     pub fn arm(&mut self, at: Timestamp, timer: TimerKey) {
-        self.effects.push(Effect::Arm { at, timer });
+        self.others.push(Other::Arm { at, timer });
     }
 
     /// Reports a step that is not itself a message.
     pub fn step(&mut self, step: Step, by: Role, summary: &'static str) {
-        self.effects.push(Effect::Step { step, by, summary });
+        self.others.push(Other::Step { step, by, summary });
     }
 
     /// Reports something an operator should know.
     pub fn note(&mut self, note: Note) {
-        self.effects.push(Effect::Note(note));
+        self.others.push(Other::Note(note));
     }
 
     /// Whether there is nothing to perform.
     pub fn is_empty(&self) -> bool {
-        self.effects.is_empty()
+        self.commits.is_empty() && self.sends.is_empty() && self.others.is_empty()
     }
 
-    /// Takes the effects out, oldest first.
-    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
-        self.effects.drain(..)
+    /// Forgets the effects.
+    pub fn clear(&mut self) {
+        self.commits.clear();
+        self.sends.clear();
+        self.others.clear();
+    }
+
+    /// The messages, oldest first.
+    pub fn sends(&self) -> &[Send] {
+        &self.sends
+    }
+
+    /// Takes the effects out: commits, then timers, steps and notes, then messages, of each the oldest first.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect> {
+        let others = self.others.drain(..).map(Effect::from);
+        let commits = self.commits.drain(..).map(Effect::Commit);
+        commits.chain(others).chain(self.sends.drain(..).map(Effect::Send))
+    }
+
+    /// Gives what is neither commit nor message to `perform`.
+    pub(crate) fn perform_others(&mut self, perform: impl FnMut(Effect)) {
+        self.others.drain(..).map(Effect::from).for_each(perform);
     }
 }

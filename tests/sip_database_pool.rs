@@ -323,20 +323,32 @@ fn a_lost_block_of_the_counter_is_made_good_from_the_bindings_before_anything_le
 
 #[test]
 fn a_generated_identity_that_someone_has_already_is_skipped() {
-    let next = first_pairs(4, 3);
-    let mut b = system_b();
-    // Provisioned before the pool existed: a subscriber with the first private identity, another one
-    // with the second public identity.
-    let somebody = pair("somebody", "b.example");
-    let first = UserIdentity { impi: next[0].impi.clone(), impu: somebody.impu };
-    let second = UserIdentity { impi: somebody.impi, impu: next[1].impu.clone() };
-    b.done(Manage::PutSubscriber(subscriber(&first, 0)));
-    b.done(Manage::PutSubscriber(subscriber(&second, 0)));
-    b.done(Manage::PutPool(keyed_pool(4)));
-    assert_eq!(
-        b.binding(Manage::BindInbound { primary: visitor(1), allowed: None }).identity,
-        next[2]
-    );
+    let next = first_pairs(4, 5);
+    for restarts in [false, true] {
+        let mut b = system_b();
+        // Provisioned before the pool existed, in each way: a subscriber with the first private identity, another
+        // one with the second public identity, and pairs of an outbound pool with the third and the fourth.
+        let [one, two, three, four] =
+            [1, 2, 3, 4].map(|n| pair(&format!("somebody{n}"), "b.example"));
+        let first = UserIdentity { impi: next[0].impi.clone(), impu: one.impu };
+        let second = UserIdentity { impi: two.impi, impu: next[1].impu.clone() };
+        let third = UserIdentity { impi: next[2].impi.clone(), impu: three.impu };
+        let fourth = UserIdentity { impi: four.impi, impu: next[3].impu.clone() };
+        b.done(Manage::PutSubscriber(subscriber(&first, 0)));
+        b.done(Manage::PutSubscribers(vec![subscriber(&second, 0)]));
+        b.done(Manage::PutPool(listed(
+            "out",
+            Direction::Outbound,
+            vec![third, fourth],
+            Duration::ZERO,
+        )));
+        b.done(Manage::PutPool(keyed_pool(4)));
+        if restarts {
+            b.restart();
+        }
+        let lent = b.binding(Manage::BindInbound { primary: visitor(1), allowed: None });
+        assert_eq!(lent.identity, next[4]);
+    }
 }
 
 #[test]

@@ -30,6 +30,17 @@ impl From<&str> for ShortText {
     }
 }
 
+impl ShortText {
+    /// The text that these parts make.
+    pub(super) fn concat(parts: [&str; 3]) -> Self {
+        let mut text = ArrayString::new();
+        if parts.into_iter().all(|part| text.try_push_str(part).is_ok()) {
+            return Self::InPlace(text);
+        }
+        Self::Elsewhere(parts.concat().into())
+    }
+}
+
 impl Deref for ShortText {
     type Target = str;
 
@@ -80,6 +91,8 @@ mod tests {
             assert!(*one == *text && one == other && one.cmp(&other) == Ordering::Equal);
             assert_eq!(matches!(one, ShortText::InPlace(_)), octets <= IN_PLACE_OCTETS);
             assert!(one < ShortText::from(format!("{text}y").as_str()));
+            let (head, tail) = text.split_at(octets / 3);
+            assert!(ShortText::concat([head, "", tail]) == one);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! under load, and then only, the thread pauses between batches ([`Pace`]). A message that waited goes back to
 //! the worker that sent it.
 //!
-//! **What can stop it.** The thread waits for the commits of calls that are under way, and a call waits for
+//! **What can stop it.** The thread waits for the commits of batches that are under way, and a batch waits for
 //! nothing: not for a commit, nor for room in the queue, since a full queue is told to *new* requests only.
 //! A call that panics leaves a gap that nobody fills: then [`Committer::abandon`] drops all that waits, and the
 //! system stops.
@@ -75,7 +75,17 @@ struct State {
     ended: bool,
 }
 
-/// What is to be done at once with messages that had to pass the committer.
+/// What calls of a worker did.
+#[derive(Debug)]
+pub(super) struct Done<'a> {
+    /// In the order of their numbers.
+    pub(super) commits: &'a mut Vec<Commit>,
+    /// How many of them each call made that made any.
+    pub(super) calls: &'a mut Vec<usize>,
+    pub(super) sends: &'a mut Vec<Send>,
+}
+
+/// What is to be done at once with messages.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// Everything they rely on is durable.
@@ -113,11 +123,6 @@ impl Committer {
         self.waits
     }
 
-    /// Whether everything up to `seq` is durable, so that a message that relies on it need not be submitted.
-    pub(super) fn has_reached(&self, seq: CommitSeq) -> bool {
-        seq.as_u64() <= self.reached.load(Ordering::Acquire)
-    }
-
     /// Whether the engine takes changes.
     pub(super) fn is_available(&self) -> bool {
         self.available.load(Ordering::Acquire)
@@ -133,8 +138,8 @@ impl Committer {
         self.lock().queue.len()
     }
 
-    /// Takes over what a call of `worker` did, leaving both vectors empty: its commits become durable
-    /// together, and its messages leave after what they rely on, those that wait in their order.
+    /// Takes over what calls of `worker` did, leaving nothing there: the commits of each call become durable
+    /// together, and messages leave after what they rely on, those that wait in their order.
     ///
     /// # Errors
     ///
@@ -142,16 +147,16 @@ impl Committer {
     pub(super) fn submit(
         &self,
         worker: usize,
-        commits: &mut Vec<Commit>,
-        sends: &mut Vec<Send>,
+        Done { commits, calls, sends }: Done<'_>,
         settled: &mut Settled,
     ) -> Result<(), EngineError> {
         let committed = match (commits.is_empty(), self.waits) {
             (true, _) => Ok(()),
-            (false, true) => self.enqueue(commits),
+            (false, true) => self.enqueue(commits, calls),
             (false, false) => self.commit(commits, settled),
         };
         commits.clear();
+        calls.clear();
         self.admit(worker, sends, settled);
         committed
     }
@@ -268,13 +273,13 @@ impl Committer {
         std::mem::replace(&mut *engine, Box::new(Gone))
     }
 
-    /// Queues the commits of one call for the thread.
-    fn enqueue(&self, commits: &mut Vec<Commit>) -> Result<(), EngineError> {
+    /// Queues commits for the thread.
+    fn enqueue(&self, commits: &mut Vec<Commit>, calls: &[usize]) -> Result<(), EngineError> {
         let mut state = self.lock();
         if !self.is_available() {
             return Err(EngineError::Closed);
         }
-        state.queue.push(commits);
+        state.queue.push(commits, calls);
         self.note_load(&state);
         let idle = !state.committing;
         drop(state);
@@ -284,7 +289,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes the commits of one call durable here and now.
+    /// Makes commits durable here and now.
     fn commit(&self, commits: &[Commit], settled: &mut Settled) -> Result<(), EngineError> {
         let mut engine = self.lock_engine();
         if !self.is_available() {
@@ -311,11 +316,17 @@ impl Committer {
     fn admit(&self, worker: usize, sends: &mut Vec<Send>, settled: &mut Settled) {
         let reached = self.reached.load(Ordering::Acquire);
         if sends.iter().all(|send| send.after.as_u64() <= reached) {
-            return settled.leaving.append(sends);
+            if settled.leaving.is_empty() {
+                // As nearly always: they are large, and stay where they are.
+                std::mem::swap(&mut settled.leaving, sends);
+            } else {
+                settled.leaving.append(sends);
+            }
+            return;
         }
         let mut state = self.lock();
         let reached = state.mark.reached();
-        // A message does not leave before an earlier one of the same call that waits longer.
+        // A message does not leave before an earlier one that waits longer.
         let mut after = CommitSeq::NOTHING;
         for send in sends.drain(..) {
             if send.after <= reached {
@@ -520,7 +531,7 @@ mod tests {
         committer
     }
 
-    /// Submits as the worker 0; what leaves at once, what is lost, and how the commit went.
+    /// Submits a call as the worker 0; what leaves at once, what is lost, and how the commit went.
     fn submit(
         committer: &Committer,
         commits: &[u64],
@@ -529,12 +540,12 @@ mod tests {
         let commit =
             |seq: &u64| Commit { seq: CommitSeq::from_u64(*seq), mutations: Mutations::new() };
         let mut settled = Settled::default();
-        let outcome = committer.submit(
-            0,
-            &mut commits.iter().map(commit).collect(),
-            &mut sends.iter().copied().map(send).collect(),
-            &mut settled,
-        );
+        let done = Done {
+            commits: &mut commits.iter().map(commit).collect(),
+            calls: &mut Vec::from([commits.len()]),
+            sends: &mut sends.iter().copied().map(send).collect(),
+        };
+        let outcome = committer.submit(0, done, &mut settled);
         let numbers = |sends: &[Send]| sends.iter().map(|send| send.after.as_u64()).collect();
         (numbers(&settled.leaving), numbers(&settled.lost), outcome)
     }

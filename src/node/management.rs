@@ -6,6 +6,8 @@
 //! read from the storage.
 //! `/openapi.json` describes it.
 
+mod alias_body;
+mod aliases;
 mod answer;
 pub(super) mod body;
 mod configuration;
@@ -43,7 +45,7 @@ use super::{
         title = "migcore management interface",
         description = "Subscribers, identity pools, migration bindings and grants of one SIP database; users, \
                        agreements with partners and UE configurations of one configuration management server; \
-                       registrations of one SIP core.",
+                       registrations of one SIP core; functional aliases of one controlling server.",
     ),
     paths(
         get_system,
@@ -81,6 +83,9 @@ use super::{
         configuration::put_system_configuration,
         configuration::get_system_configuration,
         configuration::delete_system_configuration,
+        aliases::put_holder,
+        aliases::delete_holder,
+        aliases::list_aliases,
         get_description,
     )
 )]
@@ -134,6 +139,9 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
             "delete",
             delete(cms::delete_system_configuration),
         ),
+        ("/v1/functional-aliases", "get", get(aliases::list_aliases)),
+        (aliases::HOLDER_PATH, "put", put(aliases::put_holder)),
+        (aliases::HOLDER_PATH, "delete", delete(aliases::delete_holder)),
         ("/openapi.json", "get", get(get_description)),
     ]
 }
@@ -163,7 +171,7 @@ enum Refusals {
     /// The body did not arrive within 10 seconds.
     #[response(status = 408, content_type = "application/problem+json")]
     Slow(#[to_schema] Problem),
-    /// No identity is free.
+    /// No identity is free, or others hold the alias.
     #[response(status = 409, content_type = "application/problem+json")]
     Exhausted(#[to_schema] Problem),
     /// The body is too long.

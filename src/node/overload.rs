@@ -33,7 +33,7 @@ use super::{
     datagrams::Buffer,
     entropy::SystemEntropy,
     metrics::{Direction, RefusedRequest},
-    perform::Caller,
+    perform::{Batch, Caller},
 };
 use crate::{
     outbox::Flow,
@@ -123,22 +123,25 @@ impl Overload {
         }
     }
 
-    /// Serves some of those who wait, by `serve`.
+    /// Serves some of those who wait, by `serve`. Refusals leave with the answers.
     pub(super) fn serve(
         &mut self,
         caller: &mut Caller,
-        mut serve: impl FnMut(&mut Caller, SocketAddr, &[u8]),
+        mut serve: impl FnMut(&mut Batch<'_>, SocketAddr, &[u8]),
     ) {
         // At least half of the time is theirs: what is only sorted does nobody any good.
         let began = Instant::now();
         let time = began.duration_since(self.pace.since).min(SERVING_TIME_MAX);
-        let mut served = 0;
-        while (served < SERVED_AT_ONCE || began.elapsed() < time)
-            && let Some(next) = self.backlog.pop()
-        {
-            serve(caller, next.remote, &next.octets);
-            served += 1;
-        }
+        let served = caller.batch(|batch| {
+            let mut served = 0;
+            while (served < SERVED_AT_ONCE || began.elapsed() < time)
+                && let Some(next) = self.backlog.pop()
+            {
+                serve(batch, next.remote, &next.octets);
+                served += 1;
+            }
+            served
+        });
         self.refusals = (self.refusals + served * REFUSALS_PER_REQUEST).min(REFUSALS_AT_ONCE);
         self.pace.served(served);
         self.set_limit();

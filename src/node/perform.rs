@@ -1,8 +1,12 @@
 //! Calls roles and performs what they want done.
 //!
 //! One [`Caller`] belongs to each task that calls roles: a socket's, a connection's, the timers'. It
-//! runs a call and all that follows from it within the process, then goes back to its task. Between
-//! roles of one process messages are values; they wait for their commits like all others.
+//! makes calls in batches, and runs all that follows from them within the process, then goes back to its task.
+//! Between roles of one process messages are values; they wait for their commits like all others.
+//!
+//! A batch is what a task found at once: datagrams that were received by one system call, messages of one read.
+//! It enters the gate once, reads the clock once, hands its commits over to the committer together, and lets its
+//! datagrams leave together. So a call costs what the role does, and little besides.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     clock::Clock,
-    committer::{Committer, Settled, Waited},
+    committer::{Committer, Done, Settled, Waited},
     config::Config,
     diameter::Peers,
     entropy::SystemEntropy,
@@ -29,24 +33,30 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    alias_server::AliasServer,
     api::{
-        configuration, connection_details, migration_identity as management, registration,
-        system_access,
+        alias_management, configuration, connection_details, migration_identity as management,
+        registration, system_access,
     },
     config_server::ConfigServer,
     diameter::cx,
     identity::McSystemId,
     outbox::{
-        Context, CxDestination, CxReply, Effect, Flow, ManagementReply, Message, Outbox, Peer,
-        ReplyTo, RequestId, Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable,
+        AcmMessage, Context, CxDestination, CxReply, Effect, Flow, ManagementReply, Message,
+        Outbox, Peer, ReplyTo, RequestId, Role, Send, SystemAccessReply, TimerKey, Transport,
+        Undeliverable,
     },
     sip_core::SipCore,
     sip_database::SipDatabase,
     step::Step,
-    store::{Commit, Reader, Record, RecordError, Sequencer},
+    store::{Reader, Record, RecordError, Sequencer},
     time::Timestamp,
     token::BearerToken,
 };
+
+/// Most calls of a batch before their commits are handed over and their messages leave, and as many commits. The
+/// numbers of commits are drawn in one row by all workers, so the others' answers may wait as long as this takes.
+const CALLS_AT_ONCE: usize = 32;
 
 /// Everything that the tasks of one system share.
 pub(super) struct Shared {
@@ -62,8 +72,8 @@ pub(super) struct Shared {
     /// failure, once the engine is open again.
     pub(super) reader: Arc<dyn Reader>,
     pub(super) loading: Loading,
-    /// Held for reading during a call into a role, its commits and all that follows from it in the process; for
-    /// writing before and after a reload.
+    /// Held for reading during a batch of calls into roles, their commits and all that follows from them in the
+    /// process; for writing before and after a reload.
     pub(super) gate: RwLock<()>,
     /// Held during a call that takes long, and during a reload. If a reload waited at the gate for such a call
     /// to end, the gate would let no other call in meanwhile.
@@ -88,6 +98,7 @@ pub(super) struct Roles {
     pub(super) core: Option<SipCore>,
     pub(super) database: Option<SipDatabase>,
     pub(super) config_server: Option<ConfigServer>,
+    pub(super) aliases: Option<AliasServer>,
 }
 
 impl Roles {
@@ -102,6 +113,9 @@ impl Roles {
         if let Some(config_server) = &self.config_server {
             config_server.load(record)?;
         }
+        if let Some(aliases) = &self.aliases {
+            aliases.load(record)?;
+        }
         Ok(())
     }
 
@@ -114,6 +128,9 @@ impl Roles {
         }
         if let Some(config_server) = &self.config_server {
             config_server.clear();
+        }
+        if let Some(aliases) = &self.aliases {
+            aliases.clear();
         }
     }
 }
@@ -195,6 +212,10 @@ pub(super) enum Call<'a> {
     Configuration { to: ReplyTo, request: configuration::Request },
     /// A request of the management interface of the SIP core.
     Registration { to: ReplyTo, request: registration::Request },
+    /// A request of the management interface of the functional alias controlling server.
+    Aliases { to: ReplyTo, request: alias_management::Request },
+    /// The ACM server subscribes to the feed of the functional alias controlling server.
+    SubscribeAliases,
     /// A UE asks for connection details.
     ConnectionDetails {
         to: ReplyTo,
@@ -221,6 +242,7 @@ impl Call<'_> {
             | Self::Management { to: ReplyTo::World(_), .. }
             | Self::Configuration { .. }
             | Self::Registration { .. }
+            | Self::Aliases { .. }
             | Self::ConnectionDetails { .. }
             | Self::SystemAccess { .. } => true,
             Self::CxRequest { to: ReplyTo::Role(_), .. }
@@ -228,6 +250,7 @@ impl Call<'_> {
             | Self::CxReply(_)
             | Self::ManagementReply(_)
             | Self::SystemAccessReply(_)
+            | Self::SubscribeAliases
             | Self::Timer(_)
             | Self::Loaded => false,
         }
@@ -239,17 +262,56 @@ pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
     pub(super) worker: Arc<Worker>,
     entropy: SystemEntropy,
+    /// What calls want done that is not handed over yet.
     outbox: Outbox,
-    /// The time of the call that all others follow from.
+    /// How many commits each of these calls made, if any.
+    commits_of_calls: Vec<usize>,
+    /// How many calls these are.
+    made: usize,
+    /// The time of all of them.
     now: Timestamp,
-    /// Calls that follow from a call.
+    /// Calls that follow from calls.
     calls: VecDeque<Call<'static>>,
-    /// Messages that may leave; kept for its capacity.
-    leaving: Vec<Send>,
-    /// Commits of one call; kept for its capacity.
-    commits: Vec<Commit>,
-    /// Messages of one call; kept for its capacity.
-    sends: Vec<Send>,
+    /// What the committer says of messages; kept for its capacity.
+    settled: Settled,
+}
+
+/// Calls that are made together.
+pub(super) struct Batch<'a>(&'a mut Caller);
+
+impl Batch<'_> {
+    /// Makes a call. What it wants done is done by the end of the batch.
+    pub(super) fn call(&mut self, call: Call<'_>) {
+        self.0.perform(call);
+        self.go_on();
+    }
+
+    /// Deals with a message that waited.
+    pub(super) fn take_back(&mut self, waited: Waited) {
+        match waited {
+            Waited::Leaves(send) => self.0.dispatch(send),
+            Waited::Lost(send) => self.0.calls.extend(self.0.shared.drop_message(&send.message)),
+        }
+        self.go_on();
+    }
+
+    /// Whose batch it is.
+    pub(super) const fn caller(&self) -> &Caller {
+        self.0
+    }
+
+    /// The time of the next call.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.0.now
+    }
+
+    /// Does what calls wanted done so far, if that is enough.
+    fn go_on(&mut self) {
+        if self.0.has_done_enough() || self.0.calls.len() >= CALLS_AT_ONCE {
+            self.0.finish();
+            self.0.now = self.0.shared.clock.now();
+        }
+    }
 }
 
 impl Caller {
@@ -259,65 +321,79 @@ impl Caller {
             shared: Arc::clone(shared),
             worker: Arc::clone(worker),
             entropy: SystemEntropy::new(),
+            commits_of_calls: Vec::new(),
+            made: 0,
             now: shared.clock.now(),
             calls: VecDeque::new(),
-            leaving: Vec::new(),
-            commits: Vec::new(),
-            sends: Vec::new(),
+            settled: Settled::default(),
         }
     }
 
-    /// Lets datagrams leave that calls made; to be called after one call or several.
-    pub(super) fn flush(&self) {
-        self.worker.flush(&self.shared.metrics);
+    /// Makes the calls that `make` makes, and those that follow from them.
+    pub(super) fn batch<T>(&mut self, make: impl FnOnce(&mut Batch<'_>) -> T) -> T {
+        let shared = Arc::clone(&self.shared);
+        let inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        self.now = shared.clock.now();
+        let made = make(&mut Batch(self));
+        self.finish();
+        drop(inside);
+        self.worker.flush(&shared.metrics);
+        made
     }
 
-    /// Makes a call, and the calls that follow from it; [`Self::flush`] follows.
+    /// Makes a call, and the calls that follow from it.
     pub(super) fn call(&mut self, call: Call<'_>) {
-        let shared = Arc::clone(&self.shared);
-        let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
-        self.now = shared.clock.now();
-        self.perform(call);
-        self.follow();
-    }
-
-    /// Deals with a message that waited, and makes the calls that follow from it.
-    pub(super) fn take_back(&mut self, waited: Waited) {
-        let shared = Arc::clone(&self.shared);
-        let _inside = shared.gate.read().unwrap_or_else(PoisonError::into_inner);
-        self.now = shared.clock.now();
-        match waited {
-            Waited::Leaves(send) => self.dispatch(send),
-            Waited::Lost(send) => self.calls.extend(self.shared.drop_message(&send.message)),
-        }
-        self.follow();
+        self.batch(|batch| batch.call(call));
     }
 
     /// Tells the roles that loading is over. The caller holds the gate for writing.
     pub(super) fn finish_loading(&mut self) {
         self.now = self.shared.clock.now();
         self.perform(Call::Loaded);
-        self.follow();
+        self.finish();
+        self.worker.flush(&self.shared.metrics);
     }
 
-    fn follow(&mut self) {
-        while let Some(call) = self.calls.pop_front() {
-            self.perform(call);
+    /// Does what calls wanted done, and makes the calls that follow, until none does.
+    fn finish(&mut self) {
+        loop {
+            self.hand_over();
+            if self.calls.is_empty() {
+                return;
+            }
+            while !self.has_done_enough()
+                && let Some(call) = self.calls.pop_front()
+            {
+                self.perform(call);
+            }
         }
     }
 
+    /// Whether it is time to hand over.
+    const fn has_done_enough(&self) -> bool {
+        self.made >= CALLS_AT_ONCE || self.outbox.commits.len() >= CALLS_AT_ONCE
+    }
+
+    /// Makes a call, and does at once what it wants done but for commits and messages.
     fn perform(&mut self, call: Call<'_>) {
+        let before = self.outbox.commits.len();
         self.invoke(call);
-        self.perform_effects();
-        self.dispatch_leaving();
-    }
-
-    fn dispatch_leaving(&mut self) {
-        let mut leaving = std::mem::take(&mut self.leaving);
-        for send in leaving.drain(..) {
-            self.dispatch(send);
+        self.made += 1;
+        let Self { shared, worker, outbox, .. } = self;
+        outbox.perform_others(|effect| match effect {
+            Effect::Arm { at, timer } => {
+                if worker.timers.arm(at, timer).is_err() {
+                    shared.metrics.drop_one("timers_full");
+                }
+            }
+            Effect::Step { step, by, summary } => shared.report_step(step, by, summary),
+            Effect::Note(note) => shared.report_note(&note),
+            Effect::Commit(_) | Effect::Send(_) => {}
+        });
+        let commits = self.outbox.commits.len() - before;
+        if commits > 0 {
+            self.commits_of_calls.push(commits);
         }
-        self.leaving = leaving;
     }
 
     fn invoke(&mut self, call: Call<'_>) {
@@ -327,7 +403,7 @@ impl Caller {
             committer.is_available() && (committer.has_room() || !call.is_new_work()),
         );
         let mut ctx = Context { now: *now, entropy, out: outbox };
-        let Roles { core, database, config_server } = &shared.roles;
+        let Roles { core, database, config_server, aliases } = &shared.roles;
         let (core, database, config_server) =
             (core.as_ref(), database.as_ref(), config_server.as_ref());
         match call {
@@ -358,6 +434,16 @@ impl Caller {
             Call::Registration { to, request } => {
                 if let Some(core) = core {
                     core.handle_management(&mut ctx, to, request);
+                }
+            }
+            Call::Aliases { to, request } => {
+                if let Some(aliases) = aliases {
+                    aliases.handle_management(&mut ctx, to, request);
+                }
+            }
+            Call::SubscribeAliases => {
+                if let Some(aliases) = aliases {
+                    aliases.handle_subscription(&mut ctx);
                 }
             }
             Call::ManagementReply(_)
@@ -396,37 +482,29 @@ impl Caller {
         }
     }
 
-    /// Performs the effects of one call, but for the messages: those that may leave are collected.
-    fn perform_effects(&mut self) {
-        for effect in self.outbox.drain() {
-            match effect {
-                Effect::Commit(commit) => self.commits.push(commit),
-                Effect::Send(send) if self.shared.committer.has_reached(send.after) => {
-                    self.leaving.push(send);
-                }
-                Effect::Send(send) => self.sends.push(send),
-                Effect::Arm { at, timer } => {
-                    if self.worker.timers.arm(at, timer).is_err() {
-                        self.shared.metrics.drop_one("timers_full");
-                    }
-                }
-                Effect::Step { step, by, summary } => self.shared.report_step(step, by, summary),
-                Effect::Note(note) => self.shared.report_note(&note),
-            }
-        }
-        let commits = self.commits.len();
-        let leaving = std::mem::take(&mut self.leaving);
-        let mut settled = Settled { leaving, lost: Vec::new() };
-        let (worker, committer) = (self.worker.index, &self.shared.committer);
-        let outcome = committer.submit(worker, &mut self.commits, &mut self.sends, &mut settled);
+    /// Hands the commits of all calls over, and lets messages leave that may.
+    fn hand_over(&mut self) {
+        self.made = 0;
+        let commits = self.outbox.commits.len();
+        let mut settled = std::mem::take(&mut self.settled);
+        let done = Done {
+            commits: &mut self.outbox.commits,
+            calls: &mut self.commits_of_calls,
+            sends: &mut self.outbox.sends,
+        };
+        let committer = &self.shared.committer;
+        let outcome = committer.submit(self.worker.index, done, &mut settled);
         // A thread tells of what it commits itself.
         if commits > 0 && (outcome.is_err() || !committer.waits()) {
             self.shared.report_commits(commits, outcome);
         }
-        for send in &settled.lost {
+        for send in settled.lost.drain(..) {
             self.calls.extend(self.shared.drop_message(&send.message));
         }
-        self.leaving = settled.leaving;
+        for send in settled.leaving.drain(..) {
+            self.dispatch(send);
+        }
+        self.settled = settled;
     }
 
     fn dispatch(&mut self, Send { step, message, .. }: Send) {
@@ -474,9 +552,13 @@ impl Caller {
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
             | Message::Registration { to: ReplyTo::World(number), .. }
+            | Message::Acm(AcmMessage::Aliases { to: ReplyTo::World(number), .. })
             | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
             | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
                 self.shared.unpark(number, step, message);
+            }
+            Message::Acm(AcmMessage::SubscribeAliases) => {
+                self.calls.push_back(Call::SubscribeAliases);
             }
             // No role here asks these.
             Message::ConnectionDetailsRequest(_)
@@ -527,19 +609,22 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::CxReply(_)
         | Call::Management { .. }
         | Call::Registration { .. }
+        | Call::Aliases { .. }
+        | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
     }
 }
 
 impl Drop for Caller {
-    /// Lets leave what calls made. But a panic during a call may have left a commit number that never becomes
-    /// durable, and every later answer would wait for it: the system stops instead.
+    /// A panic during a call may have left a commit number that never becomes durable, and every later answer
+    /// would wait for it: the system stops instead.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.fail();
-        } else {
-            self.flush();
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

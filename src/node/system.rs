@@ -29,13 +29,14 @@ use super::{
     partners::Partners,
     perform::{Names, NoteLimit, Roles, Shared},
     provision,
-    role_config::{config_server_config, core_config, database_config},
+    role_config::{alias_config, config_server_config, core_config, database_config},
     run,
     sockets::{self, Sockets},
     tcp::Connections,
     worker::{self, Datagram, Worker},
 };
 use crate::{
+    alias_server::AliasServer,
     config_server::ConfigServer,
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -286,7 +287,8 @@ impl Thread {
     }
 }
 
-fn create_shared(
+/// What the threads of a system will share: it is neither loaded nor served yet.
+pub(super) fn create_shared(
     config: Config,
     options: Options,
     workers: Vec<Arc<Worker>>,
@@ -301,7 +303,8 @@ fn create_shared(
         .config_server
         .then(|| ConfigServer::new(config_server_config(&config), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
-    let roles = Roles { core, database, config_server };
+    let aliases = alias_config(&config).map(AliasServer::new);
+    let roles = Roles { core, database, config_server, aliases };
     let reader = engine.reader();
     let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);

@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -24,7 +23,7 @@ use tokio::{
 use super::{
     diameter::OpenConnections,
     metrics::{Direction, Metrics},
-    perform::{Call, Caller, Shared},
+    perform::{Batch, Call, Caller, Shared},
     worker::Worker,
 };
 use crate::{
@@ -288,43 +287,39 @@ impl Connection {
         if self.framer.push(octets).is_err() {
             return Err("tcp_framing");
         }
-        let mut complete = false;
-        let framed = loop {
-            match self.framer.next_frame() {
-                Ok(Some(Frame::Message(message))) => {
-                    complete = true;
-                    self.handle(&message);
-                }
-                Ok(Some(Frame::KeepAlive)) => {
-                    complete = true;
-                    self.unanswered += 1;
-                    if !self.mailbox.put(PONG) {
-                        return Err("tcp_slow_reader");
+        let (mut messages, mut keep_alives) = (0, 0);
+        let framed = self.caller.batch(|batch| {
+            loop {
+                match self.framer.next_frame() {
+                    Ok(Some(Frame::Message(message))) => {
+                        messages += 1;
+                        handle(batch, self.flow, &message);
+                    }
+                    Ok(Some(Frame::KeepAlive)) => keep_alives += 1,
+                    Ok(None) => return Ok(()),
+                    Err(_) => {
+                        // The role answers what it can make out; then nothing can follow.
+                        messages += 1;
+                        handle(batch, self.flow, self.framer.rejected());
+                        return Err("tcp_framing");
                     }
                 }
-                Ok(None) => break Ok(()),
-                Err(_) => {
-                    // The role answers what it can make out; then nothing can follow.
-                    let rejected = Bytes::copy_from_slice(self.framer.rejected());
-                    self.handle(&rejected);
-                    break Err("tcp_framing");
-                }
             }
-        };
+        });
+        self.unanswered += messages + keep_alives;
+        for _ in 0..keep_alives {
+            if !self.mailbox.put(PONG) {
+                return Err("tcp_slow_reader");
+            }
+        }
         self.write().await?;
         framed?;
         if self.framer.rejected().is_empty() {
             self.began = None;
-        } else if complete || self.began.is_none() {
+        } else if messages + keep_alives > 0 || self.began.is_none() {
             self.began = Some(self.heard);
         }
         Ok(())
-    }
-
-    fn handle(&mut self, octets: &[u8]) {
-        self.caller.shared.observe_sip(Direction::In, None, &self.flow, octets);
-        self.unanswered += 1;
-        self.caller.call(Call::Sip { flow: self.flow, octets });
     }
 
     /// Writes all that waits, in one piece.
@@ -344,4 +339,9 @@ impl Connection {
         self.writing.shrink_to(MAILBOX_OCTETS_KEPT);
         outcome
     }
+}
+
+fn handle(batch: &mut Batch<'_>, flow: Flow, octets: &[u8]) {
+    batch.caller().shared.observe_sip(Direction::In, None, &flow, octets);
+    batch.call(Call::Sip { flow, octets });
 }

@@ -9,7 +9,7 @@ use super::{
     datagrams::{Buffer, Incoming},
     metrics::Direction,
     overload::Overload,
-    perform::{Call, Caller},
+    perform::{Batch, Call, Caller},
     worker::Datagram,
 };
 use crate::outbox::{Flow, Transport};
@@ -58,17 +58,18 @@ pub(super) async fn receive(mut caller: Caller, socket: Arc<UdpSocket>, local: S
                 continue;
             }
             sorted = 0;
-            overload.serve(&mut caller, |caller, remote, octets| {
+            overload.serve(&mut caller, |batch, remote, octets| {
                 in_a_row += 1;
-                handle(caller, flow_of(remote), octets, in_a_row);
+                handle(batch, flow_of(remote), octets, in_a_row);
             });
         } else {
-            for (octets, remote) in incoming.datagrams() {
-                in_a_row += 1;
-                handle(&mut caller, flow_of(remote), octets, in_a_row);
-            }
+            caller.batch(|batch| {
+                for (octets, remote) in incoming.datagrams() {
+                    in_a_row += 1;
+                    handle(batch, flow_of(remote), octets, in_a_row);
+                }
+            });
         }
-        caller.flush();
         tokio::task::yield_now().await;
     }
 }
@@ -78,16 +79,17 @@ fn is_keep_alive(octets: &[u8]) -> bool {
     octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0))
 }
 
-fn handle(caller: &mut Caller, flow: Flow, octets: &[u8], in_a_row: usize) {
+fn handle(batch: &mut Batch<'_>, flow: Flow, octets: &[u8], in_a_row: usize) {
     if is_keep_alive(octets) {
         return;
     }
+    let caller = batch.caller();
     caller.shared.observe_sip(Direction::In, None, &flow, octets);
     if in_a_row > BACKLOG && in_a_row.is_multiple_of(2) && hand_over(caller, flow, octets, in_a_row)
     {
         return;
     }
-    caller.call(Call::Sip { flow, octets });
+    batch.call(Call::Sip { flow, octets });
 }
 
 /// Gives a datagram to another worker, if there is one with room.

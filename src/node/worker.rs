@@ -34,6 +34,9 @@ const OUTGOING_BATCH: usize = 256;
 /// Timers handled before sockets get their turn.
 const TIMERS_BATCH: usize = 64;
 
+/// Datagrams handed over that are handled before sockets get their turn.
+const HANDED_OVER_BATCH: usize = 64;
+
 /// Messages taken back before sockets and connections get their turn: fewer than fit into a mailbox.
 const RETURNED_BATCH: usize = 64;
 
@@ -164,9 +167,14 @@ pub(super) async fn handle_handed_over(
     mut caller: Caller,
     mut datagrams: mpsc::Receiver<Datagram>,
 ) {
-    while let Some(Datagram { flow, octets }) = datagrams.recv().await {
-        caller.call(Call::Sip { flow, octets: &octets });
-        caller.flush();
+    let mut received = Vec::with_capacity(HANDED_OVER_BATCH);
+    while datagrams.recv_many(&mut received, HANDED_OVER_BATCH).await > 0 {
+        caller.batch(|batch| {
+            for Datagram { flow, octets } in received.drain(..) {
+                batch.call(Call::Sip { flow, octets: &octets });
+            }
+        });
+        tokio::task::yield_now().await;
     }
 }
 
@@ -180,14 +188,16 @@ pub(super) async fn take_back(mut caller: Caller, mut ends: oneshot::Receiver<()
         }
         caller.shared.committer.take_returned(caller.worker.index, &mut returned);
         let count = returned.len();
-        for (number, waited) in (1_usize..).zip(returned.drain(..)) {
-            caller.take_back(waited);
-            if number.is_multiple_of(RETURNED_BATCH) {
-                caller.flush();
+        let mut rest = returned.drain(..);
+        while rest.len() > 0 {
+            caller.batch(|batch| {
+                rest.by_ref().take(RETURNED_BATCH).for_each(|waited| batch.take_back(waited));
+            });
+            if rest.len() > 0 {
                 tokio::task::yield_now().await;
             }
         }
-        caller.flush();
+        drop(rest);
         caller.shared.committer.done_with(count);
     }
 }
@@ -196,14 +206,16 @@ pub(super) async fn take_back(mut caller: Caller, mut ends: oneshot::Receiver<()
 pub(super) async fn run_timers(mut caller: Caller) {
     const IDLE: Duration = Duration::from_secs(3_600);
     loop {
-        let mut handled = 0;
-        while handled < TIMERS_BATCH
-            && let Some(timer) = caller.worker.timers.pop_due(caller.shared.clock.now())
-        {
-            caller.call(Call::Timer(timer));
-            handled += 1;
-        }
-        caller.flush();
+        let handled = caller.batch(|batch| {
+            let mut handled = 0;
+            while handled < TIMERS_BATCH
+                && let Some(timer) = batch.caller().worker.timers.pop_due(batch.now())
+            {
+                batch.call(Call::Timer(timer));
+                handled += 1;
+            }
+            handled
+        });
         if handled == TIMERS_BATCH {
             tokio::task::yield_now().await;
             continue;

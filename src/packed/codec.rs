@@ -135,9 +135,10 @@ impl Writer<'_> {
     /// Writes what an identity begins with, if something follows that was generated; its user part; its host
     /// with the `@` before it.
     fn identity(&mut self, identity: &str) {
-        let host = memchr::memrchr(b'@', identity.as_bytes()).unwrap_or(identity.len());
+        // Users are short: to set a vectorized search up would take longer than this.
+        let host = identity.bytes().position(|it| it == b'@').unwrap_or(identity.len());
         let (user, host) = identity.split_at(host);
-        let head = memchr::memrchr2(b'-', b':', user.as_bytes()).map_or(0, |at| at + 1);
+        let head = user.bytes().rposition(|it| it == b'-' || it == b':').map_or(0, |at| at + 1);
         let (head, rest) = user.split_at(head);
         if rest.len() >= GENERATED_MIN
             && let Some(alphabet) = Alphabet::of(rest)

@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::{
     glance::Glance,
@@ -133,7 +132,7 @@ impl ReplyHead {
 
     /// What an answer that began with this head has before it, and behind it: the status line, and the other fields.
     pub(crate) fn added_to<'a>(&self, answer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
-        let end = memmem::find(answer, b"\r\n").map_or(0, |at| at + 2);
+        let end = answer.iter().position(|it| *it == b'\n').map_or(0, |at| at + 1);
         let (status_line, rest) = answer.split_at_checked(end).unwrap_or_default();
         (status_line, rest.get(self.lines.len()..).unwrap_or_default())
     }

@@ -3,7 +3,8 @@
 use super::{
     ListedPair, SipDatabase,
     listed::Entry,
-    pool::{Drawn, Made, Origin, Pool, Pools},
+    pool::{Drawn, Origin, Pool, Pools},
+    template::PairTemplate,
 };
 use crate::{
     api::migration_identity::Direction,
@@ -22,8 +23,11 @@ impl SipDatabase {
         pools: &'a Pools,
         direction: Direction,
     ) -> Option<Drawn<'a>> {
-        let retain_free = |made: &mut Vec<Made>| self.retain_free(made);
-        pools.lending(direction).find_map(|pool| pool.draw(ctx.now, ctx.out, retain_free))
+        let is_taken = |template: &PairTemplate, identity: &UserIdentity| {
+            let may_be = template.shapes().into_iter().any(|it| self.provisioned.may_have(it));
+            may_be && self.is_provisioned(identity)
+        };
+        pools.lending(direction).find_map(|pool| pool.draw(ctx.now, ctx.out, is_taken))
     }
 
     /// Commits the removal of a binding; the caller holds its entry.
@@ -41,19 +45,12 @@ impl SipDatabase {
         seq
     }
 
-    /// Leaves the generated pairs of which nobody has either half. What is provisioned while the pool exists
-    /// cannot be in the way ([`Pools::may_generate_impi`]), what was provisioned before it can: so it makes no
-    /// difference how long before it is lent a pair is found free.
-    ///
-    /// Table by table: a look-up is short and waits for memory, and of one after the other the waits overlap.
-    fn retain_free(&self, made: &mut Vec<Made>) {
-        made.retain(|Made { identity, .. }| !self.subscribers.contains_key(&identity.impi));
-        made.retain(|Made { identity, .. }| !self.public.contains_key(&identity.impu));
-        if !self.listed_bound.is_unused() {
-            made.retain(|Made { identity, .. }| !self.listed.contains_key(&identity.impi));
-        }
-        made.retain(|Made { identity, .. }| !self.outbound.contains_key(&identity.impi));
-        made.retain(|Made { identity, .. }| !self.inbound.contains_key(&identity.impi));
+    /// Whether one half of a generated pair is somebody's since before its pool was: what is provisioned later
+    /// is refused if it is in the way ([`Pools::may_generate_impi`]). No two pools generate the same.
+    fn is_provisioned(&self, UserIdentity { impi, impu }: &UserIdentity) -> bool {
+        self.subscribers.contains_key(impi)
+            || self.listed.contains_key(impi)
+            || self.public.contains_key(impu)
     }
 }
 

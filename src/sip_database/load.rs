@@ -65,7 +65,8 @@ impl SipDatabase {
             | RecordKind::AcmUser
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
-            | RecordKind::AcmStray => Ok(()),
+            | RecordKind::AcmStray
+            | RecordKind::AliasHolder => Ok(()),
         }
     }
 
@@ -129,6 +130,7 @@ impl SipDatabase {
     fn load_subscriber(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let impi = impi_of(record)?;
         let stored: SubscriberRecord = decode(record.value)?;
+        self.provisioned.add(&impi, &stored.impus);
         for impu in &stored.impus {
             self.public.insert(impu.clone(), impi.clone());
         }
@@ -266,6 +268,7 @@ impl SipDatabase {
     }
 
     fn load_listed(&self, pool: Arc<str>, impi: &Impi, impu: &Impu, place: Place) {
+        self.provisioned.add(impi, [impu]);
         self.listed.insert(impi.clone(), ListedPair { pool, impu: impu.clone(), place });
         self.public.insert(impu.clone(), impi.clone());
         self.listed_bound.take_loaded();

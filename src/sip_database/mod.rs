@@ -41,6 +41,7 @@ mod provision;
 mod provision_many;
 mod provision_pool;
 mod references;
+mod shapes;
 mod stored;
 mod stored_secret;
 mod subscriber;
@@ -68,6 +69,7 @@ use self::{
     load::Loading,
     outbound::OutboundBinding,
     pool::Pools,
+    shapes::Shapes,
     subscriber::{SqnProfile, Subscriber, ind_bits_within},
     visits::Visits,
 };
@@ -181,6 +183,8 @@ pub struct SipDatabase {
     subscribers_bound: Bound,
     /// Whose a provisioned public identity is: a subscriber's or a listed pair's.
     public: Table<Impu, Impi>,
+    /// Of the identities in [`Self::subscribers`], [`Self::public`] and [`Self::listed`].
+    provisioned: Shapes,
     /// Where each subscriber may be, by its real private identity.
     visits: PackedTable<Visits>,
     grant_ends: Deadlines,
@@ -231,6 +235,7 @@ impl SipDatabase {
             subscribers: new_table(entropy),
             subscribers_bound: Bound::new(config.subscribers_max),
             public: new_table(entropy),
+            provisioned: Shapes::default(),
             visits: PackedTable::new(entropy),
             grant_ends: Deadlines::default(),
             outbound: PackedTable::new(entropy),

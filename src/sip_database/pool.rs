@@ -264,25 +264,26 @@ impl Pool {
         (matches!(self.source, Source::Generated(_)), &self.name)
     }
 
-    /// Takes a pair out, or none if none is free. Of pairs that were just generated `retain_free` leaves those
-    /// that nobody has.
+    /// Takes a pair out, or none if none is free. Of what a template gives `is_taken` tells whether somebody has
+    /// it from before the pool.
     pub(super) fn draw(
         &self,
         now: Timestamp,
         out: &mut Outbox,
-        retain_free: impl Fn(&mut Vec<Made>),
+        is_taken: impl Fn(&PairTemplate, &UserIdentity) -> bool,
     ) -> Option<Drawn<'_>> {
         match &self.source {
-            Source::Generated(generated) => {
-                let Made { n, ids, identity } = generated.next_made().or_else(|| {
-                    let mut made = generated.make(&self.name, self.direction, out)?;
-                    retain_free(&mut made);
-                    generated.first_of(made)
-                })?;
+            Source::Generated(generated) => loop {
+                let Made { n, ids } = generated.next(&self.name, self.direction, out)?;
+                let identity = generated.template.render(ids)?;
+                if is_taken(&generated.template, &identity) {
+                    generated.forget_one();
+                    continue;
+                }
                 let form = Form::Generated(&generated.template, ids);
                 let origin = OriginView::Generated { pool: &self.name, n };
-                Some(Drawn { identity, form, origin, mutation: None })
-            }
+                return Some(Drawn { identity, form, origin, mutation: None });
+            },
             Source::Listed(listed) => listed.draw(&self.name, now),
         }
     }
@@ -309,7 +310,7 @@ impl Pool {
             Source::Generated(generated) => {
                 let counter = lock(&generated.counter);
                 Fill {
-                    total: counter.next - counter.made.len() as u64,
+                    total: counter.first_made(),
                     lent: counter.lent,
                     free: None,
                     version: counter.version,
@@ -332,22 +333,21 @@ pub(super) struct Generated {
     counter: Mutex<Counter>,
 }
 
-/// A generated pair.
+/// What a generated pair is made of.
 #[derive(Debug)]
-pub(super) struct Made {
+struct Made {
     n: u64,
     ids: Ids,
-    pub(super) identity: UserIdentity,
 }
 
 #[derive(Debug)]
 struct Counter {
-    /// The next number to make a pair of; at most `reserved`.
+    /// The next number to make ids of; at most `reserved`.
     next: u64,
     /// The end of the durable block.
     reserved: u64,
-    /// Pairs to lend next.
-    made: VecDeque<Made>,
+    /// The ids of the numbers before `next`, of pairs to lend next.
+    made: VecDeque<Ids>,
     lent: u64,
     version: CommitSeq,
 }
@@ -400,41 +400,39 @@ impl Generated {
         lock(&self.counter).version = version;
     }
 
-    fn next_made(&self) -> Option<Made> {
-        lock(&self.counter).lend()
+    /// Takes the next pair out, which counts as lent.
+    fn next(&self, name: &str, direction: Direction, out: &mut Outbox) -> Option<Made> {
+        let mut counter = lock(&self.counter);
+        if counter.made.is_empty() {
+            self.make(&mut counter, name, direction, out)?;
+        }
+        counter.lend()
     }
 
-    /// Makes the next pairs; the caller sees to it that they are free. Without the lock, for that takes locks
-    /// that come before it.
-    fn make(&self, name: &str, direction: Direction, out: &mut Outbox) -> Option<Vec<Made>> {
-        let numbers = {
-            let mut counter = lock(&self.counter);
-            let first = counter.next;
-            let end = first.checked_add(MADE_AT_ONCE)?;
-            if end > counter.reserved {
-                let reserved = first.checked_add(BLOCK)?;
-                let record = self.record(direction, reserved);
-                // Drawn before the binding's own commit, so what waits for that waits for this too.
-                counter.version = out.commit([Mutation::put(RecordKind::Pool, name, &record)]);
-                counter.reserved = reserved;
-            }
-            counter.next = end;
-            first..end
-        };
-        let mut impis: Vec<u64> = numbers.clone().collect();
+    /// Makes the ids of the next pairs.
+    fn make(
+        &self,
+        counter: &mut Counter,
+        name: &str,
+        direction: Direction,
+        out: &mut Outbox,
+    ) -> Option<()> {
+        let first = counter.next;
+        let end = first.checked_add(MADE_AT_ONCE)?;
+        if end > counter.reserved {
+            let reserved = first.checked_add(BLOCK)?;
+            let record = self.record(direction, reserved);
+            // Drawn before the binding's own commit, so what waits for that waits for this too.
+            counter.version = out.commit([Mutation::put(RecordKind::Pool, name, &record)]);
+            counter.reserved = reserved;
+        }
+        let mut impis: Vec<u64> = (first..end).collect();
         let mut impus = impis.clone();
         let all = self.impi_permutation.apply_to(&mut impis)
             && self.impu_permutation.apply_to(&mut impus);
+        counter.next = end;
         let ids = impis.into_iter().zip(impus).map(|(impi, impu)| Ids { impi, impu });
-        let render = |(n, ids)| Some(Made { n, ids, identity: self.template.render(ids)? });
-        all.then(|| numbers.zip(ids).map(render).collect())?
-    }
-
-    /// Lends the first of `made` and keeps the others to be lent next.
-    fn first_of(&self, made: Vec<Made>) -> Option<Made> {
-        let mut counter = lock(&self.counter);
-        counter.made.extend(made);
-        counter.lend()
+        all.then(|| counter.made.extend(ids))
     }
 
     /// Takes over what the stored bindings tell: how many there are, and that the numbers below
@@ -458,10 +456,16 @@ impl Generated {
 }
 
 impl Counter {
+    /// The number of the pair to lend next.
+    fn first_made(&self) -> u64 {
+        self.next - self.made.len() as u64
+    }
+
     fn lend(&mut self) -> Option<Made> {
-        let made = self.made.pop_front()?;
+        let n = self.first_made();
+        let ids = self.made.pop_front()?;
         self.lent += 1;
-        Some(made)
+        Some(Made { n, ids })
     }
 }
 

@@ -60,6 +60,7 @@ impl SipDatabase {
         subscriber: api::Subscriber,
     ) -> Outcome {
         let (impi, record) = record_of(subscriber, self.config.sqn_profile());
+        self.provisioned.add(&impi, &record.impus);
         match self.subscribers.entry(impi.clone()) {
             dashmap::Entry::Occupied(mut held) => {
                 self.claim(&impi, &record.impus)?;

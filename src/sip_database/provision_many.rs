@@ -62,6 +62,7 @@ impl SipDatabase {
         let mut records = Vec::with_capacity(new.len());
         for subscriber in new {
             let (impi, record) = record_of(subscriber, self.config.sqn_profile());
+            self.provisioned.add(&impi, &record.impus);
             for impu in &record.impus {
                 self.public.insert(impu.clone(), impi.clone());
             }

@@ -107,6 +107,7 @@ impl SipDatabase {
         let entries = listed.entries(new, ctx.now);
         for Entry { identity: UserIdentity { impi, impu }, place } in &entries {
             let pair = ListedPair { pool: Arc::clone(name), impu: impu.clone(), place: *place };
+            self.provisioned.add(impi, [impu]);
             self.listed.insert(impi.clone(), pair);
             self.public.insert(impu.clone(), impi.clone());
         }

@@ -2,16 +2,14 @@
 
 use std::str;
 
+use super::shapes::Shape;
 use crate::{
-    identity::{IDENTITY_OCTETS_MAX, IdentityError, Impi, Impu, UserIdentity},
+    identity::{IdentityError, Impi, Impu, UserIdentity},
     packed::{GENERATED as ALPHABET, NUMBER_CHARACTERS, Word, Writer, characters_of},
 };
 
 /// Characters of an `{id}`: a 64-bit number, five bits a character.
 pub(super) const ID_CHARACTERS: usize = NUMBER_CHARACTERS;
-
-/// Octets that most identities have room in while they are rendered.
-const RENDERED_OCTETS: usize = 64;
 
 const PLACEHOLDER: &str = "{id}";
 
@@ -42,6 +40,11 @@ impl PairTemplate {
         })
     }
 
+    /// The shapes that all private and all public ones of this form have.
+    pub(super) const fn shapes(&self) -> [Shape; 2] {
+        [self.impi.shape, self.impu.shape]
+    }
+
     /// Whether both give identities of `domain`.
     pub(super) fn is_in(&self, domain: &str) -> bool {
         self.impi.domain() == domain && self.impu.domain() == domain
@@ -51,8 +54,8 @@ impl PairTemplate {
     pub(super) fn render(&self, ids: Ids) -> Option<UserIdentity> {
         // The sample was parsed, and an id differs from it in letters and digits alone.
         Some(UserIdentity {
-            impi: self.impi.render(ids.impi, Impi::from_checked)?,
-            impu: self.impu.render(ids.impu, Impu::from_checked)?,
+            impi: self.impi.render(ids.impi, Impi::from_checked_parts)?,
+            impu: self.impu.render(ids.impu, Impu::from_checked_parts)?,
         })
     }
 
@@ -82,15 +85,19 @@ impl PairTemplate {
     }
 }
 
-/// Where a text is rendered: to check that it is one takes a third of the time where words begin.
+/// Where the characters of an id are: to check that they are a text takes a third of the time where words begin,
+/// and whole ones are.
 #[repr(align(16))]
-struct Aligned<const N: usize>([u8; N]);
+struct Aligned([u8; ID_OCTETS]);
+
+const ID_OCTETS: usize = ID_CHARACTERS.next_multiple_of(16);
 
 /// One form, in canonical text. What a pool lends is bound in one table, that of its direction.
 #[derive(Debug)]
 struct Template {
     before: Word,
     after: Word,
+    shape: Shape,
 }
 
 impl Template {
@@ -106,31 +113,15 @@ impl Template {
         // The canonical text differs only in letter case before the `@`, so the place is the same.
         let before = sample.get(..head.len()).unwrap_or_default();
         let after = sample.get(head.len() + ID_CHARACTERS..).unwrap_or_default();
-        Ok(Self { before: Word::new(before), after: Word::new(after) })
+        Ok(Self { before: Word::new(before), after: Word::new(after), shape: Shape::of(sample) })
     }
 
-    fn render<T>(&self, id: u64, from_checked: fn(&str) -> T) -> Option<T> {
-        if self.octets() <= RENDERED_OCTETS {
-            self.render_in(Aligned([0; RENDERED_OCTETS]), id, from_checked)
-        } else {
-            self.render_in(Aligned([0; IDENTITY_OCTETS_MAX]), id, from_checked)
-        }
-    }
-
-    fn render_in<const N: usize, T>(
-        &self,
-        mut to: Aligned<N>,
-        id: u64,
-        from_checked: fn(&str) -> T,
-    ) -> Option<T> {
-        let text = to.0.get_mut(..self.octets())?;
-        let (before, rest) = text.split_at_mut_checked(self.before.as_str().len())?;
-        let (characters, after) = rest.split_first_chunk_mut()?;
-        before.copy_from_slice(self.before.as_str().as_bytes());
-        *characters = characters_of(id);
-        after.copy_from_slice(self.after.as_str().as_bytes());
+    fn render<T>(&self, id: u64, from_checked: fn([&str; 3]) -> T) -> Option<T> {
+        let mut octets = Aligned([0; ID_OCTETS]);
+        *octets.0.first_chunk_mut()? = characters_of(id);
         // With the zeros behind, which are a text too.
-        str::from_utf8(&to.0).ok()?.get(..self.octets()).map(from_checked)
+        let id = str::from_utf8(&octets.0).ok()?.get(..ID_CHARACTERS)?;
+        Some(from_checked([self.before.as_str(), id, self.after.as_str()]))
     }
 
     fn pack(&self, id: u64, to: &mut Writer<'_>) {

@@ -1,6 +1,6 @@
 //! Commits on their way to an engine that waits.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use crate::store::{Commit, CommitSeq};
 
@@ -12,47 +12,69 @@ pub(in crate::node) const QUEUED_COMMITS_MAX: usize = 65_536;
 /// under way come on top.
 pub(in crate::node) const QUEUED_OCTETS_MAX: usize = 64 << 20;
 
-/// The commits of calls that are over, in groups: those of one call become durable together.
+/// The commits of calls that are over: those of one call become durable together.
 ///
-/// Numbers are drawn by all workers, so the numbers of two calls may alternate, and a call that is not over
-/// yet leaves a gap. It is waited for, so that what is durable is always a prefix of history. That ends: a
-/// call never waits for a commit, and what it commits is always taken in, however full the queue is.
+/// Numbers are drawn by all workers, so the numbers of two calls may alternate, and what a worker has not handed
+/// over yet leaves a gap. It is waited for, so that what is durable is always a prefix of history. That ends: a
+/// worker never waits for a commit, and what it commits is always taken in, however full the queue is.
+///
+/// What a worker hands over is of many calls, and is not kept together: two workers whose numbers always alternate
+/// would never give a row that has no part of any.
 #[derive(Debug)]
 pub(super) struct Queue {
     /// All numbers up to this one were taken.
     taken: CommitSeq,
-    /// The commits of each call by the first of their numbers.
-    groups: BTreeMap<CommitSeq, Vec<Commit>>,
+    /// By number, from the one after `taken` on.
+    slots: VecDeque<Option<Queued>>,
     commits: usize,
     octets: usize,
+}
+
+#[derive(Debug)]
+struct Queued {
+    commit: Commit,
+    /// The last number of the same call.
+    last: CommitSeq,
 }
 
 impl Queue {
     /// Creates an empty queue behind the commit `taken`.
     pub(super) const fn starting_after(taken: CommitSeq) -> Self {
-        Self { taken, groups: BTreeMap::new(), commits: 0, octets: 0 }
+        Self { taken, slots: VecDeque::new(), commits: 0, octets: 0 }
     }
 
-    /// Takes the commits of one call in, which have ascending numbers, and leaves `group` empty.
-    pub(super) fn push(&mut self, group: &mut Vec<Commit>) {
-        let Some(first) = group.first() else { return };
-        self.commits += group.len();
-        self.octets += group.iter().map(octets_of).sum::<usize>();
-        self.groups.insert(first.seq, std::mem::take(group));
+    /// Takes commits in, leaving none there. They have ascending numbers; `calls` says how many each call made.
+    pub(super) fn push(&mut self, commits: &mut Vec<Commit>, calls: &[usize]) {
+        let mut commits = commits.drain(..);
+        for count in calls {
+            let call = commits.as_slice().get(..*count).unwrap_or_default();
+            let Some(last) = call.last().map(|commit| commit.seq) else { continue };
+            for commit in commits.by_ref().take(*count) {
+                self.put(Queued { commit, last });
+            }
+        }
+    }
+
+    fn put(&mut self, queued: Queued) {
+        let ahead = queued.commit.seq.as_u64().checked_sub(self.taken.as_u64() + 1);
+        let Some(place) = ahead.and_then(|ahead| usize::try_from(ahead).ok()) else { return };
+        self.commits += 1;
+        self.octets += octets_of(&queued.commit);
+        if place >= self.slots.len() {
+            self.slots.resize_with(place + 1, || None);
+        }
+        if let Some(slot) = self.slots.get_mut(place) {
+            *slot = Some(queued);
+        }
     }
 
     /// Takes out all commits that follow on those taken before: without a gap, and of no call a part. In the
     /// order of their numbers; empty if there are none.
     pub(super) fn take(&mut self) -> Vec<Commit> {
-        let Some((groups, through)) = self.batches().last() else { return Vec::new() };
-        let mut batch = Vec::with_capacity(self.commits);
-        for _ in 0..groups {
-            let Some((_, mut group)) = self.groups.pop_first() else { break };
-            batch.append(&mut group);
-        }
-        // Only calls that ran at the same time are out of order.
-        batch.sort_by_key(|commit| commit.seq);
-        self.taken = through;
+        let Some(count) = self.rows().last() else { return Vec::new() };
+        let mut batch = Vec::with_capacity(count);
+        batch.extend(self.slots.drain(..count).flatten().map(|queued| queued.commit));
+        self.taken = batch.last().map_or(self.taken, |commit: &Commit| commit.seq);
         self.commits -= batch.len();
         self.octets -= batch.iter().map(octets_of).sum::<usize>();
         batch
@@ -60,12 +82,12 @@ impl Queue {
 
     /// Whether [`Queue::take`] would give anything.
     pub(super) fn is_ready(&self) -> bool {
-        self.batches().next().is_some()
+        self.rows().next().is_some()
     }
 
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.commits == 0
     }
 
     /// How many commits wait.
@@ -78,14 +100,13 @@ impl Queue {
         self.commits >= QUEUED_COMMITS_MAX || self.octets >= QUEUED_OCTETS_MAX
     }
 
-    /// How many of the first groups can be taken, and the last of their numbers, from few to many. As many
-    /// commits as there are numbers up to the last one are all of them.
-    fn batches(&self) -> impl Iterator<Item = (usize, CommitSeq)> {
-        let (mut commits, mut last) = (0, self.taken);
-        (1..).zip(self.groups.values()).filter_map(move |(groups, group)| {
-            commits += group.len() as u64;
-            last = last.max(group.last()?.seq);
-            (last.as_u64() - self.taken.as_u64() == commits).then_some((groups, last))
+    /// How many of the first commits can be taken, from few to many.
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        let mut last = self.taken;
+        let row = self.slots.iter().map_while(Option::as_ref);
+        (1..).zip(row).filter_map(move |(count, queued)| {
+            last = last.max(queued.last);
+            (last == queued.commit.seq).then_some(count)
         })
     }
 }
@@ -107,12 +128,21 @@ mod tests {
         Queue::starting_after(CommitSeq::from_u64(10))
     }
 
+    /// Pushes the commits of one call.
     fn push(queue: &mut Queue, numbers: &[u64]) {
+        push_all(queue, &[numbers]);
+    }
+
+    /// Pushes the commits of some calls, as a worker does after a batch of them.
+    fn push_all(queue: &mut Queue, calls: &[&[u64]]) {
         let commit = |number: &u64| Commit {
             seq: CommitSeq::from_u64(*number),
             mutations: [Mutation::put(RecordKind::Grant, "key", &"value")].into(),
         };
-        queue.push(&mut numbers.iter().map(commit).collect());
+        let mut commits = calls.iter().copied().flatten().map(commit).collect();
+        let counts: Vec<usize> = calls.iter().map(|call| call.len()).collect();
+        queue.push(&mut commits, &counts);
+        assert!(commits.is_empty());
     }
 
     fn take(queue: &mut Queue) -> Vec<u64> {
@@ -155,6 +185,18 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_were_handed_over_together_need_not_be_taken_together() {
+        let mut queue = queue();
+        push_all(&mut queue, &[&[11], &[13], &[15]]);
+        assert_eq!(take(&mut queue), [11]);
+        push_all(&mut queue, &[&[12], &[14, 17], &[18]]);
+        assert_eq!(take(&mut queue), [12, 13], "14 belongs to a call whose 17 waits for 16");
+        push_all(&mut queue, &[&[16], &[20]]);
+        assert_eq!(take(&mut queue), [14, 15, 16, 17, 18]);
+        assert_eq!((queue.len(), queue.is_ready()), (1, false));
+    }
+
+    #[test]
     fn it_is_full_by_commits_or_by_octets_and_takes_in_what_comes_all_the_same() {
         let mut queue = queue();
         for number in 11..11 + QUEUED_COMMITS_MAX as u64 {
@@ -168,7 +210,8 @@ mod tests {
 
         let large = "x".repeat(QUEUED_OCTETS_MAX);
         let mutations = [Mutation::put(RecordKind::Grant, "key", &large)].into();
-        queue.push(&mut vec![Commit { seq: CommitSeq::from_u64(1_000_000), mutations }]);
+        let seq = CommitSeq::from_u64(12 + QUEUED_COMMITS_MAX as u64);
+        queue.push(&mut vec![Commit { seq, mutations }], &[1]);
         assert!(queue.is_full());
     }
 }

@@ -38,7 +38,9 @@ impl Waiting {
     /// that there is room.
     pub(super) fn keep(&mut self, worker: usize, after: CommitSeq, send: Send) {
         self.count += 1;
-        self.messages.entry(after).or_default().push((worker, send));
+        // They are large, and there is one for a commit as a rule.
+        let messages = self.messages.entry(after).or_insert_with(|| Vec::with_capacity(1));
+        messages.push((worker, send));
     }
 
     /// Takes out what waits for commits up to `reached`, whoever sent it.

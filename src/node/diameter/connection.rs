@@ -58,6 +58,8 @@ pub(in crate::node) enum Origination {
 /// One connection with its socket.
 pub(super) struct Wire {
     caller: Caller,
+    /// Calls that follow from what was read: a batch.
+    calls: Vec<Call<'static>>,
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
     remote: SocketAddr,
@@ -138,6 +140,7 @@ impl Wire {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         Self {
             caller,
+            calls: Vec::new(),
             read,
             write,
             remote,
@@ -230,11 +233,11 @@ impl Wire {
             handled += 1;
             self.send(outgoing);
         }
-        self.caller.flush();
         self.write_out();
         handled + self.handle_events()
     }
 
+    /// Handles events, and makes the calls that they and failed requests lead to; how many events there were.
     fn handle_events(&mut self) -> usize {
         // What follows from an event may be events: a connection that shuts down fails its requests.
         let mut handled = 0;
@@ -245,6 +248,9 @@ impl Wire {
             if self.out.events.is_empty() {
                 self.out.events = events;
             }
+        }
+        if !self.calls.is_empty() {
+            self.caller.batch(|batch| self.calls.drain(..).for_each(|call| batch.call(call)));
         }
         handled
     }
@@ -281,7 +287,7 @@ impl Wire {
                 if let Some(Asked { id, .. }) = self.asked.remove(&token) {
                     let step = self.is_partner().then(|| Step::mig(19));
                     self.observe_answer(Direction::In, step, id.role, &answer, 0);
-                    self.caller.call(Call::CxReply(CxReply { id, outcome: Ok(answer) }));
+                    self.calls.push(Call::CxReply(CxReply { id, outcome: Ok(answer) }));
                 }
             }
             Event::Failed { token, reason } => {
@@ -332,7 +338,7 @@ impl Wire {
         match self.caller.shared.park(Parked::Diameter(waiting)) {
             Ok(number) => {
                 let to = ReplyTo::World(number);
-                self.caller.call(Call::CxRequest { from, to, request });
+                self.calls.push(Call::CxRequest { from, to, request });
             }
             Err(Parked::Diameter(WireRequest { context, .. })) => {
                 self.reject(context, code::TOO_BUSY, "too many requests in progress");
@@ -341,6 +347,7 @@ impl Wire {
             Err(
                 Parked::Management(_)
                 | Parked::Configuration(_)
+                | Parked::Aliases(_)
                 | Parked::Registration(_)
                 | Parked::ConnectionDetails(_)
                 | Parked::SystemAccess(_),
@@ -397,7 +404,7 @@ impl Wire {
     /// Tells the role that its request gets no answer.
     fn fail(&mut self, Asked { id, command }: Asked) {
         self.count_answer(Direction::In, command, CxResult(None));
-        self.caller.call(Call::CxReply(CxReply { id, outcome: Err(Undeliverable) }));
+        self.calls.push(Call::CxReply(CxReply { id, outcome: Err(Undeliverable) }));
     }
 
     /// Writes what is left, closes, and fails what will have no answer.
@@ -413,9 +420,7 @@ impl Wire {
                 self.fail(Asked { id, command: ladder::command_of_request(&request) });
             }
         }
-        for event in std::mem::take(&mut self.out.events) {
-            self.handle_event(event);
-        }
+        self.handle_events();
         // Whether the last octets arrive is up to the peer now: nothing depends on it.
         let last_octets = self.write.write_all(&self.out.octets);
         let _ = tokio::time::timeout(Duration::from_secs(1), last_octets).await;

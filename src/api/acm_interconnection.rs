@@ -94,6 +94,7 @@ impl<'de> Deserialize<'de> for TransactionId {
 /// A transaction among all systems: two systems may draw the same UUID, one of them on purpose.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct TransactionKey {
     /// The system that began it.
     pub origin: McSystemId,
@@ -104,6 +105,7 @@ pub struct TransactionKey {
 /// What every request of a transaction has around it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Envelope {
     /// The transaction.
     pub transaction: TransactionId,
@@ -134,6 +136,7 @@ impl Envelope {
 /// A request of an ACM server to that of another system.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum Request {
     /// Please decide this (`XCFG-3`, `GRP-3`, `UPD-3`).
     Submit(Box<Submission>),
@@ -148,18 +151,21 @@ pub enum Request {
 /// A request to decide something.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Submission {
     /// The envelope.
     pub envelope: Envelope,
     /// Who it is from and for.
     pub parties: Parties,
     /// What it is about.
+    #[cfg_attr(feature = "node", schema(value_type = Payload))]
     pub payload: Arc<Payload>,
 }
 
 /// A request to forget about another.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Cancellation {
     /// The envelope of the request that is taken back.
     pub envelope: Envelope,
@@ -170,6 +176,7 @@ pub struct Cancellation {
 /// What was decided. It stays as it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Response {
     /// The transaction.
     pub key: TransactionKey,
@@ -194,6 +201,7 @@ pub struct Response {
 /// The result of a transaction. The specification has no list; the names on the wire are ours.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum ResultCode {
     /// Accepted and in force.
     Ok,
@@ -250,6 +258,7 @@ impl ResultCode {
 /// What an ACM server answers at once.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum Answer {
     /// It is durable here (`GRP-4b`).
     Stored,
@@ -268,6 +277,7 @@ pub enum Answer {
 /// their number prints.
 #[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct ElementNames(pub Vec<String>);
 
 impl std::ops::Deref for ElementNames {
@@ -295,6 +305,7 @@ impl FromIterator<String> for ElementNames {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[serde(deny_unknown_fields)]
 #[error("{text}")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Refusal {
     /// The result that it comes to.
     pub code: ResultCode,

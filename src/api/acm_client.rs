@@ -21,6 +21,9 @@ pub const PAGE_ITEMS_MAX: usize = 1_000;
 /// Changes of a transaction that are kept.
 pub const HISTORY_MAX: usize = 32;
 
+/// What is said of a transaction that is not known, or that the user may not know of.
+pub const NO_SUCH_TRANSACTION: &str = "there is no such transaction";
+
 /// A log-on of a client. It is no credential.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]

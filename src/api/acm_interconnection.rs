@@ -244,6 +244,31 @@ pub enum ResultCode {
 }
 
 impl ResultCode {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::OkPartial => "ok-partial",
+            Self::Received => "received",
+            Self::Declined => "declined",
+            Self::RejectedByUser => "rejected-by-user",
+            Self::RejectedByPolicy => "rejected-by-policy",
+            Self::NotAuthorised => "not-authorised",
+            Self::UnknownPartner => "unknown-partner",
+            Self::NoInterconnection => "no-interconnection",
+            Self::UnknownTargetUser => "unknown-target-user",
+            Self::UnknownGroup => "unknown-group",
+            Self::NotGroupHome => "not-group-home",
+            Self::InvalidData => "invalid-data",
+            Self::StaleRevision => "stale-revision",
+            Self::Conflict => "conflict",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Whether the request took effect, for some at least.
     pub const fn is_accepted(self) -> bool {
         matches!(self, Self::Ok | Self::OkPartial | Self::Received)
@@ -360,10 +385,12 @@ mod tests {
     fn results_have_names_with_hyphens_on_the_wire() {
         for (code, name) in [
             (ResultCode::Ok, "\"ok\""),
+            (ResultCode::OkPartial, "\"ok-partial\""),
             (ResultCode::NotGroupHome, "\"not-group-home\""),
             (ResultCode::UnknownTargetUser, "\"unknown-target-user\""),
         ] {
             assert_eq!(serde_json::to_string(&code).unwrap(), name);
+            assert_eq!(name.trim_matches('"'), code.as_str());
         }
     }
 }

@@ -234,16 +234,6 @@ impl Shared {
         self.ask(Parked::AcmClient, call).await
     }
 
-    /// Asks the ACM server in the name of that of another system and waits for the answer.
-    pub(super) async fn ask_acm_interconnection(
-        self: &Arc<Self>,
-        token: Option<BearerToken>,
-        request: acm_interconnection::Request,
-    ) -> Result<Answered<acm_interconnection::Answer>, NoAnswer> {
-        let call = |to| Call::AcmInterconnection { to, token, request };
-        self.ask(Parked::AcmInterconnection, call).await
-    }
-
     /// Asks the ACM server a management request and waits for the answer.
     pub(super) async fn ask_acm_management(
         self: &Arc<Self>,

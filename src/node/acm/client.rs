@@ -22,10 +22,10 @@ use super::{
 use crate::{
     api::{
         acm_client::{
-            Answer, Begin, Decision, Item, Notification, PAGE_ITEMS_MAX, Page,
+            Answer, Begin, Decision, Item, NO_SUCH_LOG_ON, Notification, PAGE_ITEMS_MAX, Page,
             Progress, Request, SessionId,
         },
-        acm_interconnection::{ResultCode, TransactionId, TransactionKey},
+        acm_interconnection::{Refusal, ResultCode, TransactionId, TransactionKey},
     },
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
@@ -363,8 +363,7 @@ async fn follow_events(
             Err(none) => Problem::from(none).into_response(),
             Ok(None) => asker.not_authenticated(&shared),
             Ok(Some(user)) if !shared.has_acm_session(&user, session) => {
-                let what = "there is no such log-on of this user";
-                Problem::new(StatusCode::NOT_FOUND, "no-session", what, "log on again").into_response()
+                refused(&Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON))
             }
             Ok(Some(user)) => shared.follow_acm_events(user, session, last),
         },

@@ -45,7 +45,7 @@ impl World {
     }
 
     fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::new("B.example");
+        let mut config = Config::new(vec!["b.example".to_owned()]);
         change(&mut config);
         Self {
             role: AliasServer::new(config.clone()),

@@ -40,10 +40,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// The controlling server of a system with this domain, all else as usual.
-    pub fn new(domain: &str) -> Self {
+    /// The controlling server of a system with these domains, in lower case, all else as usual.
+    pub const fn new(domains: Vec<String>) -> Self {
         Self {
-            domains: vec![domain.to_ascii_lowercase()],
+            domains,
             holders_max: HOLDERS_MAX,
             aliases_max: ALIASES_MAX,
             activations_max: ACTIVATIONS_MAX,

@@ -6,6 +6,7 @@
 //! read from the storage.
 //! `/openapi.json` describes it.
 
+mod acm;
 mod alias_body;
 mod aliases;
 mod answer;
@@ -45,7 +46,7 @@ use super::{
         title = "migcore management interface",
         description = "Subscribers, identity pools, migration bindings and grants of one SIP database; users, \
                        agreements with partners and UE configurations of one configuration management server; \
-                       registrations of one SIP core; functional aliases of one controlling server.",
+                       registrations of one SIP core; users of one ACM server; functional aliases of one controlling server.",
     ),
     paths(
         get_system,
@@ -83,6 +84,10 @@ use super::{
         configuration::put_system_configuration,
         configuration::get_system_configuration,
         configuration::delete_system_configuration,
+        acm::put_acm_user,
+        acm::get_acm_user,
+        acm::delete_acm_user,
+        acm::list_strays,
         aliases::put_holder,
         aliases::delete_holder,
         aliases::list_aliases,
@@ -139,6 +144,10 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
             "delete",
             delete(cms::delete_system_configuration),
         ),
+        ("/v1/acm/users/{mc_service_id}", "put", put(acm::put_acm_user)),
+        ("/v1/acm/users/{mc_service_id}", "get", get(acm::get_acm_user)),
+        ("/v1/acm/users/{mc_service_id}", "delete", delete(acm::delete_acm_user)),
+        ("/v1/acm/strays", "get", get(acm::list_strays)),
         ("/v1/functional-aliases", "get", get(aliases::list_aliases)),
         (aliases::HOLDER_PATH, "put", put(aliases::put_holder)),
         (aliases::HOLDER_PATH, "delete", delete(aliases::delete_holder)),

@@ -9,6 +9,7 @@
     reason = "this is where time, sockets and files enter"
 )]
 
+pub mod acm;
 mod admin;
 mod admission;
 mod bind;
@@ -34,6 +35,7 @@ mod observe;
 pub mod operator;
 mod overload;
 mod park;
+mod partner_link;
 pub mod partners;
 mod perform;
 mod private_file;

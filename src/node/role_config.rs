@@ -60,8 +60,9 @@ pub(super) fn config_server_config(config: &Config) -> config_server::Config {
     }
 }
 
-/// The configuration of the functional alias controlling server, if this process runs one: wherever there may be an ACM
-/// server, which is beside a configuration server.
+/// The configuration of the functional alias controlling server, if this process runs one: beside an ACM server, which
+/// it tells who has which alias.
 pub(super) fn alias_config(config: &Config) -> Option<alias_server::Config> {
-    config.roles.config_server.then(|| alias_server::Config::new(&config.system.domain))
+    let domains = || config.acm.server.domains.clone();
+    config.roles.acm.then(|| alias_server::Config::new(domains()))
 }

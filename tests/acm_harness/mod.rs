@@ -802,7 +802,7 @@ pub const fn is_response(request: &Request) -> bool {
 }
 
 fn new_alias_server(side: Side) -> AliasServer {
-    AliasServer::new(alias_server::Config::new(&format!("{}.example", side.letter())))
+    AliasServer::new(alias_server::Config::new(vec![format!("{}.example", side.letter())]))
 }
 
 /// A user of B has the alias of the driver.

@@ -350,7 +350,10 @@ impl Wire {
                 | Parked::Aliases(_)
                 | Parked::Registration(_)
                 | Parked::ConnectionDetails(_)
-                | Parked::SystemAccess(_),
+                | Parked::SystemAccess(_)
+                | Parked::AcmInterconnection(_)
+                | Parked::AcmClient(_)
+                | Parked::AcmManagement(_),
             ) => {}
         }
     }

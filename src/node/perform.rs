@@ -91,6 +91,8 @@ pub(super) struct Shared {
     pub(super) acm_links: Links,
     /// What ACM clients that are logged on have been told.
     pub(super) acm_events: Events,
+    /// The ACM server has been told that there is no feed of functional aliases.
+    pub(super) alias_feed_is_down: AtomicBool,
     /// Taken by each request to the ACM server whose body may be long.
     pub(super) acm_bodies: Arc<Semaphore>,
     pub(super) workers: Vec<Arc<Worker>>,
@@ -633,9 +635,12 @@ impl Caller {
                 self.shared.notify_acm_client(step, session, notification);
             }
             // NO CONTROLLING SERVER YET: the role of functional aliases is to be asked here, and its events are to
-            // come back as calls like this one. Until then nothing is taken as active.
+            // come back as calls like this one. Until then nothing is taken as active. The ACM server subscribes
+            // again when it is told so: it is told once.
             AcmMessage::SubscribeAliases => {
-                self.calls.push_back(Call::AliasEvent(functional_alias::Event::Down));
+                if !self.shared.alias_feed_is_down.swap(true, Ordering::AcqRel) {
+                    self.calls.push_back(Call::AliasEvent(functional_alias::Event::Down));
+                }
             }
             // No role here asks these.
             AcmMessage::Answer { to: ReplyTo::Role(_), .. }

@@ -340,6 +340,7 @@ pub(super) fn create_shared(
         partners: Partners::new(&config.config_server),
         acm_links: Links::new(&config.acm),
         acm_events: Events::new(config.acm.server.sessions_max),
+        alias_feed_is_down: AtomicBool::new(false),
         acm_bodies: Arc::new(Semaphore::new(acm::LONG_BODIES_MAX)),
         workers,
         stop: watch::channel(false).0,

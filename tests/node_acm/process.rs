@@ -15,7 +15,7 @@ use crate::world::{Pair, Side, item_path, to_user, until, xcfg};
 /// A system, running or not. Dropped, it is killed.
 struct Process {
     side: Side,
-    admin: u16,
+    client: u16,
     directory: PathBuf,
     child: Option<Child>,
 }
@@ -32,7 +32,7 @@ impl Process {
         );
         let toml = pair.toml(side, of_partner, "") + &storage;
         write_private(&directory.join("migcore.toml"), &toml);
-        Self { side, admin: pair.ports(side).admin, directory, child: None }
+        Self { side, client: pair.ports(side).client, directory, child: None }
     }
 
     fn path(&self, name: &str) -> String {
@@ -47,11 +47,9 @@ impl Process {
         command.args(["serve", "--config", &self.path("migcore.toml")]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
-        let url = format!("http://127.0.0.1:{}/health/ready", self.admin);
+        let url = format!("http://127.0.0.1:{}/openapi.json", self.client);
         until(&format!("{:?} is up: {}", self.side, self.path("log")), async || {
-            // Its sockets are bound for good once it is loaded.
-            let ready = reqwest::get(&url).await.ok()?.json::<Value>().await.ok()?;
-            (ready["storage"] == json!(true) || ready["status"] == json!("ready")).then_some(())
+            reqwest::get(&url).await.ok()?.error_for_status().ok().map(drop)
         })
         .await;
     }

@@ -29,9 +29,7 @@ use crate::{
     },
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
-        http::{
-            self, BearerScheme, Body, Ends, JsonBody, Problem, Query, Segments, bearer_token,
-        },
+        http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Query, Segments, bearer_token},
         park::{Answered, NoAnswer, Parked},
         perform::{Call, Shared},
     },
@@ -469,22 +467,21 @@ async fn begin(
     let (parts, stream) = request.into_parts();
     let asker = Asker::new((ends, parts.headers));
     let credential = asker.credential();
-    let answered = match shared.acm_user(credential.as_ref()) {
-        Err(none) => Err(none.into()),
-        // Not a word of what it sends is read.
-        Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
-        Ok(Some(_)) => match body::read(&shared, &asker.headers, stream).await {
-            Ok(read) => {
-                body::ask(&shared, Parked::AcmClient, read, |to, begin: Begin| Call::AcmClient {
-                    to,
-                    credential,
-                    request: Request::Send(Box::new(begin)),
-                })
-                .await
-            }
-            Err(problem) => Err(problem),
-        },
-    };
+    let answered =
+        match shared.acm_user(credential.as_ref()) {
+            Err(none) => Err(none.into()),
+            // Not a word of what it sends is read.
+            Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
+            Ok(Some(_)) => match body::read(&shared, &asker.headers, stream).await {
+                Ok(read) => {
+                    body::ask(&shared, Parked::AcmClient, read, |to, begin: Begin| {
+                        Call::AcmClient { to, credential, request: Request::Send(Box::new(begin)) }
+                    })
+                    .await
+                }
+                Err(problem) => Err(problem),
+            },
+        };
     asker.answer(&shared, "begin", answered)
 }
 

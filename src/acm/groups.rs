@@ -208,7 +208,7 @@ impl AcmServer {
             let told = Group {
                 home: home.clone(),
                 id: group.clone(),
-                revision: envelope.created.as_micros(),
+                revision: envelope.revision,
                 withdrawn,
                 told_by: Some(envelope.key()),
                 offered_to: std::collections::BTreeSet::new(),

@@ -264,7 +264,8 @@ impl World {
 
     fn perform(&mut self, side: Side, mut out: Outbox) -> Vec<AcmMessage> {
         let mut answers = Vec::new();
-        let mut committed = CommitSeq::NOTHING;
+        // All commits come first, whatever was sent between them.
+        let mut relied_upon = CommitSeq::NOTHING;
         for effect in out.drain() {
             let system = self.system(side);
             match effect {
@@ -274,7 +275,6 @@ impl World {
                     keys.sort();
                     keys.dedup();
                     assert_eq!(keys.len(), commit.mutations.len(), "no key twice in a commit");
-                    committed = commit.seq;
                     system.engine.commit(&[commit]).unwrap();
                     system.commits += 1;
                     if let Some(left) = &mut system.commits_until_crash {
@@ -288,7 +288,11 @@ impl World {
                     }
                 }
                 Effect::Send(send) => {
-                    assert!(send.after >= committed, "what was committed is relied upon: {send:?}");
+                    assert!(
+                        send.after >= relied_upon,
+                        "it relies on no less than before: {send:?}"
+                    );
+                    relied_upon = send.after;
                     system.log.push_str(&format!("{send:?}\n"));
                     self.steps.extend(send.step);
                     answers.extend(self.dispatch(side, send.message));

@@ -1,6 +1,12 @@
 //! What the two interfaces say to whom speaks wrongly, and that they are as they describe themselves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use migcore::{
     api::{
@@ -9,6 +15,7 @@ use migcore::{
     },
     identity::McSystemId,
     node::{Options, RunningSystem, SystemEntropy, acm},
+    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
     time::Timestamp,
 };
 use reqwest::RequestBuilder;
@@ -25,8 +32,8 @@ use crate::{
     },
     shutdown, start_both,
     world::{
-        INTERCONNECTION, Pair, Side, configuration, item_path, read, to_user, token, token_of,
-        user, xcfg,
+        EventReader, INTERCONNECTION, Pair, Side, configuration, item_path, read, to_user, token,
+        token_of, user, xcfg,
     },
 };
 
@@ -569,4 +576,86 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
         check_described(&description, operation, response, url).await;
     }
     shutdown(systems).await;
+}
+
+/// Keeps records in memory and fails while told to.
+struct Flaky {
+    engine: MemoryEngine,
+    fails: Arc<AtomicBool>,
+}
+
+impl Flaky {
+    fn check(&self) -> Result<(), EngineError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(EngineError::Medium("no space left".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Engine for Flaky {
+    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
+        self.check()?;
+        self.engine.commit(commits)
+    }
+
+    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
+        self.check()?;
+        self.engine.replay(each)
+    }
+
+    fn approximate_len(&self) -> u64 {
+        self.engine.approximate_len()
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.engine.reader()
+    }
+}
+
+#[tokio::test]
+async fn without_storage_both_interfaces_say_when_to_ask_again_and_go_on_when_it_is_back() {
+    let pair = Pair::draw();
+    let fails = Arc::new(AtomicBool::new(false));
+    let engine = Flaky { engine: MemoryEngine::default(), fails: Arc::clone(&fails) };
+    let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
+    let b = pair.start(Side::B, "", options);
+    pair.provision(Side::B, &["bob"]).await;
+    let bob = pair.administrator(Side::B, "bob");
+    let session = bob.log_on().await;
+    let mut events = EventReader::open(&bob, session, None).await;
+    let request = submit(exchange(1), |_| {});
+    let begin = serde_json::to_value(xcfg(Side::B, 1)).unwrap();
+
+    fails.store(true, Ordering::SeqCst);
+    for attempt in ["the commit fails", "no commit is tried"] {
+        for request in [
+            pair.post(Side::B).json(&request),
+            bob.request("GET", "/acm/v1/items"),
+            bob.request("POST", "/acm/v1/transactions").json(&begin),
+            bob.request("GET", &format!("/acm/v1/sessions/{session}/events")),
+        ] {
+            let response = request.send().await.unwrap();
+            assert!(response.headers().contains_key("retry-after"), "{attempt}: {response:?}");
+            let (status, problem) = read(response).await;
+            assert_eq!(status, 503, "{attempt}: {problem}");
+        }
+    }
+    // The roles are loaded anew: streams end, and clients come again.
+    fails.store(false, Ordering::SeqCst);
+    crate::node_world::eventually("the storage came back", || {
+        metric(&b, "migcore_storage_available") > 0.5
+    })
+    .await;
+    assert_eq!(events.next().await, None);
+    assert_eq!(answer(pair.post(Side::B).json(&request)).await, (200, json!("stored")));
+    let mut events = EventReader::open(&bob, session, None).await;
+    assert_eq!(events.next().await.unwrap().1["count"], 1);
+    assert_eq!(bob.items().await.len(), 1, "once");
+    drop(events);
+    b.shutdown().await;
 }

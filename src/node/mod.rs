@@ -9,6 +9,7 @@
     reason = "this is where time, sockets and files enter"
 )]
 
+pub mod acm_client;
 mod admin;
 mod admission;
 mod bind;

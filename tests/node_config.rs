@@ -42,6 +42,7 @@ fn the_reference_shows_every_key_with_its_default() {
         "limits",
         "sip_database",
         "config_server",
+        "acm",
         "diameter",
         "admin",
         "management",

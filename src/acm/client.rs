@@ -3,7 +3,7 @@
 use super::{AcmServer, ordered::Ordered};
 use crate::{
     api::{
-        acm_client::{Answer, Request},
+        acm_client::{Answer, NO_SUCH_TRANSACTION, Request},
         acm_interconnection::{Refusal, ResultCode},
     },
     identity::McServiceId,
@@ -56,7 +56,7 @@ pub(super) fn report(ctx: &mut Context<'_>, step: Option<Step>, summary: &'stati
 }
 
 pub(super) fn not_found() -> Refusal {
-    Refusal::new(ResultCode::InvalidData, "there is no such transaction")
+    Refusal::new(ResultCode::InvalidData, NO_SUCH_TRANSACTION)
 }
 
 pub(super) fn not_authorised(text: &str) -> Refusal {

@@ -31,7 +31,7 @@ pub const PAYLOADS_OCTETS_MAX: usize = 4 * 1_024 * 1_024 * 1_024;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// How an ACM server is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     /// This system.
     pub system: McSystemId,
@@ -90,7 +90,7 @@ impl Config {
 }
 
 /// Another MC system that this one exchanges configuration with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Partner {
     /// Its MC system ID.
     pub id: McSystemId,
@@ -117,7 +117,7 @@ pub struct AgreementTerms {
 }
 
 /// A policy for each kind of transaction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Policies {
     /// Where there is no other.
     pub usual: Policy,
@@ -133,7 +133,7 @@ impl Policies {
 }
 
 /// What is done with transactions of one kind with one partner.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
     /// Who decides the partner's requests.
     pub mode: Mode,

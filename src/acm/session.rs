@@ -91,6 +91,11 @@ impl AcmServer {
 }
 
 impl AcmServer {
+    /// Whose log-on it is, for the world, which keeps the connection to the client.
+    pub fn user_of(&self, session: SessionId) -> Option<McServiceId> {
+        self.turn().sessions.get(&session).map(|session| session.user.clone())
+    }
+
     /// Ends the log-ons of a user who is no more.
     pub(super) fn end_sessions(
         &self,

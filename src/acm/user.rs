@@ -22,6 +22,12 @@ impl AcmServer {
         (held.0.token == token.digest()).then(|| name.clone())
     }
 
+    /// Whether a credential is this user's: for the world, before it takes in more than that. Every request is
+    /// authenticated again.
+    pub fn knows(&self, user: &McServiceId, token: &BearerToken) -> bool {
+        self.authenticate(Some((user, token))).is_some()
+    }
+
     /// Whether a user may begin transactions of a kind with a partner.
     pub(super) fn may_request(&self, user: &McServiceId, kind: Kind, partner: &McSystemId) -> bool {
         // Who may offer groups may withdraw them.

@@ -21,8 +21,12 @@ pub const PAGE_ITEMS_MAX: usize = 1_000;
 /// Changes of a transaction that are kept.
 pub const HISTORY_MAX: usize = 32;
 
+/// What is said of a transaction that is not known, or that the user may not know of.
+pub const NO_SUCH_TRANSACTION: &str = "there is no such transaction";
+
 /// A log-on of a client. It is no credential.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct SessionId(pub u64);
 
 /// A request of a client.
@@ -71,6 +75,7 @@ pub enum Request {
 /// A transaction to begin.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Begin {
     /// Its name, drawn by the client, so that a repeated request begins no second one. Without it the server draws.
     #[serde(default)]
@@ -90,6 +95,7 @@ pub struct Begin {
 /// What a person decided.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum Decision {
     /// Yes. Of groups: seen.
     Accept,
@@ -128,6 +134,7 @@ pub enum Answer {
 
 /// Some of what is pending for a user, oldest first.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Page {
     /// The items.
     pub items: Vec<Summary>,
@@ -137,6 +144,7 @@ pub struct Page {
 
 /// A pending item in a list: nothing of what it is about.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Summary {
     /// Its number in lists: later items have higher ones.
     pub number: u64,
@@ -162,6 +170,7 @@ pub struct Summary {
 
 /// A pending item. Secrets in it are masked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Item {
     /// As in the list.
     pub summary: Summary,
@@ -180,6 +189,7 @@ pub struct Item {
 /// How a transaction stands, at the side that began it or at the other one.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum State {
     /// Begun by a user who may; on its way to the partner.
     Authorised,
@@ -218,6 +228,7 @@ pub enum State {
 
 /// The life of a transaction that this system began.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Progress {
     /// As in the list.
     pub summary: Summary,
@@ -231,6 +242,7 @@ pub struct Progress {
 
 /// A change of a transaction.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Change {
     /// When.
     pub at: Timestamp,
@@ -240,6 +252,7 @@ pub struct Change {
 
 /// What a logged-on client is told: pending ACM data notification (`XCFG-7`, `XCFG-15`, `GRP-7a`, `GRP-13a`).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Notification {
     /// The user.
     pub mc_service_id: McServiceId,

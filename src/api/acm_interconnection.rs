@@ -94,6 +94,7 @@ impl<'de> Deserialize<'de> for TransactionId {
 /// A transaction among all systems: two systems may draw the same UUID, one of them on purpose.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct TransactionKey {
     /// The system that began it.
     pub origin: McSystemId,
@@ -104,6 +105,7 @@ pub struct TransactionKey {
 /// What every request of a transaction has around it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Envelope {
     /// The transaction.
     pub transaction: TransactionId,
@@ -134,6 +136,7 @@ impl Envelope {
 /// A request of an ACM server to that of another system.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum Request {
     /// Please decide this (`XCFG-3`, `GRP-3`, `UPD-3`).
     Submit(Box<Submission>),
@@ -148,18 +151,21 @@ pub enum Request {
 /// A request to decide something.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Submission {
     /// The envelope.
     pub envelope: Envelope,
     /// Who it is from and for.
     pub parties: Parties,
     /// What it is about.
+    #[cfg_attr(feature = "node", schema(value_type = Payload))]
     pub payload: Arc<Payload>,
 }
 
 /// A request to forget about another.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Cancellation {
     /// The envelope of the request that is taken back.
     pub envelope: Envelope,
@@ -170,6 +176,7 @@ pub struct Cancellation {
 /// What was decided. It stays as it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Response {
     /// The transaction.
     pub key: TransactionKey,
@@ -194,6 +201,7 @@ pub struct Response {
 /// The result of a transaction. The specification has no list; the names on the wire are ours.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum ResultCode {
     /// Accepted and in force.
     Ok,
@@ -236,6 +244,31 @@ pub enum ResultCode {
 }
 
 impl ResultCode {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::OkPartial => "ok-partial",
+            Self::Received => "received",
+            Self::Declined => "declined",
+            Self::RejectedByUser => "rejected-by-user",
+            Self::RejectedByPolicy => "rejected-by-policy",
+            Self::NotAuthorised => "not-authorised",
+            Self::UnknownPartner => "unknown-partner",
+            Self::NoInterconnection => "no-interconnection",
+            Self::UnknownTargetUser => "unknown-target-user",
+            Self::UnknownGroup => "unknown-group",
+            Self::NotGroupHome => "not-group-home",
+            Self::InvalidData => "invalid-data",
+            Self::StaleRevision => "stale-revision",
+            Self::Conflict => "conflict",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Whether the request took effect, for some at least.
     pub const fn is_accepted(self) -> bool {
         matches!(self, Self::Ok | Self::OkPartial | Self::Received)
@@ -250,6 +283,7 @@ impl ResultCode {
 /// What an ACM server answers at once.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum Answer {
     /// It is durable here (`GRP-4b`).
     Stored,
@@ -268,6 +302,7 @@ pub enum Answer {
 /// their number prints.
 #[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct ElementNames(pub Vec<String>);
 
 impl std::ops::Deref for ElementNames {
@@ -295,6 +330,7 @@ impl FromIterator<String> for ElementNames {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[serde(deny_unknown_fields)]
 #[error("{text}")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Refusal {
     /// The result that it comes to.
     pub code: ResultCode,
@@ -349,10 +385,12 @@ mod tests {
     fn results_have_names_with_hyphens_on_the_wire() {
         for (code, name) in [
             (ResultCode::Ok, "\"ok\""),
+            (ResultCode::OkPartial, "\"ok-partial\""),
             (ResultCode::NotGroupHome, "\"not-group-home\""),
             (ResultCode::UnknownTargetUser, "\"unknown-target-user\""),
         ] {
             assert_eq!(serde_json::to_string(&code).unwrap(), name);
+            assert_eq!(name.trim_matches('"'), code.as_str());
         }
     }
 }

@@ -30,6 +30,7 @@ pub const PAYLOAD_OCTETS_MAX: u64 = 16 * 1_024 * 1_024;
 /// What kind of transaction it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum Kind {
     /// Initial configuration for whoever migrates to the system that sends it (XCFG).
     Configuration,
@@ -102,6 +103,7 @@ impl Kind {
 /// What a transaction is about.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub enum Payload {
     /// XCFG: how UEs reach the system that sends it.
     Configuration(SystemConfiguration),
@@ -211,6 +213,7 @@ impl Payload {
 /// the request; an alias beside it is information.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Parties {
     /// The functional alias of the requester, whose MC service ID is the originator of the envelope.
     #[serde(default)]

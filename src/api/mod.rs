@@ -56,4 +56,27 @@ mod schema {
         #[schema(example = "sip:migration.a.example")]
         server_name: String,
     }
+
+    /// Types that are texts in JSON.
+    macro_rules! texts {
+        ($($name:ty),* $(,)?) => {$(
+            impl utoipa::PartialSchema for $name {
+                fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                    <String as utoipa::PartialSchema>::schema()
+                }
+            }
+
+            impl utoipa::ToSchema for $name {}
+        )*};
+    }
+
+    texts! {
+        super::acm_interconnection::TransactionId,
+        super::acm_payload::ContentDigest,
+        crate::identity::FunctionalAlias,
+        crate::identity::McServiceGroupId,
+        crate::identity::McServiceId,
+        crate::identity::McSystemId,
+        crate::time::Timestamp,
+    }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     api::{
+        acm_payload::Kind,
         configuration::{Agreement, AgreementKey, Users},
         connection_details::SystemConfiguration,
         migration_identity::Direction,
@@ -202,6 +203,23 @@ impl ManagementClient {
             "class": user.class,
             "may_migrate": user.may_migrate,
             "token": user.token.expose(),
+        });
+        self.send("create a user", self.http.put(path).json(&body)).await.map(drop)
+    }
+
+    /// Creates or replaces a user of ACM clients.
+    pub async fn put_acm_user(
+        &self,
+        user: &McServiceId,
+        token: &BearerToken,
+        may_request: &[Kind],
+        may_decide: &[Kind],
+    ) -> Result<(), ClientError> {
+        let path = self.path(&format!("/v1/acm/users/{}", escape(user.as_str())));
+        let body = serde_json::json!({
+            "token": token.expose(),
+            "may_request": may_request,
+            "may_decide": may_decide,
         });
         self.send("create a user", self.http.put(path).json(&body)).await.map(drop)
     }

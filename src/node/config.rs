@@ -3,6 +3,7 @@
 //! Every key has a default where one makes sense; [`REFERENCE`] is a complete file that shows each
 //! key with its default and its meaning.
 
+mod acm;
 mod config_server;
 mod file;
 mod overload;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use self::{
+    acm::{ACM_PARTNERS_MAX, Acm, AcmLink},
     config_server::{ACCESS_TIMEOUT_MAX, ConfigServer, Partner},
     file::InvalidFile,
     overload::Overload,
@@ -65,6 +67,8 @@ pub struct Config {
     pub sip_database: SipDatabase,
     /// The configuration management server.
     pub config_server: ConfigServer,
+    /// The ACM server.
+    pub acm: Acm,
     /// Diameter.
     pub diameter: Diameter,
     /// Where metrics and health are served; `None` serves them nowhere.
@@ -87,6 +91,8 @@ pub struct Roles {
     /// The configuration management server: tells users how to reach a partner, and lets users of
     /// partners in.
     pub config_server: bool,
+    /// The ACM server: administrators of this system and of partners exchange configuration.
+    pub acm: bool,
 }
 
 /// Who this system is.
@@ -205,19 +211,21 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// The defaults for the system of `domain`: all roles, nothing but loopback, no peers. `None` if that
-    /// is no domain.
+    /// The defaults for the system of `domain`: all roles but the ACM server, nothing but loopback, no peers.
+    /// `None` if that is no domain.
     fn new(domain: &str) -> Option<Self> {
         let realm = domain.to_ascii_lowercase();
+        let config_server = ConfigServer::new(&realm)?;
         Some(Self {
-            roles: Roles { sip_core: true, sip_database: true, config_server: true },
+            roles: Roles { sip_core: true, sip_database: true, config_server: true, acm: false },
             workers: None,
             system: System { name: realm.clone(), domain: realm.clone() },
             sip: Sip::new(&realm),
             overload: Overload::new(),
             limits: Limits::default(),
             sip_database: SipDatabase::new(&realm),
-            config_server: ConfigServer::new(&realm)?,
+            acm: Acm::new(config_server.id.clone(), &realm),
+            config_server,
             diameter: Diameter {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 3868))),
                 identity: SipDatabaseId::parse(&format!("sipdb.{realm}")).ok()?,
@@ -309,6 +317,7 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     read_diameter(root.section("diameter"), &mut config);
     let peers = config.roles.config_server.then_some(&*config.diameter.peers);
     config.config_server.read(root.section("config_server"), peers);
+    config.acm.read(root.section("acm"), &config.config_server.id);
     read_listen(root.section("admin"), &mut config.admin);
     read_listen(root.section("management"), &mut config.management);
     config.storage.read(root.section("storage"));
@@ -318,10 +327,11 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
 }
 
 fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
-    const NAMES: [(&str, Role); 3] = [
+    const NAMES: [(&str, Role); 4] = [
         ("sip_core", Role::SipCore),
         ("sip_database", Role::SipDatabase),
         ("config_server", Role::ConfigServer),
+        ("acm", Role::Acm),
     ];
     let Some(named) = root.optional("roles", |value| list(value, |value| word(value, &NAMES)))
     else {
@@ -331,6 +341,7 @@ fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
         sip_core: named.contains(&Role::SipCore),
         sip_database: named.contains(&Role::SipDatabase),
         config_server: named.contains(&Role::ConfigServer),
+        acm: named.contains(&Role::Acm),
     };
     if named.is_empty() {
         let fix =
@@ -344,6 +355,11 @@ fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
             "roles",
             Wrong::new(what, "add the role sip_database, or take config_server out"),
         );
+    }
+    if roles.acm && !roles.config_server {
+        let what = "has the role acm without config_server, which brings into force what is accepted";
+        let fix = "add the role config_server, or take acm out";
+        root.report("roles", Wrong::new(what, fix));
     }
 }
 
@@ -482,15 +498,18 @@ fn read_listen(mut section: Section<'_>, listen: &mut Option<SocketAddr>) {
 
 /// Two servers cannot have one address: better said here than when the second one starts.
 fn check_listen(root: &Section<'_>, config: &Config) {
-    let Config { roles, sip, config_server, .. } = config;
+    let Config { roles, sip, config_server, acm, .. } = config;
     let sip = sip.listen.iter().filter(|_| roles.sip_core);
     let csc = |address: SocketAddr| roles.config_server.then_some(address);
+    let of_acm = |address: SocketAddr| roles.acm.then_some(address);
     let servers = sip.map(|address| ("sip", "listen", Some(*address))).chain([
         ("diameter", "listen", config.diameter.listen),
         ("admin", "listen", config.admin),
         ("management", "listen", config.management),
         ("config_server", "listen", csc(config_server.listen)),
         ("config_server", "listen_partners", csc(config_server.listen_partners)),
+        ("acm", "client_listen", of_acm(acm.client_listen)),
+        ("acm", "partner_listen", of_acm(acm.partner_listen)),
     ]);
     let mut taken = BTreeMap::new();
     for (section, key, address) in servers {

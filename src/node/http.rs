@@ -9,10 +9,10 @@ mod watched;
 
 pub(super) use bearer::{BearerScheme, bearer_token, challenge, not_to_be_kept};
 pub(super) use body::{
-    Body, JsonBody, Limits, Query, Segments, WrongValue, invalid_field, parse, read,
+    Body, JSON, JsonBody, Limits, Query, Segments, WrongValue, invalid_field, parse, read,
 };
 pub(super) use problem::{
     PROBLEM_JSON, PROBLEM_TYPES, Problem, ProblemName, RowProblem, method_not_allowed, not_found,
 };
-pub(super) use serve::{Ends, bind, octets_of, serve};
+pub(super) use serve::{Ends, Streams, bind, octets_of, serve};
 pub(super) use watched::REQUEST_TIMEOUT;

@@ -142,6 +142,21 @@ impl Connection {
         token: Option<&BearerToken>,
         body: Bytes,
     ) -> Result<Answer, HttpError> {
+        self.post_within(ANSWER_TIME_MAX, path, token, body).await
+    }
+
+    /// The same, waiting as long as `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`]; the connection is of no more use then.
+    pub(super) async fn post_within(
+        &mut self,
+        timeout: Duration,
+        path: &str,
+        token: Option<&BearerToken>,
+        body: Bytes,
+    ) -> Result<Answer, HttpError> {
         let mut request = Request::post(format!("{}{path}", self.endpoint.path));
         if let Some(token) = token {
             let mut credentials = HeaderValue::try_from(format!("Bearer {}", token.expose()))
@@ -167,7 +182,7 @@ impl Connection {
                 body,
             })
         };
-        tokio::time::timeout(ANSWER_TIME_MAX, exchange).await.map_err(|_| HttpError::TooLate)?
+        tokio::time::timeout(timeout, exchange).await.map_err(|_| HttpError::TooLate)?
     }
 }
 

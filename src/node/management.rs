@@ -6,6 +6,7 @@
 //! read from the storage.
 //! `/openapi.json` describes it.
 
+mod acm;
 mod answer;
 pub(super) mod body;
 mod configuration;
@@ -43,7 +44,7 @@ use super::{
         title = "migcore management interface",
         description = "Subscribers, identity pools, migration bindings and grants of one SIP database; users, \
                        agreements with partners and UE configurations of one configuration management server; \
-                       registrations of one SIP core.",
+                       registrations of one SIP core; users of one ACM server.",
     ),
     paths(
         get_system,
@@ -81,6 +82,10 @@ use super::{
         configuration::put_system_configuration,
         configuration::get_system_configuration,
         configuration::delete_system_configuration,
+        acm::put_acm_user,
+        acm::get_acm_user,
+        acm::delete_acm_user,
+        acm::list_strays,
         get_description,
     )
 )]
@@ -134,6 +139,10 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
             "delete",
             delete(cms::delete_system_configuration),
         ),
+        ("/v1/acm/users/{mc_service_id}", "put", put(acm::put_acm_user)),
+        ("/v1/acm/users/{mc_service_id}", "get", get(acm::get_acm_user)),
+        ("/v1/acm/users/{mc_service_id}", "delete", delete(acm::delete_acm_user)),
+        ("/v1/acm/strays", "get", get(acm::list_strays)),
         ("/openapi.json", "get", get(get_description)),
     ]
 }

@@ -100,6 +100,10 @@ pub struct Metrics {
     pub csc_requests: Family<CscRequest, Counter>,
     /// Access requests to partners, by partner and outcome.
     pub partner_requests: Family<PartnerRequest, Counter>,
+    /// Requests of ACM clients and of ACM servers of other systems, by interface, operation and HTTP status.
+    pub acm_requests: Family<CscRequest, Counter>,
+    /// Requests to ACM servers of partners, by partner and outcome.
+    pub acm_partner_requests: Family<PartnerRequest, Counter>,
     /// Messages dropped and connections cut, by reason.
     pub dropped: Family<Dropped, Counter>,
     /// Requests refused at a glance, because more came than could be served.
@@ -146,6 +150,8 @@ impl Metrics {
             management_requests: Family::default(),
             csc_requests: Family::default(),
             partner_requests: Family::default(),
+            acm_requests: Family::default(),
+            acm_partner_requests: Family::default(),
             dropped: Family::default(),
             overload_refused: Family::default(),
             overload_dropped: Counter::default(),
@@ -211,6 +217,16 @@ impl Metrics {
             "partner_requests",
             "Access requests to configuration management servers of other systems, by how they ended",
             self.partner_requests.clone(),
+        );
+        registry.register(
+            "acm_requests",
+            "Requests of ACM clients and of ACM servers of other systems, to the ACM server",
+            self.acm_requests.clone(),
+        );
+        registry.register(
+            "acm_partner_requests",
+            "Requests to ACM servers of other systems, by how they ended",
+            self.acm_partner_requests.clone(),
         );
         registry.register("dropped", "Messages dropped and connections cut", self.dropped.clone());
     }
@@ -618,10 +634,10 @@ pub struct ManagementRequest {
     pub status: u16,
 }
 
-/// Labels of `csc_requests`.
+/// Labels of `csc_requests` and of `acm_requests`.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct CscRequest {
-    /// `csc-4` or `csc-17`.
+    /// `csc-4`, `csc-17`, `acm-client` or `acm-partner`.
     pub interface: &'static str,
     /// The operation, as the path names it.
     pub operation: &'static str,
@@ -629,7 +645,7 @@ pub struct CscRequest {
     pub status: u16,
 }
 
-/// Labels of `partner_requests`.
+/// Labels of `partner_requests` and of `acm_partner_requests`.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct PartnerRequest {
     /// The MC system ID of the partner.

@@ -9,6 +9,7 @@
     reason = "this is where time, sockets and files enter"
 )]
 
+pub mod acm;
 pub mod acm_client;
 mod admin;
 mod admission;
@@ -35,6 +36,7 @@ mod observe;
 pub mod operator;
 mod overload;
 mod park;
+mod partner_link;
 pub mod partners;
 mod perform;
 mod private_file;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use axum::response::Response;
 
 use super::{
-    csc17::ACCESS_PATH,
     http::{self, Ends},
     ladder::{self, Entry, Protocol, Tap},
     metrics::{CscRequest, CxResult, Direction},
     perform::Shared,
 };
 use crate::{
-    api::migration_identity as management,
+    api::{acm_payload::Kind, configuration, migration_identity as management},
     diameter::cx,
     outbox::{Flow, Note, RequestId, Role},
     step::Step,
@@ -162,25 +161,81 @@ impl Shared {
         }
     }
 
-    /// Describes an access request to a partner, as it leaves.
-    pub(super) fn observe_access_request(
+    /// Describes a request of the ACM server to the configuration server of its own system.
+    pub(super) fn observe_value_configuration(
         &self,
         step: Option<Step>,
+        id: RequestId,
+        request: &configuration::Request,
+    ) {
+        if self.is_observed() {
+            let summary = describe_configuration_request(request).to_owned();
+            let (from, to) = (self.names.of(id.role), self.names.of(Role::ConfigServer));
+            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+        }
+    }
+
+    /// Describes the answer to it.
+    pub(super) fn observe_value_configuration_answer(
+        &self,
+        step: Option<Step>,
+        id: RequestId,
+        answer: &configuration::Answer,
+    ) {
+        if self.is_observed() {
+            let summary = match answer {
+                configuration::Answer::Refused(_) | configuration::Answer::RowsRefused(_) => {
+                    "refused"
+                }
+                configuration::Answer::SystemConfiguration(_) => "a configuration",
+                configuration::Answer::Done
+                | configuration::Answer::User { .. }
+                | configuration::Answer::Agreement { .. } => "done",
+            };
+            let (from, to) = (self.names.of(Role::ConfigServer), self.names.of(id.role));
+            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary.into());
+        }
+    }
+
+    /// Describes what an ACM client that is logged on is told.
+    pub(super) fn observe_notification(&self, step: Option<Step>, kind: Kind, octets: usize) {
+        if self.is_observed() {
+            let at = self.clock.now();
+            self.record(Entry {
+                at,
+                step: step.map(|step| step.to_string()),
+                from: self.names.of(Role::Acm),
+                to: Arc::clone(&self.names.acm_client),
+                protocol: Protocol::Http,
+                direction: Direction::Out,
+                local: None,
+                remote: None,
+                summary: format!("pending: {}", kind.as_str()),
+                octets,
+            });
+        }
+    }
+
+    /// Describes an HTTP request of a role to a partner, as it leaves.
+    pub(super) fn observe_partner_request(
+        &self,
+        (step, by): (Option<Step>, Role),
         to: Arc<str>,
         ends: Ends,
+        path: &str,
         octets: usize,
     ) {
         if self.is_observed() {
             self.record(Entry {
                 at: self.clock.now(),
                 step: step.map(|step| step.to_string()),
-                from: self.names.of(Role::ConfigServer),
+                from: self.names.of(by),
                 to,
                 protocol: Protocol::Http,
                 direction: Direction::Out,
                 local: Some(ends.local),
                 remote: Some(ends.remote),
-                summary: format!("POST {ACCESS_PATH}"),
+                summary: format!("POST {path}"),
                 octets,
             });
         }
@@ -195,14 +250,40 @@ impl Shared {
         ends: Option<Ends>,
         response: &Response,
     ) {
-        let status = response.status();
-        let labels = CscRequest { interface, operation, status: status.as_u16() };
+        let status = response.status().as_u16();
+        let labels = CscRequest { interface, operation, status };
         self.metrics.csc_requests.get_or_create(&labels).inc();
+        self.observe_response((step, Role::ConfigServer), to, ends, response);
+    }
+
+    /// Counts a request to the ACM server, and describes its answer, before it leaves.
+    pub(super) fn observe_acm(
+        &self,
+        (interface, operation): (&'static str, &'static str),
+        step: Option<Step>,
+        to: Arc<str>,
+        ends: Option<Ends>,
+        response: &Response,
+    ) {
+        let status = response.status().as_u16();
+        let labels = CscRequest { interface, operation, status };
+        self.metrics.acm_requests.get_or_create(&labels).inc();
+        self.observe_response((step, Role::Acm), to, ends, response);
+    }
+
+    fn observe_response(
+        &self,
+        (step, by): (Option<Step>, Role),
+        to: Arc<str>,
+        ends: Option<Ends>,
+        response: &Response,
+    ) {
+        let status = response.status();
         if self.is_observed() {
             self.record(Entry {
                 at: self.clock.now(),
                 step: step.map(|step| step.to_string()),
-                from: self.names.of(Role::ConfigServer),
+                from: self.names.of(by),
                 to,
                 protocol: Protocol::Http,
                 direction: Direction::Out,
@@ -334,6 +415,23 @@ const fn describe_management_request(request: &management::Request) -> &'static 
         | management::Request::GetOutbound(_)
         | management::Request::GetInbound(_)
         | management::Request::ReleaseInbound(_) => "manage",
+    }
+}
+
+/// Describes a request to the configuration server in a few words, identities left out.
+const fn describe_configuration_request(request: &configuration::Request) -> &'static str {
+    match request {
+        configuration::Request::GetSystemConfiguration(_) => "ask for a configuration",
+        configuration::Request::PutSystemConfiguration { .. } => "bring a configuration into force",
+        configuration::Request::PutAgreement(_) => "make an agreement",
+        configuration::Request::DeleteAgreement(_) => "end an agreement",
+        configuration::Request::DeleteSystemConfiguration(_)
+        | configuration::Request::GetAgreement(_)
+        | configuration::Request::PutUser(_)
+        | configuration::Request::PutUsers(_)
+        | configuration::Request::GetUser(_)
+        | configuration::Request::DeleteUser(_)
+        | configuration::Request::Check(_) => "manage",
     }
 }
 

@@ -23,11 +23,15 @@ use super::{
 };
 use crate::{
     api::{
-        configuration, connection_details, migration_identity as management, registration,
+        acm_client, acm_interconnection, acm_management, configuration, connection_details, migration_identity as management, registration,
         system_access,
     },
     entropy::Entropy,
-    outbox::{ManagementReply, Message, ReplyTo, SystemAccessReply, Undeliverable},
+    identity::McServiceId,
+    outbox::{
+        AcmMessage, AcmReply, ConfigurationReply, ManagementReply, Message, ReplyTo,
+        SystemAccessReply, Undeliverable,
+    },
     step::Step,
     table::{Bound, Table, new_table},
     token::BearerToken,
@@ -59,6 +63,12 @@ pub(super) enum Parked {
     ConnectionDetails(Waiting<connection_details::Answer>),
     /// A partner's configuration server on CSC-17.
     SystemAccess(Waiting<system_access::Answer>),
+    /// The ACM server of another system.
+    AcmInterconnection(Waiting<acm_interconnection::Answer>),
+    /// An ACM client.
+    AcmClient(Waiting<acm_client::Answer>),
+    /// A request of the management interface of the ACM server.
+    AcmManagement(Waiting<acm_management::Answer>),
 }
 
 /// The requests that wait, by number.
@@ -214,7 +224,29 @@ impl Shared {
         self.ask(Parked::SystemAccess, call).await
     }
 
-    async fn ask<A>(
+    /// Asks the ACM server in the name of a user and waits for the answer.
+    pub(super) async fn ask_acm_client(
+        self: &Arc<Self>,
+        credential: Option<(McServiceId, BearerToken)>,
+        request: acm_client::Request,
+    ) -> Result<Answered<acm_client::Answer>, NoAnswer> {
+        let call = |to| Call::AcmClient { to, credential, request };
+        self.ask(Parked::AcmClient, call).await
+    }
+
+    /// Asks the ACM server a management request and waits for the answer.
+    pub(super) async fn ask_acm_management(
+        self: &Arc<Self>,
+        request: acm_management::Request,
+    ) -> Result<acm_management::Answer, NoAnswer> {
+        if self.roles.acm.is_none() {
+            return Err(NoAnswer::NoRole);
+        }
+        let call = |to| Call::AcmManagement { to, request };
+        self.ask(Parked::AcmManagement, call).await.map(|answered| answered.answer)
+    }
+
+    pub(super) async fn ask<A>(
         self: &Arc<Self>,
         park: fn(Waiting<A>) -> Parked,
         call: impl FnOnce(ReplyTo) -> Call<'static>,
@@ -237,7 +269,7 @@ impl Shared {
         park: fn(Waiting<A>) -> Parked,
         one: OwnedSemaphorePermit,
         prepare: impl FnOnce(ReplyTo) -> Result<Call<'static>, Problem> + Send + 'static,
-    ) -> Result<A, Problem> {
+    ) -> Result<Answered<A>, Problem> {
         let Some(worker) = self.workers.first().map(Arc::clone) else {
             return Err(NoAnswer::TooMany.into());
         };
@@ -257,7 +289,7 @@ impl Shared {
         });
         let outcome = match calling.await {
             Ok(Ok(())) => match tokio::time::timeout(APART_DEADLINE, answer).await {
-                Ok(Ok(answered)) => return Ok(answered.answer),
+                Ok(Ok(answered)) => return Ok(answered),
                 Ok(Err(_)) => NoAnswer::Lost.into(),
                 Err(_) => Problem {
                     detail: format!("no answer within {} seconds", APART_DEADLINE.as_secs()),
@@ -303,6 +335,17 @@ impl Shared {
             (Parked::SystemAccess(waiting), Message::SystemAccess { answer, .. }) => {
                 hand_over(waiting, step, answer);
             }
+            (
+                Parked::AcmInterconnection(waiting),
+                Message::Acm(AcmMessage::Answer { answer, .. }),
+            ) => hand_over(waiting, step, answer),
+            (Parked::AcmClient(waiting), Message::Acm(AcmMessage::Client { answer, .. })) => {
+                hand_over(waiting, step, answer);
+            }
+            (
+                Parked::AcmManagement(waiting),
+                Message::Acm(AcmMessage::Management { answer, .. }),
+            ) => hand_over(waiting, step, answer),
             // A number is given to one call, and the role answers that.
             (_, _) => self.metrics.drop_one("answer_to_another_question"),
         }
@@ -328,6 +371,20 @@ impl Shared {
                 let reply = SystemAccessReply { id: *id, outcome: Err(Undeliverable) };
                 return Some(Call::SystemAccessReply(reply));
             }
+            Message::Configuration { to: ReplyTo::Role(id), .. }
+            | Message::ConfigurationRequest { id, .. } => {
+                let answer = configuration::Answer::Refused(management::Refusal::Unavailable);
+                return Some(Call::ConfigurationReply(ConfigurationReply { id: *id, answer }));
+            }
+            Message::Acm(AcmMessage::Request { id, .. }) => {
+                let reply = AcmReply { id: *id, outcome: Err(Undeliverable) };
+                return Some(Call::AcmReply(reply));
+            }
+            Message::Acm(
+                AcmMessage::Answer { to: ReplyTo::World(number), .. }
+                | AcmMessage::Client { to: ReplyTo::World(number), .. }
+                | AcmMessage::Management { to: ReplyTo::World(number), .. },
+            ) => self.unpark_unanswered(*number),
             Message::CxAnswer { to: ReplyTo::World(number), .. }
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
@@ -343,10 +400,9 @@ impl Shared {
             | Message::ConnectionDetailsRequest(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
-            | Message::Configuration { .. }
-            | Message::Registration { .. }
-            | Message::ConfigurationRequest { .. }
-            | Message::Acm(_) => {}
+            | Message::Registration { .. } => {}
+            // The ACM server tells clients again, and subscribes again, once it is loaded.
+            Message::Acm(_) => {}
         }
         None
     }

@@ -3,25 +3,18 @@
 //! One attempt for each request of the role, which knows what a repeat means. What is no answer of the
 //! interface, such as a proxy's error page, is none.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use super::{
     config,
     csc17::{ACCESS_PATH, name_of, refusal_of},
-    http::{Ends, PROBLEM_JSON, PROBLEM_TYPES},
-    http_client::{self, Connection, Endpoint, HttpError},
+    http::{PROBLEM_JSON, PROBLEM_TYPES},
+    http_client::{self, HttpError},
     metrics::{PartnerId, PartnerRequest},
+    partner_link::PartnerLink,
     perform::{Call, Caller, Names, Shared},
     worker::Worker,
 };
@@ -31,36 +24,17 @@ use crate::{
         system_access::{self, Access, Answer},
     },
     identity::McSystemId,
-    outbox::{RequestId, SystemAccessReply, Undeliverable},
+    outbox::{RequestId, Role, SystemAccessReply, Undeliverable},
     step::Step,
-    token::BearerToken,
 };
 
 /// Most requests to one partner that wait for an answer; one more is not sent.
 pub const PARTNER_REQUESTS_MAX: usize = 256;
 
-/// Most connections to one partner that are kept while nothing is to be asked.
-const IDLE_CONNECTIONS_MAX: usize = 32;
-
-/// How long a connection is kept while nothing is to be asked: less than the server keeps it, so that a
-/// request does not meet its end.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
-
 /// The partners of a system.
 pub(super) struct Partners {
-    by_id: BTreeMap<McSystemId, Arc<Partner>>,
+    by_id: BTreeMap<McSystemId, Arc<PartnerLink>>,
     timeout: Duration,
-}
-
-/// One partner, and the connections to it that are free.
-struct Partner {
-    id: McSystemId,
-    /// What ladders call its configuration server.
-    name: Arc<str>,
-    endpoint: Endpoint,
-    token: BearerToken,
-    room: Arc<Semaphore>,
-    idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
 /// Why there is no answer.
@@ -76,7 +50,7 @@ impl Partners {
     /// Takes the partners of a configuration.
     pub(super) fn new(config: &config::ConfigServer) -> Self {
         let partners = config.partners.iter();
-        let partners = partners.map(|it| (it.id.clone(), Arc::new(Partner::new(it))));
+        let partners = partners.map(|it| (it.id.clone(), Arc::new(link_to(it))));
         Self { by_id: partners.collect(), timeout: config.access_timeout }
     }
 
@@ -86,42 +60,21 @@ impl Partners {
     }
 }
 
-impl Partner {
-    fn new(config: &config::Partner) -> Self {
-        Self {
-            id: config.id.clone(),
-            name: Names::of_config_server(&config.id),
-            endpoint: config.url.clone(),
-            token: config.send_token.clone(),
-            room: Arc::new(Semaphore::new(PARTNER_REQUESTS_MAX)),
-            idle: Mutex::default(),
-        }
-    }
-
-    /// A connection that is free, the youngest one first; older ones may end in peace.
-    fn free(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(since, connection)| since.elapsed() < IDLE_TIME_MAX && connection.is_ready());
-        idle.pop().map(|(_, connection)| connection)
-    }
-
-    fn give_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push((Instant::now(), connection));
-        }
-    }
+fn link_to(config: &config::Partner) -> PartnerLink {
+    PartnerLink::new(
+        config.id.clone(),
+        Names::of_config_server(&config.id),
+        config.url.clone(),
+        config.send_token.clone(),
+        PARTNER_REQUESTS_MAX,
+    )
 }
 
 impl Failure {
     /// The label of metrics.
     const fn label(&self) -> &'static str {
         match self {
-            Self::Http(HttpError::Unreachable(_)) => "unreachable",
-            Self::Http(HttpError::TooLate) => "late",
-            Self::Http(HttpError::Broken(_)) => "broken-off",
-            Self::Http(HttpError::TooLong) => "too-long",
-            Self::Http(HttpError::Malformed(_)) => "malformed",
+            Self::Http(error) => error.label(),
             Self::NoAnswer(_) => "not-of-the-interface",
         }
     }
@@ -150,7 +103,7 @@ pub(super) fn ask(
     request: system_access::Request,
 ) -> Result<(), Undeliverable> {
     let partner = shared.partners.by_id.get(to).ok_or(Undeliverable)?;
-    let room = Arc::clone(&partner.room).try_acquire_owned().map_err(|_| {
+    let room = partner.take_room().ok_or_else(|| {
         shared.metrics.drop_one("partner_requests_full");
         Undeliverable
     })?;
@@ -169,39 +122,22 @@ pub(super) fn ask(
 
 async fn exchange(
     shared: &Shared,
-    partner: &Partner,
+    partner: &PartnerLink,
     step: Option<Step>,
     request: &system_access::Request,
     _room: OwnedSemaphorePermit,
 ) -> Result<Answer, Failure> {
-    let posted = tokio::time::timeout(shared.partners.timeout, async {
-        if let Some(connection) = partner.free() {
-            match post(shared, partner, step, request, connection).await {
-                Err(error) if error.is_unsent() => {}
-                posted => return posted,
-            }
-        }
-        let connection = Connection::open(&partner.endpoint).await?;
-        post(shared, partner, step, request, connection).await
-    });
-    let answer = posted.await.unwrap_or(Err(HttpError::TooLate)).map_err(Failure::Http)?;
-    parse_answer(&answer).ok_or(Failure::NoAnswer(answer.status))
-}
-
-async fn post(
-    shared: &Shared,
-    partner: &Partner,
-    step: Option<Step>,
-    request: &system_access::Request,
-    mut connection: Connection,
-) -> Result<http_client::Answer, HttpError> {
     // All of it serializes: there is no map and no number that JSON does not have.
     let content = serde_json::to_vec(request).unwrap_or_default();
-    let ends = Ends { local: connection.local, remote: connection.remote };
-    shared.observe_access_request(step, Arc::clone(&partner.name), ends, content.len());
-    let answer = connection.post(ACCESS_PATH, Some(&partner.token), content.into()).await?;
-    partner.give_back(connection);
-    Ok(answer)
+    let octets = content.len();
+    let leaves = |ends| {
+        let (by, to) = ((step, Role::ConfigServer), Arc::clone(&partner.name));
+        shared.observe_partner_request(by, to, ends, ACCESS_PATH, octets);
+    };
+    let timeout = shared.partners.timeout;
+    let posted = partner.post(ACCESS_PATH, content.into(), timeout, leaves);
+    let answer = posted.await.map_err(Failure::Http)?;
+    parse_answer(&answer).ok_or(Failure::NoAnswer(answer.status))
 }
 
 /// What a response means; `None` if it is none of the interface.

@@ -19,6 +19,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
+    acm::{self as acm_http, Events, Links},
     clock::Clock,
     committer::{Committer, Done, Settled, Waited},
     config::Config,
@@ -33,16 +34,18 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    acm::AcmServer,
     api::{
-        configuration, connection_details, migration_identity as management, registration,
-        system_access,
+        acm_client, acm_interconnection, acm_management, configuration, connection_details,
+        functional_alias, migration_identity as management, registration, system_access,
     },
     config_server::ConfigServer,
     diameter::cx,
-    identity::McSystemId,
+    identity::{McServiceId, McSystemId},
     outbox::{
-        Context, CxDestination, CxReply, Effect, Flow, ManagementReply, Message, Outbox, Peer,
-        ReplyTo, RequestId, Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable,
+        AcmMessage, AcmReply, ConfigurationReply, Context, CxDestination, CxReply, Effect, Flow,
+        ManagementReply, Message, Outbox, Peer, ReplyTo, RequestId, Role, Send, SystemAccessReply,
+        TimerKey, Transport, Undeliverable,
     },
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -84,6 +87,12 @@ pub(super) struct Shared {
     pub(super) connections: Connections,
     pub(super) peers: Peers,
     pub(super) partners: Partners,
+    /// The ways to the ACM servers of partners.
+    pub(super) acm_links: Links,
+    /// What ACM clients that are logged on have been told.
+    pub(super) acm_events: Events,
+    /// Taken by each request to the ACM server whose body may be long.
+    pub(super) acm_bodies: Arc<Semaphore>,
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) stop: watch::Sender<bool>,
     /// A call into a role panicked.
@@ -96,6 +105,7 @@ pub(super) struct Roles {
     pub(super) core: Option<SipCore>,
     pub(super) database: Option<SipDatabase>,
     pub(super) config_server: Option<ConfigServer>,
+    pub(super) acm: Option<AcmServer>,
 }
 
 impl Roles {
@@ -110,6 +120,9 @@ impl Roles {
         if let Some(config_server) = &self.config_server {
             config_server.load(record)?;
         }
+        if let Some(acm) = &self.acm {
+            acm.load(record)?;
+        }
         Ok(())
     }
 
@@ -122,6 +135,9 @@ impl Roles {
         }
         if let Some(config_server) = &self.config_server {
             config_server.clear();
+        }
+        if let Some(acm) = &self.acm {
+            acm.clear();
         }
     }
 }
@@ -152,6 +168,9 @@ pub(super) struct Names {
     pub(super) sip_core: Arc<str>,
     pub(super) sip_database: Arc<str>,
     pub(super) config_server: Arc<str>,
+    pub(super) acm: Arc<str>,
+    /// Whoever uses the ACM server of this system.
+    pub(super) acm_client: Arc<str>,
     pub(super) ue: Arc<str>,
     /// Whoever uses the management interface of the SIP database.
     pub(super) management: Arc<str>,
@@ -164,6 +183,8 @@ impl Names {
             sip_core: core.into(),
             sip_database: config.diameter.identity.as_str().into(),
             config_server: Self::of_config_server(&config.config_server.id),
+            acm: Self::of_acm_server(&config.acm.server.system),
+            acm_client: "ACM client".into(),
             ue: "UE".into(),
             management: "CMS".into(),
         }
@@ -173,16 +194,25 @@ impl Names {
         match role {
             Role::SipCore => Arc::clone(&self.sip_core),
             Role::SipDatabase => Arc::clone(&self.sip_database),
-            // One box in a ladder until an ACM server runs in a process.
-            Role::Acm | Role::ConfigServer => Arc::clone(&self.config_server),
+            Role::Acm => Arc::clone(&self.acm),
+            Role::ConfigServer => Arc::clone(&self.config_server),
             Role::Ue => Arc::clone(&self.ue),
         }
     }
 
     /// The name of the configuration server of a system: `cms.a.example` for `sip:a.example`.
     pub(super) fn of_config_server(system: &McSystemId) -> Arc<str> {
+        Self::of_server("cms", system)
+    }
+
+    /// The name of the ACM server of a system: `acm.a.example` for `sip:a.example`.
+    pub(super) fn of_acm_server(system: &McSystemId) -> Arc<str> {
+        Self::of_server("acm", system)
+    }
+
+    fn of_server(name: &str, system: &McSystemId) -> Arc<str> {
         let id = system.as_str();
-        format!("cms.{}", id.split_once(':').map_or(id, |(_, domain)| domain)).into()
+        format!("{name}.{}", id.split_once(':').map_or(id, |(_, domain)| domain)).into()
     }
 }
 
@@ -199,7 +229,7 @@ pub(super) enum Call<'a> {
     Management { to: ReplyTo, request: management::Request },
     /// The answer to a management request of a role.
     ManagementReply(ManagementReply),
-    /// A request of the management interface of the configuration server.
+    /// A request of the management interface of the configuration server, from HTTP or from a role.
     Configuration { to: ReplyTo, request: configuration::Request },
     /// A request of the management interface of the SIP core.
     Registration { to: ReplyTo, request: registration::Request },
@@ -213,6 +243,26 @@ pub(super) enum Call<'a> {
     SystemAccess { to: ReplyTo, token: Option<BearerToken>, request: system_access::Request },
     /// The answer of a partner, or that there is none.
     SystemAccessReply(SystemAccessReply),
+    /// The answer of the configuration server to a request of a role.
+    ConfigurationReply(ConfigurationReply),
+    /// The ACM server of another system asks.
+    AcmInterconnection {
+        to: ReplyTo,
+        token: Option<BearerToken>,
+        request: acm_interconnection::Request,
+    },
+    /// The answer of the ACM server of another system, or that there is none.
+    AcmReply(AcmReply),
+    /// An ACM client asks, in the name of a user.
+    AcmClient {
+        to: ReplyTo,
+        credential: Option<(McServiceId, BearerToken)>,
+        request: acm_client::Request,
+    },
+    /// A request of the management interface of the ACM server.
+    AcmManagement { to: ReplyTo, request: acm_management::Request },
+    /// The functional alias controlling server tells something.
+    AliasEvent(functional_alias::Event),
     /// A timer is due.
     Timer(TimerKey),
     /// Every record has been loaded.
@@ -227,15 +277,22 @@ impl Call<'_> {
             Self::Sip { .. }
             | Self::CxRequest { to: ReplyTo::World(_), .. }
             | Self::Management { to: ReplyTo::World(_), .. }
-            | Self::Configuration { .. }
+            | Self::Configuration { to: ReplyTo::World(_), .. }
             | Self::Registration { .. }
             | Self::ConnectionDetails { .. }
-            | Self::SystemAccess { .. } => true,
+            | Self::SystemAccess { .. }
+            | Self::AcmInterconnection { .. }
+            | Self::AcmClient { .. }
+            | Self::AcmManagement { .. } => true,
             Self::CxRequest { to: ReplyTo::Role(_), .. }
             | Self::Management { to: ReplyTo::Role(_), .. }
+            | Self::Configuration { to: ReplyTo::Role(_), .. }
             | Self::CxReply(_)
             | Self::ManagementReply(_)
             | Self::SystemAccessReply(_)
+            | Self::ConfigurationReply(_)
+            | Self::AcmReply(_)
+            | Self::AliasEvent(_)
             | Self::Timer(_)
             | Self::Loaded => false,
         }
@@ -388,9 +445,9 @@ impl Caller {
             committer.is_available() && (committer.has_room() || !call.is_new_work()),
         );
         let mut ctx = Context { now: *now, entropy, out: outbox };
-        let Roles { core, database, config_server } = &shared.roles;
-        let (core, database, config_server) =
-            (core.as_ref(), database.as_ref(), config_server.as_ref());
+        let Roles { core, database, config_server, acm } = &shared.roles;
+        let (core, database, config_server, acm) =
+            (core.as_ref(), database.as_ref(), config_server.as_ref(), acm.as_ref());
         match call {
             Call::Sip { flow, octets } => {
                 if let Some(core) = core {
@@ -430,18 +487,26 @@ impl Caller {
                     invoke_config_server(config_server, &mut ctx, call);
                 }
             }
-            Call::Timer(timer) => match (timer.role, core, database, config_server) {
-                (Role::SipCore, Some(core), _, _) => core.handle_timer(&mut ctx, &timer),
-                (Role::SipDatabase, _, Some(database), _) => {
-                    database.handle_timer(&mut ctx, &timer);
+            Call::ConfigurationReply(_)
+            | Call::AcmInterconnection { .. }
+            | Call::AcmReply(_)
+            | Call::AcmClient { .. }
+            | Call::AcmManagement { .. }
+            | Call::AliasEvent(_) => {
+                if let Some(acm) = acm {
+                    invoke_acm(acm, &mut ctx, call);
                 }
-                (Role::ConfigServer, _, _, Some(config_server)) => {
-                    config_server.handle_timer(&mut ctx, &timer);
+            }
+            Call::Timer(timer) => match timer.role {
+                Role::SipCore => each(core, |core| core.handle_timer(&mut ctx, &timer)),
+                Role::SipDatabase => {
+                    each(database, |database| database.handle_timer(&mut ctx, &timer));
                 }
-                (
-                    Role::Acm | Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue,
-                    ..,
-                ) => {}
+                Role::ConfigServer => {
+                    each(config_server, |server| server.handle_timer(&mut ctx, &timer));
+                }
+                Role::Acm => each(acm, |acm| acm.handle_timer(&mut ctx, &timer)),
+                Role::Ue => {}
             },
             Call::Loaded => {
                 if let Some(core) = core {
@@ -453,6 +518,7 @@ impl Caller {
                 if let Some(config_server) = config_server {
                     config_server.handle_loaded(&mut ctx);
                 }
+                each(acm, |acm| acm.handle_loaded(&mut ctx));
             }
         }
     }
@@ -523,6 +589,16 @@ impl Caller {
                     self.calls.push_back(Call::SystemAccessReply(reply));
                 }
             }
+            Message::ConfigurationRequest { id, request } => {
+                self.shared.observe_value_configuration(step, id, &request);
+                let to = ReplyTo::Role(id);
+                self.calls.push_back(Call::Configuration { to, request });
+            }
+            Message::Configuration { to: ReplyTo::Role(id), answer } => {
+                self.shared.observe_value_configuration_answer(step, id, &answer);
+                self.calls.push_back(Call::ConfigurationReply(ConfigurationReply { id, answer }));
+            }
+            Message::Acm(message) => self.dispatch_acm(step, message),
             Message::CxAnswer { to: ReplyTo::World(number), .. }
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
@@ -533,12 +609,38 @@ impl Caller {
             }
             // No role here asks these.
             Message::ConnectionDetailsRequest(_)
-            | Message::ConfigurationRequest { .. }
-            | Message::Acm(_)
-            | Message::Configuration { to: ReplyTo::Role(_), .. }
             | Message::Registration { to: ReplyTo::Role(_), .. }
             | Message::ConnectionDetails { to: ReplyTo::Role(_), .. }
             | Message::SystemAccess { to: ReplyTo::Role(_), .. } => {}
+        }
+    }
+
+    fn dispatch_acm(&mut self, step: Option<Step>, message: AcmMessage) {
+        match message {
+            AcmMessage::Request { to, id, request } => {
+                let asked = acm_http::ask(&self.shared, &self.worker, step, &to, id, request);
+                if let Err(Undeliverable) = asked {
+                    let reply = AcmReply { id, outcome: Err(Undeliverable) };
+                    self.calls.push_back(Call::AcmReply(reply));
+                }
+            }
+            AcmMessage::Answer { to: ReplyTo::World(number), .. }
+            | AcmMessage::Client { to: ReplyTo::World(number), .. }
+            | AcmMessage::Management { to: ReplyTo::World(number), .. } => {
+                self.shared.unpark(number, step, Message::Acm(message));
+            }
+            AcmMessage::Notification { session, notification, .. } => {
+                self.shared.notify_acm_client(step, session, notification);
+            }
+            // NO CONTROLLING SERVER YET: the role of functional aliases is to be asked here, and its events are to
+            // come back as calls like this one. Until then nothing is taken as active.
+            AcmMessage::SubscribeAliases => {
+                self.calls.push_back(Call::AliasEvent(functional_alias::Event::Down));
+            }
+            // No role here asks these.
+            AcmMessage::Answer { to: ReplyTo::Role(_), .. }
+            | AcmMessage::Client { to: ReplyTo::Role(_), .. }
+            | AcmMessage::Management { to: ReplyTo::Role(_), .. } => {}
         }
     }
 
@@ -580,8 +682,50 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::CxReply(_)
         | Call::Management { .. }
         | Call::Registration { .. }
+        | Call::ConfigurationReply(_)
+        | Call::AcmInterconnection { .. }
+        | Call::AcmReply(_)
+        | Call::AcmClient { .. }
+        | Call::AcmManagement { .. }
+        | Call::AliasEvent(_)
         | Call::Timer(_)
         | Call::Loaded => {}
+    }
+}
+
+/// Makes a call that only the ACM server takes.
+fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
+    match call {
+        Call::ConfigurationReply(reply) => acm.handle_configuration_reply(ctx, reply),
+        Call::AcmInterconnection { to, token, request } => {
+            acm.handle_interconnection(ctx, to, token.as_ref(), request);
+        }
+        Call::AcmReply(reply) => acm.handle_acm_reply(ctx, reply),
+        Call::AcmClient { to, credential, request } => {
+            let credential = credential.as_ref().map(|(user, token)| (user, token));
+            acm.handle_client(ctx, to, credential, request);
+        }
+        Call::AcmManagement { to, request } => acm.handle_management(ctx, to, request),
+        Call::AliasEvent(event) => acm.handle_alias_event(ctx, event),
+        Call::Sip { .. }
+        | Call::CxRequest { .. }
+        | Call::CxReply(_)
+        | Call::Management { .. }
+        | Call::ManagementReply(_)
+        | Call::Configuration { .. }
+        | Call::Registration { .. }
+        | Call::ConnectionDetails { .. }
+        | Call::SystemAccess { .. }
+        | Call::SystemAccessReply(_)
+        | Call::Timer(_)
+        | Call::Loaded => {}
+    }
+}
+
+/// Calls a role, if it is run here.
+fn each<R>(role: Option<&R>, call: impl FnOnce(&R)) {
+    if let Some(role) = role {
+        call(role);
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    admin, csc4, csc17,
+    acm, admin, csc4, csc17,
     diameter::{self, OpenConnections},
     http, management,
     perform::{Caller, Shared},
@@ -116,6 +116,8 @@ fn spawn_all(
         ("management", sockets.http.management, management::router(Arc::clone(shared))),
         ("csc-4", sockets.http.csc4, csc4::router(Arc::clone(shared))),
         ("csc-17", sockets.http.csc17, csc17::router(Arc::clone(shared))),
+        ("acm-client", sockets.http.acm_client, acm::client::router(Arc::clone(shared))),
+        ("acm-partner", sockets.http.acm_partner, acm::partner::router(Arc::clone(shared))),
     ] {
         if let Some(listener) = listener {
             let serving = http::serve(Arc::clone(shared), name, listener, router);

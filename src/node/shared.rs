@@ -102,6 +102,7 @@ impl Shared {
             self.unpark_unanswered(number);
         }
         self.connections.cut_all();
+        self.acm_events.clear();
         self.roles.clear();
     }
 

@@ -25,6 +25,8 @@ pub(super) struct HttpSockets {
     pub(super) management: Option<std::net::TcpListener>,
     pub(super) csc4: Option<std::net::TcpListener>,
     pub(super) csc17: Option<std::net::TcpListener>,
+    pub(super) acm_client: Option<std::net::TcpListener>,
+    pub(super) acm_partner: Option<std::net::TcpListener>,
 }
 
 /// The sockets of one worker.
@@ -68,6 +70,8 @@ impl Sockets {
             management: self.http.management.as_ref().and_then(address),
             csc4: self.http.csc4.as_ref().and_then(address),
             csc17: self.http.csc17.as_ref().and_then(address),
+            acm_client: self.http.acm_client.as_ref().and_then(address),
+            acm_partner: self.http.acm_partner.as_ref().and_then(address),
         }
     }
 
@@ -103,10 +107,13 @@ impl HttpSockets {
             address.map(|address| http::bind(address).map_err(failed(address))).transpose()
         };
         let csc = |address: SocketAddr| config.roles.config_server.then_some(address);
+        let acm = |address: SocketAddr| config.roles.acm.then_some(address);
         Ok(Self {
             management: bind(config.management, "management")?,
             csc4: bind(csc(config.config_server.listen), "CSC-4")?,
             csc17: bind(csc(config.config_server.listen_partners), "CSC-17")?,
+            acm_client: bind(acm(config.acm.client_listen), "ACM clients")?,
+            acm_partner: bind(acm(config.acm.partner_listen), "ACM servers of partners")?,
         })
     }
 }

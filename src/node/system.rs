@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     Clock, SystemEntropy,
+    acm::{self, Events, Links},
     committer::Committer,
     config::Config,
     diameter::Peers,
@@ -36,6 +37,7 @@ use super::{
     worker::{self, Datagram, Worker},
 };
 use crate::{
+    acm::AcmServer,
     config_server::ConfigServer,
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -74,6 +76,10 @@ pub struct Bound {
     pub csc4: Option<SocketAddr>,
     /// CSC-17: other configuration management servers ask it.
     pub csc17: Option<SocketAddr>,
+    /// ACM clients ask the ACM server.
+    pub acm_client: Option<SocketAddr>,
+    /// ACM servers of other systems ask it.
+    pub acm_partner: Option<SocketAddr>,
 }
 
 /// A system that runs until it is shut down.
@@ -301,8 +307,10 @@ pub(super) fn create_shared(
         .roles
         .config_server
         .then(|| ConfigServer::new(config_server_config(&config), &mut entropy));
+    let acm_server =
+        config.roles.acm.then(|| AcmServer::new(config.acm.server.clone(), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
-    let roles = Roles { core, database, config_server };
+    let roles = Roles { core, database, config_server, acm: acm_server };
     let reader = engine.reader();
     let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
@@ -330,6 +338,9 @@ pub(super) fn create_shared(
         connections,
         peers,
         partners: Partners::new(&config.config_server),
+        acm_links: Links::new(&config.acm),
+        acm_events: Events::new(config.acm.server.sessions_max),
+        acm_bodies: Arc::new(Semaphore::new(acm::LONG_BODIES_MAX)),
         workers,
         stop: watch::channel(false).0,
         failed: AtomicBool::new(false),

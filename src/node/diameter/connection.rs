@@ -349,7 +349,10 @@ impl Wire {
                 | Parked::Configuration(_)
                 | Parked::Registration(_)
                 | Parked::ConnectionDetails(_)
-                | Parked::SystemAccess(_),
+                | Parked::SystemAccess(_)
+                | Parked::AcmInterconnection(_)
+                | Parked::AcmClient(_)
+                | Parked::AcmManagement(_),
             ) => {}
         }
     }

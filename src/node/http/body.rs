@@ -43,7 +43,8 @@ impl<T: JsonBody, S: Sync> FromRequest<S> for Body<T> {
     }
 }
 
-const JSON: &str = "application/json";
+/// The media type of JSON.
+pub(in crate::node) const JSON: &str = "application/json";
 
 /// What a body may be.
 #[derive(Clone, Copy)]

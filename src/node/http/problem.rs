@@ -89,6 +89,31 @@ impl Problem {
         Self { rows: rows.into(), ..self }
     }
 
+    /// The response, with more members.
+    pub(in crate::node) fn with_members(&self, members: impl serde::Serialize) -> Response {
+        #[derive(serde::Serialize)]
+        struct Both<'a, M> {
+            #[serde(flatten)]
+            problem: &'a Problem,
+            #[serde(flatten)]
+            members: M,
+        }
+
+        self.respond(Both { problem: self, members })
+    }
+
+    fn respond(&self, body: impl serde::Serialize) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(body)).into_response();
+        response.extensions_mut().insert(ProblemName(self.kind));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
+            headers.insert(header::RETRY_AFTER, self.retry_after.into());
+        }
+        response
+    }
+
     /// Names the part of the request that is wrong.
     pub(in crate::node) fn in_field(self, field: impl Into<String>) -> Self {
         Self { field: Some(field.into().into()), ..self }
@@ -101,16 +126,7 @@ fn serialize_kind<S: serde::Serializer>(name: &str, serializer: S) -> Result<S::
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (retry_after, name) = (self.retry_after, ProblemName(self.kind));
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, axum::Json(self)).into_response();
-        response.extensions_mut().insert(name);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::GATEWAY_TIMEOUT {
-            headers.insert(header::RETRY_AFTER, retry_after.into());
-        }
-        response
+        self.respond(&self)
     }
 }
 

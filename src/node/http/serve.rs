@@ -57,6 +57,10 @@ pub(in crate::node) struct Ends {
     pub(in crate::node) remote: SocketAddr,
 }
 
+/// That a response goes on until one side ends it, and says something now and then; an extension of the response.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct Streams;
+
 /// How long the content of a response is, octets. Zero if it has no length yet.
 pub(in crate::node) fn octets_of(response: &Response) -> usize {
     let length = response.body().size_hint().exact().unwrap_or_default();
@@ -202,9 +206,13 @@ impl Service<hyper::Request<Incoming>> for Answering {
         activity.request_began(Instant::now());
         let answer = self.router.call(request);
         Box::pin(async move {
-            let answer = answer.await;
-            activity.answered(Instant::now());
-            answer
+            let Ok(answer) = answer.await;
+            if answer.extensions().get::<Streams>().is_some() {
+                activity.streams(Instant::now());
+            } else {
+                activity.answered(Instant::now());
+            }
+            Ok(answer)
         })
     }
 }

@@ -43,6 +43,8 @@ enum Doing {
     Request,
     /// The client has its answer, or is about to read it.
     Nothing,
+    /// The client is being told something now and then, and has to take it.
+    Stream,
 }
 
 /// What took too long.
@@ -70,6 +72,17 @@ impl Activity {
         self.set(Doing::Nothing, now);
     }
 
+    /// The answer goes on: the client has time from each part that it takes.
+    pub(super) fn streams(&self, now: Instant) {
+        self.set(Doing::Stream, now);
+    }
+
+    fn octets_left(&self, now: Instant) {
+        if self.get().0 == Doing::Stream {
+            self.set(Doing::Stream, now);
+        }
+    }
+
     fn octets_came(&self, now: Instant) {
         if self.get().0 == Doing::Nothing {
             self.set(Doing::Head, now);
@@ -83,7 +96,7 @@ impl Activity {
             + match doing {
                 Doing::Head => HEAD_TIMEOUT,
                 Doing::Request => REQUEST_TIMEOUT,
-                Doing::Nothing => IDLE_TIMEOUT,
+                Doing::Nothing | Doing::Stream => IDLE_TIMEOUT,
             }
     }
 
@@ -91,7 +104,7 @@ impl Activity {
     pub(super) fn late(&self) -> Late {
         match self.get().0 {
             Doing::Head => Late::SlowHead,
-            Doing::Request | Doing::Nothing => Late::Silent,
+            Doing::Request | Doing::Nothing | Doing::Stream => Late::Silent,
         }
     }
 
@@ -119,6 +132,12 @@ impl Watched {
     pub(super) fn into_stream(self) -> TcpStream {
         self.stream
     }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(octets)) if *octets > 0) {
+            self.activity.octets_left(Instant::now());
+        }
+    }
 }
 
 impl AsyncRead for Watched {
@@ -142,7 +161,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, octets)
+        let written = Pin::new(&mut self.stream).poll_write(context, octets);
+        self.note_written(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -158,7 +179,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -185,5 +208,13 @@ mod tests {
         assert_eq!((activity.deadline(), activity.late()), (after(7) + IDLE_TIMEOUT, Late::Silent));
         activity.octets_came(after(30));
         assert_eq!((activity.deadline(), activity.late()), (after(40), Late::SlowHead));
+        activity.octets_left(after(31));
+        assert_eq!(activity.deadline(), after(40), "nor does what is left of the answer before");
+        activity.streams(after(32));
+        activity.octets_left(after(50));
+        assert_eq!(
+            (activity.deadline(), activity.late()),
+            (after(50) + IDLE_TIMEOUT, Late::Silent)
+        );
     }
 }

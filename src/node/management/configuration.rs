@@ -241,7 +241,7 @@ fn agreement_key((partner, direction, users): KeySegments) -> Result<AgreementKe
     Ok(AgreementKey { partner, direction, users })
 }
 
-fn service_id(field: &str, id: &str) -> Result<McServiceId, Problem> {
+pub(super) fn service_id(field: &str, id: &str) -> Result<McServiceId, Problem> {
     McServiceId::parse(id).map_err(|error| wrong_identity(field, error))
 }
 

@@ -77,7 +77,7 @@ fn check_class(class: &str) -> Result<(), &'static str> {
 }
 
 /// What is kept of a bearer token.
-struct Token(TokenDigest);
+pub(super) struct Token(pub(super) TokenDigest);
 
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

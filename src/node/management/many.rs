@@ -100,7 +100,8 @@ pub(super) async fn put_subscribers(
             let request = management::Request::PutSubscribers(rows);
             Ok(Call::Management { to, request: query.ask(request, management::Request::Check) })
         };
-        shared.ask_apart(Parked::Management, one, request).await.map(from_database)
+        let answered = shared.ask_apart(Parked::Management, one, request).await;
+        answered.map(|answered| from_database(answered.answer))
     };
     let response = response.await.unwrap_or_else(IntoResponse::into_response);
     counted(&shared, "put_subscribers", response)
@@ -135,8 +136,8 @@ pub(super) async fn put_users(
             let request = query.ask(request, configuration::Request::Check);
             Ok(Call::Configuration { to, request })
         };
-        let answer = shared.ask_apart(Parked::Configuration, one, request).await;
-        answer.map(|answer| from_configuration(answer, false))
+        let answered = shared.ask_apart(Parked::Configuration, one, request).await;
+        answered.map(|answered| from_configuration(answered.answer, false))
     };
     let response = response.await.unwrap_or_else(IntoResponse::into_response);
     counted(&shared, "put_users", response)

@@ -1,0 +1,307 @@
+//! What ACM clients that are logged on are told, as server-sent events.
+//!
+//! Of each list of what is pending the latest notification is kept for each log-on, so that a client that was not
+//! connected is told when it comes. Everything that the role tells after a restart is kept again.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::Response,
+};
+use bytes::Bytes;
+use hyper::body::Frame;
+use tokio::{
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior},
+};
+
+use crate::{
+    api::acm_client::{Notification, SessionId},
+    identity::McServiceId,
+    node::{
+        http::Streams,
+        park::NoAnswer,
+        perform::Shared,
+        worker::stopped,
+    },
+    step::Step,
+    token::BearerToken,
+};
+
+/// Events that wait to be written to one client; with one more its stream ends, and it comes again.
+const EVENTS_MAX: usize = 64;
+
+/// How long a stream is silent at most: a client whose stream is silent for longer has lost it.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What clients have been told, by log-on.
+pub(in crate::node) struct Events {
+    sessions: Mutex<BTreeMap<SessionId, Told>>,
+    sessions_max: usize,
+}
+
+/// What one client has been told.
+#[derive(Default)]
+struct Told {
+    /// The latest notification of each list, as they came.
+    kept: Vec<Kept>,
+    /// Where the client reads, if it does.
+    stream: Option<mpsc::Sender<Notification>>,
+}
+
+struct Kept {
+    notification: Notification,
+    /// Whether it went to a stream.
+    is_sent: bool,
+}
+
+impl Events {
+    /// For so many log-ons.
+    pub(in crate::node) const fn new(sessions_max: usize) -> Self {
+        Self { sessions: Mutex::new(BTreeMap::new()), sessions_max }
+    }
+
+    /// Tells a client.
+    fn tell(&self, session: SessionId, notification: Notification, is_live: impl Fn(SessionId) -> bool) {
+        let mut sessions = self.lock();
+        if sessions.len() >= self.sessions_max && !sessions.contains_key(&session) {
+            // Some have been ended by the end of their user.
+            sessions.retain(|session, _| is_live(*session));
+        }
+        sessions.entry(session).or_default().tell(notification);
+    }
+
+    /// Opens the stream of a client that has seen the event `last`, and ends the one before.
+    fn open(&self, session: SessionId, last: Option<u64>) -> mpsc::Receiver<Notification> {
+        self.lock().entry(session).or_default().open(last)
+    }
+
+    /// Forgets a client that is logged on no more.
+    pub(super) fn close(&self, session: SessionId) {
+        self.lock().remove(&session);
+    }
+
+    /// Forgets all clients and ends their streams: they come again.
+    pub(in crate::node) fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Told>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Told {
+    fn tell(&mut self, notification: Notification) {
+        let is_of_list = |kept: &Kept| {
+            let Notification { kind, is_response, .. } = kept.notification;
+            (kind, is_response) == (notification.kind, notification.is_response)
+        };
+        self.kept.retain(|kept| !is_of_list(kept));
+        let sent = self.stream.as_ref().map(|stream| stream.try_send(notification.clone()));
+        let is_sent = matches!(sent, Some(Ok(())));
+        if !is_sent {
+            self.stream = None;
+        }
+        self.kept.push(Kept { notification, is_sent });
+    }
+
+    fn open(&mut self, last: Option<u64>) -> mpsc::Receiver<Notification> {
+        let (stream, events) = mpsc::channel(EVENTS_MAX);
+        // Whoever has seen an event has seen those before it; one that is not known here has been followed by others.
+        let seen = last.and_then(|last| {
+            self.kept.iter().position(|kept| kept.is_sent && kept.notification.last == last)
+        });
+        for kept in self.kept.iter_mut().skip(seen.map_or(0, |at| at + 1)) {
+            // There is room: there are fewer lists.
+            kept.is_sent = stream.try_send(kept.notification.clone()).is_ok();
+        }
+        self.stream = Some(stream);
+        events
+    }
+}
+
+impl Shared {
+    /// Tells a client of the ACM server, if it is connected or when it comes.
+    pub(in crate::node) fn notify_acm_client(
+        &self,
+        step: Option<Step>,
+        session: SessionId,
+        notification: Notification,
+    ) {
+        self.observe_notification(step, notification.kind, event_of(&notification).len());
+        let acm = self.roles.acm.as_ref();
+        let is_live = |session| acm.is_some_and(|acm| acm.user_of(session).is_some());
+        self.acm_events.tell(session, notification, is_live);
+    }
+
+    /// The user of ACM clients whose credential it is, if it is one's.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be told now.
+    pub(super) fn acm_user(
+        &self,
+        credential: Option<&(McServiceId, BearerToken)>,
+    ) -> Result<Option<McServiceId>, NoAnswer> {
+        let acm = self.roles.acm.as_ref().ok_or(NoAnswer::NoRole)?;
+        // Meanwhile its tables may be empty.
+        if !self.committer.is_available() {
+            return Err(NoAnswer::Lost);
+        }
+        let known = credential.filter(|(user, token)| acm.knows(user, token));
+        Ok(known.map(|(user, _)| user.clone()))
+    }
+
+    /// Whether a log-on is one of this user.
+    pub(super) fn has_acm_session(&self, user: &McServiceId, session: SessionId) -> bool {
+        let of = self.roles.acm.as_ref().and_then(|acm| acm.user_of(session));
+        of.is_some_and(|of| of == *user)
+    }
+
+    /// Answers with the events of a log-on.
+    pub(super) fn follow_acm_events(
+        self: &Arc<Self>,
+        user: McServiceId,
+        session: SessionId,
+        last: Option<u64>,
+    ) -> Response {
+        let mut keep_alive = tokio::time::interval(KEEP_ALIVE);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.stop.subscribe();
+        let stream = EventStream {
+            events: self.acm_events.open(session, last),
+            keep_alive,
+            stop: Box::pin(stopped(stop)),
+            shared: Arc::clone(self),
+            user,
+            session,
+        };
+        let mut response = Response::new(Body::new(stream));
+        response.extensions_mut().insert(Streams);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+/// A body that goes on until the client, the log-on or the system ends.
+struct EventStream {
+    events: mpsc::Receiver<Notification>,
+    keep_alive: Interval,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    shared: Arc<Shared>,
+    user: McServiceId,
+    session: SessionId,
+}
+
+impl hyper::body::Body for EventStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Poll::Ready(event) = self.events.poll_recv(context) {
+            return Poll::Ready(event.map(|event| Ok(Frame::data(event_of(&event).into()))));
+        }
+        if self.stop.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        if self.keep_alive.poll_tick(context).is_pending() {
+            return Poll::Pending;
+        }
+        // Logged off, or the user is no more; without storage nobody knows.
+        let is_live = !self.shared.committer.is_available()
+            || self.shared.has_acm_session(&self.user, self.session);
+        Poll::Ready(is_live.then(|| Ok(Frame::data(Bytes::from_static(b": here\n\n")))))
+    }
+}
+
+/// The text of an event.
+fn event_of(notification: &Notification) -> String {
+    // All of it serializes, without a line end.
+    let data = serde_json::to_string(notification).unwrap_or_default();
+    format!("event: pending\nid: {}\ndata: {data}\n\n", notification.last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::acm_payload::Kind;
+
+    fn notification(kind: Kind, last: u64) -> Notification {
+        let mc_service_id = McServiceId::parse("sip:admin@a.example").unwrap();
+        Notification { mc_service_id, kind, is_response: false, count: 1, last }
+    }
+
+    fn read(events: &mut mpsc::Receiver<Notification>) -> Vec<u64> {
+        std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.last).collect()
+    }
+
+    #[test]
+    fn a_client_that_comes_again_is_told_what_it_has_missed_and_nothing_else() {
+        let events = Events::new(4);
+        let session = SessionId(7);
+        let tell = |kind, last| events.tell(session, notification(kind, last), |_| true);
+        tell(Kind::Configuration, 3);
+        let mut first = events.open(session, None);
+        assert_eq!(read(&mut first), [3], "told before it came");
+        tell(Kind::Groups, 5);
+        assert_eq!(read(&mut first), [5]);
+        drop(first);
+        assert_eq!(read(&mut events.open(session, Some(5))), [0; 0], "it has missed nothing");
+        assert_eq!(read(&mut events.open(session, Some(3))), [5], "the answer was lost");
+        // An older item that comes to a list only now.
+        tell(Kind::Update, 4);
+        assert_eq!(read(&mut events.open(session, Some(5))), [4]);
+        tell(Kind::Groups, 9);
+        assert_eq!(read(&mut events.open(session, Some(5))), [3, 4, 9], "5 is followed by 9");
+        assert_eq!(read(&mut events.open(session, None)), [3, 4, 9]);
+        events.close(session);
+        assert_eq!(read(&mut events.open(session, None)), [0; 0]);
+    }
+
+    #[test]
+    fn after_a_restart_everything_is_told_again() {
+        let events = Events::new(4);
+        events.tell(SessionId(7), notification(Kind::Groups, 5), |_| true);
+        events.tell(SessionId(7), notification(Kind::Update, 6), |_| true);
+        assert_eq!(read(&mut events.open(SessionId(7), Some(6))), [5, 6]);
+    }
+
+    #[test]
+    fn a_new_stream_ends_the_one_before_and_one_that_is_not_read_ends_itself() {
+        let events = Events::new(4);
+        let mut first = events.open(SessionId(7), None);
+        let mut second = events.open(SessionId(7), None);
+        assert!(first.is_closed() || first.try_recv().is_err());
+        for last in 0..=EVENTS_MAX as u64 {
+            events.tell(SessionId(7), notification(Kind::Groups, last), |_| true);
+        }
+        assert_eq!(read(&mut second).len(), EVENTS_MAX);
+        assert_eq!(second.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+        let missed = read(&mut events.open(SessionId(7), Some(EVENTS_MAX as u64 - 1)));
+        assert_eq!(missed, [EVENTS_MAX as u64]);
+    }
+
+    #[test]
+    fn log_ons_that_are_over_make_room() {
+        let events = Events::new(2);
+        for session in 0..10 {
+            events.tell(SessionId(session), notification(Kind::Groups, 1), |live| live.0 > 8);
+        }
+        assert!(events.lock().len() <= 2);
+    }
+}

@@ -1,0 +1,214 @@
+//! The interface between ACM servers as its server: those of other systems ask (TS 23.280 clause 10.17).
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json, Router,
+    extract::{Request as HttpRequest, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use utoipa::OpenApi;
+
+use super::{
+    body,
+    refused::{AcmProblem, refused},
+};
+use crate::{
+    api::acm_interconnection::{Answer, Request, ResultCode},
+    identity::McSystemId,
+    node::{
+        http::{self, BearerScheme, Ends, Problem, bearer_token},
+        park::{Answered, Parked},
+        perform::{Call, Shared},
+    },
+    outbox::Note,
+    token::BearerToken,
+};
+
+/// Where requests of other ACM servers arrive.
+pub const INTERCONNECTION_PATH: &str = "/acm/v1/interconnection";
+
+/// The interface description.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "migcore ACM server to ACM server",
+        description = "Transactions between the administrators of two MC systems (3GPP TS 23.280 clause 10.17).",
+    ),
+    paths(interconnect, get_description),
+    modifiers(&BearerScheme)
+)]
+struct Description;
+
+/// The interface description, as `/openapi.json` serves it.
+pub fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+/// Every path with its methods; the description is tested against it.
+fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 2] {
+    [
+        (INTERCONNECTION_PATH, "post", post(interconnect)),
+        ("/openapi.json", "get", get(get_description)),
+    ]
+}
+
+/// Builds the interface over the ACM server of `shared`.
+pub(in crate::node) fn router(shared: Arc<Shared>) -> Router {
+    let mut router = Router::new();
+    for (path, _, handler) in operations() {
+        router = router.route(path, handler);
+    }
+    router
+        .fallback(http::not_found)
+        .method_not_allowed_fallback(http::method_not_allowed)
+        .with_state(shared)
+}
+
+/// What a request may be refused with, besides the answer of the role.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "describes the refusals; they are made by `refused` and `Problem`")]
+enum Refusals {
+    /// The request is malformed.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] AcmProblem),
+    /// `not-authenticated`: the bearer token is no partner's, or another's than the request is from.
+    #[response(
+        status = 401,
+        content_type = "application/problem+json",
+        headers(("WWW-Authenticate" = String, description = "The Bearer challenge (RFC 6750)."))
+    )]
+    NotAuthenticated(#[to_schema] AcmProblem),
+    /// The body did not arrive within 30 seconds.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(#[to_schema] AcmProblem),
+    /// The body is too long.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLong(#[to_schema] AcmProblem),
+    /// The body is not JSON.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(#[to_schema] AcmProblem),
+    /// A field is wrong.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(#[to_schema] AcmProblem),
+    /// `busy`, `unavailable`: this system cannot do it now.
+    #[response(
+        status = 503,
+        content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
+    )]
+    Unavailable(#[to_schema] AcmProblem),
+    /// There was no answer in time.
+    #[response(
+        status = 504,
+        content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
+    )]
+    Late(#[to_schema] AcmProblem),
+}
+
+/// A request of the ACM server of another system. Whoever has no answer sends it again: a repeat meets its outcome.
+#[utoipa::path(
+    post, path = "/acm/v1/interconnection", request_body = Request,
+    responses((status = 200, description = "The answer.", body = Answer), Refusals),
+    security(("bearer" = []))
+)]
+async fn interconnect(
+    State(shared): State<Arc<Shared>>,
+    ends: Option<Extension<Ends>>,
+    request: HttpRequest,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let token = bearer_token(&parts.headers);
+    let from = token.as_ref().and_then(|token| shared.presented_by(token));
+    let (step, response) = match (token, &from) {
+        (Some(token), Some(_)) => match take(&shared, &parts.headers, body, token).await {
+            Ok(Answered { step, answer: given }) => {
+                (step, answer(&shared, &parts.headers, given))
+            }
+            Err(problem) => (None, problem.into_response()),
+        },
+        // Not a word of what it sends is read.
+        (_, _) => {
+            let reason = "the credential is no peer's";
+            shared.report_note(&Note::PeerRefused { peer: None, reason });
+            (None, not_authenticated(&shared, &parts.headers))
+        }
+    };
+    let to = from.and_then(|from| shared.acm_links.name(&from));
+    let to = to.unwrap_or_else(|| "partner".into());
+    let ends = ends.map(|Extension(ends)| ends);
+    shared.observe_acm(("acm-partner", "interconnection"), step, to, ends, &response);
+    response
+}
+
+/// Serves this description.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "This description.")))]
+async fn get_description() -> Json<utoipa::openapi::OpenApi> {
+    Json(description())
+}
+
+async fn take(
+    shared: &Arc<Shared>,
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    token: BearerToken,
+) -> Result<Answered<Answer>, Problem> {
+    let read = body::read(shared, headers, body).await?;
+    body::ask(shared, Parked::AcmInterconnection, read, |to, request: Request| {
+        Call::AcmInterconnection { to, token: Some(token), request }
+    })
+    .await
+}
+
+fn answer(shared: &Shared, headers: &HeaderMap, answer: Answer) -> Response {
+    match answer {
+        Answer::NotAuthenticated => not_authenticated(shared, headers),
+        Answer::Refused(refusal) if refusal.code == ResultCode::Busy => refused(&refusal),
+        Answer::Stored | Answer::Pending | Answer::Decided(_) | Answer::Refused(_) => {
+            http::not_to_be_kept(Json(answer))
+        }
+    }
+}
+
+fn not_authenticated(shared: &Shared, headers: &HeaderMap) -> Response {
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "not-authenticated",
+        "the bearer token is no partner's, or another's than the request is from",
+        "send the bearer token that was agreed upon",
+    );
+    http::challenge(&shared.config.system.domain, headers, problem)
+}
+
+impl Shared {
+    /// The partner whose credential a token is.
+    fn presented_by(&self, token: &BearerToken) -> Option<McSystemId> {
+        let presented = token.digest();
+        let mut partners = self.config.acm.server.partners.iter();
+        let partner = partners.find(|partner| partner.accepted_token == presented);
+        partner.map(|partner| partner.id.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_description_has_every_operation_and_no_other() {
+        let description = serde_json::to_value(description()).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, methods) in description["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                described.insert((path.clone(), method.clone()));
+            }
+        }
+        let served = operations().map(|(path, method, _)| (path.to_owned(), method.to_owned()));
+        assert_eq!(described, BTreeSet::from(served));
+    }
+}

@@ -1,0 +1,120 @@
+//! The way to an HTTP server of another system: who it is, what is presented there, and the connections to it that
+//! are free.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    http::Ends,
+    http_client::{self, Connection, Endpoint, HttpError},
+};
+use crate::{identity::McSystemId, token::BearerToken};
+
+/// Most connections to one partner that are kept while nothing is to be asked.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+
+/// How long a connection is kept while nothing is to be asked: less than the server keeps it, so that a
+/// request does not meet its end.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// One partner, and the connections to it that are free.
+pub(super) struct PartnerLink {
+    pub(super) id: McSystemId,
+    /// What ladders call its server.
+    pub(super) name: Arc<str>,
+    endpoint: Endpoint,
+    token: BearerToken,
+    room: Arc<Semaphore>,
+    idle: Mutex<Vec<(Instant, Connection)>>,
+}
+
+impl PartnerLink {
+    /// A link on which so many requests may wait for an answer.
+    pub(super) fn new(
+        id: McSystemId,
+        name: Arc<str>,
+        endpoint: Endpoint,
+        token: BearerToken,
+        requests_max: usize,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(requests_max));
+        Self { id, name, endpoint, token, room, idle: Mutex::default() }
+    }
+
+    /// Takes room for one request, if there is any.
+    pub(super) fn take_room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_owned().ok()
+    }
+
+    /// Posts `content` to `path`: one attempt, on a connection that is free or on a new one. `leaves` is told where
+    /// it goes, before it does.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`]; whether the partner has it is not known then.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        content: Bytes,
+        timeout: Duration,
+        leaves: impl Fn(Ends),
+    ) -> Result<http_client::Answer, HttpError> {
+        let posted = tokio::time::timeout(timeout, async {
+            if let Some(connection) = self.free() {
+                match self.post_on(connection, path, content.clone(), timeout, &leaves).await {
+                    Err(error) if error.is_unsent() => {}
+                    posted => return posted,
+                }
+            }
+            let connection = Connection::open(&self.endpoint).await?;
+            self.post_on(connection, path, content, timeout, &leaves).await
+        });
+        posted.await.unwrap_or(Err(HttpError::TooLate))
+    }
+
+    async fn post_on(
+        &self,
+        mut connection: Connection,
+        path: &str,
+        content: Bytes,
+        timeout: Duration,
+        leaves: &impl Fn(Ends),
+    ) -> Result<http_client::Answer, HttpError> {
+        leaves(Ends { local: connection.local, remote: connection.remote });
+        let answer = connection.post_within(timeout, path, Some(&self.token), content).await?;
+        self.give_back(connection);
+        Ok(answer)
+    }
+
+    /// A connection that is free, the youngest one first; older ones may end in peace.
+    fn free(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(since, connection)| since.elapsed() < IDLE_TIME_MAX && connection.is_ready());
+        idle.pop().map(|(_, connection)| connection)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push((Instant::now(), connection));
+        }
+    }
+}
+
+impl HttpError {
+    /// The label of metrics.
+    pub(super) const fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::TooLate => "late",
+            Self::Broken(_) => "broken-off",
+            Self::TooLong => "too-long",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}

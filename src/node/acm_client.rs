@@ -22,3 +22,7 @@ pub use access::AccessError;
 pub use begin::FileError;
 pub use command::{AcmCommand, AcmError, EXAMPLES};
 pub use connection::{ConnectionError, Refused};
+
+pub(super) use access::Administrator;
+pub(super) use connection::AcmClient;
+pub(super) use events::Events;

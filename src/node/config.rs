@@ -357,7 +357,8 @@ fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
         );
     }
     if roles.acm && !roles.config_server {
-        let what = "has the role acm without config_server, which brings into force what is accepted";
+        let what =
+            "has the role acm without config_server, which brings into force what is accepted";
         let fix = "add the role config_server, or take acm out";
         root.report("roles", Wrong::new(what, fix));
     }

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     api::{
-        acm_client, acm_interconnection, acm_management, configuration, connection_details, migration_identity as management, registration,
-        system_access,
+        acm_client, acm_interconnection, acm_management, configuration, connection_details,
+        migration_identity as management, registration, system_access,
     },
     entropy::Entropy,
     identity::McServiceId,

@@ -23,8 +23,7 @@ use crate::{
 
 /// Longest body of a request, octets: the longest payload with the longest document in it, each octet of that escaped,
 /// and the rest.
-pub const BODY_OCTETS_MAX: usize =
-    PAYLOAD_OCTETS_MAX as usize + 6 * DOCUMENT_OCTETS_MAX + 65_536;
+pub const BODY_OCTETS_MAX: usize = PAYLOAD_OCTETS_MAX as usize + 6 * DOCUMENT_OCTETS_MAX + 65_536;
 
 /// Long bodies that are held at a time.
 pub const LONG_BODIES_MAX: usize = 16;
@@ -64,11 +63,8 @@ pub(super) async fn read(
     } else {
         Some(Arc::clone(&shared.acm_bodies).try_acquire_owned().map_err(|_| busy(shared))?)
     };
-    let limits = Limits {
-        media_type: http::JSON,
-        octets_max: BODY_OCTETS_MAX,
-        timeout: BODY_TIMEOUT,
-    };
+    let limits =
+        Limits { media_type: http::JSON, octets_max: BODY_OCTETS_MAX, timeout: BODY_TIMEOUT };
     Ok(Read { octets: http::read(headers, body, limits).await?.into(), one })
 }
 

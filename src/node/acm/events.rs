@@ -27,12 +27,7 @@ use tokio::{
 use crate::{
     api::acm_client::{Notification, SessionId},
     identity::McServiceId,
-    node::{
-        http::Streams,
-        park::NoAnswer,
-        perform::Shared,
-        worker::stopped,
-    },
+    node::{http::Streams, park::NoAnswer, perform::Shared, worker::stopped},
     step::Step,
     token::BearerToken,
 };
@@ -71,7 +66,12 @@ impl Events {
     }
 
     /// Tells a client.
-    fn tell(&self, session: SessionId, notification: Notification, is_live: impl Fn(SessionId) -> bool) {
+    fn tell(
+        &self,
+        session: SessionId,
+        notification: Notification,
+        is_live: impl Fn(SessionId) -> bool,
+    ) {
         let mut sessions = self.lock();
         if sessions.len() >= self.sessions_max && !sessions.contains_key(&session) {
             // Some have been ended by the end of their user.

@@ -84,7 +84,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(error) => error.fmt(f),
-            Self::NoAnswer(status) => write!(f, "does not speak as ACM servers do (status {status})"),
+            Self::NoAnswer(status) => {
+                write!(f, "does not speak as ACM servers do (status {status})")
+            }
             Self::Unavailable => f.write_str("cannot take requests now"),
         }
     }
@@ -160,7 +162,9 @@ fn parse_answer(answer: &http_client::Answer) -> Result<Answer, Failure> {
     match answer.status {
         StatusCode::UNAUTHORIZED => Ok(Answer::NotAuthenticated),
         // It will say the same of a repeat: it is of another release, or has other limits.
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => {
             let mut text = problem.detail;
             text.truncate(text.floor_char_boundary(TEXT_OCTETS_MAX));
             Ok(Answer::Refused(Refusal::new(ResultCode::InvalidData, &text)))
@@ -213,7 +217,9 @@ mod tests {
         let of_problem = |status, name| parse(status, "application/problem+json", &problem(name));
         assert_eq!(of_problem(401, "not-authenticated"), Ok(Answer::NotAuthenticated));
         let invalid = Answer::Refused(Refusal::new(ResultCode::InvalidData, "d"));
-        for (status, name) in [(400, "invalid-request"), (413, "too-long"), (422, "invalid-request")] {
+        for (status, name) in
+            [(400, "invalid-request"), (413, "too-long"), (422, "invalid-request")]
+        {
             assert_eq!(of_problem(status, name), Ok(invalid.clone()), "{status}");
         }
         assert_eq!(of_problem(503, "busy"), Err("unavailable"));

@@ -125,9 +125,7 @@ async fn interconnect(
     let from = token.as_ref().and_then(|token| shared.presented_by(token));
     let (step, response) = match (token, &from) {
         (Some(token), Some(_)) => match take(&shared, &parts.headers, body, token).await {
-            Ok(Answered { step, answer: given }) => {
-                (step, answer(&shared, &parts.headers, given))
-            }
+            Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
             Err(problem) => (None, problem.into_response()),
         },
         // Not a word of what it sends is read.

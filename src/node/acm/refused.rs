@@ -89,9 +89,9 @@ fn status_and_fix(code: ResultCode, text: &str) -> (StatusCode, &'static str) {
         ResultCode::NotAuthorised | ResultCode::RejectedByPolicy => {
             (StatusCode::FORBIDDEN, "have the right given to this user, or ask one who has it")
         }
-        ResultCode::UnknownPartner
-        | ResultCode::UnknownTargetUser
-        | ResultCode::UnknownGroup => (StatusCode::NOT_FOUND, "correct the name"),
+        ResultCode::UnknownPartner | ResultCode::UnknownTargetUser | ResultCode::UnknownGroup => {
+            (StatusCode::NOT_FOUND, "correct the name")
+        }
         ResultCode::NoInterconnection => {
             (StatusCode::CONFLICT, "have the systems interconnected first")
         }

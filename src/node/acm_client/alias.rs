@@ -1,7 +1,5 @@
 //! Functional aliases of this system: who has which one activated, at its controlling server.
 
-use std::fmt::Write as _;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -12,7 +10,10 @@ use crate::{
 };
 
 /// Where the controlling server is found on the management interface.
-const PATH: &str = "/management/v1/functional-aliases";
+const PATH: &str = "/v1/functional-aliases";
+
+/// Aliases of one page.
+const PAGE_MAX: usize = 1_000;
 
 /// What can be done with functional aliases.
 #[derive(Debug, Subcommand)]
@@ -72,29 +73,41 @@ pub(super) async fn run(
     })
 }
 
+/// Prints who holds which alias, page after page as they come.
 async fn list(client: &ManagementClient, json: bool) -> Result<(), AcmError> {
-    let found: Value = client.get("list functional aliases", PATH).await?;
     let unknown = || AcmError::Management { url: client.url().to_owned() };
-    let items = ["items", "aliases"].iter().find_map(|name| found.get(*name));
-    let items = items.unwrap_or(&found).as_array().ok_or_else(unknown)?;
-    if json {
-        let line = |mut lines: String, item: &Value| {
-            let _ = writeln!(lines, "{item}");
-            lines
-        };
-        return print(&items.iter().fold(String::new(), line));
-    }
-    if items.is_empty() {
-        return print("no alias is active\n");
-    }
-    let mut rows = Vec::new();
-    for item in items {
-        let alias = item.get("alias").and_then(Value::as_str).ok_or_else(unknown)?;
-        let holders = item.get("holders").and_then(Value::as_array).ok_or_else(unknown)?;
-        for holder in holders {
-            let user = holder.as_str().or_else(|| holder.get("user").and_then(Value::as_str));
-            rows.push(vec![alias.to_owned(), user.ok_or_else(unknown)?.to_owned()]);
+    let mut table = Table::new(&["ALIAS", "HOLDER", "SHARED"]);
+    let (mut after, mut is_empty): (Option<String>, bool) = (None, true);
+    loop {
+        let from = after.map_or_else(String::new, |after| format!("&after={}", escape(&after)));
+        let path = format!("{PATH}?limit={PAGE_MAX}{from}");
+        let page: Value = client.get("list functional aliases", &path).await?;
+        let items = page.get("items").and_then(Value::as_array).ok_or_else(unknown)?;
+        is_empty &= items.is_empty();
+        if json {
+            print(&items.iter().map(|item| format!("{item}\n")).collect::<String>())?;
+        } else {
+            let rows: Option<Vec<_>> = items.iter().map(rows).collect();
+            let rows: Vec<_> = rows.ok_or_else(unknown)?.into_iter().flatten().collect();
+            if !rows.is_empty() {
+                print(&table.lines(rows))?;
+            }
+        }
+        after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        if after.is_none() {
+            break;
         }
     }
-    print(&Table::new(&["ALIAS", "HOLDER"]).lines(rows))
+    if is_empty && !json { print("no alias is active\n") } else { Ok(()) }
+}
+
+/// One row for each holder of an alias.
+fn rows(item: &Value) -> Option<Vec<Vec<String>>> {
+    let alias = item.get("alias")?.as_str()?;
+    let row = |holder: &Value| {
+        let is_shared = holder.get("shared")?.as_bool()?;
+        let shared = if is_shared { "yes" } else { "no" };
+        Some(vec![alias.to_owned(), holder.get("user")?.as_str()?.to_owned(), shared.to_owned()])
+    };
+    item.get("holders")?.as_array()?.iter().map(row).collect()
 }

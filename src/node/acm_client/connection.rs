@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, header};
+use reqwest::{Method, RequestBuilder, header};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{access::Administrator, events::Events};
 use crate::{
     api::{
-        acm_client::{Begin, Decision, Item, Page, Progress},
-        acm_interconnection::{ResultCode, TransactionId, TransactionKey},
+        acm_client::{Begin, Decision, Item, Page, Progress, SessionId},
+        acm_interconnection::{Response, ResultCode, TransactionId, TransactionKey},
     },
     identity::{FunctionalAlias, McServiceGroupId, McServiceId},
     node::{client::direct, management::escape},
+    token::BearerToken,
 };
 
 /// The header that names the user whose token it is.
@@ -87,6 +88,8 @@ pub struct Refused {
     pub fix: String,
     /// The elements or identities that are wrong.
     pub elements: Vec<String>,
+    /// Of what has been decided before: the outcome.
+    pub outcome: Option<Response>,
 }
 
 impl ConnectionError {
@@ -122,6 +125,11 @@ impl Refused {
         if !self.elements.is_empty() {
             words = format!("{words} ({})", self.elements.join(", "));
         }
+        if let Some(Response { handler_id, result, decided, .. }) = &self.outcome {
+            let by = handler_id.as_ref().map_or("policy, or time", McServiceId::as_str);
+            let result = super::command::name_of(result);
+            words = format!("{words}: {result} by {by} at {}", decided.to_rfc3339());
+        }
         if !self.fix.is_empty() {
             words = format!("{words}; {}", self.fix);
         }
@@ -131,17 +139,24 @@ impl Refused {
     fn of(status: u16, problem: &Value) -> Self {
         let part =
             |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let code = ["code", "result"].iter().find_map(|name| {
-            problem.get(*name).and_then(|code| serde_json::from_value(code.clone()).ok())
-        });
-        let elements =
-            problem.get("elements").and_then(|it| serde_json::from_value(it.clone()).ok());
         let detail = match part("detail") {
             detail if detail.is_empty() => "it does not say why".to_owned(),
             detail => detail,
         };
-        Self { status, code, detail, fix: part("fix"), elements: elements.unwrap_or_default() }
+        Self {
+            status,
+            code: member(problem, "code"),
+            detail,
+            fix: part("fix"),
+            elements: member(problem, "elements").unwrap_or_default(),
+            outcome: member(problem, "outcome"),
+        }
     }
+}
+
+/// A member of a problem, if it has it and it is one that this release knows.
+fn member<T: DeserializeOwned>(problem: &Value, name: &str) -> Option<T> {
+    T::deserialize(problem.get(name)?).ok()
 }
 
 impl AcmClient {
@@ -149,35 +164,35 @@ impl AcmClient {
         Self { http: direct(), url: administrator.server.to_string(), administrator }
     }
 
-    /// Logs on; returns what names the log-on.
-    pub(in crate::node) async fn log_on(&self) -> Result<String, ConnectionError> {
-        let answer: Value =
-            self.ask("log on", Method::POST, "/acm/v1/sessions", None::<&()>).await?;
-        match answer.get("session") {
-            Some(Value::String(session)) => Ok(session.clone()),
-            Some(Value::Number(session)) => Ok(session.to_string()),
-            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => {
-                Err(self.unknown())
-            }
-        }
+    /// The same client, presenting another token.
+    pub(in crate::node) fn presenting_token(mut self, token: BearerToken) -> Self {
+        self.administrator.token = token;
+        self
     }
 
-    pub(in crate::node) async fn log_off(&self, session: &str) -> Result<(), ConnectionError> {
-        let path = format!("/acm/v1/sessions/{}", escape(session));
+    /// Logs on.
+    pub(in crate::node) async fn log_on(&self) -> Result<SessionId, ConnectionError> {
+        let path = "/acm/v1/sessions";
+        let answer: Value = self.ask("log on", Method::POST, path, None::<&()>).await?;
+        member(&answer, "session").ok_or_else(|| self.unknown())
+    }
+
+    pub(in crate::node) async fn log_off(&self, session: SessionId) -> Result<(), ConnectionError> {
+        let path = format!("/acm/v1/sessions/{}", session.0);
         self.tell("log off", Method::DELETE, &path, None::<&()>).await
     }
 
     /// What a log-on is told, after the event `last`.
     pub(in crate::node) async fn events(
         &self,
-        session: &str,
+        session: SessionId,
         last: Option<&str>,
     ) -> Result<Events, ConnectionError> {
         let client = reqwest::Client::builder().no_proxy();
         let client = client.connect_timeout(CONNECT_TIME_MAX).read_timeout(SILENCE_MAX);
         let client = client.redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(|error| self.unreachable(error))?;
-        let url = format!("{}/acm/v1/sessions/{}/events", self.url, escape(session));
+        let url = format!("{}/acm/v1/sessions/{}/events", self.url, session.0);
         let mut request =
             self.presenting(client.get(url)).header(header::ACCEPT, "text/event-stream");
         if let Some(last) = last {
@@ -221,8 +236,7 @@ impl AcmClient {
         let request = self.http.post(format!("{}{path}", self.url)).json(&body);
         let answer = self.send("decide it", self.presenting(request)).await?;
         let said: Value = answer.json().await.unwrap_or_default();
-        let result = said.get("result").or_else(|| said.get("decided"));
-        Ok(result.and_then(|result| serde_json::from_value(result.clone()).ok()))
+        Ok(member(&said, "result"))
     }
 
     pub(in crate::node) async fn acknowledge(
@@ -241,8 +255,7 @@ impl AcmClient {
         let what = "begin the transaction";
         let answer: Value =
             self.ask(what, Method::POST, "/acm/v1/transactions", Some(begin)).await?;
-        let id = ["transaction", "id"].iter().find_map(|name| answer.get(*name)?.as_str());
-        id.and_then(|id| id.parse().ok()).ok_or_else(|| self.unknown())
+        member(&answer, "transaction").ok_or_else(|| self.unknown())
     }
 
     pub(in crate::node) async fn progress(
@@ -311,7 +324,7 @@ impl AcmClient {
         method: Method,
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Response, ConnectionError> {
+    ) -> Result<reqwest::Response, ConnectionError> {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         if let Some(body) = body {
             request = request.json(body);
@@ -328,7 +341,7 @@ impl AcmClient {
         &self,
         what: &'static str,
         request: RequestBuilder,
-    ) -> Result<Response, ConnectionError> {
+    ) -> Result<reqwest::Response, ConnectionError> {
         let answer = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = answer.status();
         if status.is_success() {

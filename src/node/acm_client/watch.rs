@@ -7,7 +7,11 @@ use super::{
     connection::{AcmClient, ConnectionError},
     events::Event,
 };
-use crate::{api::acm_client::Notification, node::Clock, time::Timestamp};
+use crate::{
+    api::acm_client::{Notification, SessionId},
+    node::Clock,
+    time::Timestamp,
+};
 
 /// How soon a lost connection is tried again; twice as long after each failure.
 const AGAIN_FIRST: Duration = Duration::from_millis(250);
@@ -32,7 +36,7 @@ pub(super) async fn run(
         outcome = watch.tell(count) => outcome,
         () = &mut end => Ok(()),
     };
-    let ended = client.log_off(&watch.session).await;
+    let ended = client.log_off(watch.session).await;
     outcome?;
     ended?;
     note(&"logged off");
@@ -41,7 +45,7 @@ pub(super) async fn run(
 
 struct Watch<'a> {
     client: &'a AcmClient,
-    session: String,
+    session: SessionId,
     /// What was told last.
     last: Option<String>,
     json: bool,
@@ -53,7 +57,7 @@ impl Watch<'_> {
         let mut left = count.map_or(usize::MAX, NonZeroUsize::get);
         let mut pause = AGAIN_FIRST;
         loop {
-            let why = match self.client.events(&self.session, self.last.as_deref()).await {
+            let why = match self.client.events(self.session, self.last.as_deref()).await {
                 Ok(mut events) => loop {
                     match events.next().await {
                         Ok(event) => {

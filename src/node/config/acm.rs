@@ -135,10 +135,7 @@ struct Known {
     tokens: Vec<BearerToken>,
 }
 
-fn read_partner(
-    section: &mut Section<'_>,
-    known: &mut Known,
-) -> Option<(AcmLink, acm::Partner)> {
+fn read_partner(section: &mut Section<'_>, known: &mut Known) -> Option<(AcmLink, acm::Partner)> {
     let id = section.required("id", "\"sip:b.example\"", system_id);
     let url = section.required("url", "\"http://192.0.2.2:8084\"", url);
     let drawn = "\"..\", at least 22 characters drawn at random";
@@ -206,8 +203,7 @@ fn read_policy(mut section: Section<'_>, mut policy: Policy) -> Policy {
         }
     }
     set(&mut policy.accepts_part, section.optional("accepts_part", flag));
-    for (key, field) in
-        [("requesters", &mut policy.requesters), ("deciders", &mut policy.deciders)]
+    for (key, field) in [("requesters", &mut policy.requesters), ("deciders", &mut policy.deciders)]
     {
         if let Some(users) = section.optional(key, |value| list(value, service_id)) {
             *field = Some(users.into_iter().collect());

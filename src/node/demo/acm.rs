@@ -24,7 +24,10 @@ use super::{
     stage::{AcmSetup, Setup, Stage},
 };
 use crate::{
-    node::ladder::{Entry, Tap},
+    node::{
+        Clock,
+        ladder::{Entry, Tap},
+    },
     step::Step,
 };
 
@@ -86,8 +89,11 @@ impl RunningAcmDemo {
             acm: Some(demo.shown.setup()),
         };
         let stage = Stage::start(&setup, &tap).await?;
-        let (a, b) = (Office::new(&stage.home, &["anna", "alex"])?, Office::new(&stage.partner, &["bob", "carol", "dave"])?);
-        let mut running =
+        let (a, b) = (
+            Office::new(&stage.home, &["anna", "alex"])?,
+            Office::new(&stage.partner, &["bob", "carol", "dave"])?,
+        );
+        let running =
             Self { stage, a, b, tap, ladder, seen: Vec::new(), performed: Vec::new() };
         if let Err(error) = running.provision().await {
             running.shutdown().await;
@@ -126,7 +132,8 @@ impl RunningAcmDemo {
     /// A client of an administrator of A or B.
     fn desk(&self, name: &str) -> Result<Desk, DemoError> {
         let office = if self.a.has(name) { &self.a } else { &self.b };
-        Desk::new(office, name, &self.tap)
+        let clock = Clock::start_ahead(self.stage.clock_ahead());
+        Desk::new(office, name, (&self.tap, clock))
     }
 
     /// Waits until a step has passed since the last part was shown.

@@ -11,12 +11,10 @@ use std::{
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use serde_json::Value;
 
-use super::{AcmDemo, AcmFault, Branch, Play, RunningAcmDemo, Shown, differs};
-use crate::{
-    node::{
-        demo::DemoError,
-        ladder::{Entry, Renderer},
-    },
+use super::{AcmDemo, AcmFault, Branch, Play, RunningAcmDemo, Shown};
+use crate::node::{
+    demo::DemoError,
+    ladder::{Entry, Renderer},
 };
 
 /// How to show what administrators exchange.
@@ -115,11 +113,7 @@ impl AcmDemoArguments {
     }
 }
 
-async fn play(
-    running: &mut RunningAcmDemo,
-    what: &Shown,
-    json: bool,
-) -> Result<(), DemoError> {
+async fn play(running: &mut RunningAcmDemo, what: &Shown, json: bool) -> Result<(), DemoError> {
     let mut renderer = None;
     if !json {
         let drawing = Renderer::new(&running.parties(what), io::stdout().is_terminal());
@@ -144,7 +138,8 @@ async fn play(
 fn in_json(entry: &Entry) -> Value {
     let mut object = serde_json::to_value(entry).unwrap_or_default();
     let step = entry.step.as_deref();
-    let part = step.and_then(|step| step.get(step.len() - 1..)).filter(|it| matches!(*it, "a" | "b"));
+    let part =
+        step.and_then(|step| step.get(step.len() - 1..)).filter(|it| matches!(*it, "a" | "b"));
     let label = step.map(|step| step.trim_end_matches(['a', 'b']));
     if let Some(object) = object.as_object_mut() {
         object.insert("step".to_owned(), label.into());
@@ -201,7 +196,7 @@ impl RunningAcmDemo {
 mod tests {
     use clap::Parser;
 
-    use super::*;
+    use super::{super::differs, *};
 
     #[derive(Parser)]
     struct Line {

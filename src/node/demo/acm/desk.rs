@@ -7,17 +7,20 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{DemoError, WAIT_MAX, differs, office::Office};
 use crate::{
     api::{
-        acm_client::{Begin, Decision, Item, Notification, PAGE_ITEMS_MAX, Progress, Summary},
+        acm_client::{
+            Begin, Decision, Item, Notification, PAGE_ITEMS_MAX, Progress, SessionId, Summary,
+        },
         acm_interconnection::{ResultCode, TransactionId, TransactionKey},
         acm_payload::{Kind, Parties, Payload},
     },
     identity::{FunctionalAlias, McServiceGroupId, McSystemId},
     node::{
-        Clock,
+        Clock, SystemEntropy,
         acm_client::{AcmClient, Administrator, ConnectionError, Events},
         ladder::{Entry, Protocol, Tap},
         metrics::Direction,
     },
+    token::BearerToken,
 };
 
 /// One administrator's client. What it sends and is told shows in the ladder.
@@ -27,17 +30,22 @@ pub(super) struct Desk {
     server: Arc<str>,
     client: AcmClient,
     tap: Tap,
+    clock: Clock,
     log_on: Option<LogOn>,
 }
 
 struct LogOn {
-    session: String,
+    session: SessionId,
     told: mpsc::Receiver<Notification>,
     reading: JoinHandle<()>,
 }
 
 impl Desk {
-    pub(super) fn new(office: &Office, name: &str, tap: &Tap) -> Result<Self, DemoError> {
+    pub(super) fn new(
+        office: &Office,
+        name: &str,
+        (tap, clock): (&Tap, Clock),
+    ) -> Result<Self, DemoError> {
         let (user, token) = office.user(name)?;
         let server = office.server.clone();
         Ok(Self {
@@ -45,6 +53,7 @@ impl Desk {
             server: Arc::clone(&office.server_name),
             client: AcmClient::new(Administrator { server, user, token }),
             tap: tap.clone(),
+            clock,
             log_on: None,
         })
     }
@@ -52,10 +61,11 @@ impl Desk {
     pub(super) async fn log_on(&mut self) -> Result<(), DemoError> {
         self.sends("POST /acm/v1/sessions");
         let session = self.client.log_on().await?;
-        let events = self.client.events(&session, None).await?;
+        let events = self.client.events(session, None).await?;
         let (sender, told) = mpsc::channel(64);
-        let (name, server, tap) = (Arc::clone(&self.name), Arc::clone(&self.server), self.tap.clone());
-        let reading = tokio::spawn(read(events, (server, name), tap, sender));
+        let (name, server, tap) =
+            (Arc::clone(&self.name), Arc::clone(&self.server), self.tap.clone());
+        let reading = tokio::spawn(read(events, (server, name), (tap, self.clock), sender));
         self.log_on = Some(LogOn { session, told, reading });
         Ok(())
     }
@@ -63,7 +73,7 @@ impl Desk {
     pub(super) async fn log_off(&mut self) -> Result<(), DemoError> {
         if let Some(LogOn { session, reading, .. }) = self.log_on.take() {
             self.sends("DELETE /acm/v1/sessions");
-            self.client.log_off(&session).await?;
+            self.client.log_off(session).await?;
             reading.abort();
         }
         Ok(())
@@ -103,7 +113,9 @@ impl Desk {
         let items = self.list().await?;
         match items.as_slice() {
             [one] if one.kind == kind => Ok(one.key.clone()),
-            items => Err(differs(format!("{} sees {} items instead of one", self.name, items.len()))),
+            items => {
+                Err(differs(format!("{} sees {} items instead of one", self.name, items.len())))
+            }
         }
     }
 
@@ -190,9 +202,21 @@ impl Desk {
         waited.unwrap_or_else(|_| Err(differs(format!("the transaction is not {what}"))))
     }
 
+    /// How many items are pending. This is for the demonstration, and does not show in the ladder.
+    pub(super) async fn look(&self) -> Result<usize, DemoError> {
+        Ok(self.client.list(None, PAGE_ITEMS_MAX).await?.items.len())
+    }
+
+    /// The same client with a token that is not its user's.
+    pub(super) fn with_another_token(mut self) -> Self {
+        let token = BearerToken::draw(&mut SystemEntropy::new());
+        self.client = self.client.clone().presenting_token(token);
+        self
+    }
+
     fn sends(&self, summary: &str) {
         self.tap.record(Entry {
-            at: Clock::start().now(),
+            at: self.clock.now(),
             step: None,
             from: Arc::clone(&self.name),
             to: Arc::clone(&self.server),
@@ -218,13 +242,13 @@ impl Drop for Desk {
 async fn read(
     mut events: Events,
     (server, name): (Arc<str>, Arc<str>),
-    tap: Tap,
+    (tap, clock): (Tap, Clock),
     sender: mpsc::Sender<Notification>,
 ) {
     while let Ok(event) = events.next().await {
         let Ok(told) = serde_json::from_str::<Notification>(&event.data) else { continue };
         tap.record(Entry {
-            at: Clock::start().now(),
+            at: clock.now(),
             step: None,
             from: Arc::clone(&server),
             to: Arc::clone(&name),

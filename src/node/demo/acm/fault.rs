@@ -3,11 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    DemoError, RunningAcmDemo, Show,
-    branch::Play,
-    desk::Desk,
-    differs,
-    office::Hold,
+    DemoError, RunningAcmDemo, Show, branch::Play, desk::Desk, differs, office::Hold,
     play::is_at_partner,
 };
 use crate::{
@@ -135,28 +131,44 @@ impl AcmFault {
     /// What happens, in one line.
     pub const fn words(self) -> &'static str {
         match self {
-            Self::NotAuthorised => "the user may not begin such transactions: nothing leaves the system",
+            Self::NotAuthorised => {
+                "the user may not begin such transactions: nothing leaves the system"
+            }
             Self::NotAuthenticated => "a token that is not the user's: 401",
             Self::PartnerUnknown => "no partner has the MC system ID: refused at once",
-            Self::NoInterconnection => "there is no interconnection with the partner: refused at once",
-            Self::LinkDown => "the partner is down and comes up later: the request is delivered once",
-            Self::Restart => "the partner is restarted while a request waits: it is still there, once",
+            Self::NoInterconnection => {
+                "there is no interconnection with the partner: refused at once"
+            }
+            Self::LinkDown => {
+                "the partner is down and comes up later: the request is delivered once"
+            }
+            Self::Restart => {
+                "the partner is restarted while a request waits: it is still there, once"
+            }
             Self::Rejected => "a person of the partner says no: what is in force stays",
             Self::RejectedByPolicy => "the partner's policy says no",
             Self::Expired => "nobody decides in time; a late decision is refused",
             Self::Cancelled => "whoever asked takes it back before the decision",
             Self::Conflict => "the same transaction with another content: the first stays",
             Self::Stale => "a later revision overtakes one that waits: that is refused as stale",
-            Self::AlreadyDecided => "two look and decide: the first decision holds, the second is told",
+            Self::AlreadyDecided => {
+                "two look and decide: the first decision holds, the second is told"
+            }
             Self::RightWithdrawn => "the right to decide ends during the pause: another decides",
-            Self::TargetUnknown => "the partner has no such user: refused at once, nothing is stored",
+            Self::TargetUnknown => {
+                "the partner has no such user: refused at once, nothing is stored"
+            }
             Self::TargetNoAdministrator => "the target user may not decide: refused at once",
             Self::NoTarget => "neither user nor alias is named that it is for",
             Self::NotGroupHome => "a group of another system's domain",
             Self::UnknownGroup => "a group that is no interconnection group of this system",
             Self::GroupWithdrawn => "a group ends while its offer waits: whoever looks is told",
-            Self::NeverAdded => "an update for a user never added: all is refused, the user is named",
-            Self::AliasTakenOver => "the alias is taken over after the fetch: the new holder decides",
+            Self::NeverAdded => {
+                "an update for a user never added: all is refused, the user is named"
+            }
+            Self::AliasTakenOver => {
+                "the alias is taken over after the fetch: the new holder decides"
+            }
             Self::HolderLogsOff => "the holder logs off after the fetch: another holder gets it",
         }
     }
@@ -209,9 +221,8 @@ impl RunningAcmDemo {
         let Some((play, last)) = fault.steps() else { return Ok(()) };
         let mut wanted: Vec<String> = play.rows().iter().map(|row| row.step.to_string()).collect();
         wanted.truncate(usize::from(last));
-        let is_of_procedure = |label: &&String| {
-            Play::ALL.iter().any(|play| label.starts_with(play.prefix()))
-        };
+        let is_of_procedure =
+            |label: &&String| Play::ALL.iter().any(|play| label.starts_with(play.prefix()));
         let performed: Vec<&String> = self.performed.iter().filter(is_of_procedure).collect();
         if performed == wanted.iter().collect::<Vec<_>>() {
             return Ok(());
@@ -500,10 +511,8 @@ impl RunningAcmDemo {
         let parties = Parties { target_id: Some(bob_id), ..Parties::default() };
         let payload = self.update(&["alice", "mallory"], 8).await?;
         let transaction = anna.begin(&self.b.system, parties, payload).await?;
-        anna.stands(transaction, "at the partner", |it| {
-            is_at_partner(it) || it.response.is_some()
-        })
-        .await?;
+        anna.stands(transaction, "at the partner", |it| is_at_partner(it) || it.response.is_some())
+            .await?;
         let mut bob = self.desk("bob")?;
         bob.log_on().await?;
         if anna.progress(transaction).await?.response.is_none() {

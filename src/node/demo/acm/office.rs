@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::DemoError;
 use crate::{
     api::acm_payload::Kind,
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
-        SystemEntropy,
-        client::ManagementClient,
-        demo::Site,
-        http_client::Endpoint,
+        SystemEntropy, client::ManagementClient, demo::Site, http_client::Endpoint,
         management::escape,
     },
     token::BearerToken,
@@ -75,11 +70,7 @@ impl Office {
         may_decide: &[Kind],
     ) -> Result<(), DemoError> {
         let (id, token) = self.user(name)?;
-        let path = format!("/v1/acm/users/{}", escape(id.as_str()));
-        let body = json!({
-            "token": token.expose(), "may_request": may_request, "may_decide": may_decide,
-        });
-        Ok(self.management.put_json("put a user of the ACM server", &path, &body).await?)
+        Ok(self.management.put_acm_user(&id, &token, may_request, may_decide).await?)
     }
 
     /// A group that is at home here.
@@ -102,16 +93,14 @@ impl Office {
     ) -> Result<(), DemoError> {
         let (id, _) = self.user(name)?;
         let path = format!(
-            "/management/v1/functional-aliases/{}/holders/{}",
+            "/v1/functional-aliases/{}/holders/{}",
             escape(alias.as_str()),
             escape(id.as_str())
         );
         let what = "change a functional alias";
         let done = match hold {
             Hold::Activate => self.management.put_nothing(what, &path).await,
-            Hold::TakeOver => {
-                self.management.put_nothing(what, &(path + "?take-over=true")).await
-            }
+            Hold::TakeOver => self.management.put_nothing(what, &(path + "?take-over=true")).await,
             Hold::Deactivate => self.management.delete(what, &path).await,
         };
         Ok(done?)

@@ -8,9 +8,7 @@ use crate::{
         ladder::{Entry, Protocol},
         metrics::Direction,
     },
-    procedure::{
-        Entity, Row, configuration_exchange, configuration_update, group_provision,
-    },
+    procedure::{Entity, Row, configuration_exchange, configuration_update, group_provision},
 };
 
 /// What servers call every client.

@@ -1,9 +1,13 @@
 //! The configuration file: every mistake is named with its line and what to write instead.
 #![cfg(feature = "node")]
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use migcore::node::config::{Config, PeerKind, Problem, REFERENCE};
+use migcore::{
+    acm::{Mode, Policy},
+    api::acm_payload::Kind,
+    node::config::{Config, PeerKind, Problem, REFERENCE},
+};
 
 const MINIMAL: &str = "[system]\ndomain = \"a.example\"\n";
 
@@ -127,6 +131,90 @@ fn a_mistake_about_a_partner_is_named_and_a_token_is_not_repeated() {
     }
     let https = problems(&format!("{MINIMAL}{}", changed("http://", "https://")));
     assert!(https[0].what.contains("no TLS of its own yet"), "{https:#?}");
+}
+
+/// The partner of the ACM server of the reference, without its comment signs.
+fn acm_partner() -> String {
+    let lines = REFERENCE.lines().skip_while(|line| *line != "# [[acm.partners]]");
+    let lines = lines.take_while(|line| !line.is_empty());
+    lines.map(|line| line.strip_prefix("# ").expect("a comment").to_owned() + "\n").collect()
+}
+
+#[test]
+fn the_acm_server_is_off_and_its_partner_of_the_reference_has_the_policies_shown() {
+    assert!(!Config::parse(MINIMAL).unwrap().roles.acm);
+    let config = Config::parse(&format!("{MINIMAL}{}", acm_partner())).unwrap();
+    let ([link], [partner]) = (&config.acm.links[..], &config.acm.server.partners[..]) else {
+        panic!("{config:?}")
+    };
+    assert_eq!((&link.id, &*link.url.to_string()), (&partner.id, "http://127.0.0.1:8184"));
+    assert_ne!(link.send_token.digest(), partner.accepted_token);
+    assert_eq!((partner.interconnected, &*partner.domains), (true, &["b.example".to_owned()][..]));
+    let of = |kind| partner.policies.of(kind);
+    assert_eq!(of(Kind::Groups), &Policy::default(), "the reference shows the defaults");
+    assert_eq!(of(Kind::Configuration).mode, Mode::ByRule { rejects_difference: false });
+    assert_eq!(of(Kind::Update).deciders.as_ref().map(BTreeSet::len), Some(1));
+    let terms = partner.agreements.unwrap();
+    assert_eq!(terms.valid_for, Duration::from_secs(365 * 86_400));
+    assert!(terms.hide_identities);
+    assert!(!format!("{config:?}").contains(link.send_token.expose()));
+}
+
+#[test]
+fn a_mistake_about_the_acm_server_is_named_and_a_token_is_not_repeated() {
+    let known = acm_partner();
+    let changed = |from: &str, to: &str| {
+        assert!(known.contains(from), "{from}");
+        known.replacen(from, to, 1)
+    };
+    let second = known.replace("sip:b.example", "sip:c.example");
+    for (partner, key, fix) in [
+        (changed("id = \"sip:b", "id = \"sip:a"), "id", "different from acm.id"),
+        (format!("{known}{known}"), "id", "different from acm.id"),
+        (format!("{known}{second}"), "accept_token", "draw one for each partner"),
+        (format!("{known}{second}"), "send_token", "draw one for each partner"),
+        (changed("http://", "https://"), "url", "http://192.0.2.2:8084"),
+        (changed("-drawn-at-random\"", " drawn\""), "send_token", "drawn at random"),
+        (changed("[\"b.example\"]", "[]"), "domains", "at least one domain"),
+        (changed("[\"b.example\"]", "[\"b..example\"]"), "domains", "b.example"),
+        (changed("\"manual\"", "\"manuel\""), "policy.mode", "did you mean \"manual\"?"),
+        (
+            changed("\"by-rule\"", "\"accept\""),
+            "policies.configuration.rejects_difference",
+            "mode = \"by-rule\"",
+        ),
+        (changed("policies.update.r", "policies.updates.r"), "policies.updates", "did you mean update?"),
+        (changed("users_max = 100000", "users_max = 100001"), "policy.users_max", "100000"),
+        (changed("sip:admin@a", "admin@a"), "policies.update.requesters", "sip:alice@a.example"),
+        (changed("valid_for = \"365d\", ", ""), "agreements.valid_for", "\"365d\""),
+        (changed("interconnected", "interconected"), "interconected", "did you mean interconnected?"),
+    ] {
+        let problems = problems(&format!("{MINIMAL}{partner}"));
+        let key = format!("acm.partners.{key}");
+        let found = problems.iter().find(|it| it.key == key && it.fix.contains(fix));
+        let found = found.unwrap_or_else(|| panic!("{partner}: {problems:#?}"));
+        assert!(!found.to_string().contains("22-"), "{found}");
+    }
+    for (section, key, fix) in [
+        ("id = \"sip:c.example\"", "id", "write the same in both"),
+        ("resend_first = \"6min\"", "resend_first", "from 10ms to 60s"),
+        ("resend_first = \"1min\"\nresend_max = \"1s\"", "resend_first", "resend_max longer"),
+        ("sessions_max = 0", "sessions_max", "from 1 to 65536"),
+        ("alias_choice = \"all\"", "alias_choice", "longest-logged-on"),
+        ("answers_pull = \"admin\"", "answers_pull", "sip:alice@a.example"),
+    ] {
+        let problems = problems(&format!("{MINIMAL}[acm]\n{section}\n"));
+        let key = format!("acm.{key}");
+        let found = problems.iter().find(|it| it.key == key && it.fix.contains(fix));
+        found.unwrap_or_else(|| panic!("{section}: {problems:#?}"));
+    }
+    let alone = format!("roles = [\"sip_core\", \"acm\"]\n{MINIMAL}{PEER}");
+    let alone = alone.replace("\"database\"", "\"own-database\"");
+    let problem = &problems(&alone)[0];
+    assert_eq!((&*problem.key, &*problem.fix), ("roles", "add the role config_server, or take acm out"));
+    let all = "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]";
+    let same = format!("{all}\n{MINIMAL}[acm]\nclient_listen = \"127.0.0.1:8081\"\n");
+    assert_eq!(problems(&same)[0].key, "acm.client_listen");
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{
     AcmServer, SESSIONS_OF_USER_MAX,
-    client::{Served, not_found, report},
+    client::{Served, report},
     ordered::{Ordered, Queue, Session, own_queues, shared_queues},
 };
 use crate::{
     api::{
-        acm_client::{Answer, SessionId},
+        acm_client::{Answer, NO_SUCH_LOG_ON, SessionId},
         acm_interconnection::{Refusal, ResultCode},
         acm_payload::Kind,
     },
@@ -69,7 +69,7 @@ impl AcmServer {
         id: SessionId,
     ) -> Served {
         if turn.sessions.get(&id).is_none_or(|session| session.user != *user) {
-            return Err(not_found());
+            return Err(Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON));
         }
         self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(id))]);
         turn.sessions.remove(&id);

@@ -24,6 +24,9 @@ pub const HISTORY_MAX: usize = 32;
 /// What is said of a transaction that is not known, or that the user may not know of.
 pub const NO_SUCH_TRANSACTION: &str = "there is no such transaction";
 
+/// What is said of a log-on that is not one of the user.
+pub const NO_SUCH_LOG_ON: &str = "there is no such log-on of this user";
+
 /// A log-on of a client. It is no credential.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]

@@ -22,14 +22,16 @@ use super::{
 use crate::{
     api::{
         acm_client::{
-            Answer, Begin, Decision, Item, Notification, PAGE_ITEMS_MAX, Page, Progress, Request,
-            SessionId,
+            Answer, Begin, Decision, Item, NO_SUCH_LOG_ON, Notification, PAGE_ITEMS_MAX, Page,
+            Progress, Request, SessionId,
         },
-        acm_interconnection::{ResultCode, TransactionId, TransactionKey},
+        acm_interconnection::{Refusal, ResultCode, TransactionId, TransactionKey},
     },
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
-        http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Query, Segments, bearer_token},
+        http::{
+            self, BearerScheme, Body, Ends, JsonBody, Problem, Query, Segments, bearer_token,
+        },
         park::{Answered, NoAnswer, Parked},
         perform::{Call, Shared},
     },
@@ -361,9 +363,7 @@ async fn follow_events(
             Err(none) => Problem::from(none).into_response(),
             Ok(None) => asker.not_authenticated(&shared),
             Ok(Some(user)) if !shared.has_acm_session(&user, session) => {
-                let what = "there is no such log-on of this user";
-                Problem::new(StatusCode::NOT_FOUND, "no-session", what, "log on again")
-                    .into_response()
+                refused(&Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON))
             }
             Ok(Some(user)) => shared.follow_acm_events(user, session, last),
         },
@@ -469,21 +469,22 @@ async fn begin(
     let (parts, stream) = request.into_parts();
     let asker = Asker::new((ends, parts.headers));
     let credential = asker.credential();
-    let answered =
-        match shared.acm_user(credential.as_ref()) {
-            Err(none) => Err(none.into()),
-            // Not a word of what it sends is read.
-            Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
-            Ok(Some(_)) => match body::read(&shared, &asker.headers, stream).await {
-                Ok(read) => {
-                    body::ask(&shared, Parked::AcmClient, read, |to, begin: Begin| {
-                        Call::AcmClient { to, credential, request: Request::Send(Box::new(begin)) }
-                    })
-                    .await
-                }
-                Err(problem) => Err(problem),
-            },
-        };
+    let answered = match shared.acm_user(credential.as_ref()) {
+        Err(none) => Err(none.into()),
+        // Not a word of what it sends is read.
+        Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
+        Ok(Some(_)) => match body::read(&shared, &asker.headers, stream).await {
+            Ok(read) => {
+                body::ask(&shared, Parked::AcmClient, read, |to, begin: Begin| Call::AcmClient {
+                    to,
+                    credential,
+                    request: Request::Send(Box::new(begin)),
+                })
+                .await
+            }
+            Err(problem) => Err(problem),
+        },
+    };
     asker.answer(&shared, "begin", answered)
 }
 

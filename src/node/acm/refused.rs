@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        acm_client::NO_SUCH_TRANSACTION,
+        acm_client::{NO_SUCH_LOG_ON, NO_SUCH_TRANSACTION},
         acm_interconnection::{self as interconnection, ElementNames, Refusal, ResultCode},
     },
     node::http::Problem,
@@ -83,6 +83,7 @@ fn status_and_fix(code: ResultCode, text: &str) -> (StatusCode, &'static str) {
         ResultCode::InvalidData if text == NO_SUCH_TRANSACTION => {
             (StatusCode::NOT_FOUND, "list what is pending; it may be over, or for another user")
         }
+        ResultCode::InvalidData if text == NO_SUCH_LOG_ON => (StatusCode::NOT_FOUND, "log on again"),
         ResultCode::InvalidData | ResultCode::NotGroupHome => {
             (StatusCode::BAD_REQUEST, "correct what elements names")
         }

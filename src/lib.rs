@@ -15,7 +15,7 @@
 //! | Layer | Modules | Knows |
 //! |---|---|---|
 //! | 6 worlds | [`node`], [`sim`] | sockets, clocks, files; or virtual time |
-//! | 5 roles | [`acm`], [`config_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
+//! | 5 roles | [`acm`], [`alias_server`], [`config_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
@@ -54,6 +54,7 @@
 
 pub mod acm;
 pub mod aka;
+pub mod alias_server;
 pub mod api;
 pub mod config_server;
 pub mod deadlines;

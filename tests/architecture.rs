@@ -33,6 +33,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 3),
     ("outbox", 4),
     ("acm", 5),
+    ("alias_server", 5),
     ("config_server", 5),
     ("idms", 5),
     ("sip_core", 5),

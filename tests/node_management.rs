@@ -194,6 +194,58 @@ async fn what_is_no_json_or_too_long_or_elsewhere_is_a_problem_too() {
     bench.system.shutdown().await;
 }
 
+#[tokio::test]
+async fn functional_aliases_are_held_taken_over_and_listed() {
+    let bench = Bench::start("a.example");
+    let holder = |name: &str| {
+        format!("/v1/functional-aliases/sip:driver@a.example/holders/sip:{name}@a.example")
+    };
+    let put = |query: &str, name: &str| format!("{}{query}", holder(name));
+    let none = json!({ "displaced": [] });
+    for name in ["zoe", "adam", "zoe"] {
+        assert_eq!(bench.ask("put", &holder(name), None).await, (200, none.clone()));
+    }
+    let (status, page) = bench.ask("get", "/v1/functional-aliases?limit=1", None).await;
+    assert_eq!((status, page["next"].is_null()), (200, true), "{page}");
+    let item = &page["items"][0];
+    assert_eq!(item["alias"], json!("sip:driver@a.example"));
+    let users = item["holders"].as_array().unwrap().iter().map(|it| it["user"].clone());
+    let wanted = [json!("sip:zoe@a.example"), json!("sip:adam@a.example")];
+    assert_eq!(users.collect::<Vec<_>>(), wanted);
+
+    let (status, problem) = bench.ask("put", &put("?shared=false", "mia"), None).await;
+    assert_eq!((status, &problem["field"]), (409, &json!("alias")), "{problem}");
+    let (_, taken) = bench.ask("put", &put("?take-over=true&shared=false", "mia"), None).await;
+    assert_eq!(taken, json!({ "displaced": wanted }));
+    for name in ["mia", "mia", "zoe"] {
+        assert_eq!(bench.ask("delete", &holder(name), None).await, (204, Value::Null));
+    }
+    let (_, page) = bench.ask("get", "/v1/functional-aliases", None).await;
+    assert_eq!(page, json!({ "items": [] }));
+    bench.system.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wrong_request_about_functional_aliases_is_told_the_field_and_the_fix() {
+    let bench = Bench::start("a.example");
+    let base = "/v1/functional-aliases";
+    for (method, path, status, field) in [
+        ("put", "/sip:driver@a.example/holders/sip:zoe@b.example", 422, json!("user")),
+        ("put", "/sip:driver@a.example/holders/zoe", 422, json!("user")),
+        ("put", "/driver/holders/sip:zoe@a.example", 422, json!("alias")),
+        ("delete", "/driver/holders/sip:zoe@a.example", 422, json!("alias")),
+        ("put", "/sip:driver@a.example/holders/sip:zoe@a.example?take_over=1", 400, Value::Null),
+        ("get", "?limit=0", 422, json!("limit")),
+        ("get", "?limit=many", 422, json!("limit")),
+        ("get", "?after=driver", 422, json!("after")),
+    ] {
+        let (found, problem) = bench.ask(method, &format!("{base}{path}"), None).await;
+        assert_eq!((found, &problem["field"]), (status, &field), "{path} {problem}");
+        assert!(!problem["fix"].as_str().unwrap().is_empty());
+    }
+    bench.system.shutdown().await;
+}
+
 /// Each described operation is asked twice, well and badly; the answer must be one that the
 /// description has, and its body as described.
 #[tokio::test]
@@ -219,6 +271,8 @@ async fn every_answer_is_as_described() {
                 .replace("{mc_service_id}", "sip%3Aalice@a.example")
                 .replace("{mc_system_id}", "sip%3Aa.example")
                 .replace("{users}", "everybody")
+                .replace("{alias}", "sip%3Adriver%40a.example")
+                .replace("{user}", "sip%3Aalice%40a.example")
                 .replace("{partner}", partner);
             let Some(operation) = operations.get(method) else {
                 // A path with a parameter may match another template's fixed path.

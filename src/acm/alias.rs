@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         acm_payload::Kind,
-        functional_alias::{ALIASES_MAX, Event, HOLDERS_MAX},
+        functional_alias::{ALIASES_MAX, Change, Event, HOLDERS_MAX},
     },
     identity::{FunctionalAlias, McServiceId, McSystemId},
     outbox::{AcmMessage, Context, Note},
@@ -20,7 +20,21 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
     is_up: bool,
+    /// The latest change that is in `holders`.
+    number: u64,
+    /// The latest change heard of.
+    heard: u64,
+    /// Whether the controlling server has been asked for everything, because a change was missing.
+    is_asked: bool,
     holders: BTreeMap<FunctionalAlias, Vec<McServiceId>>,
+}
+
+/// What an event means.
+enum Taken {
+    /// These aliases may have other holders.
+    Touched(Vec<FunctionalAlias>),
+    /// There is no room for it, and these aliases may have other holders.
+    Full(Vec<FunctionalAlias>),
 }
 
 impl Aliases {
@@ -35,54 +49,80 @@ impl Aliases {
         held.map(|(alias, _)| alias.clone()).collect()
     }
 
-    /// Takes an event in; returns the aliases that it is about. `None` if there is no room for it.
-    fn take(&mut self, event: Event) -> Option<Vec<FunctionalAlias>> {
-        let mut touched: Vec<FunctionalAlias> = Vec::new();
+    /// Takes an event in.
+    fn take(&mut self, event: Event) -> Taken {
         match event {
-            Event::Up(active) => {
-                touched.extend(self.holders.keys().cloned());
+            // Overtaken by later changes.
+            Event::Up { number, .. } if self.is_up && number < self.number => {
+                self.is_asked = false;
+                Taken::Touched(Vec::new())
+            }
+            Event::Up { number, active } => {
+                let mut touched: Vec<FunctionalAlias> = self.holders.keys().cloned().collect();
                 touched.extend(active.iter().map(|(alias, _)| alias.clone()));
                 let fits = active.len() <= ALIASES_MAX
                     && active.iter().all(|(_, holders)| holders.len() <= HOLDERS_MAX);
-                self.is_up = fits;
-                self.holders = if fits { active.into_iter().collect() } else { BTreeMap::new() };
+                *self = Self { is_up: fits, number, heard: self.heard, ..Self::default() };
                 if !fits {
-                    return None;
+                    return Taken::Full(touched);
                 }
+                self.holders = active.into_iter().collect();
+                Taken::Touched(touched)
             }
             Event::Down => {
-                touched.extend(self.holders.keys().cloned());
+                let touched = self.holders.keys().cloned().collect();
                 *self = Self::default();
+                Taken::Touched(touched)
             }
-            // Before the feed is up, a change says nothing about the rest.
-            Event::Activated(..) | Event::Deactivated(..) | Event::TakenOver(..) if !self.is_up => {
+            Event::Changed { number, follows, change } => {
+                self.heard = self.heard.max(number);
+                // Before the feed is up, a change says nothing about the rest.
+                if !self.is_up || follows != self.number {
+                    return Taken::Touched(Vec::new());
+                }
+                self.number = number;
+                match self.change(change) {
+                    Some(alias) => Taken::Touched(vec![alias]),
+                    None => Taken::Full(Vec::new()),
+                }
             }
-            Event::Activated(alias, user) => {
+        }
+    }
+
+    /// Whether the controlling server has to be asked for everything: a change is missing, or comes late.
+    fn has_to_ask(&mut self) -> bool {
+        let is_behind = self.is_up && self.number < self.heard;
+        is_behind && !std::mem::replace(&mut self.is_asked, true)
+    }
+
+    /// Makes a change; returns the alias that it is about. `None` if there is no room for it.
+    fn change(&mut self, change: Change) -> Option<FunctionalAlias> {
+        match change {
+            Change::Activated(alias, user) => {
                 let has_room =
                     self.holders.len() < ALIASES_MAX || self.holders.contains_key(&alias);
                 let holders = has_room.then(|| self.holders.entry(alias.clone()).or_default())?;
                 if !holders.contains(&user) {
                     (holders.len() < HOLDERS_MAX).then(|| holders.push(user))?;
                 }
-                touched.push(alias);
+                Some(alias)
             }
-            Event::Deactivated(alias, user) => {
+            Change::Deactivated(alias, user) => {
                 if let Some(holders) = self.holders.get_mut(&alias) {
                     holders.retain(|holder| *holder != user);
                     if holders.is_empty() {
                         self.holders.remove(&alias);
                     }
                 }
-                touched.push(alias);
+                Some(alias)
             }
-            Event::TakenOver(alias, user) => {
+            Change::TakenOver(alias, user) => {
                 let has_room =
                     self.holders.len() < ALIASES_MAX || self.holders.contains_key(&alias);
                 has_room.then(|| self.holders.insert(alias.clone(), vec![user]))?;
-                touched.push(alias);
+                Some(alias)
             }
         }
-        Some(touched)
     }
 }
 
@@ -90,16 +130,19 @@ impl AcmServer {
     /// Takes what the controlling server tells, and assigns anew what it is about.
     pub(super) fn take_alias_event(&self, ctx: &mut Context<'_>, turn: &mut Ordered, event: Event) {
         let is_down = matches!(event, Event::Down);
-        let touched = turn.aliases.take(event);
-        if touched.is_none() {
-            ctx.out.note(Note::TableFull("functional aliases"));
-        }
-        for alias in touched.unwrap_or_default() {
+        let touched = match turn.aliases.take(event) {
+            Taken::Touched(touched) => touched,
+            Taken::Full(touched) => {
+                ctx.out.note(Note::TableFull("functional aliases"));
+                touched
+            }
+        };
+        for alias in touched {
             for queue in self.assign_for_alias(turn, &alias) {
                 self.notify(ctx, turn, &queue);
             }
         }
-        if is_down {
+        if is_down || turn.aliases.has_to_ask() {
             self.send(ctx, None, AcmMessage::SubscribeAliases);
         }
     }

@@ -68,7 +68,8 @@ impl AcmServer {
             | RecordKind::WithdrawnAgreement
             | RecordKind::User
             | RecordKind::Agreement
-            | RecordKind::SystemConfiguration => {}
+            | RecordKind::SystemConfiguration
+            | RecordKind::AliasHolder => {}
         }
         Ok(())
     }

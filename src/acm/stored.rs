@@ -58,7 +58,8 @@ macro_rules! read_body {
             | RecordKind::WithdrawnAgreement
             | RecordKind::User
             | RecordKind::Agreement
-            | RecordKind::SystemConfiguration => return Ok(None),
+            | RecordKind::SystemConfiguration
+            | RecordKind::AliasHolder => return Ok(None),
         }
     };
 }
@@ -131,7 +132,8 @@ impl StoredRecord {
             | RecordKind::WithdrawnAgreement
             | RecordKind::User
             | RecordKind::Agreement
-            | RecordKind::SystemConfiguration => &[],
+            | RecordKind::SystemConfiguration
+            | RecordKind::AliasHolder => &[],
         }
     }
 

@@ -5,6 +5,7 @@ pub mod acm_client;
 pub mod acm_interconnection;
 pub mod acm_management;
 pub mod acm_payload;
+pub mod alias_management;
 pub mod configuration;
 pub mod connection_details;
 pub mod functional_alias;

@@ -57,7 +57,8 @@ impl ConfigServer {
             | RecordKind::AcmUser
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
-            | RecordKind::AcmStray => {}
+            | RecordKind::AcmStray
+            | RecordKind::AliasHolder => {}
         }
         Ok(())
     }

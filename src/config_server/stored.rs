@@ -53,7 +53,8 @@ macro_rules! read_body {
             | RecordKind::AcmUser
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
-            | RecordKind::AcmStray => return Ok(None),
+            | RecordKind::AcmStray
+            | RecordKind::AliasHolder => return Ok(None),
         }
     };
 }
@@ -112,7 +113,8 @@ impl StoredRecord {
             | RecordKind::AcmUser
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
-            | RecordKind::AcmStray => &[],
+            | RecordKind::AcmStray
+            | RecordKind::AliasHolder => &[],
         }
     }
 

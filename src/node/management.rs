@@ -7,6 +7,8 @@
 //! `/openapi.json` describes it.
 
 mod acm;
+mod alias_body;
+mod aliases;
 mod answer;
 pub(super) mod body;
 mod configuration;
@@ -44,7 +46,8 @@ use super::{
         title = "migcore management interface",
         description = "Subscribers, identity pools, migration bindings and grants of one SIP database; users, \
                        agreements with partners and UE configurations of one configuration management server; \
-                       registrations of one SIP core; users of one ACM server.",
+                       registrations of one SIP core; users of one ACM server; functional aliases of one controlling \
+                       server.",
     ),
     paths(
         get_system,
@@ -86,6 +89,9 @@ use super::{
         acm::get_acm_user,
         acm::delete_acm_user,
         acm::list_strays,
+        aliases::put_holder,
+        aliases::delete_holder,
+        aliases::list_aliases,
         get_description,
     )
 )]
@@ -143,6 +149,9 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
         ("/v1/acm/users/{mc_service_id}", "get", get(acm::get_acm_user)),
         ("/v1/acm/users/{mc_service_id}", "delete", delete(acm::delete_acm_user)),
         ("/v1/acm/strays", "get", get(acm::list_strays)),
+        ("/v1/functional-aliases", "get", get(aliases::list_aliases)),
+        (aliases::HOLDER_PATH, "put", put(aliases::put_holder)),
+        (aliases::HOLDER_PATH, "delete", delete(aliases::delete_holder)),
         ("/openapi.json", "get", get(get_description)),
     ]
 }
@@ -172,7 +181,7 @@ enum Refusals {
     /// The body did not arrive within 10 seconds.
     #[response(status = 408, content_type = "application/problem+json")]
     Slow(#[to_schema] Problem),
-    /// No identity is free.
+    /// No identity is free, or others hold the alias.
     #[response(status = 409, content_type = "application/problem+json")]
     Exhausted(#[to_schema] Problem),
     /// The body is too long.

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     api::{
-        acm_client, acm_interconnection, acm_management, configuration, connection_details,
-        migration_identity as management, registration, system_access,
+        acm_client, acm_interconnection, acm_management, alias_management, configuration,
+        connection_details, migration_identity as management, registration, system_access,
     },
     entropy::Entropy,
     identity::McServiceId,
@@ -59,6 +59,8 @@ pub(super) enum Parked {
     Configuration(Waiting<configuration::Answer>),
     /// A request of the management interface of the SIP core.
     Registration(Waiting<registration::Answer>),
+    /// A request of the management interface of the functional alias controlling server.
+    Aliases(Waiting<alias_management::Answer>),
     /// A UE on CSC-4.
     ConnectionDetails(Waiting<connection_details::Answer>),
     /// A partner's configuration server on CSC-17.
@@ -204,6 +206,18 @@ impl Shared {
         self.ask(Parked::Registration, call).await.map(|answered| answered.answer)
     }
 
+    /// Asks the functional alias controlling server a management request and waits for the answer.
+    pub(super) async fn ask_aliases(
+        self: &Arc<Self>,
+        request: alias_management::Request,
+    ) -> Result<alias_management::Answer, NoAnswer> {
+        if self.roles.aliases.is_none() {
+            return Err(NoAnswer::NoRole);
+        }
+        let call = |to| Call::Aliases { to, request };
+        self.ask(Parked::Aliases, call).await.map(|answered| answered.answer)
+    }
+
     /// Asks the configuration server for connection details and waits for the answer.
     pub(super) async fn ask_connection_details(
         self: &Arc<Self>,
@@ -329,6 +343,9 @@ impl Shared {
             (Parked::Registration(waiting), Message::Registration { answer, .. }) => {
                 hand_over(waiting, step, answer);
             }
+            (Parked::Aliases(waiting), Message::Acm(AcmMessage::Aliases { answer, .. })) => {
+                hand_over(waiting, step, answer);
+            }
             (Parked::ConnectionDetails(waiting), Message::ConnectionDetails { answer, .. }) => {
                 hand_over(waiting, step, answer);
             }
@@ -389,6 +406,7 @@ impl Shared {
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
             | Message::Registration { to: ReplyTo::World(number), .. }
+            | Message::Acm(AcmMessage::Aliases { to: ReplyTo::World(number), .. })
             | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
             | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
                 self.unpark_unanswered(*number);

@@ -35,9 +35,11 @@ use super::{
 };
 use crate::{
     acm::AcmServer,
+    alias_server::AliasServer,
     api::{
-        acm_client, acm_interconnection, acm_management, configuration, connection_details,
-        functional_alias, migration_identity as management, registration, system_access,
+        acm_client, acm_interconnection, acm_management, alias_management, configuration,
+        connection_details, functional_alias, migration_identity as management, registration,
+        system_access,
     },
     config_server::ConfigServer,
     diameter::cx,
@@ -106,6 +108,7 @@ pub(super) struct Roles {
     pub(super) database: Option<SipDatabase>,
     pub(super) config_server: Option<ConfigServer>,
     pub(super) acm: Option<AcmServer>,
+    pub(super) aliases: Option<AliasServer>,
 }
 
 impl Roles {
@@ -123,6 +126,9 @@ impl Roles {
         if let Some(acm) = &self.acm {
             acm.load(record)?;
         }
+        if let Some(aliases) = &self.aliases {
+            aliases.load(record)?;
+        }
         Ok(())
     }
 
@@ -138,6 +144,9 @@ impl Roles {
         }
         if let Some(acm) = &self.acm {
             acm.clear();
+        }
+        if let Some(aliases) = &self.aliases {
+            aliases.clear();
         }
     }
 }
@@ -233,6 +242,10 @@ pub(super) enum Call<'a> {
     Configuration { to: ReplyTo, request: configuration::Request },
     /// A request of the management interface of the SIP core.
     Registration { to: ReplyTo, request: registration::Request },
+    /// A request of the management interface of the functional alias controlling server.
+    Aliases { to: ReplyTo, request: alias_management::Request },
+    /// The ACM server subscribes to the feed of the functional alias controlling server.
+    SubscribeAliases,
     /// A UE asks for connection details.
     ConnectionDetails {
         to: ReplyTo,
@@ -279,6 +292,7 @@ impl Call<'_> {
             | Self::Management { to: ReplyTo::World(_), .. }
             | Self::Configuration { to: ReplyTo::World(_), .. }
             | Self::Registration { .. }
+            | Self::Aliases { .. }
             | Self::ConnectionDetails { .. }
             | Self::SystemAccess { .. }
             | Self::AcmInterconnection { .. }
@@ -293,6 +307,7 @@ impl Call<'_> {
             | Self::ConfigurationReply(_)
             | Self::AcmReply(_)
             | Self::AliasEvent(_)
+            | Self::SubscribeAliases
             | Self::Timer(_)
             | Self::Loaded => false,
         }
@@ -445,7 +460,7 @@ impl Caller {
             committer.is_available() && (committer.has_room() || !call.is_new_work()),
         );
         let mut ctx = Context { now: *now, entropy, out: outbox };
-        let Roles { core, database, config_server, acm } = &shared.roles;
+        let Roles { core, database, config_server, acm, aliases } = &shared.roles;
         let (core, database, config_server, acm) =
             (core.as_ref(), database.as_ref(), config_server.as_ref(), acm.as_ref());
         match call {
@@ -476,6 +491,16 @@ impl Caller {
             Call::Registration { to, request } => {
                 if let Some(core) = core {
                     core.handle_management(&mut ctx, to, request);
+                }
+            }
+            Call::Aliases { to, request } => {
+                if let Some(aliases) = aliases {
+                    aliases.handle_management(&mut ctx, to, request);
+                }
+            }
+            Call::SubscribeAliases => {
+                if let Some(aliases) = aliases {
+                    aliases.handle_subscription(&mut ctx);
                 }
             }
             Call::ManagementReply(_)
@@ -626,20 +651,20 @@ impl Caller {
             }
             AcmMessage::Answer { to: ReplyTo::World(number), .. }
             | AcmMessage::Client { to: ReplyTo::World(number), .. }
+            | AcmMessage::Aliases { to: ReplyTo::World(number), .. }
             | AcmMessage::Management { to: ReplyTo::World(number), .. } => {
                 self.shared.unpark(number, step, Message::Acm(message));
             }
             AcmMessage::Notification { session, notification, .. } => {
                 self.shared.notify_acm_client(step, session, notification);
             }
-            // NO CONTROLLING SERVER YET: the role of functional aliases is to be asked here, and its events are to
-            // come back as calls like this one. Until then nothing is taken as active.
-            AcmMessage::SubscribeAliases => {
-                self.calls.push_back(Call::AliasEvent(functional_alias::Event::Down));
-            }
+            // Without a controlling server here nothing is ever taken as active.
+            AcmMessage::SubscribeAliases => self.calls.push_back(Call::SubscribeAliases),
+            AcmMessage::AliasEvent(event) => self.calls.push_back(Call::AliasEvent(event)),
             // No role here asks these.
             AcmMessage::Answer { to: ReplyTo::Role(_), .. }
             | AcmMessage::Client { to: ReplyTo::Role(_), .. }
+            | AcmMessage::Aliases { to: ReplyTo::Role(_), .. }
             | AcmMessage::Management { to: ReplyTo::Role(_), .. } => {}
         }
     }
@@ -688,6 +713,8 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::AcmClient { .. }
         | Call::AcmManagement { .. }
         | Call::AliasEvent(_)
+        | Call::Aliases { .. }
+        | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
     }
@@ -717,6 +744,8 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
         | Call::ConnectionDetails { .. }
         | Call::SystemAccess { .. }
         | Call::SystemAccessReply(_)
+        | Call::Aliases { .. }
+        | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
     }

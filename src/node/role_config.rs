@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::Config;
-use crate::{config_server, sip_core, sip_database};
+use crate::{alias_server, config_server, sip_core, sip_database};
 
 /// The configuration of the SIP core.
 pub(super) fn core_config(config: &Config) -> sip_core::Config {
@@ -58,4 +58,10 @@ pub(super) fn config_server_config(config: &Config) -> config_server::Config {
             config.sip_database.migration_server_name.clone(),
         )
     }
+}
+
+/// The configuration of the functional alias controlling server, if this process runs one: wherever there may be an ACM
+/// server, which is beside a configuration server.
+pub(super) fn alias_config(config: &Config) -> Option<alias_server::Config> {
+    config.roles.config_server.then(|| alias_server::Config::new(&config.system.domain))
 }

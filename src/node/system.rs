@@ -30,7 +30,7 @@ use super::{
     partners::Partners,
     perform::{Names, NoteLimit, Roles, Shared},
     provision,
-    role_config::{config_server_config, core_config, database_config},
+    role_config::{alias_config, config_server_config, core_config, database_config},
     run,
     sockets::{self, Sockets},
     tcp::Connections,
@@ -38,6 +38,7 @@ use super::{
 };
 use crate::{
     acm::AcmServer,
+    alias_server::AliasServer,
     config_server::ConfigServer,
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -310,7 +311,8 @@ pub(super) fn create_shared(
     let acm_server =
         config.roles.acm.then(|| AcmServer::new(config.acm.server.clone(), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
-    let roles = Roles { core, database, config_server, acm: acm_server };
+    let aliases = alias_config(&config).map(AliasServer::new);
+    let roles = Roles { core, database, config_server, acm: acm_server, aliases };
     let reader = engine.reader();
     let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);

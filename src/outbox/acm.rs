@@ -1,12 +1,12 @@
-//! The messages of an ACM server.
+//! The messages of an ACM server, and of the functional alias controlling server beside it.
 
 use super::{ReplyTo, RequestId, Undeliverable};
 use crate::{
-    api::{acm_client, acm_interconnection, acm_management},
+    api::{acm_client, acm_interconnection, acm_management, alias_management, functional_alias},
     identity::{McServiceId, McSystemId},
 };
 
-/// A message of an ACM server, addressed.
+/// A message of an ACM server, or of the functional alias controlling server of the same system, addressed.
 #[derive(Debug)]
 pub enum AcmMessage {
     /// To the ACM server of another system.
@@ -51,6 +51,15 @@ pub enum AcmMessage {
     /// Asks the functional alias controlling server of this system for its feed: everything that is active, and
     /// then every change.
     SubscribeAliases,
+    /// The functional alias controlling server tells the ACM server of this system.
+    AliasEvent(functional_alias::Event),
+    /// The answer to a management request of the functional alias controlling server.
+    Aliases {
+        /// Whom to.
+        to: ReplyTo,
+        /// The answer.
+        answer: alias_management::Answer,
+    },
 }
 
 /// The answer to an [`AcmMessage::Request`].

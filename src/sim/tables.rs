@@ -191,7 +191,8 @@ impl Tables {
             | RecordKind::AcmUser
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
-            | RecordKind::AcmStray => {}
+            | RecordKind::AcmStray
+            | RecordKind::AliasHolder => {}
         }
         Ok(())
     }

@@ -65,7 +65,8 @@ impl SipDatabase {
             | RecordKind::AcmUser
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
-            | RecordKind::AcmStray => Ok(()),
+            | RecordKind::AcmStray
+            | RecordKind::AliasHolder => Ok(()),
         }
     }
 

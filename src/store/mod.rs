@@ -129,11 +129,13 @@ pub enum RecordKind {
     AcmRevision = 20,
     /// An answer to a transaction that is not known, by system and ID (`acm`).
     AcmStray = 21,
+    /// A user who has a functional alias activated, by alias and user (`alias_server`).
+    AliasHolder = 22,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,
@@ -155,6 +157,7 @@ impl RecordKind {
         Self::AcmSession,
         Self::AcmRevision,
         Self::AcmStray,
+        Self::AliasHolder,
     ];
 
     /// The kind as people write it.
@@ -181,6 +184,7 @@ impl RecordKind {
             Self::AcmSession => "acm-session",
             Self::AcmRevision => "acm-revision",
             Self::AcmStray => "acm-stray",
+            Self::AliasHolder => "alias-holder",
         }
     }
 

@@ -15,16 +15,13 @@ mod common;
 
 mod make;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 pub use common::Seeded;
 pub use make::*;
 use migcore::{
     acm::{AcmServer, Config, Mode},
+    alias_server::{self, AliasServer},
     api::{
         acm_client::{
             Answer as ClientAnswer, Begin, Decision, Item, Notification, Page, Progress,
@@ -35,13 +32,14 @@ use migcore::{
         },
         acm_management::{Answer as ManagementAnswer, Request as Manage},
         acm_payload::{Kind, Parties, Payload},
+        alias_management::{Activation, Answer as AliasAnswer, Request as AliasRequest},
         configuration::{AgreementKey, Answer as ConfigurationAnswer, Request as Configure, Users},
         connection_details::SystemConfiguration,
         functional_alias::Event,
         migration_identity::{Answer as DatabaseAnswer, Direction},
     },
     config_server::{self, ConfigServer},
-    identity::{FunctionalAlias, McServiceId, McSystemId},
+    identity::{McServiceId, McSystemId},
     outbox::{
         AcmMessage, AcmReply, ConfigurationReply, Context, Effect, ManagementReply, Message, Note,
         Outbox, ReplyTo, RequestId, Role, TimerKey, Undeliverable,
@@ -90,8 +88,9 @@ pub struct System {
     sequencer: Arc<Sequencer>,
     pub entropy: Seeded,
     timers: Vec<(Timestamp, TimerKey)>,
-    /// What the functional alias controlling server knows; nothing while it cannot be reached.
-    pub aliases: Option<BTreeMap<FunctionalAlias, Vec<McServiceId>>>,
+    pub alias_server: AliasServer,
+    /// Whether what the functional alias controlling server tells reaches the ACM server.
+    pub feed_is_up: bool,
     /// Commits until the process is killed, right after one.
     pub commits_until_crash: Option<u64>,
     pub commits: u64,
@@ -109,7 +108,8 @@ enum Event_ {
     Configure { at: Side, incarnation: u64, id: RequestId, request: Configure },
     Configured { at: Side, incarnation: u64, reply: ConfigurationReply },
     Withdrawn { at: Side, incarnation: u64, id: RequestId },
-    Subscribe { at: Side },
+    Subscribe { at: Side, incarnation: u64 },
+    Alias { at: Side, incarnation: u64, event: Event },
 }
 
 /// The two systems and what is between them.
@@ -151,7 +151,8 @@ impl System {
             sequencer: Arc::default(),
             entropy,
             timers: Vec::new(),
-            aliases: Some(BTreeMap::new()),
+            alias_server: new_alias_server(side),
+            feed_is_up: true,
             commits_until_crash: None,
             commits: 0,
             crashes: 0,
@@ -230,11 +231,13 @@ impl World {
         system.incarnation += 1;
         system.role = AcmServer::new(system.config.clone(), &mut system.entropy);
         system.config_server = ConfigServer::new(system.server_config.clone(), &mut system.entropy);
+        system.alias_server = new_alias_server(side);
         system.timers.clear();
-        let System { role, config_server, engine, .. } = system;
+        let System { role, config_server, alias_server, engine, .. } = system;
         let highest = engine
             .replay(&|record| {
                 role.load(&record)?;
+                alias_server.load(&record)?;
                 config_server.load(&record)
             })
             .unwrap();
@@ -258,7 +261,7 @@ impl World {
 
     fn perform(&mut self, side: Side, mut out: Outbox) -> Vec<AcmMessage> {
         let mut answers = Vec::new();
-        let mut committed = CommitSeq::NOTHING;
+        let mut relied_upon = CommitSeq::NOTHING;
         for effect in out.drain() {
             let system = self.system(side);
             match effect {
@@ -268,7 +271,6 @@ impl World {
                     keys.sort();
                     keys.dedup();
                     assert_eq!(keys.len(), commit.mutations.len(), "no key twice in a commit");
-                    committed = commit.seq;
                     system.engine.commit(&[commit]).unwrap();
                     system.commits += 1;
                     if let Some(left) = &mut system.commits_until_crash {
@@ -282,7 +284,13 @@ impl World {
                     }
                 }
                 Effect::Send(send) => {
-                    assert!(send.after >= committed, "what was committed is relied upon: {send:?}");
+                    // Commits come first whatever the role asked for first; but no message relies on less than the
+                    // one before it.
+                    assert!(
+                        send.after >= relied_upon,
+                        "what was committed is relied upon: {send:?}"
+                    );
+                    relied_upon = send.after;
                     system.log.push_str(&format!("{send:?}\n"));
                     self.steps.extend(send.step);
                     answers.extend(self.dispatch(side, send.message));
@@ -309,7 +317,10 @@ impl World {
                 self.notified.push((side, user, notification));
             }
             Message::Acm(AcmMessage::SubscribeAliases) => {
-                self.queue.push_back(Event_::Subscribe { at: side });
+                self.queue.push_back(Event_::Subscribe { at: side, incarnation });
+            }
+            Message::Acm(AcmMessage::AliasEvent(event)) => {
+                self.queue.push_back(Event_::Alias { at: side, incarnation, event });
             }
             Message::Acm(answer) => return Some(answer),
             Message::ConfigurationRequest { id, request } => {
@@ -394,7 +405,18 @@ impl World {
                     });
                 }
             }
-            Event_::Subscribe { at } => self.feed_up(at),
+            Event_::Subscribe { at, incarnation } => {
+                let system = self.system(at);
+                if system.incarnation == incarnation && system.feed_is_up {
+                    self.call_alias_server(at, |role, ctx| role.handle_subscription(ctx));
+                }
+            }
+            Event_::Alias { at, incarnation, event } => {
+                let system = self.system(at);
+                if system.incarnation == incarnation && system.feed_is_up {
+                    self.call(at, |role, ctx| role.handle_alias_event(ctx, event));
+                }
+            }
         }
     }
 
@@ -538,42 +560,69 @@ impl World {
         }
     }
 
-    /// Lets the controlling server answer a subscription.
-    pub fn feed_up(&mut self, side: Side) {
-        if let Some(active) = self.system(side).aliases.clone() {
-            let active = active.into_iter().collect();
-            self.call(side, |role, ctx| role.handle_alias_event(ctx, Event::Up(active)));
-        }
+    fn call_alias_server(
+        &mut self,
+        side: Side,
+        act: impl FnOnce(&AliasServer, &mut Context<'_>),
+    ) -> Vec<AcmMessage> {
+        let now = self.now;
+        let system = self.system(side);
+        let mut out = Outbox::new(Arc::clone(&system.sequencer));
+        let mut ctx = Context { now, entropy: &mut system.entropy, out: &mut out };
+        act(&system.alias_server, &mut ctx);
+        self.perform(side, out)
     }
 
-    /// Something happens at the controlling server of B, which tells if it can be reached.
-    pub fn alias_event(&mut self, event: Event) {
-        if let Some(active) = &mut self.b.aliases {
-            match &event {
-                Event::Activated(alias, user) => {
-                    active.entry(alias.clone()).or_default().push(user.clone());
-                }
-                Event::Deactivated(alias, user) => {
-                    active.entry(alias.clone()).or_default().retain(|holder| holder != user);
-                }
-                Event::TakenOver(alias, user) => {
-                    active.insert(alias.clone(), vec![user.clone()]);
-                }
-                Event::Up(_) | Event::Down => {}
-            }
-        }
-        self.call(Side::B, |role, ctx| role.handle_alias_event(ctx, event));
+    /// A request to the functional alias controlling server of B, and the answer; what it causes stays under way. No
+    /// answer if the process is killed.
+    pub fn try_aliases(&mut self, request: AliasRequest) -> Option<AliasAnswer> {
+        let answers = self.call_alias_server(Side::B, |role, ctx| {
+            role.handle_management(ctx, ReplyTo::World(4), request);
+        });
+        answers.into_iter().find_map(|answer| match answer {
+            AcmMessage::Aliases { to: ReplyTo::World(4), answer } => Some(answer),
+            _ => None,
+        })
+    }
+
+    /// The same, with everything that it causes.
+    pub fn aliases(&mut self, request: AliasRequest) -> AliasAnswer {
+        let answer = self.try_aliases(request).expect("an answer");
         self.run();
+        answer
     }
 
     pub fn activate(&mut self, name: &str) {
-        self.alias_event(Event::Activated(driver(), service(Side::B, name)));
+        let answer = self.aliases(AliasRequest::Activate(driven_by(name)));
+        assert_eq!(answer, AliasAnswer::Active { displaced: Vec::new() });
+    }
+
+    pub fn deactivate(&mut self, name: &str) {
+        let Activation { alias, user, .. } = driven_by(name);
+        let answer = self.aliases(AliasRequest::Deactivate { alias, user });
+        assert_eq!(answer, AliasAnswer::Inactive);
+    }
+
+    /// Returns who is displaced.
+    pub fn take_over(&mut self, name: &str) -> Vec<McServiceId> {
+        match self.aliases(AliasRequest::TakeOver(driven_by(name))) {
+            AliasAnswer::Active { displaced } => displaced,
+            other => panic!("not taken over: {other:?}"),
+        }
     }
 
     /// The controlling server of B cannot be reached any more.
     pub fn feed_down(&mut self) {
-        self.b.aliases = None;
-        self.alias_event(Event::Down);
+        self.b.feed_is_up = false;
+        self.call(Side::B, |role, ctx| role.handle_alias_event(ctx, Event::Down));
+        self.run();
+    }
+
+    /// It can be reached again, and takes up the subscription.
+    pub fn feed_up(&mut self) {
+        self.b.feed_is_up = true;
+        self.call_alias_server(Side::B, |role, ctx| role.handle_subscription(ctx));
+        self.run();
     }
 
     /// Lets time pass: timers fire in their order, and what they cause is delivered.
@@ -743,6 +792,15 @@ pub const fn is_indication(request: &Request) -> bool {
 
 pub const fn is_response(request: &Request) -> bool {
     matches!(request, Request::Decided(_))
+}
+
+fn new_alias_server(side: Side) -> AliasServer {
+    AliasServer::new(alias_server::Config::new(&format!("{}.example", side.letter())))
+}
+
+/// A user of B has the alias of the driver.
+pub fn driven_by(name: &str) -> Activation {
+    Activation { alias: driver(), user: service(Side::B, name), shared: true }
 }
 
 pub fn key_of(origin: Side, transaction: TransactionId) -> TransactionKey {

@@ -13,7 +13,7 @@ use migcore::{
         acm_client::{Answer as ClientAnswer, Begin, Decision, Request as Client, SessionId},
         acm_interconnection::{Response, ResultCode, TransactionId, TransactionKey},
         acm_payload::Payload,
-        functional_alias::Event,
+        alias_management::Request as AliasRequest,
         migration_identity::Direction,
     },
 };
@@ -133,13 +133,13 @@ impl Run {
     }
 
     fn change_alias(&mut self) {
-        let user = service(Side::B, self.pick(&DECIDERS));
-        let event = match self.random.below(3) {
-            0 => Event::Activated(driver(), user),
-            1 => Event::Deactivated(driver(), user),
-            _ => Event::TakenOver(driver(), user),
+        let activation = driven_by(self.pick(&DECIDERS));
+        let request = match self.random.below(3) {
+            0 => AliasRequest::Activate(activation),
+            1 => AliasRequest::Deactivate { alias: activation.alias, user: activation.user },
+            _ => AliasRequest::TakeOver(activation),
         };
-        self.world.alias_event(event);
+        self.world.try_aliases(request);
     }
 
     /// Everything works again; whoever got no answer asks again; people decide some of what is left, time the rest.

@@ -7,6 +7,7 @@ use migcore::{
         acm_client::{Answer as ClientAnswer, Begin, State},
         acm_interconnection::{ResultCode, TransactionKey},
         acm_payload::{Kind, Parties, Payload},
+        alias_management::Request as AliasRequest,
         migration_identity::Direction,
     },
     outbox::Note,
@@ -177,10 +178,7 @@ fn scenario_34_who_took_the_alias_over_decides_and_nobody_else() {
     world.activate("bert");
     let key = update_driver(&mut world);
     world.fetch(Side::B, "bert", &key);
-    world.alias_event(migcore::api::functional_alias::Event::TakenOver(
-        driver(),
-        service(Side::B, "bea"),
-    ));
+    assert_eq!(world.take_over("bea"), [service(Side::B, "bert")]);
     let ClientAnswer::Refused(refusal) = world.accept("bert", &key) else { panic!("decided") };
     assert_eq!(refusal.code, ResultCode::NotAuthorised);
     assert_eq!(world.take_notified(Side::B, "bea").len(), 1);
@@ -384,9 +382,7 @@ fn scenario_41_while_the_alias_feed_is_down_nothing_is_active() {
     assert!(!sees(&mut world, "bert"));
     assert_eq!(world.state(&key), State::PendingAtPartner, "stored");
     world.pass(DAY);
-    let active = [(driver(), vec![service(Side::B, "bert")])];
-    world.system(Side::B).aliases = Some(active.into());
-    world.feed_up(Side::B);
+    world.feed_up();
     assert_eq!(world.take_notified(Side::B, "bert").len(), 1);
     world.accept("bert", &key);
     assert_eq!(world.result(&key), Some(ResultCode::Ok));
@@ -404,9 +400,62 @@ fn scenario_41_what_was_assigned_is_nobodys_while_the_feed_is_down_and_after_a_r
     world.restart(Side::B);
     world.run();
     assert!(!sees(&mut world, "bert"));
-    world.system(Side::B).aliases = Some([(driver(), vec![service(Side::B, "bert")])].into());
-    world.feed_up(Side::B);
+    world.feed_up();
     assert!(sees(&mut world, "bert"), "logged on still: a log-on outlives the process");
+}
+
+#[test]
+fn scenario_32_an_alias_that_was_deactivated_leads_nowhere_until_it_is_active_again() {
+    let mut world = ready();
+    world.log_on(Side::B, "bert");
+    world.activate("bert");
+    let key = update_driver(&mut world);
+    assert!(sees(&mut world, "bert"));
+    world.deactivate("bert");
+    assert!(!sees(&mut world, "bert"));
+    world.restart(Side::B);
+    world.run();
+    assert!(!sees(&mut world, "bert"));
+    world.activate("bert");
+    world.accept("bert", &key);
+    assert_eq!(world.result(&key), Some(ResultCode::Ok));
+}
+
+#[test]
+fn who_holds_an_alias_holds_it_after_a_restart() {
+    let mut world = ready();
+    for name in ["bob", "bea"] {
+        world.log_on(Side::B, name);
+        world.pass(MINUTE);
+        world.activate(name);
+    }
+    assert_eq!(world.take_over("bea"), [service(Side::B, "bob")]);
+    world.restart(Side::B);
+    world.run();
+    update_driver(&mut world);
+    assert!(sees(&mut world, "bea") && !sees(&mut world, "bob"));
+}
+
+/// On the way to the ACM server events overtake each other: a change that does not follow what is known makes it ask
+/// for everything, and an older one changes nothing.
+#[test]
+fn changes_of_aliases_that_overtake_each_other_end_as_the_controlling_server_has_it() {
+    for seed in 0..40 {
+        let mut world = ready();
+        for name in ["bob", "bert", "bea"] {
+            world.log_on(Side::B, name);
+        }
+        world.chaos = Some(Seeded(seed));
+        for name in ["bob", "bert", "bob", "bea"] {
+            world.try_aliases(AliasRequest::TakeOver(driven_by(name)));
+            world.run();
+        }
+        world.chaos = None;
+        world.run();
+        update_driver(&mut world);
+        let seen = ["bob", "bert", "bea"].map(|name| sees(&mut world, name));
+        assert_eq!(seen, [false, false, true], "seed {seed}");
+    }
 }
 
 #[test]

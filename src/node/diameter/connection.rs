@@ -347,6 +347,7 @@ impl Wire {
             Err(
                 Parked::Management(_)
                 | Parked::Configuration(_)
+                | Parked::Aliases(_)
                 | Parked::Registration(_)
                 | Parked::ConnectionDetails(_)
                 | Parked::SystemAccess(_)

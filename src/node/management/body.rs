@@ -92,6 +92,7 @@ const HELP: &[(&str, &str)] = &[
     ("address", "write IP address and port, such as \"192.0.2.1:5060\" or \"[2001:db8::1]:5060\""),
     ("after", "write the next of the page before, or leave it out for the first page"),
     ("limit", "write how many records, 1 to 1000, or leave it out for 100"),
+    ("alias", "write a functional alias, such as \"sip:driver@a.example\", percent-encoded"),
     ("holder", "write the private identity of a user, in a list of bindings or grants"),
     ("document", "write an initial UE configuration document of TS 24.484 as text"),
 ];

@@ -247,6 +247,7 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         | RecordKind::AcmSession
         | RecordKind::AcmRevision
         | RecordKind::AcmStray => false,
+        RecordKind::AliasHolder => roles.aliases.is_some(),
     }
 }
 

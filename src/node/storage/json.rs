@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::{
-    acm, config_server,
+    acm, alias_server, config_server,
     node::http::WrongValue,
     sip_core::Registration,
     sip_database,
@@ -63,6 +63,8 @@ pub enum Content {
     ConfigServer(config_server::StoredRecord),
     /// Of an ACM server.
     Acm(acm::StoredRecord),
+    /// Of a functional alias controlling server.
+    Aliases(alias_server::StoredRecord),
 }
 
 /// Why a JSON value is no record. It repeats no value: that may be a key or an identity.
@@ -99,6 +101,8 @@ impl StoredRecord {
             Content::Database(stored)
         } else if let Some(stored) = acm::StoredRecord::decode(kind, record.value)? {
             Content::Acm(stored)
+        } else if let Some(stored) = alias_server::StoredRecord::decode(kind, record.value)? {
+            Content::Aliases(stored)
         } else {
             let stored = config_server::StoredRecord::decode(kind, record.value)?;
             Content::ConfigServer(stored.ok_or(RecordError::Damaged)?)
@@ -113,6 +117,7 @@ impl StoredRecord {
             Content::Core(registration) => encode(registration),
             Content::ConfigServer(stored) => stored.encode(),
             Content::Acm(stored) => stored.encode(),
+            Content::Aliases(stored) => stored.encode(),
         };
         Mutation { kind: self.kind, key: self.key.as_bytes().into(), value: Some(value) }
     }
@@ -130,6 +135,7 @@ impl StoredRecord {
             Content::Core(registration) => registration.check(&self.key),
             Content::ConfigServer(stored) => stored.check(&self.key),
             Content::Acm(stored) => stored.check(&self.key),
+            Content::Aliases(stored) => stored.check(&self.key),
         }
     }
 
@@ -196,6 +202,7 @@ impl Serialize for StoredRecord {
             Content::Core(registration) => fields.serialize_field("record", registration)?,
             Content::ConfigServer(stored) => fields.serialize_field("record", stored)?,
             Content::Acm(stored) => fields.serialize_field("record", stored)?,
+            Content::Aliases(stored) => fields.serialize_field("record", stored)?,
         }
         fields.end()
     }
@@ -216,6 +223,9 @@ impl Content {
         } else if kind.is_of_acm() {
             let stored = acm::StoredRecord::deserialize(kind, from);
             stored.map(|stored| stored.map(Self::Acm))
+        } else if kind == RecordKind::AliasHolder {
+            let stored = alias_server::StoredRecord::deserialize(kind, from);
+            stored.map(|stored| stored.map(Self::Aliases))
         } else {
             let stored = config_server::StoredRecord::deserialize(kind, from);
             stored.map(|stored| stored.map(Self::ConfigServer))
@@ -238,6 +248,7 @@ impl Content {
             Self::Core(registration) => serde_json::to_value(registration),
             Self::ConfigServer(stored) => serde_json::to_value(stored),
             Self::Acm(stored) => serde_json::to_value(stored),
+            Self::Aliases(stored) => serde_json::to_value(stored),
         };
         let written = written.map_err(|_| wrong("record", "cannot be written again"))?;
         match difference(json, &written) {

@@ -78,7 +78,9 @@ impl Validator {
             Content::Database(record) => self.references.add(place, &stored.key, record).map_err(
                 |Contradiction { field, what, other }| Misfit { other, ..Misfit::new(field, what) },
             ),
-            Content::Core(_) | Content::ConfigServer(_) | Content::Acm(_) => Ok(()),
+            Content::Core(_) | Content::ConfigServer(_) | Content::Acm(_) | Content::Aliases(_) => {
+                Ok(())
+            }
         }
     }
 

@@ -22,8 +22,11 @@ use super::{
     list, show, watch,
 };
 use crate::{
-    api::{acm_client::Decision, acm_interconnection::TransactionId},
-    identity::{FunctionalAlias, McServiceGroupId},
+    api::{
+        acm_client::{Decision, GroupState},
+        acm_interconnection::TransactionId,
+    },
+    identity::{FunctionalAlias, McServiceGroupId, McSystemId},
     node::{
         Clock,
         client::{ClientError, ManagementClient},
@@ -139,7 +142,7 @@ enum Action {
         #[arg(value_parser = str::parse::<TransactionId>)]
         transaction: TransactionId,
     },
-    /// Interconnection groups that are at home in this system.
+    /// Interconnection groups: those at home in this system, and what partners told of theirs.
     #[command(subcommand)]
     Groups(GroupsCommand),
     /// Functional aliases of this system, at its controlling server (management interface).
@@ -161,8 +164,12 @@ enum GroupsCommand {
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<McServiceGroupId>,
     },
-    /// List them.
-    List,
+    /// List those that are known: of this system, or of a partner.
+    List {
+        /// The system that they are at home in, such as sip:b.example; without it this one.
+        #[arg(long, value_name = "MC-SYSTEM-ID")]
+        home: Option<McSystemId>,
+    },
 }
 
 /// Why a command did not work.
@@ -309,29 +316,38 @@ async fn groups(client: &AcmClient, command: GroupsCommand, json: bool) -> Resul
             }
             Ok(())
         }
-        GroupsCommand::List => list_groups(client, json).await,
+        GroupsCommand::List { home } => list_groups(client, home, json).await,
     }
 }
 
-async fn list_groups(client: &AcmClient, json: bool) -> Result<(), AcmError> {
-    let found = client.groups().await?;
-    let items = found.get("groups").or_else(|| found.get("items")).unwrap_or(&found);
-    let items = items.as_array().cloned().unwrap_or_default();
-    if json {
-        return print(&items.iter().map(|item| format!("{item}\n")).collect::<String>());
+/// Prints groups, page after page as they come.
+async fn list_groups(
+    client: &AcmClient,
+    home: Option<McSystemId>,
+    json: bool,
+) -> Result<(), AcmError> {
+    let mut table = Table::new(&["GROUP", "STATE"]);
+    let (mut after, mut is_empty) = (None, true);
+    loop {
+        let page = client.groups(home.as_ref(), after.as_ref()).await?;
+        is_empty &= page.items.is_empty();
+        let row = |GroupState { group, withdrawn }: &GroupState| {
+            let state = if *withdrawn { "withdrawn" } else { "in use" };
+            vec![group.to_string(), state.to_owned()]
+        };
+        if json {
+            let line = |item| serde_json::to_string(item).map(|line| line + "\n");
+            let lines: Result<String, _> = page.items.iter().map(line).collect();
+            print(&lines.map_err(AcmError::Json)?)?;
+        } else if !page.items.is_empty() {
+            print(&table.lines(page.items.iter().map(row).collect()))?;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
-    if items.is_empty() {
-        return print("no interconnection group is at home here\n");
-    }
-    let part = |item: &Value, name: &str| item.get(name).cloned().unwrap_or_default();
-    let rows = items.iter().map(|item| {
-        let group = item.as_str().map(str::to_owned);
-        let group = group.or_else(|| part(item, "group").as_str().map(str::to_owned));
-        let is_withdrawn = part(item, "withdrawn").as_bool().unwrap_or_default();
-        let state = if is_withdrawn { "withdrawn" } else { "at home here" };
-        vec![group.unwrap_or_default(), state.to_owned()]
-    });
-    print(&Table::new(&["GROUP", "STATE"]).lines(rows.collect()))
+    if is_empty && !json { print("no interconnection group is known\n") } else { Ok(()) }
 }
 
 /// The name of a value on the wire.

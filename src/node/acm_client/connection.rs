@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::{access::Administrator, events::Events};
 use crate::{
     api::{
-        acm_client::{Begin, Decision, Item, Page, Progress, SessionId},
+        acm_client::{Begin, Decision, GroupPage, Item, PAGE_ITEMS_MAX, Page, Progress, SessionId},
         acm_interconnection::{Response, ResultCode, TransactionId, TransactionKey},
     },
-    identity::{FunctionalAlias, McServiceGroupId, McServiceId},
+    identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{client::direct, management::escape},
     token::BearerToken,
 };
@@ -290,9 +290,20 @@ impl AcmClient {
         self.tell("withdraw the group", Method::DELETE, &path, None::<&()>).await
     }
 
-    /// The interconnection groups at home here, as the server shows them.
-    pub(in crate::node) async fn groups(&self) -> Result<Value, ConnectionError> {
-        self.ask("list groups", Method::GET, "/acm/v1/groups", None::<&()>).await
+    /// The interconnection groups that are known of a system.
+    pub(in crate::node) async fn groups(
+        &self,
+        home: Option<&McSystemId>,
+        after: Option<&McServiceGroupId>,
+    ) -> Result<GroupPage, ConnectionError> {
+        let mut path = format!("/acm/v1/groups?limit={PAGE_ITEMS_MAX}");
+        if let Some(home) = home {
+            path = format!("{path}&home={}", escape(home.as_str()));
+        }
+        if let Some(after) = after {
+            path = format!("{path}&after={}", escape(after.as_str()));
+        }
+        self.ask("list groups", Method::GET, &path, None::<&()>).await
     }
 
     async fn ask<T: DeserializeOwned>(

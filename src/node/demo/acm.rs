@@ -34,6 +34,9 @@ use crate::{
 /// The pauses, in which administrators are logged off and both systems are restarted.
 const PAUSE: Duration = Duration::from_secs(3 * 24 * 3_600);
 
+/// How long what confirms a message may take to pass before a part is shown.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// How long anything may take that is waited for.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -93,8 +96,7 @@ impl RunningAcmDemo {
             Office::new(&stage.home, &["anna", "alex"])?,
             Office::new(&stage.partner, &["bob", "carol", "dave"])?,
         );
-        let running =
-            Self { stage, a, b, tap, ladder, seen: Vec::new(), performed: Vec::new() };
+        let running = Self { stage, a, b, tap, ladder, seen: Vec::new(), performed: Vec::new() };
         if let Err(error) = running.provision().await {
             running.shutdown().await;
             return Err(error);
@@ -162,7 +164,9 @@ impl RunningAcmDemo {
     }
 
     /// Shows what has passed since the last part, and keeps its steps.
-    fn show_part(&mut self, title: &str, show: &mut Show<'_>) -> Result<(), DemoError> {
+    async fn show_part(&mut self, title: &str, show: &mut Show<'_>) -> Result<(), DemoError> {
+        // What confirms the last messages is on its way.
+        tokio::time::sleep(SETTLE).await;
         while let Ok(entry) = self.ladder.try_recv() {
             self.seen.push(entry);
         }
@@ -175,6 +179,8 @@ impl RunningAcmDemo {
     async fn pause(&mut self, ahead: Duration) -> Result<(), DemoError> {
         let ahead = self.stage.clock_ahead() + ahead;
         self.stage.stop_both().await;
+        // The end of both systems is no part of what comes.
+        self.forget_ladder();
         self.stage.start_both(ahead).await
     }
 }

@@ -159,8 +159,26 @@ fn list_faults() -> io::Result<()> {
 
 impl RunningAcmDemo {
     /// The columns of the drawing.
-    fn parties(&self, _: &Shown) -> Vec<&str> {
-        vec!["anna.a", &self.a.server_name, &self.b.server_name, "bob.b"]
+    fn parties(&self, what: &Shown) -> Vec<&str> {
+        let (a, b) = (&*self.a.server_name, &*self.b.server_name);
+        let mut parties =
+            vec!["anna.a", a, &*self.a.config_server, b, &*self.b.config_server, "bob.b"];
+        let is_shared = match what {
+            Shown::Procedures(branch, _) => {
+                matches!(branch, Branch::AliasOne | Branch::AliasMany | Branch::AliasNone)
+            }
+            Shown::Fault(fault) => matches!(
+                fault,
+                AcmFault::AlreadyDecided
+                    | AcmFault::RightWithdrawn
+                    | AcmFault::AliasTakenOver
+                    | AcmFault::HolderLogsOff
+            ),
+        };
+        if is_shared {
+            parties.push("carol.b");
+        }
+        parties
     }
 
     /// What a person needs to go on with the two systems: a file for each administrator.

@@ -207,6 +207,15 @@ impl Desk {
         Ok(self.client.list(None, PAGE_ITEMS_MAX).await?.items.len())
     }
 
+    /// The groups of a system that are known here and in use. Does not show in the ladder, either.
+    pub(super) async fn known_groups(
+        &self,
+        home: &McSystemId,
+    ) -> Result<Vec<McServiceGroupId>, DemoError> {
+        let known = self.client.groups(Some(home), None).await?.items;
+        Ok(known.into_iter().filter(|it| !it.withdrawn).map(|it| it.group).collect())
+    }
+
     /// The same client with a token that is not its user's.
     pub(super) fn with_another_token(mut self) -> Self {
         let token = BearerToken::draw(&mut SystemEntropy::new());

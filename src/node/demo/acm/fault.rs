@@ -216,7 +216,7 @@ impl RunningAcmDemo {
         show: &mut Show<'_>,
     ) -> Result<(), DemoError> {
         let ended = Box::pin(self.act(fault, show)).await;
-        self.show_part(fault.words(), show)?;
+        self.show_part(fault.words(), show).await?;
         ended?;
         let Some((play, last)) = fault.steps() else { return Ok(()) };
         let mut wanted: Vec<String> = play.rows().iter().map(|row| row.step.to_string()).collect();
@@ -317,7 +317,7 @@ impl RunningAcmDemo {
         let (mut anna, transaction) = self.send(Play::Xcfg).await?;
         let is_retrying = |it: &Progress| it.summary.state == State::Retrying && it.attempts > 1;
         anna.stands(transaction, "tried again", is_retrying).await?;
-        self.show_part("the partner is down: it is tried again", show)?;
+        self.show_part("the partner is down: it is tried again", show).await?;
         let ahead = self.stage.clock_ahead();
         self.stage.partner.start(ahead)?;
         let mut bob = self.desk("bob")?;
@@ -332,7 +332,7 @@ impl RunningAcmDemo {
     /// B ends while a request waits there.
     async fn act_restart(&mut self, show: &mut Show<'_>) -> Result<(), DemoError> {
         let (mut anna, transaction) = self.send_and_wait(Play::Xcfg).await?;
-        self.show_part("the request waits", show)?;
+        self.show_part("the request waits", show).await?;
         let ahead = self.stage.clock_ahead();
         self.stage.partner.stop().await;
         self.stage.partner.start(ahead)?;
@@ -368,7 +368,7 @@ impl RunningAcmDemo {
         let (mut anna, transaction) = self.send_and_wait(Play::Xcfg).await?;
         anna.log_off().await?;
         let key = anna.progress(transaction).await?.summary.key;
-        self.show_part("the request waits for a person", show)?;
+        self.show_part("the request waits for a person", show).await?;
         self.pause(TOO_LONG).await?;
         let mut anna = self.desk("anna")?;
         anna.log_on().await?;
@@ -583,7 +583,7 @@ impl RunningAcmDemo {
     }
 
     /// Checks which revision of A's configuration is in force in B.
-    async fn in_force(&self, wanted: u64) -> Result<(), DemoError> {
+    pub(super) async fn in_force(&self, wanted: u64) -> Result<(), DemoError> {
         match self.revision_in_force().await? {
             revision if revision == wanted => Ok(()),
             revision => {

@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Office {
     /// What ladders call its ACM server.
     pub(super) server_name: Arc<str>,
+    /// What ladders call its configuration management server.
+    pub(super) config_server: Arc<str>,
     /// The first label of its domain.
     pub(super) letter: String,
     pub(super) system: McSystemId,
@@ -42,6 +44,7 @@ impl Office {
         let host = id.split_once(':').map_or(id, |(_, host)| host);
         Ok(Self {
             server_name: format!("acm.{host}").into(),
+            config_server: format!("cms.{host}").into(),
             letter: domain.split('.').next().unwrap_or_default().to_owned(),
             server: server.parse().map_err(|_| DemoError::Missing("an address of ACM clients"))?,
             management: site.management()?,

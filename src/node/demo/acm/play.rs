@@ -23,6 +23,9 @@ use crate::{
 /// The name of the alias that the administrators of the partner share.
 const ALIAS: &str = "dispatcher";
 
+/// The revision of what is sent.
+pub(super) const REVISION: u64 = 8;
+
 /// All kinds that people of these systems deal with.
 const KINDS: [Kind; 5] =
     [Kind::Configuration, Kind::Groups, Kind::Update, Kind::AddUsers, Kind::RemoveUsers];
@@ -61,8 +64,26 @@ impl RunningAcmDemo {
         } else {
             self.play_unattended(branch, play, &mut anna, show).await?;
         }
+        self.check_effect(play).await?;
         let order = branch::check(branch, play, &self.performed);
         order.map_err(|Misplaced(label)| DemoError::Misplaced(label))
+    }
+
+    /// Checks that what was accepted is in force in B.
+    async fn check_effect(&self, play: Play) -> Result<(), DemoError> {
+        match play {
+            Play::Xcfg => self.in_force(REVISION).await,
+            Play::Grp => {
+                let known = self.desk("bob")?.known_groups(&self.a.system).await?;
+                let wanted = [self.a.group("fire")?, self.a.group("rescue")?];
+                if known == wanted {
+                    return Ok(());
+                }
+                Err(differs(format!("{} groups of A are known instead of 2", known.len())))
+            }
+            // What a user of A migrates with shows when the user migrates.
+            Play::Upd => Ok(()),
+        }
     }
 
     /// Nobody waits: who asks logs off, who decides logs on days later, or policy decides.
@@ -82,14 +103,14 @@ impl RunningAcmDemo {
             anna.log_off().await?;
             let transaction = anna.begin(&self.b.system, parties, payload).await?;
             self.until(play.stored()).await?;
-            self.show_part(&format!("{title}: {branch}"), show)?;
+            self.show_part(&format!("{title}: {branch}"), show).await?;
             transaction
         } else {
             let transaction = anna.begin(&self.b.system, parties, payload).await?;
             self.until(play.indicated()).await?;
             anna.stands(transaction, "at the partner", is_at_partner).await?;
             anna.log_off().await?;
-            self.show_part(&format!("{title}: {branch}"), show)?;
+            self.show_part(&format!("{title}: {branch}"), show).await?;
             self.pause(PAUSE).await?;
             let mut bob = self.desk("bob")?;
             bob.log_on().await?;
@@ -97,7 +118,8 @@ impl RunningAcmDemo {
             self.decide(&mut bob, kind, None).await?;
             self.until(play.stored()).await?;
             bob.log_off().await?;
-            self.show_part("3 days later, after a restart of both systems: the decision", show)?;
+            self.show_part("3 days later, after a restart of both systems: the decision", show)
+                .await?;
             transaction
         };
         self.pause(PAUSE).await?;
@@ -107,7 +129,7 @@ impl RunningAcmDemo {
         anna.told(kind, true).await?;
         self.read_response(anna, kind, transaction, play.accepted()).await?;
         anna.log_off().await?;
-        self.show_part("3 days later, after a restart of both systems: the response", show)
+        self.show_part("3 days later, after a restart of both systems: the response", show).await
     }
 
     /// Everybody is logged on.
@@ -148,7 +170,7 @@ impl RunningAcmDemo {
             for desk in [&bob, &carol] {
                 desk.sees_nothing().await?;
             }
-            self.show_part(&format!("{}: {branch}", play.title()), show)?;
+            self.show_part(&format!("{}: {branch}", play.title()), show).await?;
             if let Some(alias) = &alias {
                 self.b.hold(alias, "carol", Hold::Activate).await?;
             }
@@ -173,7 +195,7 @@ impl RunningAcmDemo {
         } else {
             format!("{}: {branch}", play.title())
         };
-        self.show_part(&title, show)?;
+        self.show_part(&title, show).await?;
         for desk in [anna, &mut bob, &mut carol] {
             desk.log_off().await?;
         }
@@ -231,7 +253,7 @@ impl RunningAcmDemo {
         let parties = Parties { target_id, target_alias: alias.cloned(), requester_alias: None };
         Ok(match play {
             Play::Xcfg => {
-                let configuration = self.configuration_of_a("", 8)?;
+                let configuration = self.configuration_of_a("", REVISION)?;
                 (Parties::default(), Payload::Configuration(configuration))
             }
             Play::Grp => {
@@ -242,7 +264,7 @@ impl RunningAcmDemo {
                 }
                 (parties, Payload::Groups(groups.to_vec()))
             }
-            Play::Upd => (parties, self.update(&["alice"], 8).await?),
+            Play::Upd => (parties, self.update(&["alice"], REVISION).await?),
         })
     }
 
@@ -287,7 +309,7 @@ impl RunningAcmDemo {
             return Err(differs(format!("adding users came to {result:?}")));
         }
         anna.acknowledge(&progress.summary.key).await?;
-        self.show_part("first: a user is added for migration, which policy accepts", show)
+        self.show_part("first: a user is added for migration, which policy accepts", show).await
     }
 
     /// Forgets what has passed since the last part was shown.

@@ -104,10 +104,9 @@ fn change_json(progress: &Progress, change: &Change) -> String {
 
 fn ending(progress: &Progress) -> String {
     let Some(response) = &progress.response else {
-        return match progress.summary.state {
-            State::Closed => "over, without a response".to_owned(),
-            _ => "not decided yet".to_owned(),
-        };
+        let is_over = progress.summary.state == State::Closed;
+        let words = if is_over { "over, without a response" } else { "not decided yet" };
+        return words.to_owned();
     };
     let by =
         response.handler_id.as_ref().map_or_else(String::new, |id| format!(" by {}", id.as_str()));

@@ -45,18 +45,25 @@ pub(super) async fn run(
     }
     let in_force = match management {
         Some(management) if item.response.is_none() => in_force(management, &item).await?,
-        Some(_) | None => None,
+        Some(_) | None => InForce::NotAsked,
     };
-    print(&describe(&item, in_force.as_ref(), all, now))
+    print(&describe(&item, &in_force, all, now))
 }
 
 /// What an accepted request would replace.
-async fn in_force(
-    management: &ManagementClient,
-    item: &Item,
-) -> Result<Option<SystemConfiguration>, AcmError> {
+enum InForce {
+    /// Nobody says where to ask.
+    NotAsked,
+    /// Nothing yet.
+    Nothing,
+    /// This.
+    Configuration(Box<SystemConfiguration>),
+}
+
+/// Asks what an accepted request would replace.
+async fn in_force(management: &ManagementClient, item: &Item) -> Result<InForce, AcmError> {
     let Some(payload) = item.payload.as_ref().filter(|it| it.configuration().is_some()) else {
-        return Ok(None);
+        return Ok(InForce::NotAsked);
     };
     let about = match payload.kind() {
         Kind::Configuration => item.summary.key.origin.clone(),
@@ -75,18 +82,13 @@ async fn in_force(
     };
     let path = format!("/v1/system-configurations/{}?secrets=true", escape(about.as_str()));
     match management.get("show what is in force", &path).await {
-        Ok(found) => Ok(Some(found)),
-        Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+        Ok(found) => Ok(InForce::Configuration(Box::new(found))),
+        Err(ClientError::Refused { status: 404, .. }) => Ok(InForce::Nothing),
         Err(error) => Err(error.into()),
     }
 }
 
-fn describe(
-    item: &Item,
-    in_force: Option<&SystemConfiguration>,
-    all: bool,
-    now: Timestamp,
-) -> String {
+fn describe(item: &Item, in_force: &InForce, all: bool, now: Timestamp) -> String {
     let Item { summary, parties, payload, differing, withdrawn, response } = item;
     let Summary {
         number, key, kind, partner, originator, created, expires, revision, state, ..
@@ -146,7 +148,7 @@ fn describe_response(text: &mut String, response: &Response) {
 fn describe_payload(
     text: &mut String,
     payload: &Payload,
-    (differing, in_force): (&[String], Option<&SystemConfiguration>),
+    (differing, in_force): (&[String], &InForce),
     all: bool,
 ) {
     let users: Vec<String> =
@@ -160,17 +162,21 @@ fn describe_payload(
     }
     let Some(configuration) = payload.configuration() else { return };
     let offered = elements(configuration);
-    let Some(in_force) = in_force else {
+    let InForce::Configuration(in_force) = in_force else {
         let _ = writeln!(text, "  configuration, revision {}:", configuration.revision);
         let width = offered.iter().map(|(path, _)| path.chars().count()).max().unwrap_or(0);
         for (path, value) in &offered {
             let mark = if is_named(path, differing) { '*' } else { ' ' };
             let _ = writeln!(text, "  {mark} {path:width$}  {value}");
         }
-        let said = if differing.is_empty() {
-            "nothing that the system owns differs from what is in force"
-        } else {
-            "* differs from what is in force; --management URL shows from what"
+        let said = match in_force {
+            InForce::Nothing => "nothing is in force in its place yet",
+            InForce::NotAsked | InForce::Configuration(_) if differing.is_empty() => {
+                "nothing that the system owns differs from what is in force"
+            }
+            InForce::NotAsked | InForce::Configuration(_) => {
+                "* differs from what is in force; --management URL shows from what"
+            }
         };
         let _ = writeln!(text, "  {said}");
         return;

@@ -50,7 +50,7 @@ pub(super) struct Access {
     ///
     /// `migcore acm template` prints one to fill in. Without a file the token is in `MIGCORE_ACM_TOKEN`.
     #[arg(long = "as", global = true, value_name = "FILE")]
-    file: Option<PathBuf>,
+    credentials: Option<PathBuf>,
     /// The management interface of the same system [environment: `MIGCORE_ACM_MANAGEMENT`].
     ///
     /// For `alias`, and for `show` to tell what is in force.
@@ -183,7 +183,7 @@ impl Access {
 
     fn written(&self) -> Result<Written, AccessError> {
         let named = environment(FILE)?.map(PathBuf::from);
-        match self.file.clone().or(named) {
+        match self.credentials.clone().or(named) {
             Some(path) => read(&path),
             None => Ok(Written::default()),
         }

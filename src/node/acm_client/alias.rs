@@ -34,12 +34,12 @@ pub(super) struct Held {
     /// The functional alias, such as sip:dispatcher@b.example.
     alias: FunctionalAlias,
     /// The user, such as sip:bob@b.example.
-    user: McServiceId,
+    holder: McServiceId,
 }
 
 impl Held {
     fn path(&self) -> String {
-        format!("{PATH}/{}/holders/{}", escape(self.alias.as_str()), escape(self.user.as_str()))
+        format!("{PATH}/{}/holders/{}", escape(self.alias.as_str()), escape(self.holder.as_str()))
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn run(
         }
         AliasCommand::List => return list(client, json).await,
     };
-    let Held { alias, user } = held;
+    let Held { alias, holder: user } = held;
     print(&if json {
         format!("{}\n", json!({ "alias": alias, "user": user, "is": done }))
     } else {

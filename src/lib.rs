@@ -3,7 +3,8 @@
 //! A user of one MC system (the *primary*) registers by SIP and IMS-AKA in another one (the
 //! *partner*): the partner lends the UE a pair of SIP identities, binds it to the pair that the
 //! primary named, and fetches authentication vectors from the primary's SIP database over Diameter
-//! Cx (3GPP TR 23.781 solution 2). "Primary" and "partner" are roles in one procedure: every system is
+//! Cx (3GPP TR 23.781 solution 2). Administrators of both exchange what that needs through their ACM servers
+//! (TS 23.280 clause 10.17). "Primary" and "partner" are roles in one procedure: every system is
 //! the primary of its own users and the partner of everybody else's.
 //!
 //! # Bird's eye view
@@ -30,7 +31,9 @@
 //! `sip_database/forward.rs` (steps 17, 18, 20, 21), `sip_database/vectors.rs` (step 19, in the primary),
 //! `sip_core/registered.rs` (step 24). One request for connection details: `config_server/details.rs` (steps
 //! 2, 4, 7, 13), `config_server/choice.rs` (step 3), and in the partner `config_server/access.rs` (steps 8, 9,
-//! 12).
+//! 12). One exchange between administrators: `acm/begin.rs` (XCFG-1, 2), `acm/delivery.rs` (3, 5, 12),
+//! `acm/incoming.rs` (4), `acm/decision.rs` (10, 11), `acm/response.rs` (13); the tables of its three procedures are
+//! beside that of the 25 steps.
 //!
 //! # Invariants, as absences
 //!

@@ -338,13 +338,17 @@ fn scenario_16_a_password_is_never_visible_and_its_records_are_sealed() {
     assert!(stored.document.render().contains(PASSWORD), "it is in force, with the password");
     world.fetch(Side::A, "anna", &key);
     for side in [Side::A, Side::B] {
-        let log = &world.system(side).log;
-        assert!(!log.contains(PASSWORD) && !log.contains("correct-horse"), "{side:?}");
+        let system = world.system(side);
+        let role = format!("{:?}", system.role);
+        for text in [&system.log, &system.shown, &role] {
+            assert!(!text.is_empty() && !text.contains("correct-horse"), "{side:?}");
+        }
     }
     for (kind, seals) in [
         (RecordKind::AcmPayload, true),
         (RecordKind::AcmConfigurationSet, true),
-        (RecordKind::AcmOutgoing, false),
+        (RecordKind::AcmIncoming, true),
+        (RecordKind::AcmGroup, false),
     ] {
         assert_eq!(kind.holds_secrets(), seals, "{kind:?}");
     }
@@ -375,6 +379,44 @@ fn scenario_16_only_sealed_kinds_of_records_hold_the_password() {
     }
     assert!(found >= 4, "payloads and sets on both sides: {found}");
     assert!(key != pending);
+}
+
+#[test]
+fn no_identity_of_a_person_prints() {
+    let mut world = World::ready();
+    world.add_users(&users(2), Some(system_configuration("b", 1)));
+    let key = world.send(begin_for("bert", upd(&users(3), 2)));
+    world.accept("bert", &key);
+    assert_eq!(world.response(&key).elements.len(), 1, "a user is named in it");
+    world.send(begin_for("mallory", upd(&users(1), 3)));
+    for side in [Side::A, Side::B] {
+        let system = world.system(side);
+        let role = format!("{:?}", system.role);
+        for text in [&system.log, &role] {
+            assert!(text.contains("..@a.example"), "it says something of somebody");
+            for name in ["anna@", "bert@", "user-", "mallory"] {
+                assert!(!text.contains(name), "{side:?}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn while_the_configuration_server_is_silent_a_person_decides_and_the_effect_comes_later() {
+    let mut world = World::ready();
+    world.set_mode(Mode::ByRule { rejects_difference: true });
+    world.system(Side::B).configuration_is_lost = true;
+    let key = world.send(begin(xcfg(1)));
+    assert_eq!(world.state(&key), State::Sent);
+    world.pass(MINUTE);
+    assert_eq!(world.state(&key), State::PendingAtPartner, "what differs is not known");
+    assert_eq!(world.accept("bert", &key), ClientAnswer::Decided(None));
+    world.pass(DAY);
+    assert_eq!(world.result(&key), None);
+    world.system(Side::B).configuration_is_lost = false;
+    world.pass(10 * MINUTE);
+    assert_eq!(world.result(&key), Some(ResultCode::Ok));
+    assert_eq!(world.configuration_at(Side::B, Side::A), Some(system_configuration("a", 1)));
 }
 
 #[test]
@@ -417,6 +459,22 @@ fn scenario_17_what_is_invalid_is_refused_with_the_names_of_its_elements() {
         );
     }
     assert_eq!(world.list(Side::B, "bert").len(), 1, "nothing is parked");
+}
+
+#[test]
+fn scenario_17_no_partner_acts_in_the_name_of_another_systems_user() {
+    let mut world = World::ready();
+    pending_at_b(&mut world);
+    let Request::Submit(mut sent) = world.on_link[0].1.clone() else { panic!("no submission") };
+    sent.envelope.transaction = "11111111-2222-4333-8444-555555555555".parse().unwrap();
+    sent.envelope.originator = service(Side::B, "bert");
+    let of = &sent.envelope;
+    let measured = ContentDigest::of(&of.originator, &sent.parties, of.revision, &sent.payload);
+    sent.envelope.digest = measured.digest;
+    let answer = world.post(Side::B, Some(&token("system-a")), Request::Submit(sent));
+    let Some(Answer::Refused(refusal)) = answer else { panic!("{answer:?}") };
+    assert_eq!(refusal.code, ResultCode::InvalidData);
+    assert_eq!(refusal.elements.to_vec(), ["originator"]);
 }
 
 #[test]

@@ -176,7 +176,10 @@ async fn policy_accepts_without_anybody_and_by_rule_only_what_changes_nothing() 
     assert_eq!(bob.decide(Side::A, &transaction, reject).await.0, 200);
     let progress = anna.reached(&transaction, &["responded"]).await;
     let response = &progress["response"];
-    assert_eq!((&response["result"], &response["text"]), (&json!("rejected-by-user"), &json!("not on a Friday")));
+    assert_eq!(
+        (&response["result"], &response["text"]),
+        (&json!("rejected-by-user"), &json!("not on a Friday"))
+    );
     assert_eq!(revision_at(&pair, Side::B, Side::A).await, Some(5), "the old one stays");
     shutdown(systems).await;
 }
@@ -235,7 +238,13 @@ async fn events_resume_where_a_client_left_and_outlive_a_restart() {
     other.is_silent().await;
     drop(other);
     // While nobody listens.
-    let second = anna.begin(&to_user(Side::A, "bob", json!({ "add-users": { "users": ["sip:alice@a.example"] } }))).await;
+    let second = anna
+        .begin(&to_user(
+            Side::A,
+            "bob",
+            json!({ "add-users": { "users": ["sip:alice@a.example"] } }),
+        ))
+        .await;
     bob.has_item(Side::A, &second).await;
     let mut events = EventReader::open(&bob, session, Some(seen)).await;
     let (newer, told) = events.next().await.unwrap();
@@ -291,9 +300,8 @@ async fn a_hundred_thousand_users_are_one_transaction() {
     let anna = pair.administrator(Side::A, "anna");
     let users: Vec<String> =
         (0..100_000).map(|number| format!("sip:user-{number:06}@a.example")).collect();
-    let begin = |users: &[String], kind: &str| {
-        to_user(Side::A, "bob", json!({ kind: { "users": users } }))
-    };
+    let begin =
+        |users: &[String], kind: &str| to_user(Side::A, "bob", json!({ kind: { "users": users } }));
     let transaction = anna.begin(&begin(&users, "add-users")).await;
     let progress = anna.reached(&transaction, &["responded"]).await;
     assert_eq!(progress["response"]["result"], "ok", "{progress}");

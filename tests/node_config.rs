@@ -183,11 +183,19 @@ fn a_mistake_about_the_acm_server_is_named_and_a_token_is_not_repeated() {
             "policies.configuration.rejects_difference",
             "mode = \"by-rule\"",
         ),
-        (changed("policies.update.r", "policies.updates.r"), "policies.updates", "did you mean update?"),
+        (
+            changed("policies.update.r", "policies.updates.r"),
+            "policies.updates",
+            "did you mean update?",
+        ),
         (changed("users_max = 100000", "users_max = 100001"), "policy.users_max", "100000"),
         (changed("sip:admin@a", "admin@a"), "policies.update.requesters", "sip:alice@a.example"),
         (changed("valid_for = \"365d\", ", ""), "agreements.valid_for", "\"365d\""),
-        (changed("interconnected", "interconected"), "interconected", "did you mean interconnected?"),
+        (
+            changed("interconnected", "interconected"),
+            "interconected",
+            "did you mean interconnected?",
+        ),
     ] {
         let problems = problems(&format!("{MINIMAL}{partner}"));
         let key = format!("acm.partners.{key}");
@@ -211,7 +219,10 @@ fn a_mistake_about_the_acm_server_is_named_and_a_token_is_not_repeated() {
     let alone = format!("roles = [\"sip_core\", \"acm\"]\n{MINIMAL}{PEER}");
     let alone = alone.replace("\"database\"", "\"own-database\"");
     let problem = &problems(&alone)[0];
-    assert_eq!((&*problem.key, &*problem.fix), ("roles", "add the role config_server, or take acm out"));
+    assert_eq!(
+        (&*problem.key, &*problem.fix),
+        ("roles", "add the role config_server, or take acm out")
+    );
     let all = "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]";
     let same = format!("{all}\n{MINIMAL}[acm]\nclient_listen = \"127.0.0.1:8081\"\n");
     assert_eq!(problems(&same)[0].key, "acm.client_listen");

@@ -102,6 +102,7 @@ fn a_faultless_world_performs_the_steps_in_order_each_by_its_entity() {
         Entity::PartnerSipDatabase | Entity::PartnerSipCore | Entity::PartnerConfigServer => {
             Who::System(SystemId::B)
         }
+        other => panic!("no entity of a migration: {other:?}"),
     };
     let wanted: Vec<(String, Who)> =
         STEPS.iter().map(|row| (row.step.to_string(), by(row.by))).collect();

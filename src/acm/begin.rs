@@ -1,6 +1,6 @@
 //! An administrator of this system begins a transaction.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     AcmServer, Partner,
@@ -141,10 +141,42 @@ impl AcmServer {
         if kind == Kind::Groups {
             self.check_groups_are_home(turn, payload.groups())?;
         }
+        self.check_no_other_move(turn, destination, payload)?;
         let last = self.revisions.get(&revision_key(true, destination, kind)).map(|last| *last);
         if last.is_some_and(|last| *revision <= last) {
             let text = "this revision or a later one has been sent already: write a higher one";
             return Err(Refusal::of(ResultCode::StaleRevision, text, ["revision"]));
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing else is asked about the same users: in which order adding, updating and removing them came
+    /// into force at the partner would not be known here, for responses overtake each other.
+    fn check_no_other_move(
+        &self,
+        turn: &Ordered,
+        destination: &McSystemId,
+        payload: &Payload,
+    ) -> Result<(), Refusal> {
+        let users: BTreeSet<&McServiceId> = payload.users().iter().collect();
+        if users.is_empty() {
+            return Ok(());
+        }
+        for transaction in &turn.moves {
+            let Some(other) = self.payloads.get(&self.own_key(*transaction)) else { continue };
+            let is_same_partner = self
+                .outgoing
+                .get(transaction)
+                .is_some_and(|held| held.record.subject.envelope.destination == *destination);
+            if !is_same_partner || other.kind() == payload.kind() {
+                continue;
+            }
+            let mut both = other.users().iter().filter(|user| users.contains(user)).peekable();
+            if both.peek().is_some() {
+                let text = "is named in a transaction of another kind that waits for its response";
+                let names = both.map(McServiceId::as_str);
+                return Err(Refusal::of(ResultCode::Conflict, text, names));
+            }
         }
         Ok(())
     }
@@ -199,15 +231,26 @@ impl AcmServer {
         true
     }
 
-    /// A revision above all those sent: the time in microseconds, as a rule.
+    /// A revision above all those sent: the time in microseconds, as a rule. Offers of groups and their withdrawals
+    /// are in one row.
     pub(super) fn next_revision(
         &self,
         ctx: &Context<'_>,
         kind: Kind,
         destination: &McSystemId,
     ) -> u64 {
-        let last = self.revisions.get(&revision_key(true, destination, kind)).map(|last| *last);
-        ctx.now.as_micros().max(last.map_or(0, |last| last.saturating_add(1)))
+        let kinds: &[Kind] = match kind {
+            Kind::Groups | Kind::GroupsWithdrawn => &[Kind::Groups, Kind::GroupsWithdrawn],
+            Kind::Configuration
+            | Kind::Update
+            | Kind::AddUsers
+            | Kind::RemoveUsers
+            | Kind::PleaseSend => &[kind],
+        };
+        let sent = kinds.iter().filter_map(|kind| {
+            self.revisions.get(&revision_key(true, destination, *kind)).map(|last| *last)
+        });
+        sent.max().map_or(0, |last| last.saturating_add(1)).max(ctx.now.as_micros())
     }
 
     /// Keeps the highest revision, and returns what makes it durable.

@@ -51,8 +51,7 @@ impl AcmServer {
         &self,
         turn: &Ordered,
         user: &McServiceId,
-        home: Option<McSystemId>,
-        after: Option<McServiceGroupId>,
+        (home, after): (Option<McSystemId>, Option<&McServiceGroupId>),
         limit: usize,
     ) -> Served {
         if !self.is_administrator(user) {
@@ -62,7 +61,7 @@ impl AcmServer {
         let home = home.unwrap_or_else(|| self.config.system.clone());
         // The last of the page before may be gone; no group is before the first.
         let known = turn.groups.iter().filter(|((of, _), _)| *of == home);
-        let known = known.filter(|((_, group), _)| after.as_ref().is_none_or(|it| group > it));
+        let known = known.filter(|((_, group), _)| after.is_none_or(|it| group > it));
         let mut known = known
             .map(|(_, group)| GroupState { group: group.id.clone(), withdrawn: group.withdrawn });
         let items: Vec<GroupState> = known.by_ref().take(limit).collect();
@@ -233,7 +232,7 @@ impl AcmServer {
             let told = Group {
                 home: home.clone(),
                 id: group.clone(),
-                revision: envelope.created.as_micros(),
+                revision: envelope.revision,
                 withdrawn,
                 told_by: Some(envelope.key()),
                 offered_to: std::collections::BTreeSet::new(),

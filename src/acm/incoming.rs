@@ -150,6 +150,11 @@ impl AcmServer {
             return Err(invalid("is not that of the content", ["digest"]));
         }
         check_times(envelope, ctx.now)?;
+        let host = originator.host();
+        if !host.is_empty() && !from.domains.iter().any(|domain| domain == host) {
+            let text = "belongs to no domain of the system that sends the request";
+            return Err(invalid(text, ["originator"]));
+        }
         check_request(parties, *revision, payload, &from.domains, (policy, measured.octets))?;
         self.check_target(from, parties, kind)?;
         if kind == Kind::PleaseSend && self.config.answers_pull.is_none() {

@@ -73,6 +73,8 @@ pub(super) struct Ordered {
     undecided: BTreeMap<(McSystemId, Kind), BTreeSet<TransactionKey>>,
     /// Offers of groups of this system that wait for their response, by who made them.
     pub(super) offers: BTreeSet<(McServiceId, TransactionId)>,
+    /// Transactions of this system about users that wait for their response.
+    pub(super) moves: BTreeSet<TransactionId>,
     pub(super) agreements: AgreementWork,
     pub(super) groups: BTreeMap<(McSystemId, McServiceGroupId), Group>,
     pub(super) strays: BTreeMap<TransactionKey, Stray>,

@@ -125,6 +125,12 @@ impl AcmServer {
         } else {
             turn.offers.remove(&offer);
         }
+        let is_move = matches!(subject.kind, Kind::AddUsers | Kind::RemoveUsers | Kind::Update);
+        if is_move && !held.record.is_over() {
+            turn.moves.insert(transaction);
+        } else {
+            turn.moves.remove(&transaction);
+        }
         if held.queue == queue {
             return None;
         }

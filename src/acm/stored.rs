@@ -112,12 +112,12 @@ impl StoredRecord {
     /// The names of the fields that hold secrets in records of a kind.
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
+            // Who knows the rest of a request could find its passwords by its digest.
+            RecordKind::AcmOutgoing | RecordKind::AcmIncoming => &["digest"],
             RecordKind::AcmPayload => &["payload"],
             RecordKind::AcmConfigurationSet => &["configuration"],
             RecordKind::AcmUser => &["token"],
-            RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmMigrant
+            RecordKind::AcmMigrant
             | RecordKind::AcmGroup
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
@@ -175,7 +175,8 @@ impl StoredRecord {
             }
             Body::User(user) => is(key == user.mc_service_id.as_str(), "is not the mc_service_id"),
             Body::Session(_) => {
-                let is_number = key.len() == 16 && u64::from_str_radix(key, 16).is_ok();
+                let is_digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
+                let is_number = key.len() == 16 && key.bytes().all(is_digit);
                 is(is_number, "is not 16 hexadecimal digits")
             }
             Body::Revision(_) => {

@@ -173,9 +173,9 @@ pub struct Cancellation {
     pub kind: Kind,
 }
 
-/// What was decided. It stays as it is.
+/// What was decided. It stays as it is. Fields that a later release adds are passed over: partners need not be of one
+/// release.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Response {
     /// The transaction.
@@ -328,7 +328,6 @@ impl FromIterator<String> for ElementNames {
 
 /// Why a request is not taken.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
-#[serde(deny_unknown_fields)]
 #[error("{text}")]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Refusal {

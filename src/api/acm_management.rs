@@ -41,7 +41,6 @@ pub struct User {
 
 /// An answer to a transaction that is not known here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Stray {
     /// Who sent it.
     pub from: McSystemId,

@@ -83,6 +83,7 @@ pub struct Config {
 
 /// Which roles a process runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each role is run or is not")]
 pub struct Roles {
     /// The SIP core: answers REGISTER.
     pub sip_core: bool,

@@ -411,16 +411,16 @@ impl Shared {
             | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
                 self.unpark_unanswered(*number);
             }
-            // A SIP core has a timer for its database, and a UE and a peer for the SIP core and for us.
+            // A SIP core has a timer for its database, and a UE and a peer for the SIP core and for us. An ACM server
+            // tells its clients again, and subscribes again, once it is loaded.
             Message::Sip { .. }
             | Message::CxRequest { .. }
             | Message::CxAnswer { .. }
             | Message::ConnectionDetailsRequest(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
-            | Message::Registration { .. } => {}
-            // The ACM server tells clients again, and subscribes again, once it is loaded.
-            Message::Acm(_) => {}
+            | Message::Registration { .. }
+            | Message::Acm(_) => {}
         }
         None
     }

@@ -204,13 +204,15 @@ impl RecordKind {
     }
 
     /// Whether records of this kind hold keys or credentials: K and `OPc`, a pool's key, passwords of the
-    /// UE configuration. An engine on a medium seals those.
+    /// UE configuration, or a digest by which these could be guessed. An engine on a medium seals those.
     pub const fn holds_secrets(self) -> bool {
         matches!(
             self,
             Self::Subscriber
                 | Self::Pool
                 | Self::SystemConfiguration
+                | Self::AcmOutgoing
+                | Self::AcmIncoming
                 | Self::AcmPayload
                 | Self::AcmConfigurationSet
         )

@@ -97,6 +97,10 @@ pub struct System {
     pub crashes: u64,
     /// Everything that the process has logged: steps, notes, messages, as they print.
     pub log: String,
+    /// Everything that clients were shown.
+    pub shown: String,
+    /// Whether requests to the configuration server are lost.
+    pub configuration_is_lost: bool,
     incarnation: u64,
 }
 
@@ -157,6 +161,8 @@ impl System {
             commits: 0,
             crashes: 0,
             log: String::new(),
+            shown: String::new(),
+            configuration_is_lost: false,
             incarnation: 0,
         }
     }
@@ -387,7 +393,8 @@ impl World {
                 }
             }
             Event_::Configure { at, incarnation, id, request } => {
-                if self.system(at).incarnation == incarnation {
+                let system = self.system(at);
+                if system.incarnation == incarnation && !system.configuration_is_lost {
                     self.configured.push((at, request.clone()));
                     self.configure(at, ReplyTo::Role(id), request);
                 }
@@ -663,7 +670,7 @@ impl World {
             _ => None,
         })?;
         let json = serde_json::to_string(&answer).unwrap();
-        self.system(side).log.push_str(&json);
+        self.system(side).shown.push_str(&json);
         Some(serde_json::from_str(&json).unwrap())
     }
 

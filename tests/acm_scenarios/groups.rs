@@ -120,7 +120,6 @@ fn scenario_23_a_target_that_is_no_administrator_is_refused() {
 fn scenario_24_a_group_withdrawn_while_its_offer_waits_shows_so() {
     let mut world = ready();
     let key = offer(&mut world);
-    world.pass(MINUTE);
     let withdrawn = world.ask(Side::A, "anna", Client::WithdrawGroup(group("g1")));
     assert_eq!(withdrawn, ClientAnswer::Done);
     assert_eq!(world.fetch(Side::B, "bert", &key).withdrawn, [group("g1")]);

@@ -39,6 +39,32 @@ fn what_is_pending_is_listed_in_pages_oldest_first() {
 }
 
 #[test]
+fn a_restart_and_a_list_take_no_longer_with_many_items_than_they_must() {
+    const COUNT: usize = 20_000;
+    let mut world = World::ready();
+    world.put_groups(&["g1"]);
+    for _ in 0..COUNT {
+        world.send(begin_for("bert", grp(&["g1"])));
+    }
+    world.restart(Side::B);
+    world.run();
+    world.log_on(Side::B, "bert");
+    let notified = world.take_notified(Side::B, "bert");
+    assert_eq!((notified.len(), notified[0].count), (1, COUNT as u64), "one word for all of them");
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = world.page(Side::B, "bert", after, 1_000_000);
+        assert!(page.items.len() <= 1_000);
+        count += page.items.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(count, COUNT);
+}
+
+#[test]
 fn a_partner_that_has_too_much_undecided_waits_until_there_is_room() {
     let mut world = World::ready();
     world.put_groups(&["g1"]);

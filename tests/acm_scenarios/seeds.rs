@@ -18,7 +18,7 @@ use migcore::{
     },
 };
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 200;
 const ACTIONS: usize = 80;
 const DECIDERS: [&str; 3] = ["bert", "bea", "bob"];
 

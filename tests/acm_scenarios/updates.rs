@@ -121,7 +121,8 @@ fn scenario_31_of_three_clients_with_the_alias_the_one_with_the_fewest_items_get
         world.activate(name);
     }
     for name in ["bob", "bob", "bert"] {
-        world.send(begin_for(name, Payload::AddUsers { users: users(1), configuration: None }));
+        let others = users(9).split_off(8);
+        world.send(begin_for(name, Payload::AddUsers { users: others, configuration: None }));
     }
     update_driver(&mut world);
     let pending = ["bob", "bert", "bea"].map(|name| world.list(Side::B, name).len());
@@ -467,6 +468,40 @@ fn a_holder_who_may_not_decide_is_told_so_by_the_decision() {
     assert!(matches!(world.accept("norights", &key), ClientAnswer::Refused(_)));
     assert_eq!(world.result(&key), None);
     assert!(world.notes.iter().all(|(_, note)| !matches!(note, Note::TableFull(_))));
+}
+
+#[test]
+fn a_user_is_not_updated_while_its_removal_waits() {
+    let mut world = ready();
+    let key = world.send(begin_for("bert", Payload::RemoveUsers { users: users(1) }));
+    let refusal = world.refused(Side::A, "anna", begin_for("bert", upd(&users(2), 1)));
+    assert_eq!(refusal.code, ResultCode::Conflict);
+    assert_eq!(refusal.elements.to_vec(), [users(1)[0].as_str()]);
+    world.reject("bert", &key, "still here");
+    world.send(begin_for("bert", upd(&users(2), 1)));
+}
+
+#[test]
+fn policy_names_who_may_decide_and_who_may_begin_with_a_partner() {
+    let mut world = ready();
+    world.change_config(Side::B, |config| {
+        let deciders = [service(Side::B, "bea")].into();
+        config.partners[0].policies.by_kind.insert(
+            Kind::Configuration,
+            migcore::acm::Policy { deciders: Some(deciders), ..Default::default() },
+        );
+    });
+    let key = world.send(begin(xcfg(1)));
+    assert!(!sees(&mut world, "bert") && sees(&mut world, "bea"));
+    assert!(matches!(world.accept("bert", &key), ClientAnswer::Refused(_)));
+    world.accept("bea", &key);
+    assert_eq!(world.result(&key), Some(ResultCode::Ok));
+
+    world.change_config(Side::A, |config| {
+        config.partners[0].policies.usual.requesters = Some([service(Side::A, "amir")].into());
+    });
+    let refusal = world.refused(Side::A, "anna", begin(xcfg(2)));
+    assert_eq!(refusal.code, ResultCode::NotAuthorised);
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! What the two interfaces say to whom speaks wrongly, and that they are as they describe themselves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use migcore::{
     api::{
@@ -9,6 +15,7 @@ use migcore::{
     },
     identity::McSystemId,
     node::{Options, RunningSystem, SystemEntropy, acm},
+    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
     time::Timestamp,
 };
 use reqwest::RequestBuilder;
@@ -23,10 +30,10 @@ use crate::{
         described::{check_answer, check_described, check_schema},
         metric,
     },
-    start_both, shutdown,
+    shutdown, start_both,
     world::{
-        INTERCONNECTION, Pair, Side, configuration, item_path, read, to_user, token, token_of,
-        user, xcfg,
+        EventReader, INTERCONNECTION, Pair, Side, configuration, item_path, read, to_user, token,
+        token_of, user, xcfg,
     },
 };
 
@@ -73,7 +80,9 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 
 fn is_problem(problem: &Value, name: &str) -> bool {
     problem["type"] == format!("urn:migcore:problem:{name}")
-        && ["detail", "fix"].iter().all(|part| problem[part].as_str().is_some_and(|it| it.len() > 5))
+        && ["detail", "fix"]
+            .iter()
+            .all(|part| problem[part].as_str().is_some_and(|it| it.len() > 5))
 }
 
 /// That nothing waits for an answer, and nobody has anything to decide.
@@ -172,11 +181,7 @@ async fn a_partner_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_park
             "destination",
         ),
         (submit(exchange(1), |it| it.expires = Timestamp::from_secs(1)), "invalid-data", "expires"),
-        (
-            submit(json!({ "groups": ["sip:group@c.example"] }), |_| {}),
-            "invalid-data",
-            "",
-        ),
+        (submit(json!({ "groups": ["sip:group@c.example"] }), |_| {}), "invalid-data", ""),
     ] {
         let (status, refused) = answer(pair.post(Side::B).json(&body)).await;
         let refused = &refused["refused"];
@@ -264,10 +269,8 @@ async fn no_octet_of_a_body_is_read_that_is_too_long_or_of_somebody_unknown() {
     let (client, partner) = (pair.ports(Side::B).client, pair.ports(Side::B).partner);
     let of_a = format!("Authorization: Bearer {}\r\n", token_of(Side::A));
     let bob = token("bob");
-    let of_bob = format!(
-        "Authorization: Bearer {}\r\nMC-Service-ID: sip:bob@b.example\r\n",
-        bob.expose()
-    );
+    let of_bob =
+        format!("Authorization: Bearer {}\r\nMC-Service-ID: sip:bob@b.example\r\n", bob.expose());
     let max = acm::BODY_OCTETS_MAX;
     let begin = "/acm/v1/transactions";
     for (port, path, credential, octets, status) in [
@@ -367,7 +370,14 @@ async fn a_client_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_begun
         (&bob, "PATCH", "/acm/v1/items", None, 405, "method-not-allowed"),
         (&bob, "GET", "/acm/v2/items", None, 404, "unknown-path"),
         (&bob, "POST", "/acm/v1/transactions", Some(json!({})), 422, "invalid-request"),
-        (&bob, "POST", "/acm/v1/transactions", begin(|it| it["more"] = json!(1)), 422, "invalid-request"),
+        (
+            &bob,
+            "POST",
+            "/acm/v1/transactions",
+            begin(|it| it["more"] = json!(1)),
+            422,
+            "invalid-request",
+        ),
         (
             &bob,
             "POST",
@@ -405,11 +415,13 @@ async fn a_client_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_begun
         assert_eq!(bob.ask("POST", &decisions, Some(body)).await.0, status);
     }
     // The same name for another content; the same again.
-    let mut repeated = to_user(Side::B, "anna", json!({ "add-users": { "users": ["sip:x@b.example"] } }));
+    let mut repeated =
+        to_user(Side::B, "anna", json!({ "add-users": { "users": ["sip:x@b.example"] } }));
     repeated.transaction = Some(unknown.parse().unwrap());
     assert_eq!(bob.begin(&repeated).await, unknown);
     assert_eq!(bob.begin(&repeated).await, unknown);
-    repeated.payload = serde_json::from_value(json!({ "add-users": { "users": ["sip:y@b.example"] } })).unwrap();
+    repeated.payload =
+        serde_json::from_value(json!({ "add-users": { "users": ["sip:y@b.example"] } })).unwrap();
     let body = serde_json::to_value(&repeated).unwrap();
     let (status, problem) = bob.ask("POST", "/acm/v1/transactions", Some(body)).await;
     assert!(status == 409 && is_problem(&problem, "conflict"), "{problem}");
@@ -422,7 +434,8 @@ async fn a_client_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_begun
     let (status, problem) = amir.ask("GET", &item_path(Side::B, unknown), None).await;
     assert!(status == 403 && is_problem(&problem, "not-authorised"), "{problem}");
     assert_eq!(anna.decide(Side::B, unknown, json!("accept")).await.0, 200);
-    let (status, problem) = anna.decide(Side::B, unknown, json!({ "reject": { "reason": null } })).await;
+    let (status, problem) =
+        anna.decide(Side::B, unknown, json!({ "reject": { "reason": null } })).await;
     assert!(status == 409 && is_problem(&problem, "already-decided"), "{problem}");
     assert_eq!(problem["outcome"]["handler_id"], "sip:anna@a.example");
     assert!(metric(&systems[1], "migcore_requests_waiting") < 0.5);
@@ -477,7 +490,8 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
     let unknown = "3f0c2f3e-7a41-4c52-9d0e-5a1b2c3d4e5f";
     let (sessions, items) = ("/acm/v1/sessions", "/acm/v1/items");
     let (item, of) = ("/acm/v1/items/{origin}/{transaction}", "/acm/v1/transactions/{transaction}");
-    let (decision, acknowledgement) = (format!("{item}/decision"), format!("{item}/acknowledgement"));
+    let (decision, acknowledgement) =
+        (format!("{item}/decision"), format!("{item}/acknowledgement"));
     let at = item_path(Side::A, &transaction);
     let begin = serde_json::to_value(xcfg(Side::B, 1)).unwrap();
     let groups = "/acm/v1/groups/{group}";
@@ -537,7 +551,8 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
     let description = description_at(&management).await;
     let (users, strays) = ("/v1/acm/users/{mc_service_id}", "/v1/acm/strays");
     let carl = "/v1/acm/users/sip%3Acarl@b.example";
-    let body = json!({ "token": token("carl").expose(), "may_request": ["groups"], "may_decide": [] });
+    let body =
+        json!({ "token": token("carl").expose(), "may_request": ["groups"], "may_decide": [] });
     let twice = json!({ "token": token("carl").expose(), "may_request": ["groups", "groups"] });
     for (method, path, url, status, body) in [
         ("put", users, carl, 204, Some(body)),
@@ -561,4 +576,86 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
         check_described(&description, operation, response, url).await;
     }
     shutdown(systems).await;
+}
+
+/// Keeps records in memory and fails while told to.
+struct Flaky {
+    engine: MemoryEngine,
+    fails: Arc<AtomicBool>,
+}
+
+impl Flaky {
+    fn check(&self) -> Result<(), EngineError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(EngineError::Medium("no space left".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Engine for Flaky {
+    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
+        self.check()?;
+        self.engine.commit(commits)
+    }
+
+    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
+        self.check()?;
+        self.engine.replay(each)
+    }
+
+    fn approximate_len(&self) -> u64 {
+        self.engine.approximate_len()
+    }
+
+    fn waits(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        self.engine.reader()
+    }
+}
+
+#[tokio::test]
+async fn without_storage_both_interfaces_say_when_to_ask_again_and_go_on_when_it_is_back() {
+    let pair = Pair::draw();
+    let fails = Arc::new(AtomicBool::new(false));
+    let engine = Flaky { engine: MemoryEngine::default(), fails: Arc::clone(&fails) };
+    let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
+    let b = pair.start(Side::B, "", options);
+    pair.provision(Side::B, &["bob"]).await;
+    let bob = pair.administrator(Side::B, "bob");
+    let session = bob.log_on().await;
+    let mut events = EventReader::open(&bob, session, None).await;
+    let request = submit(exchange(1), |_| {});
+    let begin = serde_json::to_value(xcfg(Side::B, 1)).unwrap();
+
+    fails.store(true, Ordering::SeqCst);
+    for attempt in ["the commit fails", "no commit is tried"] {
+        for request in [
+            pair.post(Side::B).json(&request),
+            bob.request("GET", "/acm/v1/items"),
+            bob.request("POST", "/acm/v1/transactions").json(&begin),
+            bob.request("GET", &format!("/acm/v1/sessions/{session}/events")),
+        ] {
+            let response = request.send().await.unwrap();
+            assert!(response.headers().contains_key("retry-after"), "{attempt}: {response:?}");
+            let (status, problem) = read(response).await;
+            assert_eq!(status, 503, "{attempt}: {problem}");
+        }
+    }
+    // The roles are loaded anew: streams end, and clients come again.
+    fails.store(false, Ordering::SeqCst);
+    crate::node_world::eventually("the storage came back", || {
+        metric(&b, "migcore_storage_available") > 0.5
+    })
+    .await;
+    assert_eq!(events.next().await, None);
+    assert_eq!(answer(pair.post(Side::B).json(&request)).await, (200, json!("stored")));
+    let mut events = EventReader::open(&bob, session, None).await;
+    assert_eq!(events.next().await.unwrap().1["count"], 1);
+    assert_eq!(bob.items().await.len(), 1, "once");
+    drop(events);
+    b.shutdown().await;
 }

@@ -15,7 +15,7 @@ use crate::world::{Pair, Side, item_path, to_user, until, xcfg};
 /// A system, running or not. Dropped, it is killed.
 struct Process {
     side: Side,
-    admin: u16,
+    client: u16,
     directory: PathBuf,
     child: Option<Child>,
 }
@@ -32,7 +32,7 @@ impl Process {
         );
         let toml = pair.toml(side, of_partner, "") + &storage;
         write_private(&directory.join("migcore.toml"), &toml);
-        Self { side, admin: pair.ports(side).admin, directory, child: None }
+        Self { side, client: pair.ports(side).client, directory, child: None }
     }
 
     fn path(&self, name: &str) -> String {
@@ -47,11 +47,9 @@ impl Process {
         command.args(["serve", "--config", &self.path("migcore.toml")]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
-        let url = format!("http://127.0.0.1:{}/health/ready", self.admin);
+        let url = format!("http://127.0.0.1:{}/openapi.json", self.client);
         until(&format!("{:?} is up: {}", self.side, self.path("log")), async || {
-            // Its sockets are bound for good once it is loaded.
-            let ready = reqwest::get(&url).await.ok()?.json::<Value>().await.ok()?;
-            (ready["storage"] == json!(true) || ready["status"] == json!("ready")).then_some(())
+            reqwest::get(&url).await.ok()?.error_for_status().ok().map(drop)
         })
         .await;
     }
@@ -277,4 +275,40 @@ async fn transactions_that_policy_decides_outlive_kills_at_any_time() {
     for process in [&a, &b] {
         assert_eq!(process.store(&["check"], "data").status.code(), Some(0));
     }
+}
+
+/// How many users added for migration are stored.
+fn migrants(process: &Process, name: &str) -> usize {
+    let export = process.path(name);
+    let output = process.store(&["export", "--secrets", "--output", &export], "data");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let exported = fs::read_to_string(&export).unwrap();
+    exported.lines().filter(|line| line.starts_with("{\"kind\":\"acm-migrant\"")).count()
+}
+
+#[tokio::test]
+async fn of_a_hundred_thousand_users_all_are_stored_or_none_when_a_system_is_killed() {
+    const USERS: usize = 100_000;
+    let files = Files::new("acm-many-kills");
+    let pair = Pair::draw();
+    let mut a = Process::new(&pair, Side::A, &files.0, "policy.mode = \"accept\"\n");
+    let mut b = Process::new(&pair, Side::B, &files.0, "policy.mode = \"accept\"\n");
+    let anna = pair.administrator(Side::A, "anna");
+    a.start().await;
+    b.start().await;
+    pair.provision(Side::A, &["anna"]).await;
+    pair.provision(Side::B, &["bob"]).await;
+    let users: Vec<String> = (0..USERS).map(|it| format!("sip:user-{it:06}@a.example")).collect();
+    let add = json!({ "add-users": { "users": users } });
+    let transaction = anna.begin(&to_user(Side::A, "bob", add)).await;
+    // While it is on its way, taken in or stored there.
+    b.kill();
+    let stored = migrants(&b, "first");
+    assert!(stored == 0 || stored == USERS, "{stored}");
+    b.start().await;
+    let progress = anna.reached(&transaction, &["responded"]).await;
+    assert_eq!(progress["response"]["result"], "ok", "{progress}");
+    a.kill();
+    b.kill();
+    assert_eq!((migrants(&b, "second"), migrants(&a, "second")), (USERS, USERS));
 }

@@ -21,9 +21,13 @@ use crate::{
     ue_configuration::DOCUMENT_OCTETS_MAX,
 };
 
-/// Longest body of a request, octets: the longest payload with the longest document in it, each octet of that escaped,
-/// and the rest.
-pub const BODY_OCTETS_MAX: usize = PAYLOAD_OCTETS_MAX as usize + 6 * DOCUMENT_OCTETS_MAX + 65_536;
+/// Longest body of a request, octets.
+pub const BODY_OCTETS_MAX: usize = 17 * 1_024 * 1_024;
+
+const _: () = assert!(
+    PAYLOAD_OCTETS_MAX + (6 * DOCUMENT_OCTETS_MAX + 65_536) as u64 <= BODY_OCTETS_MAX as u64,
+    "the longest payload with the longest document in it, each octet of that escaped, and the rest"
+);
 
 /// Long bodies that are held at a time.
 pub const LONG_BODIES_MAX: usize = 16;
@@ -86,17 +90,13 @@ pub(super) async fn ask<T: JsonBody + 'static, A: Send + 'static>(
     Read { octets, one }: Read,
     call: impl FnOnce(ReplyTo, T) -> Call<'static> + Send + 'static,
 ) -> Result<Answered<A>, Problem> {
-    match one {
-        Some(one) => {
-            let prepare = move |to| Ok(call(to, http::parse(&octets)?));
-            shared.ask_apart(park, one, prepare).await
-        }
-        None => {
-            let body = http::parse(&octets)?;
-            let asked = shared.ask(park, |to| call(to, body)).await;
-            asked.map_err(|none: NoAnswer| none.into())
-        }
-    }
+    let Some(one) = one else {
+        let body = http::parse(&octets)?;
+        let asked = shared.ask(park, |to| call(to, body)).await;
+        return asked.map_err(|none: NoAnswer| none.into());
+    };
+    let prepare = move |to| Ok(call(to, http::parse(&octets)?));
+    shared.ask_apart(park, one, prepare).await
 }
 
 impl JsonBody for Request {

@@ -166,7 +166,9 @@ fn parse_answer(answer: &http_client::Answer) -> Result<Answer, Failure> {
         | StatusCode::PAYLOAD_TOO_LARGE
         | StatusCode::UNPROCESSABLE_ENTITY => {
             let mut text = problem.detail;
-            text.truncate(text.floor_char_boundary(TEXT_OCTETS_MAX));
+            while text.len() > TEXT_OCTETS_MAX {
+                text.pop();
+            }
             Ok(Answer::Refused(Refusal::new(ResultCode::InvalidData, &text)))
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Err(Failure::Unavailable),

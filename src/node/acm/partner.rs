@@ -123,17 +123,16 @@ async fn interconnect(
     let (parts, body) = request.into_parts();
     let token = bearer_token(&parts.headers);
     let from = token.as_ref().and_then(|token| shared.presented_by(token));
-    let (step, response) = match (token, &from) {
-        (Some(token), Some(_)) => match take(&shared, &parts.headers, body, token).await {
+    let (step, response) = if let (Some(token), Some(_)) = (token, &from) {
+        match take(&shared, &parts.headers, body, token).await {
             Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
             Err(problem) => (None, problem.into_response()),
-        },
-        // Not a word of what it sends is read.
-        (_, _) => {
-            let reason = "the credential is no peer's";
-            shared.report_note(&Note::PeerRefused { peer: None, reason });
-            (None, not_authenticated(&shared, &parts.headers))
         }
+    } else {
+        // Not a word of what it sends is read.
+        let reason = "the credential is no peer's";
+        shared.report_note(&Note::PeerRefused { peer: None, reason });
+        (None, not_authenticated(&shared, &parts.headers))
     };
     let to = from.and_then(|from| shared.acm_links.name(&from));
     let to = to.unwrap_or_else(|| "partner".into());

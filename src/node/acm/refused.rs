@@ -83,7 +83,9 @@ fn status_and_fix(code: ResultCode, text: &str) -> (StatusCode, &'static str) {
         ResultCode::InvalidData if text == NO_SUCH_TRANSACTION => {
             (StatusCode::NOT_FOUND, "list what is pending; it may be over, or for another user")
         }
-        ResultCode::InvalidData if text == NO_SUCH_LOG_ON => (StatusCode::NOT_FOUND, "log on again"),
+        ResultCode::InvalidData if text == NO_SUCH_LOG_ON => {
+            (StatusCode::NOT_FOUND, "log on again")
+        }
         ResultCode::InvalidData | ResultCode::NotGroupHome => {
             (StatusCode::BAD_REQUEST, "correct what elements names")
         }

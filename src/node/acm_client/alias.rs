@@ -85,7 +85,7 @@ async fn list(client: &ManagementClient, json: bool) -> Result<(), AcmError> {
         let items = page.get("items").and_then(Value::as_array).ok_or_else(unknown)?;
         is_empty &= items.is_empty();
         if json {
-            print(&items.iter().map(|item| format!("{item}\n")).collect::<String>())?;
+            items.iter().try_for_each(|item| print(&format!("{item}\n")))?;
         } else {
             let rows: Option<Vec<_>> = items.iter().map(rows).collect();
             let rows: Vec<_> = rows.ok_or_else(unknown)?.into_iter().flatten().collect();

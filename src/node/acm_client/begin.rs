@@ -259,14 +259,14 @@ impl SendArguments {
 
 /// The content without the name of its kind, and lists with the name that they have.
 fn plain(kind: Kind, content: Value) -> Value {
-    match content {
-        Value::Object(mut members) if members.len() == 1 && members.contains_key(kind.as_str()) => {
-            members.remove(kind.as_str()).unwrap_or_default()
-        }
-        Value::Array(users) if matches!(kind, Kind::AddUsers | Kind::RemoveUsers) => {
-            json!({ "users": users })
-        }
-        content => content,
+    if content.is_array() && matches!(kind, Kind::AddUsers | Kind::RemoveUsers) {
+        return json!({ "users": content });
+    }
+    let mut content = content;
+    let members = content.as_object_mut().filter(|members| members.len() == 1);
+    match members.and_then(|members| members.remove(kind.as_str())) {
+        Some(named) => named,
+        None => content,
     }
 }
 

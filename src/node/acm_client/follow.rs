@@ -119,12 +119,14 @@ fn ending(progress: &Progress) -> String {
     format!("result: {}{by}{reason}{about}", name_of(&response.result))
 }
 
+/// A step of XCFG, of GRP with its part, and of UPD; zero where there is none.
+type Row = (u8, (u8, Option<Part>), u8);
+
 /// The steps that lead to a state, as far as this side knows of them.
 fn labels(kind: Kind, state: State, history: &[Change]) -> Vec<String> {
     let has = |state: State| history.iter().any(|change| change.state == state);
     let (a, b) = (Some(Part::A), Some(Part::B));
-    // As rows of (XCFG, GRP with its part, UPD); zero where there is none.
-    let rows: &[(u8, (u8, Option<Part>), u8)] = match state {
+    let rows: &[Row] = match state {
         State::Authorised => &[(1, (1, None), 1), (2, (2, None), 2)],
         State::Sent => &[(3, (3, None), 3), (4, (4, a), 4), (0, (4, b), 0)],
         // The answer to the request may be this, or it comes after that.

@@ -46,19 +46,20 @@ impl FromStr for ItemName {
 impl ItemName {
     /// The item that is named so: what is no whole name is looked for in the list.
     pub(super) async fn find(self, client: &AcmClient) -> Result<TransactionKey, AcmError> {
-        let (mut after, is_it): (Option<u64>, Box<dyn Fn(&Summary) -> bool>) = match self {
-            Self::Key(key) => return Ok(key),
-            Self::Number(number) => {
-                (number.checked_sub(1), Box::new(move |item| item.number == number))
-            }
-            Self::Transaction(transaction) => {
-                (None, Box::new(move |item| item.key.transaction == transaction))
-            }
+        let mut after = match &self {
+            Self::Key(key) => return Ok(key.clone()),
+            Self::Number(number) => number.checked_sub(1),
+            Self::Transaction(_) => None,
+        };
+        let is_it = |item: &Summary| match &self {
+            Self::Number(number) => item.number == *number,
+            Self::Transaction(transaction) => item.key.transaction == *transaction,
+            Self::Key(key) => item.key == *key,
         };
         let limit = if after.is_some() { 1 } else { PAGE_ITEMS_MAX };
         loop {
             let page = client.list(after, limit).await?;
-            if let Some(found) = page.items.into_iter().find(|item| is_it(item)) {
+            if let Some(found) = page.items.into_iter().find(&is_it) {
                 return Ok(found.key);
             }
             match page.next {

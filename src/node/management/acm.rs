@@ -59,7 +59,9 @@ pub(super) struct AcmUserView {
 /// Answers of partners to transactions that are not known here.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StraysView {
-    /// In the order of systems and transactions.
+    /// In the order of systems and transactions: who sent it (`from`), when it came (`at`), and the `response` as the
+    /// interface between ACM servers describes it.
+    #[schema(value_type = Vec<Object>)]
     items: Vec<Stray>,
 }
 

@@ -72,6 +72,14 @@ const HELP: &[(&str, &str)] = &[
     ("mc_system_id", "write the system's MC system ID, such as \"sip:b.example\""),
     ("class", "write the name of a class, 1 to 64 octets, or leave it out"),
     ("may_migrate", "write true or false, or leave it out"),
+    (
+        "may_request",
+        "write kinds of transactions, such as [\"configuration\", \"update\"], or leave it out for none",
+    ),
+    (
+        "may_decide",
+        "write kinds of transactions, such as [\"configuration\", \"update\"], or leave it out for none",
+    ),
     ("token", "write 22 to 4096 of the characters A-Z a-z 0-9 - . _ ~ + / =, drawn at random"),
     ("users", "write everybody, class:NAME or user:MC-SERVICE-ID, percent-encoded"),
     (

@@ -12,7 +12,7 @@ use crate::{
         acm_interconnection::{ResultCode, TransactionId},
         acm_payload::{Kind, Parties, Payload},
     },
-    identity::McSystemId,
+    identity::{McServiceId, McSystemId},
     node::acm_client::ConnectionError,
     step::Step,
 };
@@ -287,7 +287,7 @@ impl RunningAcmDemo {
             }
             AcmFault::NoTarget => {
                 let anna = self.desk("anna")?;
-                let payload = self.update(&["alice"], 8).await?;
+                let payload = self.update(&["alice"], 8)?;
                 let begun = anna.begin(&self.b.system, Parties::default(), payload).await;
                 refused(begun, ResultCode::InvalidData)
             }
@@ -509,7 +509,7 @@ impl RunningAcmDemo {
         anna.log_on().await?;
         let (bob_id, _) = self.b.user("bob")?;
         let parties = Parties { target_id: Some(bob_id), ..Parties::default() };
-        let payload = self.update(&["alice", "mallory"], 8).await?;
+        let payload = self.update(&["alice", "mallory"], 8)?;
         let transaction = anna.begin(&self.b.system, parties, payload).await?;
         anna.stands(transaction, "at the partner", |it| is_at_partner(it) || it.response.is_some())
             .await?;
@@ -523,7 +523,7 @@ impl RunningAcmDemo {
         let progress = anna.progress(transaction).await?;
         let response = progress.response.ok_or_else(|| differs("there is no response"))?;
         let mallory = self.users_of_a(&["mallory"])?;
-        let named: Vec<&str> = mallory.iter().map(|user| user.as_str()).collect();
+        let named: Vec<&str> = mallory.iter().map(McServiceId::as_str).collect();
         if response.result != ResultCode::InvalidData || *response.elements != named {
             let result = response.result;
             return Err(differs(format!("the update came to {result:?}, or names others")));

@@ -264,7 +264,7 @@ impl RunningAcmDemo {
                 }
                 (parties, Payload::Groups(groups.to_vec()))
             }
-            Play::Upd => (parties, self.update(&["alice"], REVISION).await?),
+            Play::Upd => (parties, self.update(&["alice"], REVISION)?),
         })
     }
 
@@ -279,7 +279,7 @@ impl RunningAcmDemo {
     }
 
     /// The configuration under which users of A are served in B, which has another key management server now.
-    pub(super) async fn update(&self, users: &[&str], revision: u64) -> Result<Payload, DemoError> {
+    pub(super) fn update(&self, users: &[&str], revision: u64) -> Result<Payload, DemoError> {
         let usual = cast::configuration(&self.stage.partner)?;
         let configuration = changed_configuration(usual, "kms-2", revision)?;
         Ok(Payload::Update { users: self.users_of_a(users)?, configuration })

@@ -292,7 +292,16 @@ fn a_hidden_secret_is_null_and_is_asked_for_on_import() {
     asked.dedup();
     assert_eq!(
         asked,
-        ["record.k", "record.source.generated.key", "record.token", "record.document"]
+        [
+            "record.k",
+            "record.source.generated.key",
+            "record.token",
+            "record.document",
+            "record.subject.envelope.digest",
+            "record.payload",
+            "record.configuration",
+            "record.token"
+        ]
     );
 }
 
@@ -308,6 +317,27 @@ fn told(kind: &str, change: impl FnOnce(&mut Value)) -> String {
 fn what_no_role_wrote_is_refused_with_field_and_reason() {
     type Change = fn(&mut Value);
     let cases: &[(&str, Change, &str)] = &[
+        (
+            "acm-outgoing",
+            |it| it["record"]["response"] = Value::Null,
+            "record.response is not of the state",
+        ),
+        (
+            "acm-outgoing",
+            |it| it["record"]["subject"]["envelope"]["digest"] = json!("00"),
+            "record.subject.envelope.digest",
+        ),
+        ("acm-incoming", |it| it["key"] = json!("x"), "key is not origin and transaction"),
+        (
+            "acm-migrant",
+            |it| it["record"]["way"] = json!("outbound"),
+            "key is not way, system and user",
+        ),
+        (
+            "acm-session",
+            |it| it["key"] = json!("+0000000000000ff"),
+            "key is not 16 hexadecimal digits",
+        ),
         ("grant", |it| *it = json!([]), "the line is no JSON object"),
         ("grant", |it| it["kind"] = json!("lease"), "kind is no kind of record"),
         ("grant", |it| it["version"] = json!(0), "version is no number of a commit"),
@@ -463,9 +493,9 @@ fn paths(json: &Value) -> Vec<String> {
     };
     for (name, value) in inner {
         // Texts that may be anything.
-        if !["parameters", "paths", "call_id", "uri", "server_name", "class"]
-            .contains(&name.as_str())
-        {
+        let of_transactions = ["text", "elements", "differing", "label"];
+        let others = ["parameters", "paths", "call_id", "uri", "server_name", "class"];
+        if !of_transactions.contains(&name.as_str()) && !others.contains(&name.as_str()) {
             found.extend(paths(value).into_iter().map(|path| format!("/{name}{path}")));
         }
     }

@@ -199,6 +199,8 @@ impl World {
             | Message::SystemAccessRequest { .. }
             | Message::SystemAccess { .. }
             | Message::Configuration { .. }
+            | Message::ConfigurationRequest { .. }
+            | Message::Acm(_)
             | Message::Registration { .. } => {}
         }
     }
@@ -226,7 +228,7 @@ impl World {
         let began = Instant::now();
         match id.role {
             Role::SipCore => system.core.handle_answer(&mut ctx, reply),
-            Role::ConfigServer | Role::SipDatabase | Role::Ue => {
+            Role::Acm | Role::ConfigServer | Role::SipDatabase | Role::Ue => {
                 system.database.handle_answer(&mut ctx, reply);
             }
         }

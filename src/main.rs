@@ -14,6 +14,7 @@ use migcore::{
     api::connection_details::{SIP_CORE_ADDRESSES_MAX, SipCoreAddress},
     node::{
         Options, RunningSystem,
+        acm_client::{self, AcmCommand},
         config::{Config, Log, LogFormat, REFERENCE},
         demo::{DemoError, command::DemoArguments},
         http_client::{Endpoint, url},
@@ -88,6 +89,12 @@ enum Command {
     /// It asks the management interface of a system that runs, by default the one on this host.
     #[command(after_help = EXAMPLES)]
     Admin(AdminCommand),
+    /// Be an administrator: decide what partners ask for, ask them, follow what comes of it.
+    ///
+    /// It is an ACM client of the administrator's own system (TS 23.280 clause 10.17): initial configuration (XCFG),
+    /// interconnection groups (GRP), updates for migrating users (UPD), users added and removed.
+    #[command(after_help = acm_client::EXAMPLES)]
+    Acm(Box<AcmCommand>),
     /// Be one UE: migrate, register, refresh, come home. Its state is in a file between the commands.
     #[command(subcommand, after_help = EXIT_CODES)]
     Ue(UeCommand),
@@ -266,6 +273,11 @@ async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Admin(command) => {
             let done = command.run().await;
+            done.map_err(|error| Failure::of(&error, error.is_wrong_input()))
+        }
+        Command::Acm(command) => {
+            let mut end = Ends::new()?;
+            let done = command.run(end.wait()).await;
             done.map_err(|error| Failure::of(&error, error.is_wrong_input()))
         }
         Command::Load(command) => load(*command).await,

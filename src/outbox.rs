@@ -526,6 +526,7 @@ impl Outbox {
     }
 
     /// Gives what is neither commit nor message to `perform`.
+    #[cfg(feature = "node")]
     pub(crate) fn perform_others(&mut self, perform: impl FnMut(Effect)) {
         self.others.drain(..).map(Effect::from).for_each(perform);
     }

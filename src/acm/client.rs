@@ -42,6 +42,9 @@ impl AcmServer {
             Request::Send(begin) => self.begin(ctx, turn, &user, *begin),
             Request::Follow(transaction) => self.follow(&user, transaction),
             Request::Cancel(transaction) => self.cancel(ctx, turn, &user, transaction),
+            Request::ListGroups { home, after, limit } => {
+                self.list_groups(turn, &user, (home, after.as_ref()), limit)
+            }
             Request::PutGroup(group) => self.put_group(ctx, turn, &user, group),
             Request::WithdrawGroup(group) => self.withdraw_group(ctx, turn, &user, &group),
         }

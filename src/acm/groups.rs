@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{
-        acm_client::Answer,
+        acm_client::{Answer, GroupPage, GroupState, PAGE_ITEMS_MAX},
         acm_interconnection::{
             Envelope, Refusal, ResultCode, Submission, TransactionId, TransactionKey,
         },
@@ -44,6 +44,30 @@ impl AcmServer {
             told_by: group.told_by.clone(),
         });
         shown.collect()
+    }
+
+    /// Lists the groups that are known of a system, for its administrators: whoever may begin or decide anything.
+    pub(super) fn list_groups(
+        &self,
+        turn: &Ordered,
+        user: &McServiceId,
+        (home, after): (Option<McSystemId>, Option<&McServiceGroupId>),
+        limit: usize,
+    ) -> Served {
+        if !self.is_administrator(user) {
+            return Err(not_authorised("this user is no administrator"));
+        }
+        let limit = limit.clamp(1, PAGE_ITEMS_MAX);
+        let home = home.unwrap_or_else(|| self.config.system.clone());
+        // The last of the page before may be gone; no group is before the first.
+        let known = turn.groups.iter().filter(|((of, _), _)| *of == home);
+        let known = known.filter(|((_, group), _)| after.is_none_or(|it| group > it));
+        let mut known = known
+            .map(|(_, group)| GroupState { group: group.id.clone(), withdrawn: group.withdrawn });
+        let items: Vec<GroupState> = known.by_ref().take(limit).collect();
+        let has_more = known.next().is_some();
+        let next = items.last().filter(|_| has_more).map(|last| last.group.clone());
+        Ok((None, Answer::Groups(GroupPage { items, next })))
     }
 
     /// Says that a group is at home here.

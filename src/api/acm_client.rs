@@ -69,6 +69,15 @@ pub enum Request {
     Follow(TransactionId),
     /// Takes a request back.
     Cancel(TransactionId),
+    /// Asks which interconnection groups are known.
+    ListGroups {
+        /// Those at home in this system; without it those of the system asked.
+        home: Option<McSystemId>,
+        /// The last of the page before.
+        after: Option<McServiceGroupId>,
+        /// Groups at most, up to [`PAGE_ITEMS_MAX`].
+        limit: usize,
+    },
     /// Says that an interconnection group is at home here.
     PutGroup(McServiceGroupId),
     /// Says that an interconnection group is no more. Partners who have been offered it are told.
@@ -127,12 +136,34 @@ pub enum Answer {
     AlreadyDecided(Option<Box<Response>>),
     /// The transaction has begun.
     Begun(TransactionId),
+    /// Interconnection groups.
+    Groups(GroupPage),
     /// How a transaction stands.
     Progress(Box<Progress>),
     /// It did not work; nothing changed.
     Refused(Refusal),
     /// The credential is no user's.
     NotAuthenticated,
+}
+
+/// Some of the interconnection groups of one system, in their order.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub struct GroupPage {
+    /// The groups.
+    pub items: Vec<GroupState>,
+    /// What to go on after, if there is more.
+    pub next: Option<McServiceGroupId>,
+}
+
+/// An interconnection group, as far as it is known.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+pub struct GroupState {
+    /// The group.
+    pub group: McServiceGroupId,
+    /// Whether it is no more.
+    pub withdrawn: bool,
 }
 
 /// Some of what is pending for a user, oldest first.

@@ -98,6 +98,15 @@ impl ManagementClient {
         self.read(self.send(what, self.http.post(self.path(path))).await?).await
     }
 
+    /// Asks for `path` to be there, which says all.
+    pub(super) async fn put_nothing(
+        &self,
+        what: &'static str,
+        path: &str,
+    ) -> Result<(), ClientError> {
+        self.send(what, self.http.put(self.path(path))).await.map(drop)
+    }
+
     /// Ends what is at `path`.
     pub(super) async fn delete(&self, what: &'static str, path: &str) -> Result<(), ClientError> {
         self.send(what, self.http.delete(self.path(path))).await.map(drop)

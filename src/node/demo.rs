@@ -4,6 +4,7 @@
 //! Nothing is shared but the process: the UE speaks HTTP (CSC-4) and SIP, the systems speak HTTP (CSC-17) and
 //! Diameter, and their administrators provision them through the HTTP management interfaces.
 
+pub mod acm;
 mod cast;
 pub mod command;
 mod device;
@@ -21,9 +22,11 @@ pub use stage::{Site, Stage};
 use self::{
     cast::{Person, provision_systems},
     device::Device,
+    stage::Setup,
 };
 use super::{
     Clock, StartError,
+    acm_client::ConnectionError,
     client::ClientError,
     ladder::{Entry, Tap},
     metrics::Direction as Seen,
@@ -126,6 +129,15 @@ pub enum DemoError {
     /// The ladder cannot be shown.
     #[error("cannot show the ladder: {0}")]
     Show(io::Error),
+    /// An ACM server cannot be asked, or refused.
+    #[error(transparent)]
+    Acm(#[from] ConnectionError),
+    /// A step is missing, not in its place, or not one of the branch.
+    #[error("{0} is missing, or not in its place, or not one of this branch")]
+    Misplaced(String),
+    /// Something did not end as it should.
+    #[error("{0}")]
+    Differs(String),
     /// A part of a system is switched off by a setting.
     #[error("a setting took away {0}, which the demonstration needs")]
     Missing(&'static str),
@@ -154,7 +166,14 @@ impl RunningDemo {
     /// [`DemoError`]; what was started is stopped.
     pub async fn start(demo: &Demo) -> Result<Self, DemoError> {
         let (tap, ladder) = Tap::new();
-        let stage = Stage::start(demo, &tap).await?;
+        let setup = Setup {
+            base_port: demo.base_port,
+            settings: &demo.settings,
+            data_dir: demo.data_dir.as_deref(),
+            is_without_quarantine: demo.fault == Some(Fault::PoolExhausted),
+            acm: None,
+        };
+        let stage = Stage::start(&setup, &tap).await?;
         let (home, transport) = (&stage.home, demo.transport);
         let alice = Person::new("alice", home)?;
         let ue = Device::new(&alice, alice.isim(), home, transport, &tap)?;

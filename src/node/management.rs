@@ -46,7 +46,8 @@ use super::{
         title = "migcore management interface",
         description = "Subscribers, identity pools, migration bindings and grants of one SIP database; users, \
                        agreements with partners and UE configurations of one configuration management server; \
-                       registrations of one SIP core; users of one ACM server; functional aliases of one controlling server.",
+                       registrations of one SIP core; users of one ACM server; functional aliases of one controlling \
+                       server.",
     ),
     paths(
         get_system,

@@ -10,6 +10,7 @@
 )]
 
 pub mod acm;
+pub mod acm_client;
 mod admin;
 mod admission;
 mod bind;

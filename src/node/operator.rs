@@ -9,3 +9,5 @@ mod object;
 mod table;
 
 pub use command::{AdminCommand, AdminError, EXAMPLES};
+
+pub(in crate::node) use table::{Table, printable};

@@ -304,10 +304,10 @@ impl Call<'_> {
             | Self::CxReply(_)
             | Self::ManagementReply(_)
             | Self::SystemAccessReply(_)
-            | Self::SubscribeAliases
             | Self::ConfigurationReply(_)
             | Self::AcmReply(_)
             | Self::AliasEvent(_)
+            | Self::SubscribeAliases
             | Self::Timer(_)
             | Self::Loaded => false,
         }
@@ -651,20 +651,21 @@ impl Caller {
             }
             AcmMessage::Answer { to: ReplyTo::World(number), .. }
             | AcmMessage::Client { to: ReplyTo::World(number), .. }
-            | AcmMessage::Management { to: ReplyTo::World(number), .. }
-            | AcmMessage::Aliases { to: ReplyTo::World(number), .. } => {
+            | AcmMessage::Aliases { to: ReplyTo::World(number), .. }
+            | AcmMessage::Management { to: ReplyTo::World(number), .. } => {
                 self.shared.unpark(number, step, Message::Acm(message));
             }
             AcmMessage::Notification { session, notification, .. } => {
                 self.shared.notify_acm_client(step, session, notification);
             }
+            // Without a controlling server here nothing is ever taken as active.
             AcmMessage::SubscribeAliases => self.calls.push_back(Call::SubscribeAliases),
             AcmMessage::AliasEvent(event) => self.calls.push_back(Call::AliasEvent(event)),
             // No role here asks these.
             AcmMessage::Answer { to: ReplyTo::Role(_), .. }
             | AcmMessage::Client { to: ReplyTo::Role(_), .. }
-            | AcmMessage::Management { to: ReplyTo::Role(_), .. }
-            | AcmMessage::Aliases { to: ReplyTo::Role(_), .. } => {}
+            | AcmMessage::Aliases { to: ReplyTo::Role(_), .. }
+            | AcmMessage::Management { to: ReplyTo::Role(_), .. } => {}
         }
     }
 
@@ -706,14 +707,14 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::CxReply(_)
         | Call::Management { .. }
         | Call::Registration { .. }
-        | Call::Aliases { .. }
-        | Call::SubscribeAliases
         | Call::ConfigurationReply(_)
         | Call::AcmInterconnection { .. }
         | Call::AcmReply(_)
         | Call::AcmClient { .. }
         | Call::AcmManagement { .. }
         | Call::AliasEvent(_)
+        | Call::Aliases { .. }
+        | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
     }
@@ -740,11 +741,11 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
         | Call::ManagementReply(_)
         | Call::Configuration { .. }
         | Call::Registration { .. }
-        | Call::Aliases { .. }
-        | Call::SubscribeAliases
         | Call::ConnectionDetails { .. }
         | Call::SystemAccess { .. }
         | Call::SystemAccessReply(_)
+        | Call::Aliases { .. }
+        | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
     }

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     api::{
         acm_client::{
-            Answer, Begin, Decision, Item, NO_SUCH_LOG_ON, Notification, PAGE_ITEMS_MAX, Page,
-            Progress, Request, SessionId,
+            Answer, Begin, Decision, GroupPage, Item, NO_SUCH_LOG_ON, Notification, PAGE_ITEMS_MAX,
+            Page, Progress, Request, SessionId,
         },
         acm_interconnection::{Refusal, ResultCode, TransactionId, TransactionKey},
     },
@@ -65,6 +65,7 @@ const PAGE_ITEMS_USUAL: usize = 100;
         begin,
         get_transaction,
         cancel_transaction,
+        list_groups,
         put_group,
         withdraw_group,
         get_description,
@@ -80,7 +81,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// Every path with its methods; the description is tested against it.
-fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 13] {
+fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 14] {
     [
         ("/acm/v1/sessions", "post", post(log_on)),
         ("/acm/v1/sessions/{session}", "delete", delete(log_off)),
@@ -92,6 +93,7 @@ fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 13]
         ("/acm/v1/transactions", "post", post(begin)),
         ("/acm/v1/transactions/{transaction}", "get", get(get_transaction)),
         ("/acm/v1/transactions/{transaction}", "delete", delete(cancel_transaction)),
+        ("/acm/v1/groups", "get", get(list_groups)),
         ("/acm/v1/groups/{group}", "put", put(put_group)),
         ("/acm/v1/groups/{group}", "delete", delete(withdraw_group)),
         ("/openapi.json", "get", get(get_description)),
@@ -212,6 +214,19 @@ struct PageQuery {
     limit: Option<usize>,
 }
 
+/// Which page of which groups.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct GroupsQuery {
+    /// The system that they are at home in; this one if left out.
+    home: Option<String>,
+    /// The last group of the page before.
+    after: Option<String>,
+    /// Groups at most, 1 to 1000.
+    limit: Option<usize>,
+}
+
 /// Who asks, as far as the connection tells.
 struct Asker {
     ends: Option<Ends>,
@@ -278,6 +293,7 @@ impl Asker {
             Answer::Begun(transaction) => {
                 (StatusCode::CREATED, Json(BegunView { transaction })).into_response()
             }
+            Answer::Groups(page) => http::not_to_be_kept(Json(page)),
             Answer::Progress(progress) => http::not_to_be_kept(Json(*progress)),
             Answer::Refused(refusal) => refused(&refusal),
             Answer::NotAuthenticated => self.not_authenticated(shared),
@@ -515,6 +531,32 @@ async fn cancel_transaction(
 ) -> Response {
     let request = transaction.and_then(|id| transaction_id(&id)).map(Request::Cancel);
     Asker::new(from).ask(&shared, "cancel_transaction", request).await
+}
+
+/// Lists the interconnection groups that are known of a system: of this one, or what a partner has told of its own.
+#[utoipa::path(
+    get, path = "/acm/v1/groups", params(GroupsQuery),
+    responses((status = 200, description = "A page.", body = GroupPage), Refusals),
+    security(("bearer" = []))
+)]
+async fn list_groups(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<GroupsQuery>,
+    from: From,
+) -> Response {
+    let request = query.and_then(|GroupsQuery { home, after, limit }| {
+        let limit = limit.unwrap_or(PAGE_ITEMS_USUAL);
+        if !(1..=PAGE_ITEMS_MAX).contains(&limit) {
+            return Err(malformed("limit", "is not 1 to 1000", "write a number in that range"));
+        }
+        let home = home.map(|home| {
+            let fix = "write an MC system ID, such as sip:b.example";
+            McSystemId::parse(&home).map_err(|error| malformed("home", &error.to_string(), fix))
+        });
+        let after = after.map(|after| group_id(&after)).transpose()?;
+        Ok(Request::ListGroups { home: home.transpose()?, after, limit })
+    });
+    Asker::new(from).ask(&shared, "list_groups", request).await
 }
 
 /// Says that an interconnection group is at home here.

@@ -132,7 +132,7 @@ pub(super) fn agreement_with(with: &Site, direction: Direction) -> AgreementKey 
 }
 
 /// What UEs are told of a system.
-fn configuration(site: &Site) -> Result<SystemConfiguration, DemoError> {
+pub(super) fn configuration(site: &Site) -> Result<SystemConfiguration, DemoError> {
     let domain = &site.config().system.domain;
     let plmn = if domain.starts_with("a.") { HOME_PLMN } else { PARTNER_PLMN };
     let plmn: Plmn = plmn.parse().map_err(|_| DemoError::Missing("a PLMN"))?;

@@ -8,9 +8,9 @@ use std::{
     pin::pin,
 };
 
-use clap::{Args, builder::PossibleValuesParser};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
-use super::{Demo, DemoError, Fault, RunningDemo, Site};
+use super::{Demo, DemoError, Fault, RunningDemo, Site, acm::command::AcmDemoArguments};
 use crate::{
     node::{
         RunningSystem,
@@ -21,7 +21,10 @@ use crate::{
 
 /// How to show a migration.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct DemoArguments {
+    #[command(subcommand)]
+    other: Option<OtherDemo>,
     /// Show a failure branch instead; exit code 0 if and only if it was seen on the wire.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Fault::ALL.map(Fault::name)))]
     fault: Option<String>,
@@ -46,6 +49,27 @@ pub struct DemoArguments {
     settings: Vec<String>,
 }
 
+/// Other demonstrations.
+#[derive(Clone, Debug, Subcommand)]
+enum OtherDemo {
+    /// Show what administrators of two systems exchange: initial configuration, groups, updates.
+    ///
+    /// All steps of XCFG, GRP and UPD, with users who log on and off over HTTP, pauses of days and restarts of both
+    /// systems between; or another branch, or one of the failures.
+    #[command(after_help = AFTER)]
+    Acm(Box<AcmDemoArguments>),
+}
+
+/// What `migcore demo acm --help` ends with.
+const AFTER: &str = "\
+Examples:
+  migcore demo acm                                       every step of the three procedures
+  migcore demo acm --branch alias-many --procedure upd   one of two holders of an alias gets the request
+  migcore demo acm --fault stale                         a later revision overtakes one that waits
+  migcore demo acm --keep                                then go on by `migcore acm`
+
+Exit codes: 0 what was expected was seen, 1 it was not, 2 wrong arguments.";
+
 impl DemoArguments {
     /// Plays the demonstration, until `end` at most; with `--keep` the systems run until then.
     ///
@@ -53,6 +77,9 @@ impl DemoArguments {
     ///
     /// [`DemoError`]; everything is stopped then.
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), DemoError> {
+        if let Some(OtherDemo::Acm(arguments)) = self.other {
+            return arguments.run(end).await;
+        }
         let fault = self.fault.as_deref().and_then(|name| name.parse().ok());
         let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
         let Self { base_port, settings, data_dir, .. } = self;

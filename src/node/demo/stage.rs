@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Demo, DemoError, Fault, place::Place};
+use super::{DemoError, place::Place};
 use crate::{
     entropy::Entropy,
     node::{
@@ -24,8 +24,8 @@ use crate::{
 /// How long the two systems may take to connect by Diameter.
 pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17.
-const PORTS: u16 = 6;
+/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17, ACM clients, ACM servers.
+const PORTS: u16 = 8;
 
 /// The partner's ports begin so far after the home's.
 const PARTNER_OFFSET: u16 = 10;
@@ -41,6 +41,29 @@ pub(super) const PARTNER_PLMN: &str = "20801";
 
 /// The PLMN of the home's country.
 pub(super) const HOME_PLMN: &str = "26201";
+
+/// How both systems are set up.
+pub(super) struct Setup<'a> {
+    /// The first of the ports; 0 uses free ones.
+    pub(super) base_port: u16,
+    /// Settings that differ from the defaults, as `section.key=value`.
+    pub(super) settings: &'a [String],
+    /// Where both keep what they store; a temporary directory without it.
+    pub(super) data_dir: Option<&'a Path>,
+    /// So that it is seen within seconds how a pair is lent again.
+    pub(super) is_without_quarantine: bool,
+    /// With ACM servers.
+    pub(super) acm: Option<AcmSetup>,
+}
+
+/// How the ACM servers of both systems are set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AcmSetup {
+    /// Who decides requests of the other system.
+    pub(super) mode: &'static str,
+    /// Whether the two systems exchange anything.
+    pub(super) is_interconnected: bool,
+}
 
 /// One MC system, running or stopped. What it stored outlives a stop.
 pub struct Site {
@@ -110,15 +133,15 @@ impl Site {
 
 impl Stage {
     /// Starts both systems and connects them.
-    pub(super) async fn start(demo: &Demo, tap: &Tap) -> Result<Self, DemoError> {
+    pub(super) async fn start(setup: &Setup<'_>, tap: &Tap) -> Result<Self, DemoError> {
         let mut attempts = 0;
-        let place = Arc::new(Place::take(demo.data_dir.as_deref())?);
+        let place = Arc::new(Place::take(setup.data_dir)?);
         loop {
-            let base_port = if demo.base_port == 0 { free_ports()? } else { demo.base_port };
-            let mut stage = Self::at(demo, base_port, tap, &place)?;
+            let base_port = if setup.base_port == 0 { free_ports()? } else { setup.base_port };
+            let mut stage = Self::at(setup, base_port, tap, &place)?;
             match stage.start_both(Duration::ZERO).await {
                 Err(DemoError::Start(StartError::Bind { .. }))
-                    if demo.base_port == 0 && attempts < PORT_ATTEMPTS_MAX =>
+                    if setup.base_port == 0 && attempts < PORT_ATTEMPTS_MAX =>
                 {
                     stage.stop_both().await;
                     attempts += 1;
@@ -129,13 +152,21 @@ impl Stage {
         }
     }
 
-    fn at(demo: &Demo, base_port: u16, tap: &Tap, place: &Arc<Place>) -> Result<Self, DemoError> {
+    fn at(
+        setup: &Setup<'_>,
+        base_port: u16,
+        tap: &Tap,
+        place: &Arc<Place>,
+    ) -> Result<Self, DemoError> {
         let tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
+        let acm_tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let site = |name, other| {
-            let toml = system_toml((name, other), base_port, &tokens);
-            let mut config = parse(&toml, place.section(name), &demo.settings)?;
-            if demo.fault == Some(Fault::PoolExhausted) {
-                // So that it is seen within seconds how a pair is lent again.
+            let mut toml = system_toml((name, other), base_port, &tokens);
+            if let Some(acm) = setup.acm {
+                toml = acm_toml((name, other), base_port, &acm_tokens, acm) + &toml;
+            }
+            let mut config = parse(&toml, place.section(name), setup.settings)?;
+            if setup.is_without_quarantine {
                 config.sip_database.inbound_quarantine_min = Duration::ZERO;
             }
             Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
@@ -233,6 +264,33 @@ fn system_toml(
         at(name, 4),
         at(name, 5),
         at(other, 5),
+        own_token.expose(),
+        other_token.expose(),
+    )
+}
+
+/// What a system with an ACM server has besides: in front, for it begins with what is in no section.
+fn acm_toml(
+    (name, other): (&str, &str),
+    base_port: u16,
+    [of_home, of_partner]: &[BearerToken; 2],
+    AcmSetup { mode, is_interconnected }: AcmSetup,
+) -> String {
+    let first = |of: &str| base_port + if of == "b" { PARTNER_OFFSET } else { 0 };
+    let at = |of: &str, offset: u16| format!("127.0.0.1:{}", first(of).saturating_add(offset));
+    let (own_token, other_token) =
+        if name == "a" { (of_home, of_partner) } else { (of_partner, of_home) };
+    format!(
+        "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]\n\
+         [acm]\nclient_listen = \"{}\"\npartner_listen = \"{}\"\n\
+         resend_first = \"50ms\"\nresend_max = \"200ms\"\n\
+         [[acm.partners]]\nid = \"sip:{other}.example\"\nurl = \"http://{}\"\n\
+         send_token = \"{}\"\naccept_token = \"{}\"\ndomains = [\"{other}.example\"]\n\
+         interconnected = {is_interconnected}\npolicy.mode = \"{mode}\"\n\
+         policies.add-users.mode = \"accept\"\n",
+        at(name, 6),
+        at(name, 7),
+        at(other, 7),
         own_token.expose(),
         other_token.expose(),
     )

@@ -6,19 +6,19 @@ use serde_json::Value;
 
 /// A table that grows page by page: what is printed stays, so a later page may need wider columns.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::node) struct Table {
     widths: Vec<usize>,
     header: Option<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(columns: &[&str]) -> Self {
+    pub(in crate::node) fn new(columns: &[&str]) -> Self {
         let header = columns.iter().map(|name| (*name).to_owned()).collect();
         Self { widths: vec![0; columns.len()], header: Some(header) }
     }
 
     /// The text of `rows`, before the first ones the header.
-    pub(super) fn lines(&mut self, rows: Vec<Vec<String>>) -> String {
+    pub(in crate::node) fn lines(&mut self, rows: Vec<Vec<String>>) -> String {
         let rows: Vec<_> = self.header.take().into_iter().chain(rows).collect();
         for row in &rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
@@ -50,7 +50,7 @@ pub(super) fn text_of(value: &Value) -> String {
 }
 
 /// The text without what would steer a terminal: some of it was written by UEs.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::node) fn printable(text: &str) -> String {
     let keep = |letter: char| if letter.is_control() && letter != '\n' { '?' } else { letter };
     text.chars().map(keep).collect()
 }

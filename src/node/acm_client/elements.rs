@@ -41,32 +41,38 @@ fn of_document(document: &InitialUeConfiguration) -> Vec<Named> {
     let mut reader = quick_xml::Reader::from_str(&text);
     let mut path: Vec<String> = Vec::new();
     let mut all = Vec::new();
+    // Whether text is the value of the element named last, and no white space between elements.
+    let mut is_value = false;
     // What renders is well-formed: there is no error to tell of.
     while let Ok(event) = reader.read_event() {
         match event {
             Event::Start(element) => {
                 open(&mut path, &element, &mut all);
                 all.push((path_of(&path), String::new()));
+                is_value = true;
             }
             Event::Empty(element) => {
                 open(&mut path, &element, &mut all);
-                all.push((path_of(&path), String::new()));
                 path.pop();
+                is_value = false;
             }
-            Event::Text(text) => append(&mut all, &text),
-            Event::GeneralRef(reference) => append(&mut all, &resolve(&reference)),
+            Event::Text(text) if is_value => append(&mut all, &text),
+            Event::GeneralRef(reference) if is_value => append(&mut all, &resolve(&reference)),
             Event::End(_) => {
                 path.pop();
+                is_value = false;
             }
             Event::Eof => break,
-            Event::CData(_)
+            Event::Text(_)
+            | Event::GeneralRef(_)
+            | Event::CData(_)
             | Event::Comment(_)
             | Event::Decl(_)
             | Event::PI(_)
             | Event::DocType(_) => {}
         }
     }
-    all.retain(|(name, value)| !name.is_empty() && !value.is_empty());
+    all.retain(|(name, value)| !name.is_empty() && !value.trim().is_empty());
     all
 }
 
@@ -85,7 +91,7 @@ fn open(path: &mut Vec<String>, element: &BytesStart<'_>, all: &mut Vec<Named>) 
 
 fn append(all: &mut [Named], text: &str) {
     if let Some((_, value)) = all.last_mut() {
-        value.push_str(text.trim_matches(['\n', '\r', '\t']));
+        value.push_str(text);
     }
 }
 

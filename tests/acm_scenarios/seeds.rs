@@ -2,7 +2,7 @@
 //! processes that are killed: every one ends decided once or expired, both sides agree, and what is in force is what
 //! was accepted, whole.
 //!
-//! A seed that fails is printed; `ACM_SEED=n` runs that one alone, `ACM_SEEDS=n` so many.
+//! A seed that fails is printed; `MIGCORE_SEED=n` runs that one alone, `MIGCORE_FULL=1` 10,000 of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,8 @@ use migcore::{
     },
 };
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 1_000;
+const SEEDS_FULL: u64 = 10_000;
 const ACTIONS: usize = 80;
 const DECIDERS: [&str; 3] = ["bert", "bea", "bob"];
 
@@ -225,9 +226,10 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn whatever_happens_every_transaction_ends_once_and_both_sides_agree() {
-    let seeds = match number("ACM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ACM_SEEDS").unwrap_or(SEEDS),
+    let seeds = match (number("MIGCORE_SEED"), number("MIGCORE_FULL")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(1)) => 0..SEEDS_FULL,
+        (None, _) => 0..SEEDS,
     };
     let mut results: BTreeMap<Option<ResultCode>, u32> = BTreeMap::new();
     for seed in seeds.clone() {
@@ -250,7 +252,7 @@ fn whatever_happens_every_transaction_ends_once_and_both_sides_agree() {
                 }
             }
             Err(panic) => {
-                eprintln!("ACM_SEED={seed}");
+                eprintln!("MIGCORE_SEED={seed}");
                 std::panic::resume_unwind(panic);
             }
         }

@@ -65,6 +65,7 @@ impl World {
         self.role = AliasServer::new(self.config.clone());
         let role = &self.role;
         let highest = self.engine.replay(&|record| role.load(&record)).unwrap();
+        self.commits.clear(); // what was loaded is durable: nothing has to wait for it
         self.sequencer = Arc::new(Sequencer::starting_after(highest));
     }
 

@@ -4,8 +4,11 @@
 
 mod node_world;
 
-use migcore::{node::RunningSystem, ue_configuration::InitialUeConfiguration};
-use node_world::{described::check_described, metric, start};
+use migcore::{
+    node::{Options, RunningSystem, config::Config},
+    ue_configuration::InitialUeConfiguration,
+};
+use node_world::{described::check_described, metric, start, toml};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -25,6 +28,17 @@ impl Bench {
 
     fn start_with(domain: &str, more: &str) -> Self {
         let system = start(domain, more);
+        let url = format!("http://{}", system.bound().management.expect("it is on"));
+        Self { system, http: Client::new(), url }
+    }
+
+    /// A system with an ACM server, and so with a controlling server of functional aliases.
+    fn start_with_acm(domain: &str) -> Self {
+        let more = "[config_server]\nlisten = \"127.0.0.1:0\"\n\
+                    [acm]\nclient_listen = \"127.0.0.1:0\"\npartner_listen = \"127.0.0.1:0\"\n";
+        let roles = "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]\n";
+        let config = Config::parse(&format!("{roles}{}", toml(domain, more))).unwrap();
+        let system = RunningSystem::start(config, Options::default()).unwrap();
         let url = format!("http://{}", system.bound().management.expect("it is on"));
         Self { system, http: Client::new(), url }
     }
@@ -196,7 +210,7 @@ async fn what_is_no_json_or_too_long_or_elsewhere_is_a_problem_too() {
 
 #[tokio::test]
 async fn functional_aliases_are_held_taken_over_and_listed() {
-    let bench = Bench::start("a.example");
+    let bench = Bench::start_with_acm("a.example");
     let holder = |name: &str| {
         format!("/v1/functional-aliases/sip:driver@a.example/holders/sip:{name}@a.example")
     };
@@ -227,7 +241,7 @@ async fn functional_aliases_are_held_taken_over_and_listed() {
 
 #[tokio::test]
 async fn a_wrong_request_about_functional_aliases_is_told_the_field_and_the_fix() {
-    let bench = Bench::start("a.example");
+    let bench = Bench::start_with_acm("a.example");
     let base = "/v1/functional-aliases";
     for (method, path, status, field) in [
         ("put", "/sip:driver@a.example/holders/sip:zoe@b.example", 422, json!("user")),

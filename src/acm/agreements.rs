@@ -66,7 +66,9 @@ impl AcmServer {
 
     /// Asks the configuration server for what is to be done, as much as it is asked for at a time.
     pub(super) fn feed_agreements(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
-        if turn.agreements.retry_at.is_some_and(|at| ctx.now < at) {
+        // While nothing can be stored the tables may be incomplete, and answers do not count.
+        let has_to_wait = turn.agreements.retry_at.is_some_and(|at| ctx.now < at);
+        if has_to_wait || !ctx.out.storage_available() {
             return;
         }
         turn.agreements.retry_at = None;

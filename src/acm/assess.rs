@@ -88,7 +88,7 @@ impl AcmServer {
     }
 
     /// The groups or users that a request would change something for, the first ones.
-    fn differing_names(
+    pub(super) fn differing_names(
         &self,
         turn: &Ordered,
         key: &TransactionKey,

@@ -164,7 +164,9 @@ impl AcmServer {
     ) {
         match purpose {
             Purpose::Live => {
-                self.assessed(ctx, turn, key, Some(differing_elements(payload, live)));
+                let mut differing = differing_elements(payload, live);
+                differing.extend(self.differing_names(turn, key, payload));
+                self.assessed(ctx, turn, key, Some(differing));
             }
             Purpose::Own => self.answer_pull(ctx, turn, key, live),
             Purpose::InForce | Purpose::Confirmed => {

@@ -20,16 +20,15 @@ use crate::{
 /// How long after the expiry of a request the partner is asked for the outcome, if it has not told.
 pub(super) const INQUIRY_AFTER: Duration = Duration::from_secs(3_600);
 
-/// Arms the timer for the first transaction that is due, unless it is armed.
-pub(super) fn arm(ctx: &mut Context<'_>, turn: &mut Ordered) {
+/// Arms the timer for the first transaction that is due, unless it is armed; after a pause while nothing can be stored.
+pub(super) fn arm(ctx: &mut Context<'_>, turn: &mut Ordered, pause: Duration) {
     let Some(first) = turn.first_due() else { return };
-    let is_armed = turn.armed.is_some_and(|at| at > ctx.now && at <= first);
-    if !is_armed {
-        arm_at(ctx, turn, first.max(ctx.now));
+    let earliest = if ctx.out.storage_available() { ctx.now } else { ctx.now + pause };
+    let at = first.max(earliest);
+    // One that has come counts no more: of several that come at a time the first arms the next.
+    if turn.armed.is_some_and(|armed| armed > ctx.now && armed <= at) {
+        return;
     }
-}
-
-fn arm_at(ctx: &mut Context<'_>, turn: &mut Ordered, at: Timestamp) {
     turn.armed = Some(at);
     let timer = TimerKey { role: Role::Acm, what: TimerWhat::AcmDue, version: 0 };
     ctx.out.arm(at, timer);
@@ -39,7 +38,7 @@ impl AcmServer {
     /// Does what is due, as much as one call may.
     pub(super) fn work_off(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
         if !ctx.out.storage_available() {
-            return arm_at(ctx, turn, ctx.now + self.config.resend_first);
+            return;
         }
         for _ in 0..ENDS_PER_CALL_MAX {
             let Some(key) = turn.take_due(ctx.now) else { break };
@@ -61,22 +60,26 @@ impl AcmServer {
         let Some(held) = self.outgoing.get(&transaction).map(|held| held.clone()) else { return };
         let envelope = &held.record.subject.envelope;
         match &held.record.response {
-            Some(response) if ctx.now >= response.decided + self.config.remembered_for => {
-                self.forget_outgoing(ctx, turn, transaction);
-            }
             Some(_) if !held.record.settled => {
                 self.count_failure(ctx, &envelope.key());
                 self.ask_configuration(ctx, turn, &envelope.key(), Purpose::Confirmed);
+            }
+            Some(response) if ctx.now >= response.decided + self.config.remembered_for => {
+                self.forget_outgoing(ctx, turn, transaction);
             }
             Some(_) => {}
             None if ctx.now >= envelope.expires + self.config.remembered_for => {
                 self.store_refusal(ctx, turn, envelope, gave_up());
             }
-            None => {
-                self.count_failure(ctx, &envelope.key());
-                self.send_outgoing(ctx, turn, transaction);
-            }
+            None if held.link.request.is_some() => self.pause(ctx, turn, &envelope.key()),
+            None => self.send_outgoing(ctx, turn, transaction),
         }
+    }
+
+    /// The other system has not answered in time: the next attempt is after a pause.
+    fn pause(&self, ctx: &Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+        self.count_failure(ctx, key);
+        self.schedule(turn, key);
     }
 
     fn incoming_is_due(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
@@ -95,10 +98,10 @@ impl AcmServer {
                 self.count_failure(ctx, key);
                 self.put_in_force(ctx, turn, key);
             }
-            IncomingState::Waiting | IncomingState::Answered => {
-                self.count_failure(ctx, key);
-                self.send_incoming(ctx, turn, key);
+            IncomingState::Waiting | IncomingState::Answered if held.link.request.is_some() => {
+                self.pause(ctx, turn, key);
             }
+            IncomingState::Waiting | IncomingState::Answered => self.send_incoming(ctx, turn, key),
             IncomingState::Acknowledged => self.forget_incoming(ctx, turn, key),
         }
     }

@@ -216,7 +216,6 @@ impl AcmServer {
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         if timer.what == TimerWhat::AcmDue {
             let turn = &mut self.turn();
-            turn.armed = None;
             self.work_off(ctx, turn);
             self.end_turn(ctx, turn);
         }
@@ -226,7 +225,7 @@ impl AcmServer {
     /// timer is armed.
     fn end_turn(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
         self.feed_agreements(ctx, turn);
-        due::arm(ctx, turn);
+        due::arm(ctx, turn, self.config.resend_first);
     }
 
     fn turn(&self) -> MutexGuard<'_, Ordered> {

@@ -106,7 +106,10 @@ impl AcmServer {
         if held.record.is_over() {
             return;
         }
-        let response = bounded(response);
+        let mut response = bounded(response);
+        // It is remembered from then on, whatever clock the partner goes by.
+        let created = held.record.subject.envelope.created;
+        response.decided = response.decided.clamp(created.min(ctx.now), ctx.now);
         let kind = held.record.subject.kind;
         report(ctx, kind.step(13, (11, None), 9), "response stored");
         let state =

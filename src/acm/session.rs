@@ -29,14 +29,10 @@ impl AcmServer {
         if turn.sessions.len() >= self.config.sessions_max {
             return Err(Refusal::new(ResultCode::Busy, "too many clients are logged on"));
         }
-        let of_user = turn.sessions.values().filter(|session| session.user == *user);
-        if of_user.count() >= SESSIONS_OF_USER_MAX {
-            let text = "too many clients of this user are logged on: log one off";
-            return Err(Refusal::new(ResultCode::Busy, text));
-        }
-        let mut id = SessionId(ctx.entropy.next_u64());
+        self.end_oldest(ctx, turn, user);
+        let mut id = draw(ctx);
         while turn.sessions.contains_key(&id) {
-            id = SessionId(ctx.entropy.next_u64());
+            id = draw(ctx);
         }
         let session = Session { user: user.clone(), since: ctx.now };
         self.commit(ctx, [Mutation::put(RecordKind::AcmSession, &session_key(id), &session)]);
@@ -96,6 +92,21 @@ impl AcmServer {
         self.turn().sessions.get(&session).map(|session| session.user.clone())
     }
 
+    /// Ends the oldest log-on of a user who has as many as one may have: of clients that vanished without a word nobody
+    /// else would.
+    fn end_oldest(&self, ctx: &mut Context<'_>, turn: &mut Ordered, user: &McServiceId) {
+        let of_user = turn.sessions.iter().filter(|(_, session)| session.user == *user);
+        let mut of_user: Vec<_> = of_user.map(|(id, session)| (session.since, *id)).collect();
+        if of_user.len() < SESSIONS_OF_USER_MAX {
+            return;
+        }
+        of_user.sort_unstable();
+        if let Some((_, oldest)) = of_user.first() {
+            self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(*oldest))]);
+            turn.sessions.remove(oldest);
+        }
+    }
+
     /// Ends the log-ons of a user who is no more.
     pub(super) fn end_sessions(
         &self,
@@ -110,6 +121,11 @@ impl AcmServer {
             self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(id))]);
         }
     }
+}
+
+/// A name of 53 bits: every client reads it in JSON as it is.
+fn draw(ctx: &mut Context<'_>) -> SessionId {
+    SessionId(ctx.entropy.next_u64() >> 11)
 }
 
 pub(super) fn session_key(id: SessionId) -> String {

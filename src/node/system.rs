@@ -341,7 +341,7 @@ pub(super) fn create_shared(
         peers,
         partners: Partners::new(&config.config_server),
         acm_links: Links::new(&config.acm),
-        acm_events: Events::new(config.acm.server.sessions_max),
+        acm_events: Events::new(config.acm.server.sessions_max, clock.now()),
         acm_bodies: Arc::new(Semaphore::new(acm::LONG_BODIES_MAX)),
         workers,
         stop: watch::channel(false).0,

@@ -29,6 +29,7 @@ use crate::{
     identity::McServiceId,
     node::{http::Streams, park::NoAnswer, perform::Shared, worker::stopped},
     step::Step,
+    time::Timestamp,
     token::BearerToken,
 };
 
@@ -40,9 +41,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What clients have been told, by log-on.
 pub(in crate::node) struct Events {
-    sessions: Mutex<BTreeMap<SessionId, Told>>,
+    state: Mutex<State>,
     sessions_max: usize,
 }
+
+struct State {
+    sessions: BTreeMap<SessionId, Told>,
+    /// The number of the latest event of all.
+    latest: u64,
+}
+
+/// A notification and the number by which a client that comes again says how far it has read.
+type Numbered = (u64, Notification);
 
 /// What one client has been told.
 #[derive(Default)]
@@ -50,19 +60,22 @@ struct Told {
     /// The latest notification of each list, as they came.
     kept: Vec<Kept>,
     /// Where the client reads, if it does.
-    stream: Option<mpsc::Sender<Notification>>,
+    stream: Option<mpsc::Sender<Numbered>>,
 }
 
 struct Kept {
+    number: u64,
     notification: Notification,
     /// Whether it went to a stream.
     is_sent: bool,
 }
 
 impl Events {
-    /// For so many log-ons.
-    pub(in crate::node) const fn new(sessions_max: usize) -> Self {
-        Self { sessions: Mutex::new(BTreeMap::new()), sessions_max }
+    /// For so many log-ons. Events are numbered from `now` on, so that none has a number of a process before this
+    /// one.
+    pub(in crate::node) const fn new(sessions_max: usize, now: Timestamp) -> Self {
+        let state = State { sessions: BTreeMap::new(), latest: now.as_micros() };
+        Self { state: Mutex::new(state), sessions_max }
     }
 
     /// Tells a client.
@@ -72,58 +85,59 @@ impl Events {
         notification: Notification,
         is_live: impl Fn(SessionId) -> bool,
     ) {
-        let mut sessions = self.lock();
+        let mut state = self.lock();
+        let State { sessions, latest } = &mut *state;
         if sessions.len() >= self.sessions_max && !sessions.contains_key(&session) {
             // Some have been ended by the end of their user.
             sessions.retain(|session, _| is_live(*session));
         }
-        sessions.entry(session).or_default().tell(notification);
+        *latest += 1;
+        sessions.entry(session).or_default().tell(*latest, notification);
     }
 
-    /// Opens the stream of a client that has seen the event `last`, and ends the one before.
-    fn open(&self, session: SessionId, last: Option<u64>) -> mpsc::Receiver<Notification> {
-        self.lock().entry(session).or_default().open(last)
+    /// Opens the stream of a client that has seen the events up to `last`, and ends the one before.
+    fn open(&self, session: SessionId, last: Option<u64>) -> mpsc::Receiver<Numbered> {
+        self.lock().sessions.entry(session).or_default().open(last)
     }
 
     /// Forgets a client that is logged on no more.
     pub(super) fn close(&self, session: SessionId) {
-        self.lock().remove(&session);
+        self.lock().sessions.remove(&session);
     }
 
     /// Forgets all clients and ends their streams: they come again.
     pub(in crate::node) fn clear(&self) {
-        self.lock().clear();
+        self.lock().sessions.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Told>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Told {
-    fn tell(&mut self, notification: Notification) {
+    fn tell(&mut self, number: u64, notification: Notification) {
         let is_of_list = |kept: &Kept| {
             let Notification { kind, is_response, .. } = kept.notification;
             (kind, is_response) == (notification.kind, notification.is_response)
         };
         self.kept.retain(|kept| !is_of_list(kept));
-        let sent = self.stream.as_ref().map(|stream| stream.try_send(notification.clone()));
+        let sent =
+            self.stream.as_ref().map(|stream| stream.try_send((number, notification.clone())));
         let is_sent = matches!(sent, Some(Ok(())));
         if !is_sent {
             self.stream = None;
         }
-        self.kept.push(Kept { notification, is_sent });
+        self.kept.push(Kept { number, notification, is_sent });
     }
 
-    fn open(&mut self, last: Option<u64>) -> mpsc::Receiver<Notification> {
+    fn open(&mut self, last: Option<u64>) -> mpsc::Receiver<Numbered> {
         let (stream, events) = mpsc::channel(EVENTS_MAX);
-        // Whoever has seen an event has seen those before it; one that is not known here has been followed by others.
-        let seen = last.and_then(|last| {
-            self.kept.iter().position(|kept| kept.is_sent && kept.notification.last == last)
-        });
-        for kept in self.kept.iter_mut().skip(seen.map_or(0, |at| at + 1)) {
+        // Whoever has seen an event has seen those before it that went to a stream.
+        let is_seen = |kept: &Kept| kept.is_sent && last.is_some_and(|last| kept.number <= last);
+        for kept in self.kept.iter_mut().filter(|kept| !is_seen(kept)) {
             // There is room: there are fewer lists.
-            kept.is_sent = stream.try_send(kept.notification.clone()).is_ok();
+            kept.is_sent = stream.try_send((kept.number, kept.notification.clone())).is_ok();
         }
         self.stream = Some(stream);
         events
@@ -138,7 +152,7 @@ impl Shared {
         session: SessionId,
         notification: Notification,
     ) {
-        self.observe_notification(step, notification.kind, event_of(&notification).len());
+        self.observe_notification(step, notification.kind, event_of(0, &notification).len());
         let acm = self.roles.acm.as_ref();
         let is_live = |session| acm.is_some_and(|acm| acm.user_of(session).is_some());
         self.acm_events.tell(session, notification, is_live);
@@ -197,7 +211,7 @@ impl Shared {
 
 /// A body that goes on until the client, the log-on or the system ends.
 struct EventStream {
-    events: mpsc::Receiver<Notification>,
+    events: mpsc::Receiver<Numbered>,
     keep_alive: Interval,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     shared: Arc<Shared>,
@@ -214,7 +228,8 @@ impl hyper::body::Body for EventStream {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Poll::Ready(event) = self.events.poll_recv(context) {
-            return Poll::Ready(event.map(|event| Ok(Frame::data(event_of(&event).into()))));
+            let frame = |(number, event)| Ok(Frame::data(event_of(number, &event).into()));
+            return Poll::Ready(event.map(frame));
         }
         if self.stop.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
@@ -230,10 +245,10 @@ impl hyper::body::Body for EventStream {
 }
 
 /// The text of an event.
-fn event_of(notification: &Notification) -> String {
+fn event_of(number: u64, notification: &Notification) -> String {
     // All of it serializes, without a line end.
     let data = serde_json::to_string(notification).unwrap_or_default();
-    format!("event: pending\nid: {}\ndata: {data}\n\n", notification.last)
+    format!("event: pending\nid: {number}\ndata: {data}\n\n")
 }
 
 #[cfg(test)]
@@ -246,62 +261,86 @@ mod tests {
         Notification { mc_service_id, kind, is_response: false, count: 1, last }
     }
 
-    fn read(events: &mut mpsc::Receiver<Notification>) -> Vec<u64> {
-        std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.last).collect()
+    fn events(sessions_max: usize) -> Events {
+        Events::new(sessions_max, Timestamp::from_micros(1_000))
+    }
+
+    /// The numbers of the events, and of the last item of each.
+    fn read(events: &mut mpsc::Receiver<Numbered>) -> Vec<(u64, u64)> {
+        std::iter::from_fn(|| events.try_recv().ok())
+            .map(|(number, it)| (number, it.last))
+            .collect()
     }
 
     #[test]
     fn a_client_that_comes_again_is_told_what_it_has_missed_and_nothing_else() {
-        let events = Events::new(4);
+        let events = events(4);
         let session = SessionId(7);
         let tell = |kind, last| events.tell(session, notification(kind, last), |_| true);
         tell(Kind::Configuration, 3);
         let mut first = events.open(session, None);
-        assert_eq!(read(&mut first), [3], "told before it came");
+        assert_eq!(read(&mut first), [(1_001, 3)], "told before it came");
         tell(Kind::Groups, 5);
-        assert_eq!(read(&mut first), [5]);
+        assert_eq!(read(&mut first), [(1_002, 5)]);
         drop(first);
-        assert_eq!(read(&mut events.open(session, Some(5))), [0; 0], "it has missed nothing");
-        assert_eq!(read(&mut events.open(session, Some(3))), [5], "the answer was lost");
+        assert_eq!(read(&mut events.open(session, Some(1_002))), [], "it has missed nothing");
+        assert_eq!(read(&mut events.open(session, Some(1_001))), [(1_002, 5)], "lost on the way");
         // An older item that comes to a list only now.
         tell(Kind::Update, 4);
-        assert_eq!(read(&mut events.open(session, Some(5))), [4]);
+        assert_eq!(read(&mut events.open(session, Some(1_002))), [(1_003, 4)]);
         tell(Kind::Groups, 9);
-        assert_eq!(read(&mut events.open(session, Some(5))), [3, 4, 9], "5 is followed by 9");
-        assert_eq!(read(&mut events.open(session, None)), [3, 4, 9]);
+        assert_eq!(read(&mut events.open(session, Some(1_003))), [(1_004, 9)]);
+        assert_eq!(read(&mut events.open(session, None)), [(1_001, 3), (1_003, 4), (1_004, 9)]);
         events.close(session);
-        assert_eq!(read(&mut events.open(session, None)), [0; 0]);
+        assert_eq!(read(&mut events.open(session, None)), []);
+    }
+
+    #[test]
+    fn one_list_told_twice_with_the_same_last_item_is_two_events() {
+        let events = events(4);
+        let session = SessionId(7);
+        let tell = |count| {
+            let notification = Notification { count, ..notification(Kind::Groups, 6) };
+            events.tell(session, notification, |_| true);
+        };
+        tell(1);
+        let mut stream = events.open(session, None);
+        assert_eq!(read(&mut stream), [(1_001, 6)]);
+        tell(2); // an older item comes to the list, and the client is gone without a word
+        assert_eq!(read(&mut events.open(session, Some(1_001))), [(1_002, 6)]);
     }
 
     #[test]
     fn after_a_restart_everything_is_told_again() {
-        let events = Events::new(4);
+        let events = events(4);
         events.tell(SessionId(7), notification(Kind::Groups, 5), |_| true);
         events.tell(SessionId(7), notification(Kind::Update, 6), |_| true);
-        assert_eq!(read(&mut events.open(SessionId(7), Some(6))), [5, 6]);
+        let told = read(&mut events.open(SessionId(7), Some(999)));
+        assert_eq!(told, [(1_001, 5), (1_002, 6)]);
     }
 
     #[test]
     fn a_new_stream_ends_the_one_before_and_one_that_is_not_read_ends_itself() {
-        let events = Events::new(4);
+        let events = events(4);
         let mut first = events.open(SessionId(7), None);
         let mut second = events.open(SessionId(7), None);
         assert!(first.is_closed() || first.try_recv().is_err());
         for last in 0..=EVENTS_MAX as u64 {
             events.tell(SessionId(7), notification(Kind::Groups, last), |_| true);
         }
-        assert_eq!(read(&mut second).len(), EVENTS_MAX);
+        let read_before = read(&mut second);
+        assert_eq!(read_before.len(), EVENTS_MAX);
         assert_eq!(second.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
-        let missed = read(&mut events.open(SessionId(7), Some(EVENTS_MAX as u64 - 1)));
-        assert_eq!(missed, [EVENTS_MAX as u64]);
+        let missed = read(&mut events.open(SessionId(7), read_before.last().map(|it| it.0)));
+        assert_eq!(missed, [(1_001 + EVENTS_MAX as u64, EVENTS_MAX as u64)]);
     }
 
     #[test]
     fn log_ons_that_are_over_make_room() {
-        let events = Events::new(2);
+        let events = events(2);
         for session in 0..10 {
             events.tell(SessionId(session), notification(Kind::Groups, 1), |live| live.0 > 8);
         }
-        assert!(events.lock().len() <= 2);
+        assert!(events.lock().sessions.len() <= 2);
     }
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{
     command::{AcmError, print},
-    connection::{AcmClient, ConnectionError},
+    connection::AcmClient,
 };
 use crate::{
     api::{
@@ -157,11 +157,20 @@ pub(super) async fn run(
 ) -> Result<(), AcmError> {
     let begin = arguments.begin(now)?;
     let name = begin.transaction;
-    let begun = client.begin(&begin).await.map_err(|error| match (error, name) {
-        (error @ ConnectionError::Unreachable { .. }, Some(transaction)) => {
-            AcmError::MaybeBegun { error, transaction }
+    // The same again, or it would be another request under the same name.
+    let revision = match &begin.payload {
+        Payload::Configuration(it)
+        | Payload::Update { configuration: it, .. }
+        | Payload::AddUsers { configuration: Some(it), .. } => {
+            format!(" --revision {}", it.revision)
         }
-        (error, _) => error.into(),
+        _ => String::new(),
+    };
+    let begun = client.begin(&begin).await.map_err(|error| match name {
+        Some(transaction) if error.leaves_doubt() => {
+            AcmError::MaybeBegun { error, transaction, revision }
+        }
+        _ => error.into(),
     })?;
     print(&if json {
         format!("{}\n", json!({ "transaction": begun }))

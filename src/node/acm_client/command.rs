@@ -185,12 +185,16 @@ pub enum AcmError {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// The connection broke while a transaction was begun.
-    #[error("{error}; it may have begun: send the same again with --transaction {transaction}")]
+    #[error(
+        "{error}; it may have begun: send the same again with --transaction {transaction}{revision}"
+    )]
     MaybeBegun {
         /// Why there is no answer.
         error: ConnectionError,
         /// The transaction.
         transaction: TransactionId,
+        /// The argument that makes its revision the same.
+        revision: String,
     },
     /// The management interface could not be asked, or refused.
     #[error(transparent)]

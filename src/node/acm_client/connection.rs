@@ -110,6 +110,11 @@ impl ConnectionError {
         }
     }
 
+    /// Whether what was asked may have been done all the same.
+    pub(super) fn leaves_doubt(&self) -> bool {
+        self.is_temporary() || matches!(self, Self::Unknown { .. })
+    }
+
     /// Whether the arguments are to blame.
     pub(super) fn is_wrong_input(&self) -> bool {
         let Self::Refused { refusal, .. } = self else { return false };

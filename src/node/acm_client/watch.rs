@@ -26,9 +26,14 @@ pub(super) async fn run(
     end: impl Future<Output = ()>,
 ) -> Result<(), AcmError> {
     let mut end = pin!(end);
+    let mut log_on = pin!(client.log_on());
     let session = tokio::select! {
-        session = client.log_on() => session?,
-        () = &mut end => return Ok(()),
+        session = &mut log_on => session?,
+        () = &mut end => {
+            // It may be done already: then it has an end, too.
+            let session = log_on.await?;
+            return Ok(client.log_off(session).await?);
+        }
     };
     note(&"logged on; SIGINT (Ctrl-C) or SIGTERM logs off");
     let mut watch = Watch { client, session, last: None, json };

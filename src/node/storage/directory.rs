@@ -12,6 +12,8 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -41,6 +43,12 @@ pub fn has_store(directory: &Path) -> Result<bool, OpenError> {
         .map_err(|error| OpenError::NotReadable { directory: directory.to_owned(), error })
 }
 
+/// How long a directory is waited for: a process that is just ending has it yet, and so has a child of this process
+/// until it runs its own program.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long apart are looks whether it is free.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// A directory that nobody else has. Dropped, it is free again.
 pub(super) struct Directory {
     path: PathBuf,
@@ -69,10 +77,18 @@ impl Directory {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(path.join(LOCK)).map_err(not_writable)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(not_writable(error)),
+        let began = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                    thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(OpenError::InUse { directory: path.to_owned() });
+                }
+                Err(TryLockError::Error(error)) => return Err(not_writable(error)),
+            }
         }
     }
 

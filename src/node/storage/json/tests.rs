@@ -245,6 +245,14 @@ fn acm_records(configuration: &Value) -> Vec<(&'static str, String, Value)> {
         ),
         ("acm-revision", "out configuration sip:b.example".to_owned(), json!({"revision": 7})),
         ("acm-stray", of_all, json!({"from": "sip:a.example", "at": at, "response": response})),
+        (
+            "alias-holder",
+            "sip:driver@a.example sip:anna@a.example".to_owned(),
+            json!({
+                "alias": "sip:driver@a.example", "user": "sip:anna@a.example", "shared": true,
+                "since": at, "place": 3,
+            }),
+        ),
     ]
 }
 

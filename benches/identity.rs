@@ -20,6 +20,7 @@
     clippy::disallowed_methods,
     clippy::panic,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     missing_docs,
     reason = "a benchmark"
 )]

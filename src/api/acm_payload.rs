@@ -382,7 +382,9 @@ mod tests {
         };
         field(b"please-send");
         field(b"sip:a@a.example");
-        [0_u64, 0, 0, 7, 0, 0, 0].iter().for_each(|number| field(&number.to_be_bytes()));
+        for number in [0_u64, 0, 0, 7, 0, 0, 0] {
+            field(&number.to_be_bytes());
+        }
         let wanted: [u8; 32] = Sha256::digest(&octets).into();
         assert_eq!(digest, Measured { digest: ContentDigest(wanted), octets: octets.len() as u64 });
     }

@@ -345,8 +345,8 @@ async fn log_off(
     response
 }
 
-/// Tells what is pending (`XCFG-7`, `XCFG-15`, `GRP-7a`, `GRP-13a`), as server-sent events: event `pending`, its ID the
-/// number of the last item, its data a Notification. A client that comes again with Last-Event-ID is told at once what
+/// Tells what is pending (`XCFG-7`, `XCFG-15`, `GRP-7a`, `GRP-13a`), as server-sent events: event `pending`, its ID a
+/// number that grows, its data a Notification. A client that comes again with Last-Event-ID is told at once what
 /// it has missed, and one without it everything. There is one stream for each log-on: a new one ends the one before. The
 /// end of a stream is no log-off.
 #[utoipa::path(

@@ -164,11 +164,15 @@ pub(super) async fn run(
         | Payload::AddUsers { configuration: Some(it), .. } => {
             format!(" --revision {}", it.revision)
         }
-        _ => String::new(),
+        Payload::Groups(_)
+        | Payload::AddUsers { configuration: None, .. }
+        | Payload::RemoveUsers { .. }
+        | Payload::GroupsWithdrawn(_)
+        | Payload::PleaseSend => String::new(),
     };
     let begun = client.begin(&begin).await.map_err(|error| match name {
         Some(transaction) if error.leaves_doubt() => {
-            AcmError::MaybeBegun { error, transaction, revision }
+            AcmError::MaybeBegun { error: Box::new(error), transaction, revision }
         }
         _ => error.into(),
     })?;

@@ -190,7 +190,7 @@ pub enum AcmError {
     )]
     MaybeBegun {
         /// Why there is no answer.
-        error: ConnectionError,
+        error: Box<ConnectionError>,
         /// The transaction.
         transaction: TransactionId,
         /// The argument that makes its revision the same.

@@ -8,6 +8,7 @@ const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
 const LONGEST: &str = "2b4c0a9e37f4d1c2b6a7980f1e2d3c4b5a69788796a5b4c3d2e1f00112233445";
 
 /// Records of every kind as a role writes them: usual ones, and ones at the limits.
+#[expect(clippy::too_many_lines, reason = "one of each kind")]
 fn records() -> Vec<Value> {
     let document = InitialUeConfiguration::for_domain("b.example", Plmn::parse("20801").unwrap());
     let document = document.unwrap().render();

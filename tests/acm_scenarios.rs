@@ -1,5 +1,6 @@
 //! The acceptance scenarios of the three ACM procedures, by their numbers: 1 to 18 here (common rules and the exchange of
-//! initial configurations), 19 to 27 in `groups`, 28 to 41 in `updates`; the numbered steps in `steps`; a process
+//! initial configurations), 19 to 27 in `groups`, 28 to 41 in `updates`; the numbered steps in `steps`; a partner
+//! that does wrong in `partners`; a process
 //! killed after each of its commits in `restarts`; loss, repetition, disorder, partition and crash
 //! from seeds in `seeds`.
 #![allow(
@@ -19,6 +20,8 @@ mod agreements;
 mod groups;
 #[path = "acm_scenarios/limits.rs"]
 mod limits;
+#[path = "acm_scenarios/partners.rs"]
+mod partners;
 #[path = "acm_scenarios/restarts.rs"]
 mod restarts;
 #[path = "acm_scenarios/seeds.rs"]

@@ -2,6 +2,7 @@
 
 use super::acm_harness::*;
 use migcore::{
+    acm::SESSIONS_OF_USER_MAX,
     api::{
         acm_client::{Answer as ClientAnswer, Request as Client, State},
         acm_interconnection::ResultCode,
@@ -153,4 +154,22 @@ fn nobody_without_a_credential_learns_anything() {
     let stranger = world.ask(Side::B, "stranger", Client::LogOn);
     assert_eq!(stranger, ClientAnswer::NotAuthenticated);
     assert_eq!(world.take_notified(Side::B, "norights"), []);
+}
+
+#[test]
+fn the_oldest_log_on_of_a_user_ends_when_there_is_one_too_many() {
+    let mut world = World::ready();
+    let sessions: Vec<_> = (0..=SESSIONS_OF_USER_MAX)
+        .map(|_| {
+            world.pass(MINUTE);
+            world.log_on(Side::B, "bert")
+        })
+        .collect();
+    let oldest = Client::LogOff { session: sessions[0] };
+    let gone = world.ask(Side::B, "bert", oldest);
+    assert!(matches!(gone, ClientAnswer::Refused(_)), "{gone:?}");
+    world.restart(Side::B);
+    for session in &sessions[1..] {
+        world.log_off(Side::B, "bert", *session);
+    }
 }

@@ -64,9 +64,8 @@ impl Shared {
     ) {
         self.metrics.own_request(ladder::command_of_request(request));
         if self.is_observed() {
-            let summary = ladder::describe_request(request).to_owned();
-            let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));
-            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+            let summary = ladder::describe_request(request);
+            self.record_value(step, (id.role, Role::SipDatabase), summary);
         }
     }
 
@@ -81,8 +80,7 @@ impl Shared {
         if self.is_observed() {
             let (_, name, result) = ladder::outcome_of_answer(answer);
             let summary = format!("{name} {}", CxResult(Some(result)));
-            let (from, to) = (self.names.of(Role::SipDatabase), self.names.of(id.role));
-            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+            self.record_value(step, (Role::SipDatabase, id.role), summary);
         }
     }
 
@@ -141,9 +139,8 @@ impl Shared {
         request: &management::Request,
     ) {
         if self.is_observed() {
-            let summary = describe_management_request(request).to_owned();
-            let (from, to) = (self.names.of(id.role), self.names.of(Role::SipDatabase));
-            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+            let summary = describe_management_request(request);
+            self.record_value(step, (id.role, Role::SipDatabase), summary);
         }
     }
 
@@ -155,9 +152,8 @@ impl Shared {
         answer: &management::Answer,
     ) {
         if self.is_observed() {
-            let summary = describe_management_answer(answer).to_owned();
-            let (from, to) = (self.names.of(Role::SipDatabase), self.names.of(id.role));
-            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+            let summary = describe_management_answer(answer);
+            self.record_value(step, (Role::SipDatabase, id.role), summary);
         }
     }
 
@@ -169,9 +165,8 @@ impl Shared {
         request: &configuration::Request,
     ) {
         if self.is_observed() {
-            let summary = describe_configuration_request(request).to_owned();
-            let (from, to) = (self.names.of(id.role), self.names.of(Role::ConfigServer));
-            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary);
+            let summary = describe_configuration_request(request);
+            self.record_value(step, (id.role, Role::ConfigServer), summary);
         }
     }
 
@@ -192,8 +187,7 @@ impl Shared {
                 | configuration::Answer::User { .. }
                 | configuration::Answer::Agreement { .. } => "done",
             };
-            let (from, to) = (self.names.of(Role::ConfigServer), self.names.of(id.role));
-            self.record_message(Protocol::Value, Direction::Out, step, from, to, summary.into());
+            self.record_value(step, (Role::ConfigServer, id.role), summary);
         }
     }
 
@@ -296,6 +290,17 @@ impl Shared {
                 octets: http::octets_of(response),
             });
         }
+    }
+
+    /// Records a message between two roles of this process.
+    fn record_value(
+        &self,
+        step: Option<Step>,
+        (from, to): (Role, Role),
+        summary: impl Into<String>,
+    ) {
+        let (from, to) = (self.names.of(from), self.names.of(to));
+        self.record_message(Protocol::Value, Direction::Out, step, from, to, summary.into());
     }
 
     /// Records a message that has no octets of its own.

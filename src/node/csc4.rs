@@ -7,7 +7,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{get, post},
 };
 use utoipa::OpenApi;
 
@@ -47,7 +47,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// Every path with its methods; the description is tested against it.
-fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 2] {
+fn operations() -> [http::Operation; 2] {
     [
         (DETAILS_PATH, "post", post(ask_connection_details)),
         ("/openapi.json", "get", get(get_description)),
@@ -56,14 +56,7 @@ fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 2] 
 
 /// Builds the interface over the configuration server of `shared`.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let mut router = Router::new();
-    for (path, _, handler) in operations() {
-        router = router.route(path, handler);
-    }
-    router
-        .fallback(http::not_found)
-        .method_not_allowed_fallback(http::method_not_allowed)
-        .with_state(shared)
+    http::router(operations(), shared)
 }
 
 impl JsonBody for Request {

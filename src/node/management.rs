@@ -25,7 +25,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::State,
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{delete, get, post, put},
 };
 use utoipa::OpenApi;
 
@@ -103,7 +103,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// Every path with its methods; the description is tested against it.
-fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> {
+fn operations() -> Vec<http::Operation> {
     use configuration as cms;
     vec![
         ("/v1/system", "get", get(get_system)),
@@ -158,14 +158,7 @@ fn operations() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Shared>>)> 
 
 /// Builds the interface over the roles of `shared`.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let mut router = Router::new();
-    for (path, _, handler) in operations() {
-        router = router.route(path, handler);
-    }
-    router
-        .fallback(http::not_found)
-        .method_not_allowed_fallback(http::method_not_allowed)
-        .with_state(shared)
+    http::router(operations(), shared)
 }
 
 /// What any request may be refused with.

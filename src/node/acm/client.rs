@@ -10,7 +10,7 @@ use axum::{
     extract::{Request as HttpRequest, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{delete, get, post, put},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
@@ -81,7 +81,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// Every path with its methods; the description is tested against it.
-fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 14] {
+fn operations() -> [http::Operation; 14] {
     [
         ("/acm/v1/sessions", "post", post(log_on)),
         ("/acm/v1/sessions/{session}", "delete", delete(log_off)),
@@ -102,14 +102,7 @@ fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 14]
 
 /// Builds the interface over the ACM server of `shared`.
 pub(in crate::node) fn router(shared: Arc<Shared>) -> Router {
-    let mut router = Router::new();
-    for (path, _, handler) in operations() {
-        router = router.route(path, handler);
-    }
-    router
-        .fallback(http::not_found)
-        .method_not_allowed_fallback(http::method_not_allowed)
-        .with_state(shared)
+    http::router(operations(), shared)
 }
 
 /// What any request may be refused with.

@@ -7,7 +7,7 @@ use axum::{
     extract::{Request as HttpRequest, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{get, post},
 };
 use utoipa::OpenApi;
 
@@ -48,7 +48,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// Every path with its methods; the description is tested against it.
-fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 2] {
+fn operations() -> [http::Operation; 2] {
     [
         (INTERCONNECTION_PATH, "post", post(interconnect)),
         ("/openapi.json", "get", get(get_description)),
@@ -57,14 +57,7 @@ fn operations() -> [(&'static str, &'static str, MethodRouter<Arc<Shared>>); 2] 
 
 /// Builds the interface over the ACM server of `shared`.
 pub(in crate::node) fn router(shared: Arc<Shared>) -> Router {
-    let mut router = Router::new();
-    for (path, _, handler) in operations() {
-        router = router.route(path, handler);
-    }
-    router
-        .fallback(http::not_found)
-        .method_not_allowed_fallback(http::method_not_allowed)
-        .with_state(shared)
+    http::router(operations(), shared)
 }
 
 /// What a request may be refused with, besides the answer of the role.

@@ -79,14 +79,14 @@ fn every_test_of_the_table_exists_once_and_asserts_something() {
 
 #[test]
 fn the_scan_tells_functions_tests_and_their_bodies_apart() {
-    let source = "
+    let source = r#"
         fn helper() {}
         #[test]
         fn one() { assert!(true); }
         #[test]
-        #[ignore]
+        #[ignore = "it takes long"]
         fn two() { if a { b } }
-    ";
+    "#;
     assert!(declares(source, "helper") && !declares(source, "help"));
     assert_eq!(body_of_test(source, "one").map(|body| body.contains("assert")), Some(true));
     assert_eq!(body_of_test(source, "two").map(|body| body.contains("assert")), None, "ignored");

@@ -102,6 +102,8 @@ impl Pair {
         let system = if is_forwarded { &self.partner } else { &self.home };
         let mut load = generator();
         load.args(["--target", &format!("{transport}:127.0.0.1:{}", system.ports.sip)]);
+        // In each turn the same: else a later one registers users who have more contacts than those of an earlier one.
+        load.args(["--contact", "127.0.0.1:5060"]);
         load.args(["--concurrency", &under_way.to_string(), "--count", "100000000"]);
         load.args(["--duration", &format!("{}ms", time.as_millis())]).arg("--json").arg(&report);
         if is_forwarded {

@@ -42,7 +42,7 @@ mod worker;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use self::{arrival::Plan, asker::Inquiry, cx::Roles, threshold::Threshold};
+use self::{arrival::Plan, asker::Inquiry, cx::Roles, request::Contact, threshold::Threshold};
 use super::{client::ClientError, http_client::Endpoint, provision::ProvisionError};
 use crate::{aka::digest::Algorithm, outbox::Transport};
 
@@ -110,6 +110,8 @@ struct Job {
     cores: Vec<usize>,
     sockets: usize,
     expires: u32,
+    /// What contacts have behind the user, if not our address.
+    contact: Option<Contact>,
     algorithm: Option<Algorithm>,
     ind_bits: u8,
     t1: Duration,

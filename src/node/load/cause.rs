@@ -135,7 +135,7 @@ impl Cause {
             Self::Refused(Step::Response, 403) => {
                 "K, OP and SQN are right, since the challenge was: look at username, digest-uri and qop there, \
                  whether its RES survives (SIPp before 3.7 cuts it at an octet 00), and whether the user has as \
-                 many contacts as it takes: each run adds one that lasts until it expires"
+                 many contacts as it takes: each run adds one until it expires, unless they have the same --contact"
             }
             Self::Refused(_, 420 | 421 | 494) => {
                 "it demands an extension such as IPsec (sec-agree)"

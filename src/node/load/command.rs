@@ -27,6 +27,7 @@ use super::{
     deploy::{Deployed, Storage},
     provision::{self, Kind},
     report::{Report, to_json, to_page, to_table},
+    request::Contact,
     run,
     subscribers::{Generated, Subscribers},
     threshold::Threshold,
@@ -137,6 +138,10 @@ pub struct LoadCommand {
     /// Registration period to ask for, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, help_heading = "UEs")]
     expires: u32,
+    /// What the contact of a UE has behind its user, instead of our own address. With the same one in each run a user
+    /// keeps one contact, where each run otherwise adds one that lasts until it expires.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "UEs")]
+    contact: Option<Contact>,
     /// The algorithm to ask for: AKAv1-MD5, AKAv2-MD5 or AKAv2-SHA-256. Without it the registrar chooses.
     #[arg(long, value_name = "NAME", value_parser = algorithm, help_heading = "UEs")]
     algorithm: Option<Algorithm>,
@@ -453,6 +458,7 @@ impl LoadCommand {
             cores,
             sockets: self.sockets,
             expires: self.expires,
+            contact: self.contact.clone(),
             algorithm: self.algorithm,
             ind_bits: self.ind_bits,
             t1: self.t1,

@@ -294,6 +294,7 @@ fn worker(job: &Job, subscribers: &Arc<Subscribers>, share: Share, run: u32) -> 
     let common = |local: std::net::SocketAddr| Common {
         transport: if job.transport == Transport::Udp { "UDP" } else { "TCP" },
         local: local.to_string(),
+        contact: job.contact.clone(),
         run,
         expires: job.expires,
         is_stream: job.transport == Transport::Tcp,

@@ -3,9 +3,12 @@
 //! All that is peculiar to one UE follows from its number and its counts, so that a request can be written
 //! once more instead of being kept. The branch says whose answer an answer is.
 
+use std::str::FromStr;
+
 use memchr::memmem::Finder;
 
 use super::subscribers::decimal;
+use crate::sip::uri::Uri;
 
 /// What the branches of a run begin with, cookie included.
 pub(super) struct BranchPrefix {
@@ -29,6 +32,8 @@ pub(super) struct Common {
     pub(super) transport: &'static str,
     /// Our address.
     pub(super) local: String,
+    /// What contacts have behind the user, if not our address.
+    pub(super) contact: Option<Contact>,
     /// The number of this run.
     pub(super) run: u32,
     /// The registration period to ask for, seconds.
@@ -36,6 +41,10 @@ pub(super) struct Common {
     /// Whether the contact says `transport=tcp`.
     pub(super) is_stream: bool,
 }
+
+/// Where a UE says that it is: the host, port and parameters of its contact.
+#[derive(Clone, Debug)]
+pub(super) struct Contact(String);
 
 /// What one request says.
 pub(super) struct Request<'a> {
@@ -74,6 +83,20 @@ pub(super) struct Response<'a> {
     pub(super) opaque: Option<&'a str>,
 }
 
+impl FromStr for Contact {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri = format!("sip:u@{text}");
+        match Uri::parse(&uri) {
+            Ok(uri) if uri.user == Some("u") && uri.headers.is_empty() => Ok(Self(text.to_owned())),
+            _ => {
+                Err("is not what a SIP URI has behind its user, such as 192.0.2.1:5060".to_owned())
+            }
+        }
+    }
+}
+
 impl BranchPrefix {
     pub(super) fn new(run: u32) -> Self {
         let text = format!("z9hG4bK{run:08x}");
@@ -91,7 +114,7 @@ impl BranchPrefix {
 impl Request<'_> {
     /// Writes the request behind what is in `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let Common { transport, local, run, expires, is_stream } = self.common;
+        let Common { transport, local, contact, run, expires, is_stream } = self.common;
         let put = |out: &mut Vec<u8>, parts: &[&str]| {
             for part in parts {
                 out.extend_from_slice(part.as_bytes());
@@ -117,7 +140,11 @@ impl Request<'_> {
             &["\r\nCSeq: ", decimal(self.branch.cseq, &mut digits), " REGISTER\r\nContact: <sip:u"],
         );
         put_hex(out, self.subscriber);
-        put(out, &["@", local, if *is_stream { ";transport=tcp" } else { "" }, ">\r\nExpires: "]);
+        match contact {
+            Some(Contact(contact)) => put(out, &["@", contact]),
+            None => put(out, &["@", local, if *is_stream { ";transport=tcp" } else { "" }]),
+        }
+        put(out, &[">\r\nExpires: "]);
         put(
             out,
             &[
@@ -216,6 +243,7 @@ mod tests {
         let common = Common {
             transport: "TCP",
             local: "127.0.0.1:9".to_owned(),
+            contact: None,
             run: 0xab,
             expires: 600_000,
             is_stream: true,
@@ -257,5 +285,39 @@ mod tests {
         );
         assert_eq!(credentials.auts.as_deref(), Some("QVVUUw=="));
         assert!(view.header_named("Evil").is_none());
+        assert_eq!(
+            view.header(HeaderName::Contact),
+            Some("<sip:u00000007@127.0.0.1:9;transport=tcp>")
+        );
+    }
+
+    #[test]
+    fn a_contact_that_was_asked_for_stands_instead_of_our_address() {
+        let contact = Some("ue.example:5070;ob".parse().unwrap());
+        let common = Common {
+            transport: "UDP",
+            local: "127.0.0.1:9".to_owned(),
+            contact,
+            run: 1,
+            expires: 60,
+            is_stream: true,
+        };
+        let request = Request {
+            common: &common,
+            branch: Branch { ue: 0, cseq: 1 },
+            subscriber: 7,
+            call: 1,
+            impi: "alice@a.example",
+            impu: "sip:alice@a.example",
+            domain: "a.example",
+            authorization: Authorization::Initial { algorithm: None },
+        };
+        let mut out = Vec::new();
+        request.write(&mut out);
+        let view = MessageView::parse(&out, Framing::Stream).unwrap();
+        assert_eq!(view.header(HeaderName::Contact), Some("<sip:u00000007@ue.example:5070;ob>"));
+        for wrong in ["", "a b", "x?Subject=1", "x>;q=1", "sip:x", "x:70000"] {
+            assert!(wrong.parse::<Contact>().is_err(), "{wrong}");
+        }
     }
 }

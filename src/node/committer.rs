@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// How far apart batches are on average when there is always something to commit.
-const BATCHES_APART: Duration = Duration::from_millis(2);
+const BATCHES_APART: Duration = Duration::from_millis(4);
 
 /// How many batches may follow each other without a pause after a time with none: what comes now and then
 /// never waits.
@@ -198,7 +198,9 @@ impl Committer {
     /// commits it had, how long it took, and how it went.
     pub(super) fn run(&self, mut done: impl FnMut(usize, Duration, Result<(), EngineError>)) {
         let mut pace = Pace::starting(Instant::now());
-        while let Some(batch) = self.next_batch(&mut pace) {
+        // Its memory is used again: an allocator that gave it back to the system would get it cleared each time.
+        let mut batch = Vec::new();
+        while self.next_batch(&mut pace, &mut batch) {
             let began = Instant::now();
             let outcome = self.lock_engine().commit(&batch);
             let took = began.elapsed();
@@ -208,6 +210,7 @@ impl Committer {
                 (Err(_), _) => self.close(),
             }
             done(batch.len(), took, outcome);
+            batch.clear();
         }
     }
 
@@ -343,8 +346,9 @@ impl Committer {
         self.note_load(&state);
     }
 
-    /// Waits for commits that may be made durable together; `None` after [`Committer::end`].
-    fn next_batch(&self, pace: &mut Pace) -> Option<Vec<Commit>> {
+    /// Waits for commits that may be made durable together and puts them into the empty `batch`; false after
+    /// [`Committer::end`].
+    fn next_batch(&self, pace: &mut Pace, batch: &mut Vec<Commit>) -> bool {
         let mut state = self.lock();
         loop {
             if state.queue.is_ready()
@@ -357,17 +361,17 @@ impl Committer {
                 thread::sleep(pause);
                 state = self.lock();
             }
-            let batch = state.queue.take();
+            state.queue.take(batch);
             state.committing = !batch.is_empty();
             self.note_load(&state);
             if state.committing {
-                return Some(batch);
+                return true;
             }
             if state.is_settled() {
                 self.settled.notify_waiters();
             }
             if state.ended {
-                return None;
+                return false;
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

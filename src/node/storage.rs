@@ -28,9 +28,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use ahash::RandomState;
-use hashbrown::HashSet;
-
 use self::{
     database::{Database, DatabaseError},
     directory::Directory,
@@ -161,13 +158,9 @@ impl EmbeddedEngine {
         let state = self.shared.read();
         let State::Open(database) = &*state else { return Err(EngineError::Closed) };
         let highest = check_order(self.meta.highest, commits)?;
-        let mut batch = database.batch();
-        let mut written = HashSet::with_capacity_and_hasher(commits.len(), RandomState::default());
-        for (version, mutation) in newest_first(commits) {
-            // A later commit takes the place of an earlier one: the database wants no key twice.
-            if !written.insert((mutation.kind, &*mutation.key)) {
-                continue;
-            }
+        let mutations = newest_by_key(commits);
+        let mut batch = database.batch_of(mutations.len() + 1);
+        for (version, mutation) in mutations {
             let key = StoredKey::new(mutation.kind, &mutation.key)
                 .ok_or_else(|| scan::too_long(mutation.key.len()))?;
             match value_of(mutation, version, &self.shared.keys, &mut self.entropy) {
@@ -295,9 +288,20 @@ fn check_order(mut highest: CommitSeq, commits: &[Commit]) -> Result<CommitSeq, 
     Ok(highest)
 }
 
-fn newest_first(commits: &[Commit]) -> impl Iterator<Item = (CommitSeq, &Mutation)> {
-    let commits = commits.iter().rev();
-    commits.flat_map(|commit| commit.mutations.iter().map(|mutation| (commit.seq, mutation)))
+/// The mutations in the order of their keys, so that neighbours are looked for in the same places. Of those of one
+/// key the newest only: a later commit takes the place of an earlier one, and the database wants no key twice.
+fn newest_by_key(commits: &[Commit]) -> Vec<(CommitSeq, &Mutation)> {
+    fn key_of<'a>((_, mutation): &(CommitSeq, &'a Mutation)) -> (RecordKind, &'a [u8]) {
+        (mutation.kind, &mutation.key)
+    }
+    let mut mutations = Vec::with_capacity(commits.len());
+    for commit in commits {
+        mutations.extend(commit.mutations.iter().map(|mutation| (commit.seq, mutation)));
+    }
+    mutations
+        .sort_unstable_by(|one, other| key_of(one).cmp(&key_of(other)).then(other.0.cmp(&one.0)));
+    mutations.dedup_by_key(|mutation| key_of(mutation));
+    mutations
 }
 
 /// The value of a mutation as it is stored, sealed where it holds secrets; `None` deletes.

@@ -68,16 +68,14 @@ impl Queue {
         }
     }
 
-    /// Takes out all commits that follow on those taken before: without a gap, and of no call a part. In the
-    /// order of their numbers; empty if there are none.
-    pub(super) fn take(&mut self) -> Vec<Commit> {
-        let Some(count) = self.rows().last() else { return Vec::new() };
-        let mut batch = Vec::with_capacity(count);
+    /// Takes out all commits that follow on those taken before: without a gap, and of no call a part. They are put
+    /// into the empty `batch` in the order of their numbers; nothing is, if there are none.
+    pub(super) fn take(&mut self, batch: &mut Vec<Commit>) {
+        let Some(count) = self.rows().last() else { return };
         batch.extend(self.slots.drain(..count).flatten().map(|queued| queued.commit));
         self.taken = batch.last().map_or(self.taken, |commit: &Commit| commit.seq);
         self.commits -= batch.len();
         self.octets -= batch.iter().map(octets_of).sum::<usize>();
-        batch
     }
 
     /// Whether [`Queue::take`] would give anything.
@@ -146,7 +144,9 @@ mod tests {
     }
 
     fn take(queue: &mut Queue) -> Vec<u64> {
-        queue.take().iter().map(|commit| commit.seq.as_u64()).collect()
+        let mut batch = Vec::new();
+        queue.take(&mut batch);
+        batch.iter().map(|commit| commit.seq.as_u64()).collect()
     }
 
     #[test]

@@ -129,7 +129,13 @@ impl Database {
 
     /// Begins a batch.
     pub(super) fn batch(&self) -> Batch<'_> {
-        let batch = self.inner.batch().durability(Some(PersistMode::SyncData));
+        self.batch_of(0)
+    }
+
+    /// Begins a batch that has room for so many changes, and grows if there are more.
+    pub(super) fn batch_of(&self, changes: usize) -> Batch<'_> {
+        let batch = OwnedWriteBatch::with_capacity(self.inner.clone(), changes);
+        let batch = batch.durability(Some(PersistMode::SyncData));
         Batch { database: self, batch }
     }
 

@@ -599,6 +599,30 @@ fn subscribers_written_for_another_system_are_taken_there() {
 }
 
 #[test]
+fn a_user_keeps_one_contact_through_runs_that_name_the_same() {
+    let system = node_world::start("a.example", "");
+    let (sip, management) = (system.bound().sip[0], system.bound().management.unwrap());
+    let register = |more: &[&str]| {
+        let mut load = Load::new("contact", "register --subscribers 2 --count 4 --concurrency 1")
+            .with("--target", &format!("udp:{sip}"));
+        load.arguments.extend(more.iter().copied().map(str::to_owned));
+        load.run()
+    };
+    // A user may have ten.
+    register(&["--provision", &format!("http://{management}"), "--contact", "192.0.2.1:5060"]);
+    for _ in 0..11 {
+        let run = register(&["--contact", "192.0.2.1:5060"]);
+        assert_eq!(run.count("succeeded"), 4, "{}", run.report);
+    }
+    for _ in 0..9 {
+        assert_eq!(register(&[]).count("succeeded"), 4);
+    }
+    let run = register(&[]);
+    assert_eq!((run.count("succeeded"), run.count("failed")), (0, 4), "{}", run.report);
+    assert!(run.words("403-to-response").contains("--contact"), "{}", run.report);
+}
+
+#[test]
 fn a_search_ends_at_a_rate_that_was_kept_and_says_what_it_tried() {
     let registrar = Registrar::start(|_| Duration::from_millis(30), well, None);
     let file = table("search.csv", users(400));

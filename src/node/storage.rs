@@ -158,10 +158,10 @@ impl EmbeddedEngine {
         let state = self.shared.read();
         let State::Open(database) = &*state else { return Err(EngineError::Closed) };
         let highest = check_order(self.meta.highest, commits)?;
-        let mutations = newest_by_key(commits);
-        let mut batch = database.batch_of(mutations.len() + 1);
-        for (version, mutation) in mutations {
-            let key = StoredKey::new(mutation.kind, &mutation.key)
+        let changes = newest_by_key(commits);
+        let mut batch = database.batch_of(changes.len() + 1);
+        for (stripe, version, mutation) in changes {
+            let key = StoredKey::in_stripe(stripe, mutation.kind, &mutation.key)
                 .ok_or_else(|| scan::too_long(mutation.key.len()))?;
             match value_of(mutation, version, &self.shared.keys, &mut self.entropy) {
                 Some(value) => batch.put(key.as_slice(), value),
@@ -288,20 +288,22 @@ fn check_order(mut highest: CommitSeq, commits: &[Commit]) -> Result<CommitSeq, 
     Ok(highest)
 }
 
-/// The mutations in the order of their keys, so that neighbours are looked for in the same places. Of those of one
-/// key the newest only: a later commit takes the place of an earlier one, and the database wants no key twice.
-fn newest_by_key(commits: &[Commit]) -> Vec<(CommitSeq, &Mutation)> {
-    fn key_of<'a>((_, mutation): &(CommitSeq, &'a Mutation)) -> (RecordKind, &'a [u8]) {
-        (mutation.kind, &mutation.key)
+/// The mutations in the order of their keys in the store, so that neighbours are looked for in the same places, each with
+/// its stripe and version. Of those of one key the newest only: a later commit takes the place of an earlier one, and
+/// the database wants no key twice.
+fn newest_by_key(commits: &[Commit]) -> Vec<(u8, CommitSeq, &Mutation)> {
+    type Change<'a> = (u8, CommitSeq, &'a Mutation);
+    fn key_of<'a>((stripe, _, mutation): &Change<'a>) -> (u8, RecordKind, &'a [u8]) {
+        (*stripe, mutation.kind, &mutation.key)
     }
-    let mut mutations = Vec::with_capacity(commits.len());
-    for commit in commits {
-        mutations.extend(commit.mutations.iter().map(|mutation| (commit.seq, mutation)));
+    let mut changes: Vec<Change<'_>> = Vec::with_capacity(commits.len());
+    for Commit { seq, mutations } in commits {
+        changes.extend(mutations.iter().map(|it| (layout::stripe_of(&it.key), *seq, it)));
     }
-    mutations
-        .sort_unstable_by(|one, other| key_of(one).cmp(&key_of(other)).then(other.0.cmp(&one.0)));
-    mutations.dedup_by_key(|mutation| key_of(mutation));
-    mutations
+    changes
+        .sort_unstable_by(|one, other| key_of(one).cmp(&key_of(other)).then(other.1.cmp(&one.1)));
+    changes.dedup_by_key(|change| key_of(change));
+    changes
 }
 
 /// The value of a mutation as it is stored, sealed where it holds secrets; `None` deletes.

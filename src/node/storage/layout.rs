@@ -70,7 +70,7 @@ pub(super) fn split_key(stored: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// The stripe of a key: FNV-1a, folded to four bits.
-fn stripe_of(key: &[u8]) -> u8 {
+pub(super) fn stripe_of(key: &[u8]) -> u8 {
     let hash = key
         .iter()
         .fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));

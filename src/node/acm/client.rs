@@ -480,12 +480,12 @@ async fn begin(
     let (parts, stream) = request.into_parts();
     let asker = Asker::new((ends, parts.headers));
     let credential = asker.credential();
-    let answered =
-        match shared.acm_user(credential.as_ref()) {
-            Err(none) => Err(none.into()),
-            // Not a word of what it sends is read.
-            Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
-            Ok(Some(_)) => match body::read(&shared, &asker.headers, stream).await {
+    let answered = match shared.acm_user(credential.as_ref()) {
+        Err(none) => Err(none.into()),
+        // Not a word of what it sends is read.
+        Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
+        Ok(Some(user)) => {
+            match body::read(&shared, body::Sender::User(&user), &asker.headers, stream).await {
                 Ok(read) => {
                     body::ask(&shared, Parked::AcmClient, read, |to, begin: Begin| {
                         Call::AcmClient { to, credential, request: Request::Send(Box::new(begin)) }
@@ -493,8 +493,9 @@ async fn begin(
                     .await
                 }
                 Err(problem) => Err(problem),
-            },
-        };
+            }
+        }
+    };
     asker.answer(&shared, "begin", answered)
 }
 

@@ -86,8 +86,8 @@ async fn interconnect(
     let (parts, body) = request.into_parts();
     let token = bearer_token(&parts.headers);
     let from = token.as_ref().and_then(|token| shared.presented_by(token));
-    let (step, response) = if let (Some(token), Some(_)) = (token, &from) {
-        match take(&shared, &parts.headers, body, token).await {
+    let (step, response) = if let (Some(token), Some(from)) = (token, &from) {
+        match take(&shared, from, &parts.headers, body, token).await {
             Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
             Err(problem) => (None, problem.into_response()),
         }
@@ -112,11 +112,12 @@ async fn get_description() -> Json<utoipa::openapi::OpenApi> {
 
 async fn take(
     shared: &Arc<Shared>,
+    from: &McSystemId,
     headers: &HeaderMap,
     body: axum::body::Body,
     token: BearerToken,
 ) -> Result<Answered<Answer>, Problem> {
-    let read = body::read(shared, headers, body).await?;
+    let read = body::read(shared, body::Sender::Partner(from), headers, body).await?;
     body::ask(shared, Parked::AcmInterconnection, read, |to, request: Request| {
         Call::AcmInterconnection { to, token: Some(token), request }
     })

@@ -344,8 +344,8 @@ async fn log_off(
 
 /// Tells what is pending (`XCFG-7`, `XCFG-15`, `GRP-7a`, `GRP-13a`), as server-sent events: event `pending`, its ID a
 /// number that grows, its data a Notification. A client that comes again with Last-Event-ID is told at once what
-/// it has missed, and one without it everything. There is one stream for each log-on: a new one ends the one before. The
-/// end of a stream is no log-off.
+/// it has missed, and one without it everything. There is one stream for each log-on: a new one ends the one before, and so
+/// does another token of the user. The end of a stream is no log-off.
 #[utoipa::path(
     get, path = "/acm/v1/sessions/{session}/events",
     params(
@@ -370,14 +370,19 @@ async fn follow_events(
     });
     let response = match opened {
         Err(problem) => problem.into_response(),
-        Ok((session, last)) => match shared.acm_user(asker.credential().as_ref()) {
-            Err(none) => Problem::from(none).into_response(),
-            Ok(None) => asker.not_authenticated(&shared),
-            Ok(Some(user)) if !shared.has_acm_session(&user, session) => {
-                refused(&Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON))
+        Ok((session, last)) => {
+            let credential = asker.credential();
+            match (shared.acm_user(credential.as_ref()), credential) {
+                (Err(none), _) => Problem::from(none).into_response(),
+                (Ok(None), _) | (Ok(Some(_)), None) => asker.not_authenticated(&shared),
+                (Ok(Some(user)), _) if !shared.has_acm_session(&user, session) => {
+                    refused(&Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON))
+                }
+                (Ok(Some(_)), Some(credential)) => {
+                    shared.follow_acm_events(credential, session, last)
+                }
             }
-            Ok(Some(user)) => shared.follow_acm_events(user, session, last),
-        },
+        }
     };
     let to = Arc::clone(&shared.names.acm_client);
     shared.observe_acm(("acm-client", "follow_events"), None, to, asker.ends, &response);

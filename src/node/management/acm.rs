@@ -157,7 +157,13 @@ async fn ask_acm(
     let response = match request {
         Err(problem) => problem.into_response(),
         Ok(request) => match shared.ask_acm_management(request).await {
-            Ok(answer) => from_acm(answer),
+            Ok(answer) => {
+                // A token may have been replaced or taken away.
+                if answer == Answer::Done {
+                    shared.end_foreign_acm_streams();
+                }
+                from_acm(answer)
+            }
             Err(none) => Problem::from(none).into_response(),
         },
     };

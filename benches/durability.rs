@@ -6,16 +6,10 @@
 //! take turns, so that what else the machine does concerns both.
 
 #![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
+    clippy::pedantic,
+    clippy::restriction,
     missing_docs,
     unreachable_pub,
     reason = "a benchmark"
@@ -23,6 +17,7 @@
 
 #[path = "durability/load.rs"]
 mod load;
+mod rig;
 #[path = "durability/server.rs"]
 mod server;
 #[path = "durability/ue.rs"]
@@ -47,13 +42,8 @@ struct Plan {
 
 impl Plan {
     fn from_arguments() -> Self {
-        let arguments: Vec<String> = std::env::args().collect();
-        let number = |name: &str, usual: usize| {
-            let position = arguments.iter().position(|argument| argument == name);
-            position.map_or(usual, |at| arguments[at + 1].parse().expect("a number"))
-        };
-        let time = Duration::from_secs(number("--seconds", 5) as u64);
-        Self { runs: number("--runs", 3), time, users: number("--users", 5_000) }
+        let time = Duration::from_secs(rig::number("--seconds", 5));
+        Self { runs: rig::number("--runs", 3), time, users: rig::number("--users", 5_000) }
     }
 }
 

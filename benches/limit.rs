@@ -17,15 +17,10 @@
 //! saturation.
 
 #![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
+    clippy::pedantic,
+    clippy::restriction,
     missing_docs,
     unreachable_pub,
     reason = "a benchmark"
@@ -35,6 +30,8 @@
 mod echo;
 #[path = "limit/systems.rs"]
 mod systems;
+
+mod rig;
 
 use std::time::Duration;
 
@@ -54,19 +51,11 @@ struct Plan {
 
 impl Plan {
     fn from_arguments() -> Self {
-        let arguments: Vec<String> = std::env::args().collect();
-        let value = |name: &str| {
-            let position = arguments.iter().position(|argument| argument == name);
-            position.map(|at| arguments[at + 1].clone())
-        };
-        let number = |name: &str, usual: usize| {
-            value(name).map_or(usual, |text| text.parse().expect("a number"))
-        };
         Self {
-            runs: number("--runs", 3),
-            time: Duration::from_secs(number("--seconds", 1) as u64),
-            users: number("--users", 5_000),
-            only: value("--only").unwrap_or_default(),
+            runs: rig::number("--runs", 3),
+            time: Duration::from_secs(rig::number("--seconds", 1)),
+            users: rig::number("--users", 5_000),
+            only: rig::text("--only").unwrap_or_default(),
         }
     }
 }

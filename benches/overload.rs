@@ -12,20 +12,13 @@
 //! from 2 s after the flood on goodput and p99 are as before.
 
 #![allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::match_same_arms,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
+    clippy::pedantic,
+    clippy::restriction,
+    dead_code,
     missing_docs,
     unreachable_pub,
-    dead_code,
     reason = "a benchmark"
 )]
 
@@ -35,6 +28,7 @@ mod flood;
 mod load;
 #[path = "overload/paced.rs"]
 mod paced;
+mod rig;
 #[path = "durability/server.rs"]
 mod server;
 #[path = "durability/ue.rs"]
@@ -64,15 +58,10 @@ struct Plan {
 
 impl Plan {
     fn from_arguments() -> Self {
-        let arguments: Vec<String> = std::env::args().collect();
-        let number = |name: &str, usual: f64| {
-            let position = arguments.iter().position(|argument| argument == name);
-            position.map_or(usual, |at| arguments[at + 1].parse().expect("a number"))
-        };
         Self {
-            time: Duration::from_secs_f64(number("--seconds", 30.0)),
-            users: number("--users", 5_000.0) as usize,
-            times: number("--times", 3.0),
+            time: Duration::from_secs_f64(rig::number("--seconds", 30.0)),
+            users: rig::number("--users", 5_000),
+            times: rig::number("--times", 3.0),
         }
     }
 }

@@ -9,25 +9,20 @@
 //! `/health/ready` says so.
 
 #![allow(
-    clippy::cast_precision_loss,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
+    clippy::pedantic,
+    clippy::restriction,
     missing_docs,
+    unreachable_pub,
     reason = "a benchmark"
 )]
 
+mod rig;
+
 use std::{
     fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -45,6 +40,7 @@ use migcore::{
     store::{Commit, CommitSeq, Engine, Mutation, RecordKind, Sequencer},
     time::Timestamp,
 };
+use rig::{Directory, Server, free_address};
 
 const COUNT: u64 = 1_000_000;
 
@@ -54,18 +50,12 @@ const STARTS: usize = 3;
 /// Commits that are written at a time.
 const BATCH: usize = 2_000;
 
-/// How long a start may take before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// The longest registration, so that none ends while the bench runs.
 const EXPIRES: Duration = Duration::from_secs(600_000);
 
 fn main() {
-    let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(COUNT);
-    let name = format!("start-{}", std::process::id());
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).unwrap();
+    let count = rig::count(COUNT);
+    let Directory(directory) = &Directory::new("start");
     let key = Key::draw(&mut SystemEntropy::new());
     let began = Instant::now();
     fill(&directory.join("store"), Keys::new(&key), count);
@@ -73,21 +63,18 @@ fn main() {
     let disk = octets_in(&directory.join("store"));
     println!("on disk: {} octets, {:.0} for each pair", disk, disk as f64 / count as f64);
     let line = key.to_line();
-    let empty = {
-        let nothing = Server::start(&directory, "nothing", &line);
-        nothing.resident
-    };
+    let empty = resident_of(start(directory, "nothing", &line).process());
     for _ in 0..STARTS {
-        let server = Server::start(&directory, "store", &line);
-        let grown = server.resident.saturating_sub(empty);
+        let server = start(directory, "store", &line);
+        let resident = resident_of(server.process());
+        let grown = resident.saturating_sub(empty);
         println!(
             "ready after {:.2} s, {} MiB resident, {:.0} octets for each pair",
             server.ready_after.as_secs_f64(),
-            server.resident >> 20,
+            resident >> 20,
             grown as f64 / count as f64,
         );
     }
-    fs::remove_dir_all(&directory).unwrap();
 }
 
 /// Fills a store with what the roles would have stored.
@@ -174,57 +161,16 @@ fn registration(identity: &UserIdentity, number: u64, now: Timestamp) -> Registr
     Registration { impus: [identity.impu.clone()].into(), contacts: [contact].into() }
 }
 
-/// A running system.
-struct Server {
-    child: Child,
-    ready_after: Duration,
-    /// Octets.
-    resident: u64,
-}
-
-impl Server {
-    fn start(directory: &Path, store: &str, key: &str) -> Self {
-        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = directory.join("serve.toml");
-        let toml = format!(
-            "workers = 2\nroles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"b.example\"\n\
-             [sip]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"{admin}\"\n\
-             [storage]\ndirectory = \"{}\"\n",
-            directory.join(store).display()
-        );
-        fs::write(&config, toml).unwrap();
-        let began = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_migcore"))
-            .args(["serve", "--config"])
-            .arg(&config)
-            .env("MIGCORE_STORAGE_KEY", key)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        while !is_ready(admin) {
-            assert!(began.elapsed() < PATIENCE, "not ready in time");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let ready_after = began.elapsed();
-        let resident = resident_of(child.id());
-        Self { child, ready_after, resident }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn is_ready(admin: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect(admin) else { return false };
-    let mut answer = String::new();
-    let request = "GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200 ")
+/// Starts a system on a store.
+fn start(directory: &Path, store: &str, key: &str) -> Server {
+    let admin = free_address();
+    let toml = format!(
+        "workers = 2\nroles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"b.example\"\n\
+         [sip]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"{admin}\"\n\
+         [storage]\ndirectory = \"{}\"\n",
+        directory.join(store).display()
+    );
+    Server::start(directory, &toml, admin, key)
 }
 
 fn resident_of(process: u32) -> u64 {

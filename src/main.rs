@@ -127,6 +127,20 @@ user:MC-SERVICE-ID; times are seconds since 1970 or dates of RFC 3339:
 
   Columns: partner, direction (outbound or inbound), users, valid_from, valid_until, hide_identities.
 
+A CSV file of users of ACM clients has a header with a column may_decide. What they may begin and decide is all, or
+kinds of transactions with spaces between: configuration, groups, update, add-users, remove-users, groups-withdrawn,
+please-send:
+
+  mc_service_id,token,may_request,may_decide
+  sip:admin@a.example,TOKEN,all,configuration groups
+  sip:clerk@a.example,TOKEN,groups,
+
+A JSON lines file (.jsonl) has one subscriber, user or user of ACM clients a line:
+
+  {"impi": "alice@a.example", "subscriber": {"impus": ["sip:alice@a.example"], "k": "..", "opc": ".."}}
+  {"mc_service_id": "sip:alice@a.example", "user": {"impi": "..", "impu": "..", "token": ".."}}
+  {"mc_service_id": "sip:admin@a.example", "acm_user": {"token": "..", "may_request": ["groups"], "may_decide": []}}
+
 A TOML file has pools, and what UEs are told of systems; the document is in a file beside it:
 
   [pools.visitors]
@@ -148,14 +162,14 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments or files."#;
 
 #[derive(Subcommand)]
 enum Provision {
-    /// Load subscribers, users, pools, agreements and UE configurations from files.
+    /// Load subscribers, users, pools, agreements, UE configurations and users of ACM clients from files.
     ///
     /// All files are read, and the system is asked about all of them, before anything is changed: if anything
     /// is wrong it is told with file, line and column, and nothing is changed. After a lost connection run it
     /// again: what is there already stays as it is.
     #[command(after_long_help = FILES)]
     Load {
-        /// CSV and TOML files; `--help` shows one of each kind.
+        /// CSV, TOML and JSON lines files; `--help` shows one of each kind.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// The management interface of the system.

@@ -17,6 +17,10 @@
 
 #[path = "node_acm/interfaces.rs"]
 mod interfaces;
+#[path = "node_acm/ladder.rs"]
+mod ladder;
+#[path = "node_acm/links.rs"]
+mod links;
 mod node_world;
 #[path = "node_acm/process.rs"]
 mod process;
@@ -27,6 +31,7 @@ use std::collections::BTreeSet;
 
 use migcore::{
     api::{
+        acm_payload::Kind,
         configuration::{Agreement, AgreementKey, Users},
         migration_identity::Direction,
     },
@@ -274,6 +279,26 @@ async fn events_resume_where_a_client_left_and_outlive_a_restart() {
     assert_eq!(bob.ask("DELETE", &path, None).await.0, 404);
     assert_eq!(bob.items().await.len(), 2, "who is not logged on may ask all the same");
     assert_eq!(anna.progress(&first).await["summary"]["state"], "pending-at-partner");
+
+    // A token that is replaced ends the stream that was opened with it, and no log-on.
+    let session = bob.log_on().await;
+    let mut events = EventReader::open(&bob, session, None).await;
+    for _ in 0..2 {
+        assert!(events.next().await.is_some());
+    }
+    let management = pair.management(Side::B);
+    let (old, new) = (token("bob"), token("bob-anew"));
+    let kinds = &Kind::ALL;
+    management.put_acm_user(&bob.user, &old, kinds, kinds).await.unwrap();
+    let third = anna.begin(&xcfg(Side::A, 2)).await;
+    assert!(events.next().await.is_some(), "the same token again ends nothing: {third}");
+    management.put_acm_user(&bob.user, &new, kinds, kinds).await.unwrap();
+    assert_eq!(events.next().await, None);
+    let path = format!("/acm/v1/sessions/{session}/events");
+    assert_eq!(bob.ask("GET", &path, None).await.0, 401);
+    management.put_acm_user(&bob.user, &old, kinds, kinds).await.unwrap();
+    let mut events = EventReader::open(&bob, session, None).await;
+    assert!(events.next().await.is_some(), "the log-on is told again");
 
     // A log-on belongs to its user; and ends with the user.
     let session = bob.log_on().await;

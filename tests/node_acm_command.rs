@@ -417,7 +417,15 @@ fn who_asks_comes_from_a_private_file_or_the_environment() {
     gone.env("MIGCORE_ACM_USER", "sip:anna@a.example").env("MIGCORE_ACM_TOKEN", &token);
     let gone = gone.output().unwrap();
     assert_eq!(gone.status.code(), Some(1));
-    assert!(err(&gone).contains("http://127.0.0.1:9 cannot be reached"), "{}", err(&gone));
+    let said = err(&gone);
+    assert!(said.contains("http://127.0.0.1:9 cannot be reached: Connection refused"), "{said}");
+    let management = value("management");
+    let mut other = command(&["acm", "list", "--server", &management]);
+    other.env("MIGCORE_ACM_USER", "sip:anna@a.example").env("MIGCORE_ACM_TOKEN", &token);
+    let other = other.output().unwrap();
+    assert_eq!(other.status.code(), Some(1));
+    let said = err(&other);
+    assert!(said.contains("did not answer as an ACM server does; is this its address"), "{said}");
 }
 
 #[test]
@@ -501,6 +509,12 @@ fn help_teaches() {
         (&["acm", "follow", "--help"], &["--once"]),
         (&["acm", "groups", "--help"], &["withdraw"]),
         (&["acm", "alias", "--help"], &["take-over"]),
+        (&["admin", "--help"], &["put acm-user", "list acm-users"]),
+        (&["admin", "put", "acm-user", "--help"], &["MIGCORE_ACM_TOKEN", "--may-decide"]),
+        (
+            &["provision", "load", "--help"],
+            &["mc_service_id,token,may_request,may_decide", "acm_user"],
+        ),
         (&["demo", "acm", "--help"], &["--list-faults", "alias-many", "--procedure", "Exit codes"]),
     ] {
         let help = migcore(arguments);
@@ -572,6 +586,124 @@ fn the_demonstration_shows_every_step_in_order() {
     assert_eq!(between("XCFG-10"), pair("bob.b", "bob.b"));
     assert_eq!(between("XCFG-11"), pair("bob.b", "acm.b.example"));
     assert_eq!(between("XCFG-17"), pair("acm.a.example", "anna.a"));
+    // What it is for: a UE of B before and after XCFG, one of A before and after UPD.
+    let entries = objects(&text);
+    let told = entries.iter().filter(|entry| entry["from"] == "UE" && entry["to"] == "UE");
+    let told: Vec<&str> = told.map(|entry| entry["summary"].as_str().unwrap()).collect();
+    assert_eq!(
+        told,
+        [
+            "has the configuration of sip:a.example, revision 7",
+            "has the configuration of sip:a.example, revision 8 in place of 7",
+            "has the configuration of sip:b.example, revision 7",
+            "has the configuration of sip:b.example, revision 8 in place of 7",
+        ]
+    );
+    for (step, to) in [("MIG-1", "cms.b.example"), ("MIG-1", "cms.a.example")] {
+        let asked = entries.iter().filter(|it| it["step"] == step && it["to"] == to).count();
+        assert_eq!(asked, 2, "{step} to {to}");
+    }
+    assert_eq!(entries.iter().filter(|it| it["step"] == "MIG-13").count(), 4);
+}
+
+#[test]
+fn the_demonstration_is_played_again_on_what_it_stored() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("acm-again");
+    let _ = fs::remove_dir_all(&directory);
+    for told in ["revision 8 in place of 7", "revision 9 in place of 8"] {
+        let text = demo(&[
+            "--branch",
+            "logged-on",
+            "--procedure",
+            "xcfg",
+            "--data-dir",
+            directory.to_str().unwrap(),
+        ]);
+        assert!(text.contains(told), "{told} in {text}");
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn administrators_are_loaded_listed_put_and_deleted_and_may_what_is_said() {
+    let world = World::start("administrators");
+    let file = fs::read_to_string(world.path("bob.toml")).unwrap();
+    let line = file.lines().find(|line| line.starts_with("management")).unwrap();
+    let management = line.split('"').nth(1).unwrap().to_owned();
+    let admin = |arguments: &[&str], code: i32| {
+        let output = migcore(&[&["admin", "--system", &management][..], arguments].concat());
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {} {}",
+            out(&output),
+            err(&output)
+        );
+        out(&output) + &err(&output)
+    };
+    let load = |name: &str, text: &str, code: i32| {
+        let path = world.path(name);
+        fs::write(&path, text).unwrap();
+        let output = migcore(&["provision", "load", &path, "--system", &management]);
+        assert_eq!(output.status.code(), Some(code), "{name}: {} {}", out(&output), err(&output));
+        out(&output) + &err(&output)
+    };
+
+    let listed = admin(&["list", "acm-users"], 0);
+    let mut lines = listed.lines();
+    assert!(lines.next().unwrap().starts_with("MC SERVICE ID"), "{listed}");
+    assert!(
+        lines.any(|line| line.starts_with("sip:dave@b.example") && line.ends_with('-')),
+        "{listed}"
+    );
+    let token = "erin-s-token-of-22-characters";
+    let header = "mc_service_id,token,may_request,may_decide\n";
+    let wrong = format!("{header}sip:erin@b.example,{token},all,everything\n");
+    let told = load("wrong.csv", &wrong, 2);
+    assert!(told.contains("wrong.csv:2: may_decide is wrong"), "{told}");
+    assert!(!told.contains(token), "{told}");
+    let rows = format!("{header}sip:erin@b.example,{token},all,groups update\n");
+    for _ in 0..2 {
+        load("administrators.csv", &rows, 0);
+    }
+    let fred = json!({ "mc_service_id": "sip:fred@b.example", "acm_user": { "token": token } });
+    load("administrators.jsonl", &fred.to_string(), 0);
+    let shown = admin(&["show", "acm-user", "sip:erin@b.example", "--json"], 0);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["may_decide"], json!(["groups", "update"]));
+    let listed = objects(&admin(&["list", "acm-users", "--json"], 0));
+    let keys: Vec<&str> = listed.iter().map(|it| it["key"].as_str().unwrap()).collect();
+    let names = ["bob", "carol", "dave", "erin", "fred"].map(|it| format!("sip:{it}@b.example"));
+    assert_eq!(keys, names);
+    assert!(!Value::from(listed).to_string().contains(token));
+
+    // The token is in the file of the administrator's own client.
+    let of_erin = file.replace("sip:bob@", "sip:erin@");
+    fs::copy(world.path("bob.toml"), world.path("erin.toml")).unwrap();
+    fs::write(world.path("erin.toml"), &of_erin).unwrap();
+    let put = ["put", "acm-user", "sip:erin@b.example", "--may-decide", "groups"];
+    let told = admin(&put, 2);
+    assert!(told.contains("no token: give --as FILE"), "{told}");
+    let path = world.path("bob.toml");
+    let told = admin(&[&put[..], &["--as", &path]].concat(), 2);
+    assert!(told.contains("is the file of sip:bob@b.example"), "{told}");
+    let told = admin(&[&put[..4], &["grps"]].concat(), 2);
+    assert!(
+        told.contains("is no kind of transactions; write all, or some of configuration"),
+        "{told}"
+    );
+    let path = world.path("erin.toml");
+    let told = admin(&[&put[..], &["--as", &path]].concat(), 0);
+    assert!(told.starts_with("acm-user: put"), "{told}");
+    assert_eq!(world.done("erin", &["list"]), "nothing is pending\n");
+    let listed = admin(&["list", "acm-users"], 0);
+    let row = listed.lines().find(|line| line.starts_with("sip:erin@")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["sip:erin@b.example", "-", "groups"]);
+    assert!(admin(&["delete", "acm-user", "sip:erin@b.example"], 0).contains("deleted"));
+    let told = admin(&["delete", "acm-user", "sip:erin@b.example"], 1);
+    assert!(told.contains("404"), "{told}");
+    let gone = world.refused("erin", &["list"], 1);
+    assert!(gone.contains("does not know sip:erin@b.example"), "{gone}");
 }
 
 #[test]

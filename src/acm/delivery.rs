@@ -1,6 +1,9 @@
 //! What goes to the other system: repeated with growing pauses until it is answered, for ever while the link is down.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     AcmServer,
@@ -111,10 +114,35 @@ impl AcmServer {
         if let Some(number) = link.request.take() {
             self.requests.remove(&number);
         }
-        let times = 1_u32.checked_shl(link.attempts).unwrap_or(u32::MAX);
-        let pause = self.config.resend_first.saturating_mul(times).min(self.config.resend_max);
+        link.retry_at = Some(ctx.now + self.resend_pause(link.attempts));
         link.attempts = link.attempts.saturating_add(1);
-        link.retry_at = Some(ctx.now + pause);
+        link.unsent = 0;
+    }
+
+    /// The pause after so many attempts in vain.
+    fn resend_pause(&self, attempts: u32) -> Duration {
+        let times = 1_u32.checked_shl(attempts).unwrap_or(u32::MAX);
+        self.config.resend_first.saturating_mul(times).min(self.config.resend_max)
+    }
+
+    /// Takes back a request that has not left this system: the next is after a pause, twice as long after each, and no
+    /// attempt is counted.
+    pub(super) fn take_unsent(&self, ctx: &mut Context<'_>, turn: &mut Ordered, id: RequestId) {
+        let asked = self.requests.remove(&id.number);
+        let Some((_, Asked::Partner(key))) = asked else { return };
+        let take = |link: &mut Link| {
+            link.request = None;
+            link.retry_at = Some(ctx.now + self.resend_pause(link.unsent));
+            link.unsent = link.unsent.saturating_add(1);
+        };
+        if self.is_own(&key.origin) {
+            if let Some(mut held) = self.outgoing.get_mut(&key.transaction) {
+                take(&mut held.link);
+            }
+        } else if let Some(mut held) = self.incoming.get_mut(&key) {
+            take(&mut held.link);
+        }
+        self.schedule(turn, &key);
     }
 
     /// Takes the answer of the other system.

@@ -32,6 +32,15 @@ impl AcmServer {
         }
         match request {
             Request::PutUser(user) => self.put_user(ctx, turn, user),
+            Request::Check(request) => match &**request {
+                Request::PutUser(user) => self.check_user(user).map(|()| Answer::Done),
+                Request::Check(_)
+                | Request::GetUser(_)
+                | Request::DeleteUser(_)
+                | Request::ListStrays { .. } => {
+                    Err(Refusal::Invalid("only what puts something can be tried"))
+                }
+            },
             Request::GetUser(name) => {
                 let held = self.users.get(name).ok_or(NO_USER)?;
                 let User { mc_service_id, may_request, may_decide, .. } = held.0.clone();
@@ -51,19 +60,32 @@ impl AcmServer {
         user: &User,
     ) -> Result<Answer, Refusal> {
         let name = &user.mc_service_id;
-        for kinds in [&user.may_request, &user.may_decide] {
-            if kinds.len() > Kind::ALL.len() {
-                return Err(Refusal::Invalid("a kind is in a list of rights twice"));
+        self.check_user(user).inspect_err(|refusal| {
+            if let Refusal::Full(table) = refusal {
+                ctx.out.note(Note::TableFull(table));
             }
-        }
-        if !self.users.contains_key(name) && !self.users_bound.take() {
-            ctx.out.note(Note::TableFull("users of ACM clients"));
-            return Err(Refusal::Full("users of ACM clients"));
+        })?;
+        if !self.users.contains_key(name) {
+            // There is room: users come only in turn.
+            self.users_bound.take();
         }
         self.commit(ctx, [Mutation::put(RecordKind::AcmUser, name.as_str(), user)]);
         self.users.insert(name.clone(), HeldUser(user.clone()));
         self.rights_changed(ctx, turn, name);
         Ok(Answer::Done)
+    }
+
+    /// Whether a user could be put.
+    fn check_user(&self, user: &User) -> Result<(), Refusal> {
+        for kinds in [&user.may_request, &user.may_decide] {
+            if kinds.len() > Kind::ALL.len() {
+                return Err(Refusal::Invalid("a kind is in a list of rights twice"));
+            }
+        }
+        if !self.users.contains_key(&user.mc_service_id) && !self.users_bound.has_room(1) {
+            return Err(Refusal::Full("users of ACM clients"));
+        }
+        Ok(())
     }
 
     fn delete_user(

@@ -71,7 +71,8 @@ use crate::{
     entropy::Entropy,
     identity::{McServiceId, McSystemId},
     outbox::{
-        AcmMessage, AcmReply, ConfigurationReply, Context, Message, ReplyTo, TimerKey, TimerWhat,
+        AcmMessage, AcmReply, ConfigurationReply, Context, Message, ReplyTo, RequestId, TimerKey,
+        TimerWhat,
     },
     step::Step,
     store::{Mark, Mutation},
@@ -160,6 +161,14 @@ impl AcmServer {
     pub fn handle_acm_reply(&self, ctx: &mut Context<'_>, reply: AcmReply) {
         let turn = &mut self.turn();
         self.take_reply(ctx, turn, reply);
+        self.end_turn(ctx, turn);
+    }
+
+    /// A request to another system has not left this one, which has too much under way or is too slow: it is sent again,
+    /// and nothing is told of the other system.
+    pub fn handle_unsent(&self, ctx: &mut Context<'_>, id: RequestId) {
+        let turn = &mut self.turn();
+        self.take_unsent(ctx, turn, id);
         self.end_turn(ctx, turn);
     }
 

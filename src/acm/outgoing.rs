@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     api::{
-        acm_client::{Answer, Progress},
+        acm_client::{Answer, NO_RESPONSE_YET, Progress},
         acm_interconnection::{Refusal, TransactionId, TransactionKey},
         acm_payload::Kind,
     },
@@ -84,7 +84,7 @@ impl AcmServer {
             None if held.record.state == OutgoingState::Closed => {
                 return Ok((None, Answer::Done));
             }
-            None => return Err(invalid("there is no response yet", ["transaction"])),
+            None => return Err(invalid(NO_RESPONSE_YET, ["transaction"])),
         }
         held.record.enter(ctx.now, OutgoingState::Closed);
         self.commit(ctx, [held.record.put()]);

@@ -187,6 +187,8 @@ pub(super) struct Link {
     pub(super) request: Option<u64>,
     /// Attempts since the last that succeeded.
     pub(super) attempts: u32,
+    /// Requests since the last attempt that have not left this system.
+    pub(super) unsent: u32,
     /// When to try again.
     pub(super) retry_at: Option<Timestamp>,
 }
@@ -202,7 +204,7 @@ pub(super) struct HeldOutgoing {
 
 impl HeldOutgoing {
     pub(super) const fn new(record: OutgoingRecord) -> Self {
-        let link = Link { request: None, attempts: 0, retry_at: None };
+        let link = Link { request: None, attempts: 0, unsent: 0, retry_at: None };
         Self { record, link, queue: None, due: None }
     }
 
@@ -223,7 +225,7 @@ pub(super) struct HeldIncoming {
 
 impl HeldIncoming {
     pub(super) const fn new(record: IncomingRecord) -> Self {
-        let link = Link { request: None, attempts: 0, retry_at: None };
+        let link = Link { request: None, attempts: 0, unsent: 0, retry_at: None };
         Self { record, link, queue: None, due: None }
     }
 

@@ -27,6 +27,9 @@ pub const NO_SUCH_TRANSACTION: &str = "there is no such transaction";
 /// What is said of a log-on that is not one of the user.
 pub const NO_SUCH_LOG_ON: &str = "there is no such log-on of this user";
 
+/// What is said to who acknowledges a response that is not here.
+pub const NO_RESPONSE_YET: &str = "there is no response yet";
+
 /// A log-on of a client. It is no credential.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]

@@ -14,6 +14,8 @@ use crate::{
 pub enum Request {
     /// Creates or replaces a user of ACM clients.
     PutUser(User),
+    /// Asks whether a request would be done.
+    Check(Box<Request>),
     /// Asks for a user, without credential.
     GetUser(McServiceId),
     /// Removes a user. What waits for it stays until it expires.

@@ -8,8 +8,9 @@ mod links;
 pub mod partner;
 mod refused;
 
-pub use body::{BODY_OCTETS_MAX, LONG_BODIES_MAX};
-pub use links::PARTNER_REQUESTS_MAX;
+pub use body::{BODY_OCTETS_MAX, LONG_BODIES_MAX, LONG_BODIES_SHARE};
+pub use links::{LONG_REQUESTS_MAX, PARTNER_REQUESTS_MAX};
 
+pub(super) use body::LongBodies;
 pub(super) use events::Events;
 pub(super) use links::{Links, ask};

@@ -23,6 +23,6 @@ pub use begin::FileError;
 pub use command::{AcmCommand, AcmError, EXAMPLES};
 pub use connection::{ConnectionError, Refused};
 
-pub(super) use access::Administrator;
+pub(super) use access::{Administrator, token_for};
 pub(super) use connection::AcmClient;
 pub(super) use events::Events;

@@ -41,7 +41,8 @@ pub struct ManagementClient {
 pub enum ClientError {
     /// The other side cannot be reached, or does not speak HTTP.
     #[error(
-        "{url} cannot be reached: {error}; is the system up, and is this its management address?"
+        "{url} cannot be reached: {}; is the system up, and is this its management address?",
+        cause(error)
     )]
     Unreachable {
         /// The address as given.
@@ -67,6 +68,15 @@ pub enum ClientError {
         /// What it says is wrong, and what to do.
         problem: String,
     },
+}
+
+/// Why a request failed, without what it wraps: the last cause says what happened.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 impl ManagementClient {

@@ -10,10 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use utoipa::OpenApi;
+use utoipa::{IntoResponses, OpenApi};
 
 use super::{
-    http::{self, BearerScheme, Body, Ends, JsonBody, Problem, bearer_token},
+    http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Responses, bearer_token, refusals},
     perform::Shared,
 };
 use crate::api::system_access::{Access, Answer, Refusal, Request};
@@ -77,49 +77,23 @@ impl JsonBody for Request {
 }
 
 /// What a request may be refused with.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "describes the refusals; they are made by `refused` and `Problem`")]
-enum Refusals {
-    /// The request is malformed.
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] Problem),
-    /// `not-authenticated`: the bearer token is no partner's.
-    #[response(
-        status = 401,
-        content_type = "application/problem+json",
-        headers(("WWW-Authenticate" = String, description = "The Bearer challenge (RFC 6750)."))
-    )]
-    NotAuthenticated(#[to_schema] Problem),
-    /// `wrong-system`: the request speaks for another system than the token's. `not-authorised`: there is
-    /// no agreement for this user.
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] Problem),
-    /// The body did not arrive within 10 seconds.
-    #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] Problem),
-    /// The body is too long.
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLong(#[to_schema] Problem),
-    /// The body is not JSON.
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] Problem),
-    /// A field is wrong, or the request contradicts what is stored.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Problem),
-    /// `exhausted`: no identity is free. `unavailable`: the system cannot do it now.
-    #[response(
-        status = 503,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Unavailable(#[to_schema] Problem),
-    /// There was no answer within 10 seconds.
-    #[response(
-        status = 504,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Late(#[to_schema] Problem),
+struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> Responses {
+        refusals::<Problem>(&[
+            (401, "`not-authenticated`: the bearer token is no partner's."),
+            (
+                403,
+                "`wrong-system`: the request speaks for another system than the token's. `not-authorised`: there is no agreement for this user.",
+            ),
+            (422, "A field is wrong, or the request contradicts what is stored."),
+            (
+                503,
+                "`exhausted`: no identity is free. `busy`, `unavailable`: the system cannot do it now.",
+            ),
+        ])
+    }
 }
 
 /// Asks access for a user of another system (C1, `MIG-7`). Asking again gives the same identities.

@@ -9,10 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use utoipa::OpenApi;
+use utoipa::{IntoResponses, OpenApi};
 
 use super::{
-    http::{self, BearerScheme, Body, Ends, JsonBody, Problem, bearer_token},
+    http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Responses, bearer_token, refusals},
     perform::Shared,
 };
 use crate::api::connection_details::{Answer, Details, Refusal, Request};
@@ -81,53 +81,27 @@ impl JsonBody for Request {
 }
 
 /// What a request may be refused with.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "describes the refusals; they are made by `refused` and `Problem`")]
-enum Refusals {
-    /// The request is malformed.
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] Problem),
-    /// `not-authenticated`: the bearer token is not this user's.
-    #[response(
-        status = 401,
-        content_type = "application/problem+json",
-        headers(("WWW-Authenticate" = String, description = "The Bearer challenge (RFC 6750)."))
-    )]
-    NotAuthenticated(#[to_schema] Problem),
-    /// `not-authorised`: the user may not migrate. `partner-not-allowed`: not to the partner of a strict
-    /// wish. `refused-by-partner`: the partner refused the user.
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] Problem),
-    /// `no-partner`: no partner that this user may use covers the location.
-    #[response(status = 404, content_type = "application/problem+json")]
-    NoPartner(#[to_schema] Problem),
-    /// The body did not arrive within 10 seconds.
-    #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] Problem),
-    /// The body is too long.
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLong(#[to_schema] Problem),
-    /// The body is not JSON.
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] Problem),
-    /// A field is wrong.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Problem),
-    /// `exhausted`: no identity is free. `not-configured`: the partner's configuration is not known.
-    /// `unavailable`: the system cannot do it now.
-    #[response(
-        status = 503,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Unavailable(#[to_schema] Problem),
-    /// `partner-unreachable`: the partner did not answer. `no-answer`: there was none within 10 seconds.
-    #[response(
-        status = 504,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Late(#[to_schema] Problem),
+struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> Responses {
+        refusals::<Problem>(&[
+            (401, "`not-authenticated`: the bearer token is not this user's."),
+            (
+                403,
+                "`not-authorised`: the user may not migrate. `partner-not-allowed`: not to the partner of a strict wish. `refused-by-partner`: the partner refused the user.",
+            ),
+            (404, "`no-partner`: no partner that this user may use covers the location."),
+            (
+                503,
+                "`exhausted`: no identity is free. `not-configured`: the partner's configuration is not known. `busy`, `unavailable`: the system cannot do it now.",
+            ),
+            (
+                504,
+                "`partner-unreachable`: the partner did not answer. `no-answer`: there was none within 10 seconds.",
+            ),
+        ])
+    }
 }
 
 /// Asks for what is needed to register in a partner system (A1, `MIG-1`). Asking again goes through

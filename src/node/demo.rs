@@ -173,18 +173,34 @@ impl RunningDemo {
             is_without_quarantine: demo.fault == Some(Fault::PoolExhausted),
             acm: None,
         };
-        let stage = Stage::start(&setup, &tap).await?;
-        let (home, transport) = (&stage.home, demo.transport);
-        let alice = Person::new("alice", home)?;
-        let ue = Device::new(&alice, alice.isim(), home, transport, &tap)?;
+        let mut stage = Stage::start(&setup, &tap).await?;
+        let transport = demo.transport;
+        let alice = Person::new("alice", &stage.home).and_then(|alice| {
+            let ue = Device::new(&alice, alice.isim(), &stage.home, transport, &tap)?;
+            Ok((alice, ue))
+        });
+        let (alice, ue) = match alice {
+            Ok(made) => made,
+            Err(error) => {
+                stage.stop_both().await;
+                return Err(error);
+            }
+        };
         let mut running = Self { stage, alice, ue, transport, lent: None, tap, ladder };
-        if let Some(fault) = demo.fault {
-            running.prepare(fault).await?;
-        } else {
-            running.alice.provision(&running.stage.home, true).await?;
-            provision_systems(&running.stage, true).await?;
+        if let Err(error) = running.provision(demo.fault).await {
+            running.shutdown().await;
+            return Err(error);
         }
         Ok(running)
+    }
+
+    /// Provisions what the administrators of both systems agreed on.
+    async fn provision(&mut self, fault: Option<Fault>) -> Result<(), DemoError> {
+        if let Some(fault) = fault {
+            return self.prepare(fault).await;
+        }
+        self.alice.provision(&self.stage.home, true).await?;
+        provision_systems(&self.stage, true).await
     }
 
     /// Plays all scenes and shows the ladder of each as soon as it is over.

@@ -4,6 +4,7 @@
 mod bearer;
 mod body;
 mod problem;
+mod refusals;
 mod routes;
 mod serve;
 mod watched;
@@ -15,6 +16,7 @@ pub(super) use body::{
 pub(super) use problem::{
     PROBLEM_JSON, PROBLEM_TYPES, Problem, ProblemName, RowProblem, method_not_allowed, not_found,
 };
+pub(super) use refusals::{Responses, refusals};
 pub(super) use routes::{Operation, router};
 pub(super) use serve::{Ends, Streams, bind, octets_of, serve};
 pub(super) use watched::REQUEST_TIMEOUT;

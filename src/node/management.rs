@@ -27,7 +27,7 @@ use axum::{
     extract::State,
     routing::{delete, get, post, put},
 };
-use utoipa::OpenApi;
+use utoipa::{IntoResponses, OpenApi};
 
 pub(super) use target::{Target, escape};
 
@@ -35,7 +35,7 @@ pub use body::{BODY_OCTETS_MAX, BindingView, SystemView};
 pub use list::ITEMS_MAX;
 
 use super::{
-    http::{self, Problem},
+    http::{self, Problem, Responses, refusals},
     perform::Shared,
 };
 
@@ -75,6 +75,7 @@ use super::{
         list::list_subscribers,
         list::list_users,
         list::list_pools,
+        list::list_acm_users,
         configuration::put_user,
         many::put_users,
         configuration::get_user,
@@ -145,6 +146,7 @@ fn operations() -> Vec<http::Operation> {
             "delete",
             delete(cms::delete_system_configuration),
         ),
+        ("/v1/acm/users", "get", get(list::list_acm_users)),
         ("/v1/acm/users/{mc_service_id}", "put", put(acm::put_acm_user)),
         ("/v1/acm/users/{mc_service_id}", "get", get(acm::get_acm_user)),
         ("/v1/acm/users/{mc_service_id}", "delete", delete(acm::delete_acm_user)),
@@ -162,39 +164,18 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// What any request may be refused with.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "describes the refusals; they are made by `refused` and `Problem`")]
-enum Refusals {
-    /// The request is malformed.
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] Problem),
-    /// There is no such thing, or this system does not run the role.
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] Problem),
-    /// The body did not arrive within 10 seconds.
-    #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] Problem),
-    /// No identity is free, or others hold the alias.
-    #[response(status = 409, content_type = "application/problem+json")]
-    Exhausted(#[to_schema] Problem),
-    /// The body is too long.
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLong(#[to_schema] Problem),
-    /// The body is not JSON.
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] Problem),
-    /// A field is wrong, or the request contradicts what is stored.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Problem),
-    /// A stored record cannot be read.
-    #[response(status = 500, content_type = "application/problem+json")]
-    Damaged(#[to_schema] Problem),
-    /// The storage takes no changes now, or a table is full.
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] Problem),
-    /// The role did not answer within 10 seconds.
-    #[response(status = 504, content_type = "application/problem+json")]
-    Late(#[to_schema] Problem),
+struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> Responses {
+        refusals::<Problem>(&[
+            (404, "There is no such thing, or this system does not run the role."),
+            (409, "No identity is free, or others hold the alias."),
+            (422, "A field is wrong, or the request contradicts what is stored."),
+            (500, "A stored record cannot be read."),
+            (503, "The storage takes no changes now, a table is full, or the system is busy."),
+        ])
+    }
 }
 
 /// Tells who this system is.

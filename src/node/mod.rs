@@ -39,6 +39,7 @@ mod park;
 mod partner_link;
 pub mod partners;
 mod perform;
+mod places;
 mod private_file;
 pub mod provision;
 mod role_config;

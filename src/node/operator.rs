@@ -1,5 +1,5 @@
-//! `migcore admin`: what a running system holds is listed and shown, bindings are released, and bindings,
-//! registrations, agreements and grants are revoked, over the management interface.
+//! `migcore admin`: what a running system holds is listed and shown, bindings are released, bindings, registrations,
+//! agreements and grants are revoked, and users of ACM clients are put and deleted, over the management interface.
 //!
 //! Identities are shown, for this is the operator's tool; keys and credentials never leave the system.
 

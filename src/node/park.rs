@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     config::ACCESS_TIMEOUT_MAX,
@@ -29,8 +29,8 @@ use crate::{
     entropy::Entropy,
     identity::McServiceId,
     outbox::{
-        AcmMessage, AcmReply, ConfigurationReply, ManagementReply, Message, ReplyTo,
-        SystemAccessReply, Undeliverable,
+        AcmMessage, ConfigurationReply, ManagementReply, Message, ReplyTo, SystemAccessReply,
+        Undeliverable,
     },
     step::Step,
     table::{Bound, Table, new_table},
@@ -281,7 +281,7 @@ impl Shared {
     pub(super) async fn ask_apart<A: Send + 'static>(
         self: &Arc<Self>,
         park: fn(Waiting<A>) -> Parked,
-        one: OwnedSemaphorePermit,
+        one: impl Send + 'static,
         prepare: impl FnOnce(ReplyTo) -> Result<Call<'static>, Problem> + Send + 'static,
     ) -> Result<Answered<A>, Problem> {
         let Some(worker) = self.workers.first().map(Arc::clone) else {
@@ -394,8 +394,7 @@ impl Shared {
                 return Some(Call::ConfigurationReply(ConfigurationReply { id: *id, answer }));
             }
             Message::Acm(AcmMessage::Request { id, .. }) => {
-                let reply = AcmReply { id: *id, outcome: Err(Undeliverable) };
-                return Some(Call::AcmReply(reply));
+                return Some(Call::AcmUnsent(*id));
             }
             Message::Acm(
                 AcmMessage::Answer { to: ReplyTo::World(number), .. }

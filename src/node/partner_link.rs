@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::StatusCode;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     http::Ends,
     http_client::{self, Connection, Endpoint, HttpError},
+    places::{Place, Places},
 };
 use crate::{identity::McSystemId, token::BearerToken};
 
@@ -22,6 +23,10 @@ const IDLE_CONNECTIONS_MAX: usize = 32;
 /// request does not meet its end.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// What a 408 of a partner says, whoever sends it.
+pub(super) const SLOW: &str =
+    "got a request too slowly (408): this system is slow, or the way to it";
+
 /// One partner, and the connections to it that are free.
 pub(super) struct PartnerLink {
     pub(super) id: McSystemId,
@@ -29,26 +34,25 @@ pub(super) struct PartnerLink {
     pub(super) name: Arc<str>,
     endpoint: Endpoint,
     token: BearerToken,
-    room: Arc<Semaphore>,
+    room: Places,
     idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
 impl PartnerLink {
-    /// A link on which so many requests may wait for an answer.
+    /// A link on which as many requests as `room` has places may wait for an answer.
     pub(super) fn new(
         id: McSystemId,
         name: Arc<str>,
         endpoint: Endpoint,
         token: BearerToken,
-        requests_max: usize,
+        room: Places,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(requests_max));
         Self { id, name, endpoint, token, room, idle: Mutex::default() }
     }
 
-    /// Takes room for one request, if there is any.
-    pub(super) fn take_room(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_owned().ok()
+    /// Takes room for one request of `holder`, if there is any.
+    pub(super) fn take_room(&self, holder: &str) -> Option<Place> {
+        self.room.take(holder)
     }
 
     /// Posts `content` to `path`: one attempt, on a connection that is free or on a new one. `leaves` is told where
@@ -68,6 +72,8 @@ impl PartnerLink {
             if let Some(connection) = self.free() {
                 match self.post_on(connection, path, content.clone(), timeout, &leaves).await {
                     Err(error) if error.is_unsent() => {}
+                    // It is about the silence before: the request has met the end of the connection.
+                    Ok(answer) if answer.status == StatusCode::REQUEST_TIMEOUT => {}
                     posted => return posted,
                 }
             }
@@ -107,6 +113,13 @@ impl PartnerLink {
 }
 
 impl HttpError {
+    /// Whether this system is to blame and not the partner: it has no descriptor, port or memory for a connection.
+    pub(super) fn is_ours(&self) -> bool {
+        let Self::Unreachable(error) = self else { return matches!(self, Self::Malformed(_)) };
+        let lacks = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
+        error.raw_os_error().is_some_and(|code| lacks.contains(&code))
+    }
+
     /// The label of metrics.
     pub(super) const fn label(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
+use tokio::runtime::Handle;
 
 use super::{
     config,
@@ -14,8 +14,9 @@ use super::{
     http::{PROBLEM_JSON, PROBLEM_TYPES},
     http_client::{self, HttpError},
     metrics::{PartnerId, PartnerRequest},
-    partner_link::PartnerLink,
+    partner_link::{PartnerLink, SLOW},
     perform::{Call, Caller, Names, Shared},
+    places::{Place, Places},
     worker::Worker,
 };
 use crate::{
@@ -44,6 +45,8 @@ enum Failure {
     Http(HttpError),
     /// What came is no answer of the interface.
     NoAnswer(StatusCode),
+    /// The request did not come to its end in the partner's time.
+    Slow,
 }
 
 impl Partners {
@@ -66,7 +69,8 @@ fn link_to(config: &config::Partner) -> PartnerLink {
         Names::of_config_server(&config.id),
         config.url.clone(),
         config.send_token.clone(),
-        PARTNER_REQUESTS_MAX,
+        // Whoever asks: there are no shares.
+        Places::new(PARTNER_REQUESTS_MAX, PARTNER_REQUESTS_MAX),
     )
 }
 
@@ -76,6 +80,7 @@ impl Failure {
         match self {
             Self::Http(error) => error.label(),
             Self::NoAnswer(_) => "not-of-the-interface",
+            Self::Slow => "slow",
         }
     }
 }
@@ -85,6 +90,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Http(error) => error.fmt(f),
             Self::NoAnswer(status) => write!(f, "does not speak CSC-17 (status {status})"),
+            Self::Slow => f.write_str(SLOW),
         }
     }
 }
@@ -103,7 +109,7 @@ pub(super) fn ask(
     request: system_access::Request,
 ) -> Result<(), Undeliverable> {
     let partner = shared.partners.by_id.get(to).ok_or(Undeliverable)?;
-    let room = partner.take_room().ok_or_else(|| {
+    let room = partner.take_room(request.mc_service_id.as_str()).ok_or_else(|| {
         shared.metrics.drop_one("partner_requests_full");
         Undeliverable
     })?;
@@ -125,7 +131,7 @@ async fn exchange(
     partner: &PartnerLink,
     step: Option<Step>,
     request: &system_access::Request,
-    _room: OwnedSemaphorePermit,
+    _room: Place,
 ) -> Result<Answer, Failure> {
     // All of it serializes: there is no map and no number that JSON does not have.
     let content = serde_json::to_vec(request).unwrap_or_default();
@@ -137,6 +143,9 @@ async fn exchange(
     let timeout = shared.partners.timeout;
     let posted = partner.post(ACCESS_PATH, content.into(), timeout, leaves);
     let answer = posted.await.map_err(Failure::Http)?;
+    if answer.status == StatusCode::REQUEST_TIMEOUT {
+        return Err(Failure::Slow);
+    }
     parse_answer(&answer).ok_or(Failure::NoAnswer(answer.status))
 }
 

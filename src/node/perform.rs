@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    acm::{self as acm_http, Events, Links},
+    acm::{self as acm_http, Events, Links, LongBodies},
     clock::Clock,
     committer::{Committer, Done, Settled, Waited},
     config::Config,
@@ -94,7 +94,7 @@ pub(super) struct Shared {
     /// What ACM clients that are logged on have been told.
     pub(super) acm_events: Events,
     /// Taken by each request to the ACM server whose body may be long.
-    pub(super) acm_bodies: Arc<Semaphore>,
+    pub(super) acm_bodies: LongBodies,
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) stop: watch::Sender<bool>,
     /// A call into a role panicked.
@@ -266,6 +266,8 @@ pub(super) enum Call<'a> {
     },
     /// The answer of the ACM server of another system, or that there is none.
     AcmReply(AcmReply),
+    /// A request of the ACM server has not left, for reasons of this system.
+    AcmUnsent(RequestId),
     /// An ACM client asks, in the name of a user.
     AcmClient {
         to: ReplyTo,
@@ -306,6 +308,7 @@ impl Call<'_> {
             | Self::SystemAccessReply(_)
             | Self::ConfigurationReply(_)
             | Self::AcmReply(_)
+            | Self::AcmUnsent(_)
             | Self::AliasEvent(_)
             | Self::SubscribeAliases
             | Self::Timer(_)
@@ -515,6 +518,7 @@ impl Caller {
             Call::ConfigurationReply(_)
             | Call::AcmInterconnection { .. }
             | Call::AcmReply(_)
+            | Call::AcmUnsent(_)
             | Call::AcmClient { .. }
             | Call::AcmManagement { .. }
             | Call::AliasEvent(_) => {
@@ -644,10 +648,7 @@ impl Caller {
         match message {
             AcmMessage::Request { to, id, request } => {
                 let asked = acm_http::ask(&self.shared, &self.worker, step, &to, id, request);
-                if let Err(Undeliverable) = asked {
-                    let reply = AcmReply { id, outcome: Err(Undeliverable) };
-                    self.calls.push_back(Call::AcmReply(reply));
-                }
+                self.calls.extend(asked);
             }
             AcmMessage::Answer { to: ReplyTo::World(number), .. }
             | AcmMessage::Client { to: ReplyTo::World(number), .. }
@@ -710,6 +711,7 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::ConfigurationReply(_)
         | Call::AcmInterconnection { .. }
         | Call::AcmReply(_)
+        | Call::AcmUnsent(_)
         | Call::AcmClient { .. }
         | Call::AcmManagement { .. }
         | Call::AliasEvent(_)
@@ -728,6 +730,7 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
             acm.handle_interconnection(ctx, to, token.as_ref(), request);
         }
         Call::AcmReply(reply) => acm.handle_acm_reply(ctx, reply),
+        Call::AcmUnsent(id) => acm.handle_unsent(ctx, id),
         Call::AcmClient { to, credential, request } => {
             let credential = credential.as_ref().map(|(user, token)| (user, token));
             acm.handle_client(ctx, to, credential, request);

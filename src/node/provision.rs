@@ -3,6 +3,7 @@
 mod changes;
 mod load;
 mod requests;
+mod rows;
 mod sections;
 mod sipp_csv;
 mod table;

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Clock, SystemEntropy,
-    acm::{self, Events, Links},
+    acm::{Events, Links, LongBodies},
     committer::Committer,
     config::Config,
     diameter::Peers,
@@ -342,7 +342,7 @@ pub(super) fn create_shared(
         partners: Partners::new(&config.config_server),
         acm_links: Links::new(&config.acm),
         acm_events: Events::new(config.acm.server.sessions_max, clock.now()),
-        acm_bodies: Arc::new(Semaphore::new(acm::LONG_BODIES_MAX)),
+        acm_bodies: LongBodies::new(),
         workers,
         stop: watch::channel(false).0,
         failed: AtomicBool::new(false),

@@ -38,6 +38,7 @@ pub use self::{
     },
     element::Element,
     fields::TEXT_OCTETS_MAX,
+    owner::MASK,
     read::{NAMES_MAX, UE_IDS_MAX, VPLMNS_MAX},
     timers::{OffNetworkCounters, OffNetworkTimers, OnNetworkTimers},
     values::{

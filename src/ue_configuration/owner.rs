@@ -11,7 +11,7 @@ use super::{
 use crate::secret::SecretText;
 
 /// What stands where a secret is not shown.
-const MASK: &str = "********";
+pub const MASK: &str = "********";
 
 impl InitialUeConfiguration {
     /// The names of the elements of the system that UEs are served in that differ between this document and

@@ -1,6 +1,7 @@
 //! What the two interfaces say to whom speaks wrongly, and that they are as they describe themselves.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -284,34 +285,75 @@ async fn no_octet_of_a_body_is_read_that_is_too_long_or_of_somebody_unknown() {
         let found = announce(port, path, credential, octets).await;
         assert_eq!(found, status, "{path} {credential} {octets}");
     }
-    // Those that are announced and do not come are few.
-    let mut waiting = Vec::new();
-    for _ in 0..acm::LONG_BODIES_MAX {
-        let mut stream = TcpStream::connect(("127.0.0.1", partner)).await.unwrap();
-        let head = format!(
-            "POST {INTERCONNECTION} HTTP/1.1\r\nHost: x\r\n{of_a}Content-Type: application/json\r\n\
-             Content-Length: {max}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        waiting.push(stream);
-    }
-    let full = crate::until("no more are taken in", async || {
-        let found = announce_or_wait(partner, &of_a, max).await?;
-        Some(found)
-    })
-    .await;
-    assert_eq!(full, "503");
-    // Short ones are.
-    let (status, _) = answer(pair.post(Side::B).json(&submit(exchange(1), |_| {}))).await;
-    assert_eq!(status, 200);
-    drop(waiting);
     b.shutdown().await;
 }
 
-/// As [`announce`], or nothing if the body is waited for.
-async fn announce_or_wait(port: u16, credential: &str, octets: usize) -> Option<String> {
-    let announced = announce(port, INTERCONNECTION, credential, octets);
+/// Announces a long body that does not come.
+async fn hold(port: u16, path: &str, credential: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\n{credential}Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        acm::BODY_OCTETS_MAX
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The status of the answer to a long body that comes in place of it, if it does.
+async fn refused_long(port: u16, path: &str, credential: &str) -> Option<String> {
+    let announced = announce(port, path, credential, acm::BODY_OCTETS_MAX);
     tokio::time::timeout(Duration::from_millis(500), announced).await.ok()
+}
+
+#[tokio::test]
+async fn who_announces_long_bodies_holds_a_share_and_keeps_no_other_out() {
+    const LIMIT: &str = "interconnected = true\n[[acm.partners]]\nid = \"sip:c.example\"\n\
+        url = \"http://127.0.0.1:9\"\nsend_token = \"acm-token-of-b-for-system-c\"\n\
+        accept_token = \"acm-token-of-system-c-for-b\"\ndomains = [\"c.example\"]\n";
+    let pair = Pair::draw();
+    let b = start_b(&pair, LIMIT).await;
+    pair.provision(Side::B, &["bea"]).await;
+    let (client, partner) = (pair.ports(Side::B).client, pair.ports(Side::B).partner);
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let of_user = |name: &str| {
+        let token = token(name);
+        bearer(token.expose()) + &format!("MC-Service-ID: sip:{name}@b.example\r\n")
+    };
+    let begin = "/acm/v1/transactions";
+    for (port, path, one, other) in [
+        (
+            partner,
+            INTERCONNECTION,
+            bearer(&token_of(Side::A)),
+            bearer("acm-token-of-system-c-for-b"),
+        ),
+        (client, begin, of_user("bob"), of_user("bea")),
+    ] {
+        let mut held = Vec::new();
+        for _ in 0..acm::LONG_BODIES_SHARE {
+            held.push(hold(port, path, &one).await);
+        }
+        let refused = crate::until("no more of one are taken in", async || {
+            refused_long(port, path, &one).await
+        });
+        assert_eq!(refused.await, "503", "{path}");
+        assert_eq!(refused_long(port, path, &other).await, None, "another's is waited for: {path}");
+        // Who is gone holds nothing.
+        drop(held);
+        crate::until("one more is taken in", async || {
+            refused_long(port, path, &one).await.is_none().then_some(())
+        })
+        .await;
+    }
+    // Short ones are taken in meanwhile.
+    let mut held = Vec::new();
+    for _ in 0..acm::LONG_BODIES_SHARE {
+        held.push(hold(partner, INTERCONNECTION, &bearer(&token_of(Side::A))).await);
+    }
+    let (status, _) = answer(pair.post(Side::B).json(&submit(exchange(1), |_| {}))).await;
+    assert_eq!(status, 200);
+    b.shutdown().await;
 }
 
 #[tokio::test]
@@ -427,6 +469,10 @@ async fn a_client_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_begun
     assert!(status == 409 && is_problem(&problem, "conflict"), "{problem}");
     bob.reached(unknown, &["pending-at-partner"]).await;
 
+    // Too early is no mistake in the request.
+    let acknowledgement = item_path(Side::B, unknown) + "/acknowledgement";
+    let (status, problem) = bob.ask("POST", &acknowledgement, None).await;
+    assert!(status == 409 && is_problem(&problem, "no-response-yet"), "{problem}");
     // Who may not decide may not, and the first decision holds.
     let anna = pair.administrator(Side::A, "anna");
     let amir = pair.administrator(Side::A, "amir");
@@ -442,6 +488,64 @@ async fn a_client_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_begun
     shutdown(systems).await;
 }
 
+/// What requests a test has made of a description: parameters of operations, and operations that were done.
+#[derive(Default)]
+struct Made {
+    /// Method, path, where the parameter is, and its name.
+    parameters: BTreeSet<[String; 4]>,
+    /// Method, path and status.
+    statuses: BTreeSet<(String, String, u16)>,
+}
+
+impl Made {
+    /// Notes the headers and the query of a request, which have to be as described.
+    fn note(&mut self, operation: &Value, request: &reqwest::Request, [method, path]: [&str; 2]) {
+        const GENERAL: [&str; 3] = ["authorization", "content-type", "accept"];
+        let names = request.headers().keys().map(|name| ("header", name.as_str().to_owned()));
+        let names = names.filter(|(_, name)| !GENERAL.contains(&&**name));
+        let query = request.url().query_pairs().map(|(name, _)| ("query", name.into_owned()));
+        let made: BTreeSet<(&str, String)> = names.chain(query).collect();
+        let described: BTreeSet<(&str, String)> = parameters(operation).map(|it| it.0).collect();
+        for it in &made {
+            assert!(described.contains(it), "{method} {path}: {it:?} is not described");
+        }
+        for (it, is_required) in parameters(operation) {
+            assert!(!is_required || made.contains(&it), "{method} {path}: {it:?} is demanded");
+        }
+        let made =
+            made.into_iter().map(|(place, name)| [method, path, place, &*name].map(str::to_owned));
+        self.parameters.extend(made);
+    }
+
+    /// Checks that every parameter and every success of a description has been seen.
+    fn is_all_of(&self, description: &Value) {
+        for (path, item) in description["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                for ((place, name), _) in parameters(operation) {
+                    let it = [method, path, place, &*name].map(str::to_owned);
+                    assert!(path == "/openapi.json" || self.parameters.contains(&it), "{it:?}");
+                }
+                let success = operation["responses"].as_object().unwrap().keys();
+                for status in success.filter(|status| status.starts_with('2')) {
+                    let it = (method.clone(), path.clone(), status.parse().unwrap());
+                    assert!(path == "/openapi.json" || self.statuses.contains(&it), "{it:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The parameters in headers, by lower-case names, and in the query; and whether they are demanded.
+fn parameters(operation: &Value) -> impl Iterator<Item = ((&str, String), bool)> {
+    let all = operation["parameters"].as_array().into_iter().flatten();
+    let all = all.map(|it| {
+        let (place, name) = (it["in"].as_str().unwrap(), it["name"].as_str().unwrap());
+        let name = if place == "header" { name.to_lowercase() } else { name.to_owned() };
+        ((place, name), it["required"] == true)
+    });
+    all.filter(|((place, _), _)| *place != "path")
+}
+
 /// An operation of a description with the request that it is about.
 struct Described<'a> {
     path: &'a str,
@@ -451,7 +555,7 @@ struct Described<'a> {
     body: Option<Value>,
 }
 
-async fn check_against(description: &Value, asked: Described<'_>) -> Value {
+async fn check_against(description: &Value, made: &mut Made, asked: Described<'_>) -> Value {
     let Described { path, method, status, request, body } = asked;
     let operation = &description["paths"][path][method];
     assert!(operation.is_object(), "{method} {path}");
@@ -464,11 +568,22 @@ async fn check_against(description: &Value, asked: Described<'_>) -> Value {
         }
         None => request,
     };
-    let response = request.send().await.unwrap();
+    let request = request.build().unwrap();
+    made.note(operation, &request, [method, path]);
+    let response = reqwest::Client::builder().no_proxy().build().unwrap().execute(request);
+    let mut response = response.await.unwrap();
     assert_eq!(response.status().as_u16(), status, "{method} {path}");
-    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
-    let text = response.text().await.unwrap();
-    check_answer(description, operation, (status, kind.as_deref(), &text), path);
+    made.statuses.insert((method.to_owned(), path.to_owned(), status));
+    let headers = response.headers().clone();
+    let kind = headers.get("content-type").map(|kind| kind.as_bytes());
+    let text = if kind == Some(b"text/event-stream") {
+        // It does not end: its first part is as good as all.
+        let part = response.chunk().await.unwrap().unwrap();
+        String::from_utf8(part.to_vec()).unwrap()
+    } else {
+        response.text().await.unwrap()
+    };
+    check_answer(description, operation, (status, &headers, &text), path);
     serde_json::from_str(&text).unwrap_or_default()
 }
 
@@ -493,14 +608,20 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
     let (decision, acknowledgement) =
         (format!("{item}/decision"), format!("{item}/acknowledgement"));
     let at = item_path(Side::A, &transaction);
-    let begin = serde_json::to_value(xcfg(Side::B, 1)).unwrap();
-    let groups = "/acm/v1/groups/{group}";
+    let begun = bob.begin(&xcfg(Side::B, 2)).await;
+    let begin = serde_json::to_value(xcfg(Side::B, 3)).unwrap();
+    let (groups, group) = ("/acm/v1/groups", "/acm/v1/groups/{group}");
+    let events = "/acm/v1/sessions/{session}/events";
+    let of_groups = format!("{groups}?home=sip%3Aa.example&after=sip%3Ag@a.example&limit=7");
+    let mut made = Made::default();
     let accept = json!({ "decision": "accept", "alias": null });
     let reject = json!({ "decision": { "reject": { "reason": "no" } } });
     for (method, path, url, status, body) in [
         ("post", sessions, sessions.to_owned(), 201, None),
         ("get", items, items.to_owned(), 200, None),
+        ("get", items, format!("{items}?after=0&limit=7"), 200, None),
         ("get", items, format!("{items}?limit=0"), 400, None),
+        ("get", groups, of_groups, 200, None),
         ("get", item, at.clone(), 200, None),
         ("get", item, item_path(Side::A, unknown), 404, None),
         ("post", &decision, format!("{at}/decision"), 200, Some(accept)),
@@ -508,25 +629,40 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
         ("post", &acknowledgement, format!("{at}/acknowledgement"), 404, None),
         ("post", "/acm/v1/transactions", "/acm/v1/transactions".to_owned(), 201, Some(begin)),
         ("get", of, format!("/acm/v1/transactions/{unknown}"), 404, None),
-        ("put", groups, "/acm/v1/groups/sip%3Ag@b.example".to_owned(), 204, None),
-        ("delete", groups, "/acm/v1/groups/sip%3Ag@b.example".to_owned(), 204, None),
-        ("delete", groups, "/acm/v1/groups/sip%3Ah@b.example".to_owned(), 404, None),
+        ("put", group, "/acm/v1/groups/sip%3Ag@b.example".to_owned(), 204, None),
+        ("delete", group, "/acm/v1/groups/sip%3Ag@b.example".to_owned(), 204, None),
+        ("delete", group, "/acm/v1/groups/sip%3Ah@b.example".to_owned(), 404, None),
+        ("get", events, format!("{sessions}/{session}/events"), 200, None),
         ("delete", "/acm/v1/sessions/{session}", format!("{sessions}/{session}"), 204, None),
     ] {
-        let request = bob.request(&method.to_uppercase(), &url);
-        check_against(&client, Described { path, method, status, request, body }).await;
+        let mut request = bob.request(&method.to_uppercase(), &url);
+        if path == events {
+            request = request.header("Last-Event-ID", 0);
+        }
+        let asked = Described { path, method, status, request, body };
+        check_against(&client, &mut made, asked).await;
     }
     let progress = anna.reached(&transaction, &["responded"]).await;
     let request = anna.request("GET", &format!("/acm/v1/transactions/{transaction}"));
     let body = None;
     let asked = Described { path: of, method: "get", status: 200, request, body };
-    assert_eq!(check_against(&client, asked).await, progress);
+    assert_eq!(check_against(&client, &mut made, asked).await, progress);
     let request = anna.request("GET", &at);
     let asked = Described { path: item, method: "get", status: 200, request, body: None };
-    check_against(&client, asked).await;
+    check_against(&client, &mut made, asked).await;
+    for (administrator, method, path, url, status) in [
+        (&anna, "post", &*acknowledgement, format!("{at}/acknowledgement"), 204),
+        (&bob, "delete", of, format!("/acm/v1/transactions/{begun}"), 204),
+    ] {
+        let request = administrator.request(&method.to_uppercase(), &url);
+        let asked = Described { path, method, status, request, body: None };
+        check_against(&client, &mut made, asked).await;
+    }
     let request = bob.http.get(format!("{}{items}", bob.url));
+    let request = request.header("MC-Service-ID", "sip:bob@b.example");
     let asked = Described { path: items, method: "get", status: 401, request, body: None };
-    check_against(&client, asked).await;
+    check_against(&client, &mut made, asked).await;
+    made.is_all_of(&client);
 
     let partner =
         description_at(&format!("http://127.0.0.1:{}", pair.ports(Side::B).partner)).await;
@@ -540,7 +676,7 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
     ] {
         let body = Some(body);
         let asked = Described { path: INTERCONNECTION, method: "post", status, request, body };
-        check_against(&partner, asked).await;
+        check_against(&partner, &mut made, asked).await;
     }
     let response = pair.post(Side::B).json(&more).send().await.unwrap();
     assert_eq!(response.status(), 422);
@@ -551,11 +687,15 @@ async fn the_descriptions_are_served_and_requests_and_answers_conform_to_them() 
     let description = description_at(&management).await;
     let (users, strays) = ("/v1/acm/users/{mc_service_id}", "/v1/acm/strays");
     let carl = "/v1/acm/users/sip%3Acarl@b.example";
+    let carl_checked = "/v1/acm/users/sip%3Acarl@b.example?check=true";
     let body =
         json!({ "token": token("carl").expose(), "may_request": ["groups"], "may_decide": [] });
     let twice = json!({ "token": token("carl").expose(), "may_request": ["groups", "groups"] });
     for (method, path, url, status, body) in [
+        ("put", users, carl_checked, 204, Some(body.clone())),
+        ("get", users, carl, 404, None),
         ("put", users, carl, 204, Some(body)),
+        ("get", "/v1/acm/users", "/v1/acm/users?limit=2", 200, None),
         ("put", users, carl, 422, Some(twice)),
         ("put", users, carl, 422, Some(json!({ "token": "short" }))),
         ("get", users, carl, 200, None),

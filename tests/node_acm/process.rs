@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::world::{Pair, Side, item_path, to_user, until, xcfg};
+use crate::world::{Administrator, Pair, Side, item_path, to_user, until, xcfg};
 
 /// A system, running or not. Dropped, it is killed.
 struct Process {
@@ -121,7 +121,7 @@ impl Drop for Files {
 }
 
 /// Waits until the state of an item is one of `states`.
-async fn item_is(bob: &crate::world::Administrator, transaction: &str, states: &[&str]) {
+async fn item_is(bob: &Administrator, transaction: &str, states: &[&str]) {
     until(&format!("the item is {states:?}"), async || {
         let items = bob.items().await;
         let item = items.iter().find(|item| item["key"]["transaction"] == transaction)?;
@@ -131,22 +131,62 @@ async fn item_is(bob: &crate::world::Administrator, transaction: &str, states: &
 }
 
 #[tokio::test]
-async fn a_transaction_outlives_kills_at_every_state_and_ends_with_one_decision_and_one_effect() {
-    let files = Files::new("acm-kills");
+async fn an_exchange_outlives_kills_at_every_state_and_ends_with_one_decision_and_one_effect() {
     let pair = Pair::draw();
-    let mut a = Process::new(&pair, Side::A, &files.0, "");
-    let mut b = Process::new(&pair, Side::B, &files.0, "");
+    let begin = async |anna: &Administrator| anna.begin(&xcfg(Side::A, 7)).await;
+    let check = async |_: &Administrator| {
+        assert_eq!(crate::revision_at(&pair, Side::B, Side::A).await, Some(7));
+    };
+    outlives_kills("acm-kills", &pair, "ok", begin, check, &["acm-revision"]).await;
+}
+
+#[tokio::test]
+async fn an_offer_of_groups_outlives_kills_at_every_state_and_ends_with_one_decision_and_one_effect()
+ {
+    let pair = Pair::draw();
+    let groups = ["sip:fire@a.example", "sip:rescue@a.example"];
+    let begin = async |anna: &Administrator| {
+        for group in groups {
+            let path = format!("/acm/v1/groups/{}", group.replace(':', "%3A"));
+            assert_eq!(anna.ask("PUT", &path, None).await.0, 204);
+        }
+        anna.begin(&to_user(Side::A, "bob", json!({ "groups": groups }))).await
+    };
+    let check = async |bob: &Administrator| {
+        let known = bob.get("/acm/v1/groups?home=sip%3Aa.example").await;
+        let wanted = groups.map(|group| json!({ "group": group, "withdrawn": false }));
+        assert_eq!(known["items"], json!(wanted));
+    };
+    outlives_kills("acm-group-kills", &pair, "received", begin, check, &["acm-group"]).await;
+}
+
+/// Plays a transaction that `begin` begins at A and that comes to `result`, and kills at each state of both machines;
+/// `check` looks at its effect as an administrator of B. Of `kinds` there must be records in both stores.
+async fn outlives_kills(
+    name: &str,
+    pair: &Pair,
+    result: &str,
+    begin: impl AsyncFnOnce(&Administrator) -> String,
+    check: impl AsyncFn(&Administrator),
+    kinds: &[&str],
+) {
+    let files = Files::new(name);
+    let mut a = Process::new(pair, Side::A, &files.0, "");
+    let mut b = Process::new(pair, Side::B, &files.0, "");
     let anna = pair.administrator(Side::A, "anna");
     let bob = pair.administrator(Side::B, "bob");
+    // Who is asked is known there, which is away when it begins.
+    b.start().await;
+    pair.provision(Side::B, &["bob"]).await;
+    b.kill();
     a.start().await;
     pair.provision(Side::A, &["anna"]).await;
 
     // On its way, the partner never seen.
-    let transaction = anna.begin(&xcfg(Side::A, 7)).await;
+    let transaction = begin(&anna).await;
     anna.reached(&transaction, &["retrying"]).await;
     a.kill_and_start().await;
     b.start().await;
-    pair.provision(Side::B, &["bob"]).await;
     anna.reached(&transaction, &["pending-at-partner"]).await;
 
     // Waiting for somebody, on both sides.
@@ -160,6 +200,7 @@ async fn a_transaction_outlives_kills_at_every_state_and_ends_with_one_decision_
     item_is(&bob, &transaction, &["assigned"]).await;
     let path = item_path(Side::A, &transaction);
     let fetched = bob.get(&path).await;
+    a.kill_and_start().await;
     b.kill_and_start().await;
     item_is(&bob, &transaction, &["fetched"]).await;
     let again = bob.get(&path).await;
@@ -174,10 +215,12 @@ async fn a_transaction_outlives_kills_at_every_state_and_ends_with_one_decision_
     until("it is decided for good", async || {
         let (status, problem) = bob.decide(Side::A, &transaction, reject.clone()).await;
         assert_eq!(status, 409, "{problem}");
-        (problem["outcome"]["result"] == "ok").then_some(())
+        (problem["outcome"]["result"] == result).then_some(())
     })
     .await;
-    assert_eq!(crate::revision_at(&pair, Side::B, Side::A).await, Some(7));
+    check(&bob).await;
+    // On the way back to a system that is away.
+    b.kill_and_start().await;
 
     // Here, delivered, read.
     a.start().await;
@@ -201,16 +244,18 @@ async fn a_transaction_outlives_kills_at_every_state_and_ends_with_one_decision_
         assert_eq!(times, 1, "{state} in {states:?}");
     }
     assert_eq!(progress["response"]["handler_id"], "sip:bob@b.example");
+    assert_eq!(progress["response"]["result"], result);
     assert_eq!(bob.items().await, [Value::Null; 0]);
+    check(&bob).await;
     a.kill();
     b.kill();
     for process in [&a, &b] {
-        stores_are_whole(process);
+        stores_are_whole(process, kinds);
     }
 }
 
 /// What was stored can be read, fits together, and goes through an export and an import.
-fn stores_are_whole(process: &Process) {
+fn stores_are_whole(process: &Process, kinds: &[&str]) {
     let succeeds = |output: Output| {
         assert_eq!(output.status.code(), Some(0), "{:?} {output:?}", process.side);
         String::from_utf8(output.stdout).unwrap()
@@ -219,7 +264,7 @@ fn stores_are_whole(process: &Process) {
     let export = process.path("export");
     succeeds(process.store(&["export", "--secrets", "--output", &export], "data"));
     let exported = fs::read_to_string(&export).unwrap();
-    for kind in ["acm-user", "acm-revision"] {
+    for kind in kinds.iter().chain(&["acm-user"]) {
         assert!(exported.contains(&format!("\"kind\":\"{kind}\"")), "{kind}");
     }
     let of_side = if process.side == Side::A { "acm-outgoing" } else { "acm-incoming" };

@@ -1,6 +1,6 @@
 //! Holds real answers against an interface description.
 
-use reqwest::Response;
+use reqwest::{Response, header::HeaderMap};
 use serde_json::{Value, json};
 
 /// Checks that a response is one that the description of its operation has.
@@ -11,28 +11,39 @@ pub async fn check_described(
     what: &str,
 ) {
     let status = response.status().as_u16();
-    let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+    let headers = response.headers().clone();
     let body = response.text().await.unwrap();
-    check_answer(description, operation, (status, kind.as_deref(), &body), what);
+    check_answer(description, operation, (status, &headers, &body), what);
 }
 
-/// Checks that status, media type and text of an answer are those of the description of its operation.
+/// Checks that status, headers, media type and text of an answer are those of the description of its operation.
 pub fn check_answer(
     description: &Value,
     operation: &Value,
-    (status, kind, body): (u16, Option<&str>, &str),
+    (status, headers, body): (u16, &HeaderMap, &str),
     what: &str,
 ) {
     let status = status.to_string();
     let described = operation["responses"].get(&status);
     let described = described.unwrap_or_else(|| panic!("{what}: {status} is not described"));
+    // Those that are described are there, and of those that a client goes by no other.
+    for (name, _) in described["headers"].as_object().into_iter().flatten() {
+        assert!(headers.contains_key(name), "{what}: {status} has no {name}");
+    }
+    for name in ["WWW-Authenticate", "Retry-After"] {
+        let is_described = described["headers"].get(name).is_some();
+        assert_eq!(headers.contains_key(name), is_described, "{what}: {name} of {status}");
+    }
+    let kind = headers.get("content-type").map(|kind| kind.to_str().unwrap());
     match described.get("content") {
         None if status == "204" => assert!(body.is_empty(), "{what}: {body}"),
         None => {}
         Some(content) => {
             let schema = &content[kind.unwrap()]["schema"];
             assert!(schema.is_object(), "{what}: {kind:?} is not described");
-            check_schema(description, schema, &serde_json::from_str(body).unwrap(), what);
+            // What is no JSON is described as text.
+            let value = serde_json::from_str(body).unwrap_or_else(|_| json!(body));
+            check_schema(description, schema, &value, what);
         }
     }
 }

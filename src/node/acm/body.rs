@@ -1,5 +1,6 @@
 //! Bodies of requests to an ACM server. A transaction may be about so much that a body is long: one is read only if it
-//! is known who sends it, only a few are held at a time, and they are parsed apart from what others wait for.
+//! is known who sends it, only a few are held at a time, of each sender its share, and they are parsed apart from what
+//! others wait for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,15 +8,16 @@ use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
 };
-use tokio::sync::OwnedSemaphorePermit;
 use zeroize::Zeroizing;
 
 use crate::{
     api::{acm_client::Begin, acm_interconnection::Request, acm_payload::PAYLOAD_OCTETS_MAX},
+    identity::{McServiceId, McSystemId},
     node::{
         http::{self, JsonBody, Limits, Problem},
         park::{Answered, NoAnswer, Parked, Waiting},
         perform::{Call, Shared},
+        places::{Place, Places},
     },
     outbox::ReplyTo,
     ue_configuration::DOCUMENT_OCTETS_MAX,
@@ -29,33 +31,64 @@ const _: () = assert!(
     "the longest payload with the longest document in it, each octet of that escaped, and the rest"
 );
 
-/// Long bodies that are held at a time.
-pub const LONG_BODIES_MAX: usize = 16;
+/// Long bodies of partners that are held at a time, and as many of users.
+pub const LONG_BODIES_MAX: usize = 8;
+
+/// Long bodies of one partner or of one user that are held at a time.
+pub const LONG_BODIES_SHARE: usize = 2;
 
 /// Longest body that is not long, octets.
-const SHORT_OCTETS_MAX: usize = 65_536;
+pub(super) const SHORT_OCTETS_MAX: usize = 65_536;
 
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// When to ask again while [`LONG_BODIES_MAX`] are held, seconds.
+/// When to ask again while too many are held, seconds.
 const BUSY_RETRY_SECS: u32 = 5;
+
+/// Places for the long bodies that are held.
+pub(in crate::node) struct LongBodies {
+    of_partners: Places,
+    of_users: Places,
+}
+
+/// Who sends a body: by MC system ID or MC service ID.
+#[derive(Clone, Copy)]
+pub(super) enum Sender<'a> {
+    Partner(&'a McSystemId),
+    User(&'a McServiceId),
+}
+
+impl LongBodies {
+    pub(in crate::node) fn new() -> Self {
+        let places = || Places::new(LONG_BODIES_MAX, LONG_BODIES_SHARE);
+        Self { of_partners: places(), of_users: places() }
+    }
+
+    fn take(&self, sender: Sender<'_>) -> Option<Place> {
+        match sender {
+            Sender::Partner(id) => self.of_partners.take(id.as_str()),
+            Sender::User(id) => self.of_users.take(id.as_str()),
+        }
+    }
+}
 
 /// What has to be asked again after it is read.
 pub(super) struct Read {
     /// There may be credentials in it.
     octets: Zeroizing<Vec<u8>>,
     /// Of a long body: one of those that are held.
-    one: Option<OwnedSemaphorePermit>,
+    one: Option<Place>,
 }
 
 /// Reads a body of somebody who is known.
 ///
 /// # Errors
 ///
-/// 400, 408, 413, 415, or 503 while too many long ones are held.
+/// 400, 408, 413, 415, or 503 while too many long ones are held, of this sender or of all.
 pub(super) async fn read(
     shared: &Arc<Shared>,
+    sender: Sender<'_>,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Read, Problem> {
@@ -65,7 +98,7 @@ pub(super) async fn read(
     let one = if is_short {
         None
     } else {
-        Some(Arc::clone(&shared.acm_bodies).try_acquire_owned().map_err(|_| busy(shared))?)
+        Some(shared.acm_bodies.take(sender).ok_or_else(|| busy(shared))?)
     };
     let limits =
         Limits { media_type: http::JSON, octets_max: BODY_OCTETS_MAX, timeout: BODY_TIMEOUT };
@@ -74,8 +107,11 @@ pub(super) async fn read(
 
 fn busy(shared: &Shared) -> Problem {
     shared.metrics.drop_one("acm_bodies_full");
-    let what = format!("{LONG_BODIES_MAX} long requests are being taken in");
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", what, "send it again");
+    let what = format!(
+        "{LONG_BODIES_SHARE} long requests of this sender are being taken in, or {LONG_BODIES_MAX} of all"
+    );
+    let fix = "send it again when they are answered";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", what, fix);
     problem.retry_after(BUSY_RETRY_SECS)
 }
 

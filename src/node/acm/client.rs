@@ -13,7 +13,14 @@ use axum::{
     routing::{delete, get, post, put},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{
+    IntoResponses, Modify, OpenApi, ToSchema,
+    openapi::{
+        PathItem, Required,
+        path::{ParameterBuilder, ParameterIn},
+        schema::{Object, Type},
+    },
+};
 
 use super::{
     body,
@@ -29,7 +36,10 @@ use crate::{
     },
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
-        http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Query, Segments, bearer_token},
+        http::{
+            self, BearerScheme, Body, Ends, JsonBody, Problem, Query, Responses, Segments,
+            bearer_token, refusals,
+        },
         park::{Answered, NoAnswer, Parked},
         perform::{Call, Shared},
     },
@@ -37,10 +47,10 @@ use crate::{
 };
 
 /// The header that names the user.
-pub const USER_HEADER: &str = "mc-service-id";
+pub const USER_HEADER: &str = "MC-Service-ID";
 
 /// The header that says which event a client has seen last.
-const LAST_EVENT_HEADER: &str = "last-event-id";
+const LAST_EVENT_HEADER: &str = "Last-Event-ID";
 
 /// Items of a page, unless the client says otherwise.
 const PAGE_ITEMS_USUAL: usize = 100;
@@ -71,9 +81,32 @@ const PAGE_ITEMS_USUAL: usize = 100;
         get_description,
     ),
     components(schemas(Notification)),
-    modifiers(&BearerScheme)
+    modifiers(&BearerScheme, &UserHeader)
 )]
 struct Description;
+
+/// Describes the header that names the user, wherever the bearer token is demanded.
+struct UserHeader;
+
+impl Modify for UserHeader {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let header = ParameterBuilder::new()
+            .name(USER_HEADER)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::True)
+            .description(Some("The MC service ID of the user whose bearer token it is."))
+            .schema(Some(Object::with_type(Type::String)))
+            .example(Some("sip:admin@a.example".into()))
+            .build();
+        for item in description.paths.paths.values_mut() {
+            let PathItem { get, put, post, delete, .. } = item;
+            let operations = [get, put, post, delete].into_iter().flatten();
+            for operation in operations.filter(|operation| operation.security.is_some()) {
+                operation.parameters.get_or_insert_default().push(header.clone().into());
+            }
+        }
+    }
+}
 
 /// The interface description, as `/openapi.json` serves it.
 pub fn description() -> utoipa::openapi::OpenApi {
@@ -106,54 +139,25 @@ pub(in crate::node) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// What any request may be refused with.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "describes the refusals; they are made by `refused` and `Problem`")]
-enum Refusals {
-    /// The request is malformed, or `invalid-data`, `not-group-home`.
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] AcmProblem),
-    /// `not-authenticated`: the bearer token is not that of the user whom MC-Service-ID names.
-    #[response(
-        status = 401,
-        content_type = "application/problem+json",
-        headers(("WWW-Authenticate" = String, description = "The Bearer challenge (RFC 6750)."))
-    )]
-    NotAuthenticated(#[to_schema] AcmProblem),
-    /// `not-authorised`: this user may not.
-    #[response(status = 403, content_type = "application/problem+json")]
-    NotAuthorised(#[to_schema] AcmProblem),
-    /// There is no such transaction, log-on, partner, user or group.
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] AcmProblem),
-    /// The body did not arrive in time.
-    #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] AcmProblem),
-    /// `already-decided`, with the outcome; `conflict`, `stale-revision`, `no-interconnection`.
-    #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(#[to_schema] AcmProblem),
-    /// The body is too long.
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLong(#[to_schema] AcmProblem),
-    /// The body is not JSON.
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] AcmProblem),
-    /// A field is wrong.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] AcmProblem),
-    /// `busy`, `internal`, `unavailable`: the server cannot do it now.
-    #[response(
-        status = 503,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Unavailable(#[to_schema] AcmProblem),
-    /// There was no answer within 10 seconds.
-    #[response(
-        status = 504,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Late(#[to_schema] AcmProblem),
+struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> Responses {
+        refusals::<AcmProblem>(&[
+            (400, "The request is malformed, or `invalid-data`, `not-group-home`."),
+            (
+                401,
+                "`not-authenticated`: the bearer token is not that of the user whom MC-Service-ID names.",
+            ),
+            (403, "`not-authorised`: this user may not."),
+            (404, "There is no such transaction, log-on, partner, user or group."),
+            (
+                409,
+                "`already-decided`, with the outcome; `no-response-yet`, `conflict`, `stale-revision`, `no-interconnection`.",
+            ),
+            (503, "`busy`, `internal`, `unavailable`: the server cannot do it now."),
+        ])
+    }
 }
 
 /// A log-on.
@@ -340,8 +344,8 @@ async fn log_off(
 
 /// Tells what is pending (`XCFG-7`, `XCFG-15`, `GRP-7a`, `GRP-13a`), as server-sent events: event `pending`, its ID a
 /// number that grows, its data a Notification. A client that comes again with Last-Event-ID is told at once what
-/// it has missed, and one without it everything. There is one stream for each log-on: a new one ends the one before. The
-/// end of a stream is no log-off.
+/// it has missed, and one without it everything. There is one stream for each log-on: a new one ends the one before, and so
+/// does another token of the user. The end of a stream is no log-off.
 #[utoipa::path(
     get, path = "/acm/v1/sessions/{session}/events",
     params(
@@ -366,14 +370,19 @@ async fn follow_events(
     });
     let response = match opened {
         Err(problem) => problem.into_response(),
-        Ok((session, last)) => match shared.acm_user(asker.credential().as_ref()) {
-            Err(none) => Problem::from(none).into_response(),
-            Ok(None) => asker.not_authenticated(&shared),
-            Ok(Some(user)) if !shared.has_acm_session(&user, session) => {
-                refused(&Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON))
+        Ok((session, last)) => {
+            let credential = asker.credential();
+            match (shared.acm_user(credential.as_ref()), credential) {
+                (Err(none), _) => Problem::from(none).into_response(),
+                (Ok(None), _) | (Ok(Some(_)), None) => asker.not_authenticated(&shared),
+                (Ok(Some(user)), _) if !shared.has_acm_session(&user, session) => {
+                    refused(&Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON))
+                }
+                (Ok(Some(_)), Some(credential)) => {
+                    shared.follow_acm_events(credential, session, last)
+                }
             }
-            Ok(Some(user)) => shared.follow_acm_events(user, session, last),
-        },
+        }
     };
     let to = Arc::clone(&shared.names.acm_client);
     shared.observe_acm(("acm-client", "follow_events"), None, to, asker.ends, &response);
@@ -476,12 +485,12 @@ async fn begin(
     let (parts, stream) = request.into_parts();
     let asker = Asker::new((ends, parts.headers));
     let credential = asker.credential();
-    let answered =
-        match shared.acm_user(credential.as_ref()) {
-            Err(none) => Err(none.into()),
-            // Not a word of what it sends is read.
-            Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
-            Ok(Some(_)) => match body::read(&shared, &asker.headers, stream).await {
+    let answered = match shared.acm_user(credential.as_ref()) {
+        Err(none) => Err(none.into()),
+        // Not a word of what it sends is read.
+        Ok(None) => Ok(Answered { step: None, answer: Answer::NotAuthenticated }),
+        Ok(Some(user)) => {
+            match body::read(&shared, body::Sender::User(&user), &asker.headers, stream).await {
                 Ok(read) => {
                     body::ask(&shared, Parked::AcmClient, read, |to, begin: Begin| {
                         Call::AcmClient { to, credential, request: Request::Send(Box::new(begin)) }
@@ -489,8 +498,9 @@ async fn begin(
                     .await
                 }
                 Err(problem) => Err(problem),
-            },
-        };
+            }
+        }
+    };
     asker.answer(&shared, "begin", answered)
 }
 

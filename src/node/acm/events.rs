@@ -60,8 +60,17 @@ struct Told {
     /// The latest notification of each list, as they came.
     kept: Vec<Kept>,
     /// Where the client reads, if it does.
-    stream: Option<mpsc::Sender<Numbered>>,
+    stream: Option<Stream>,
 }
+
+/// Where a client reads.
+struct Stream {
+    sender: mpsc::Sender<Numbered>,
+    opened_with: Credential,
+}
+
+/// A user and what the user's client presented.
+pub(super) type Credential = (McServiceId, BearerToken);
 
 struct Kept {
     number: u64,
@@ -96,8 +105,20 @@ impl Events {
     }
 
     /// Opens the stream of a client that has seen the events up to `last`, and ends the one before.
-    fn open(&self, session: SessionId, last: Option<u64>) -> mpsc::Receiver<Numbered> {
-        self.lock().sessions.entry(session).or_default().open(last)
+    fn open(
+        &self,
+        session: SessionId,
+        opened_with: Credential,
+        last: Option<u64>,
+    ) -> mpsc::Receiver<Numbered> {
+        self.lock().sessions.entry(session).or_default().open(opened_with, last)
+    }
+
+    /// Ends the streams that were opened with what is no credential any more. The log-ons stay.
+    fn end_streams(&self, is_credential: impl Fn(&Credential) -> bool) {
+        for told in self.lock().sessions.values_mut() {
+            told.stream.take_if(|stream| !is_credential(&stream.opened_with));
+        }
     }
 
     /// Forgets a client that is logged on no more.
@@ -123,7 +144,7 @@ impl Told {
         };
         self.kept.retain(|kept| !is_of_list(kept));
         let sent =
-            self.stream.as_ref().map(|stream| stream.try_send((number, notification.clone())));
+            self.stream.as_ref().map(|to| to.sender.try_send((number, notification.clone())));
         let is_sent = matches!(sent, Some(Ok(())));
         if !is_sent {
             self.stream = None;
@@ -131,15 +152,15 @@ impl Told {
         self.kept.push(Kept { number, notification, is_sent });
     }
 
-    fn open(&mut self, last: Option<u64>) -> mpsc::Receiver<Numbered> {
-        let (stream, events) = mpsc::channel(EVENTS_MAX);
+    fn open(&mut self, opened_with: Credential, last: Option<u64>) -> mpsc::Receiver<Numbered> {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
         // Whoever has seen an event has seen those before it that went to a stream.
         let is_seen = |kept: &Kept| kept.is_sent && last.is_some_and(|last| kept.number <= last);
         for kept in self.kept.iter_mut().filter(|kept| !is_seen(kept)) {
             // There is room: there are fewer lists.
-            kept.is_sent = stream.try_send((kept.number, kept.notification.clone())).is_ok();
+            kept.is_sent = sender.try_send((kept.number, kept.notification.clone())).is_ok();
         }
-        self.stream = Some(stream);
+        self.stream = Some(Stream { sender, opened_with });
         events
     }
 }
@@ -158,6 +179,13 @@ impl Shared {
         self.acm_events.tell(session, notification, is_live);
     }
 
+    /// Ends the streams of ACM clients whose users are no more or have another token.
+    pub(in crate::node) fn end_foreign_acm_streams(&self) {
+        if let Some(acm) = &self.roles.acm {
+            self.acm_events.end_streams(|(user, token)| acm.knows(user, token));
+        }
+    }
+
     /// The user of ACM clients whose credential it is, if it is one's.
     ///
     /// # Errors
@@ -165,7 +193,7 @@ impl Shared {
     /// That it cannot be told now.
     pub(super) fn acm_user(
         &self,
-        credential: Option<&(McServiceId, BearerToken)>,
+        credential: Option<&Credential>,
     ) -> Result<Option<McServiceId>, NoAnswer> {
         let acm = self.roles.acm.as_ref().ok_or(NoAnswer::NoRole)?;
         // Meanwhile its tables may be empty.
@@ -185,7 +213,7 @@ impl Shared {
     /// Answers with the events of a log-on.
     pub(super) fn follow_acm_events(
         self: &Arc<Self>,
-        user: McServiceId,
+        opened_with: Credential,
         session: SessionId,
         last: Option<u64>,
     ) -> Response {
@@ -193,11 +221,11 @@ impl Shared {
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.subscribe();
         let stream = EventStream {
-            events: self.acm_events.open(session, last),
+            events: self.acm_events.open(session, opened_with.clone(), last),
             keep_alive,
             stop: Box::pin(stopped(stop)),
             shared: Arc::clone(self),
-            user,
+            opened_with,
             session,
         };
         let mut response = Response::new(Body::new(stream));
@@ -215,8 +243,20 @@ struct EventStream {
     keep_alive: Interval,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     shared: Arc<Shared>,
-    user: McServiceId,
+    opened_with: Credential,
     session: SessionId,
+}
+
+impl EventStream {
+    /// Whether it is known that the client has logged off, or that its user is no more or has another token.
+    fn is_over(&self) -> bool {
+        // Without storage nobody knows.
+        let acm = self.shared.roles.acm.as_ref().filter(|_| self.shared.committer.is_available());
+        let (user, token) = &self.opened_with;
+        acm.is_some_and(|acm| {
+            !acm.knows(user, token) || acm.user_of(self.session).is_none_or(|of| of != *user)
+        })
+    }
 }
 
 impl hyper::body::Body for EventStream {
@@ -228,6 +268,7 @@ impl hyper::body::Body for EventStream {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Poll::Ready(event) = self.events.poll_recv(context) {
+            let event = event.filter(|_| !self.is_over());
             let frame = |(number, event)| Ok(Frame::data(event_of(number, &event).into()));
             return Poll::Ready(event.map(frame));
         }
@@ -237,10 +278,8 @@ impl hyper::body::Body for EventStream {
         if self.keep_alive.poll_tick(context).is_pending() {
             return Poll::Pending;
         }
-        // Logged off, or the user is no more; without storage nobody knows.
-        let is_live = !self.shared.committer.is_available()
-            || self.shared.has_acm_session(&self.user, self.session);
-        Poll::Ready(is_live.then(|| Ok(Frame::data(Bytes::from_static(b": here\n\n")))))
+        let here = || Ok(Frame::data(Bytes::from_static(b": here\n\n")));
+        Poll::Ready((!self.is_over()).then(here))
     }
 }
 
@@ -261,6 +300,12 @@ mod tests {
         Notification { mc_service_id, kind, is_response: false, count: 1, last }
     }
 
+    /// What the administrator presents, by a token that ends so.
+    fn credential(end: &str) -> Credential {
+        let token = BearerToken::parse(&format!("the-token-of-the-admin-{end}")).unwrap();
+        (McServiceId::parse("sip:admin@a.example").unwrap(), token)
+    }
+
     fn events(sessions_max: usize) -> Events {
         Events::new(sessions_max, Timestamp::from_micros(1_000))
     }
@@ -278,21 +323,32 @@ mod tests {
         let session = SessionId(7);
         let tell = |kind, last| events.tell(session, notification(kind, last), |_| true);
         tell(Kind::Configuration, 3);
-        let mut first = events.open(session, None);
+        let mut first = events.open(session, credential("0"), None);
         assert_eq!(read(&mut first), [(1_001, 3)], "told before it came");
         tell(Kind::Groups, 5);
         assert_eq!(read(&mut first), [(1_002, 5)]);
         drop(first);
-        assert_eq!(read(&mut events.open(session, Some(1_002))), [], "it has missed nothing");
-        assert_eq!(read(&mut events.open(session, Some(1_001))), [(1_002, 5)], "lost on the way");
+        assert_eq!(
+            read(&mut events.open(session, credential("0"), Some(1_002))),
+            [],
+            "it has missed nothing"
+        );
+        assert_eq!(
+            read(&mut events.open(session, credential("0"), Some(1_001))),
+            [(1_002, 5)],
+            "lost on the way"
+        );
         // An older item that comes to a list only now.
         tell(Kind::Update, 4);
-        assert_eq!(read(&mut events.open(session, Some(1_002))), [(1_003, 4)]);
+        assert_eq!(read(&mut events.open(session, credential("0"), Some(1_002))), [(1_003, 4)]);
         tell(Kind::Groups, 9);
-        assert_eq!(read(&mut events.open(session, Some(1_003))), [(1_004, 9)]);
-        assert_eq!(read(&mut events.open(session, None)), [(1_001, 3), (1_003, 4), (1_004, 9)]);
+        assert_eq!(read(&mut events.open(session, credential("0"), Some(1_003))), [(1_004, 9)]);
+        assert_eq!(
+            read(&mut events.open(session, credential("0"), None)),
+            [(1_001, 3), (1_003, 4), (1_004, 9)]
+        );
         events.close(session);
-        assert_eq!(read(&mut events.open(session, None)), []);
+        assert_eq!(read(&mut events.open(session, credential("0"), None)), []);
     }
 
     #[test]
@@ -304,10 +360,10 @@ mod tests {
             events.tell(session, notification, |_| true);
         };
         tell(1);
-        let mut stream = events.open(session, None);
+        let mut stream = events.open(session, credential("0"), None);
         assert_eq!(read(&mut stream), [(1_001, 6)]);
         tell(2); // an older item comes to the list, and the client is gone without a word
-        assert_eq!(read(&mut events.open(session, Some(1_001))), [(1_002, 6)]);
+        assert_eq!(read(&mut events.open(session, credential("0"), Some(1_001))), [(1_002, 6)]);
     }
 
     #[test]
@@ -315,15 +371,15 @@ mod tests {
         let events = events(4);
         events.tell(SessionId(7), notification(Kind::Groups, 5), |_| true);
         events.tell(SessionId(7), notification(Kind::Update, 6), |_| true);
-        let told = read(&mut events.open(SessionId(7), Some(999)));
+        let told = read(&mut events.open(SessionId(7), credential("0"), Some(999)));
         assert_eq!(told, [(1_001, 5), (1_002, 6)]);
     }
 
     #[test]
     fn a_new_stream_ends_the_one_before_and_one_that_is_not_read_ends_itself() {
         let events = events(4);
-        let mut first = events.open(SessionId(7), None);
-        let mut second = events.open(SessionId(7), None);
+        let mut first = events.open(SessionId(7), credential("0"), None);
+        let mut second = events.open(SessionId(7), credential("0"), None);
         assert!(first.is_closed() || first.try_recv().is_err());
         for last in 0..=EVENTS_MAX as u64 {
             events.tell(SessionId(7), notification(Kind::Groups, last), |_| true);
@@ -331,8 +387,27 @@ mod tests {
         let read_before = read(&mut second);
         assert_eq!(read_before.len(), EVENTS_MAX);
         assert_eq!(second.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
-        let missed = read(&mut events.open(SessionId(7), read_before.last().map(|it| it.0)));
+        let missed = read(&mut events.open(
+            SessionId(7),
+            credential("0"),
+            read_before.last().map(|it| it.0),
+        ));
         assert_eq!(missed, [(1_001 + EVENTS_MAX as u64, EVENTS_MAX as u64)]);
+    }
+
+    #[test]
+    fn the_end_of_a_credential_ends_its_streams_and_no_log_on() {
+        let events = events(4);
+        let [mut old, mut new] = [(1, "1"), (2, "2")]
+            .map(|(session, end)| events.open(SessionId(session), credential(end), None));
+        events.end_streams(|it| *it == credential("2"));
+        assert_eq!(old.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+        for session in [1, 2] {
+            events.tell(SessionId(session), notification(Kind::Groups, 5), |_| true);
+        }
+        assert_eq!(read(&mut new), [(1_002, 5)]);
+        let again = read(&mut events.open(SessionId(1), credential("2"), None));
+        assert_eq!(again, [(1_001, 5)], "the log-on is told what it has missed");
     }
 
     #[test]

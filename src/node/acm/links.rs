@@ -2,7 +2,7 @@
 //! `XCFG-12`, `GRP-3`, `GRP-10`, `UPD-3`, `UPD-4`, `UPD-8`).
 //!
 //! One attempt for each request of the role, which sends again. What is no answer of the interface, such as a proxy's
-//! error page, is none.
+//! error page, is none. What failed here, and not at the partner, is told apart: of the partner it says nothing.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -10,17 +10,21 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::partner::INTERCONNECTION_PATH;
+use super::{
+    body::{LONG_BODIES_SHARE, SHORT_OCTETS_MAX},
+    partner::INTERCONNECTION_PATH,
+};
 use crate::{
     api::acm_interconnection::{Answer, Refusal, Request, ResultCode, TEXT_OCTETS_MAX},
-    identity::McSystemId,
+    identity::{McServiceGroupId, McServiceId, McSystemId},
     node::{
         config,
         http::{PROBLEM_JSON, PROBLEM_TYPES},
         http_client::{self, HttpError},
         metrics::{PartnerId, PartnerRequest},
-        partner_link::PartnerLink,
+        partner_link::{PartnerLink, SLOW},
         perform::{Call, Caller, Names, Shared},
+        places::Places,
         worker::Worker,
     },
     outbox::{AcmReply, RequestId, Role, Undeliverable},
@@ -30,10 +34,25 @@ use crate::{
 /// Most requests to one partner that wait for an answer; one more is not sent now.
 pub const PARTNER_REQUESTS_MAX: usize = 32;
 
+/// Most of them that are requests of one user of this system, or answers of the server itself.
+const PARTNER_REQUESTS_SHARE: usize = PARTNER_REQUESTS_MAX / 2;
+
+/// Most of them that are long: as many as a partner takes in at a time.
+pub const LONG_REQUESTS_MAX: usize = LONG_BODIES_SHARE;
+
+/// Most long ones that are requests of one user of this system.
+const LONG_REQUESTS_SHARE: usize = LONG_REQUESTS_MAX / 2;
+
 /// The ways to the ACM servers of other systems.
 pub(in crate::node) struct Links {
-    by_id: BTreeMap<McSystemId, Arc<PartnerLink>>,
+    by_id: BTreeMap<McSystemId, Arc<Link>>,
     timeout: Duration,
+}
+
+struct Link {
+    way: PartnerLink,
+    /// Room for long requests, beside that for all.
+    long: Places,
 }
 
 /// Why there is no answer.
@@ -45,19 +64,22 @@ enum Failure {
     NoAnswer(StatusCode),
     /// The partner cannot now.
     Unavailable,
+    /// The request did not come to its end in the partner's time.
+    Slow,
 }
 
 impl Links {
     /// Takes the partners of a configuration.
     pub(in crate::node) fn new(config: &config::Acm) -> Self {
-        let link_to = |link: &config::AcmLink| {
-            PartnerLink::new(
+        let link_to = |link: &config::AcmLink| Link {
+            way: PartnerLink::new(
                 link.id.clone(),
                 Names::of_acm_server(&link.id),
                 link.url.clone(),
                 link.send_token.clone(),
-                PARTNER_REQUESTS_MAX,
-            )
+                Places::new(PARTNER_REQUESTS_MAX, PARTNER_REQUESTS_SHARE),
+            ),
+            long: Places::new(LONG_REQUESTS_MAX, LONG_REQUESTS_SHARE),
         };
         let links = config.links.iter().map(|link| (link.id.clone(), Arc::new(link_to(link))));
         Self { by_id: links.collect(), timeout: config.server.answer_timeout }
@@ -65,7 +87,7 @@ impl Links {
 
     /// What ladders call the ACM server of a system, if it is a partner.
     pub(super) fn name(&self, id: &McSystemId) -> Option<Arc<str>> {
-        self.by_id.get(id).map(|link| Arc::clone(&link.name))
+        self.by_id.get(id).map(|link| Arc::clone(&link.way.name))
     }
 }
 
@@ -76,6 +98,16 @@ impl Failure {
             Self::Http(error) => error.label(),
             Self::NoAnswer(_) => "not-of-the-interface",
             Self::Unavailable => "unavailable",
+            Self::Slow => "slow",
+        }
+    }
+
+    /// Whether this system is to blame, or the way from it, and not the partner.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_ours(),
+            Self::Slow => true,
+            Self::NoAnswer(_) | Self::Unavailable => false,
         }
     }
 }
@@ -88,15 +120,13 @@ impl fmt::Display for Failure {
                 write!(f, "does not speak as ACM servers do (status {status})")
             }
             Self::Unavailable => f.write_str("cannot take requests now"),
+            Self::Slow => f.write_str(SLOW),
         }
     }
 }
 
-/// Sends a request to the ACM server of the partner `to`; the answer comes back as a call.
-///
-/// # Errors
-///
-/// [`Undeliverable`] if there is no such partner or too many requests to it wait.
+/// Sends a request to the ACM server of the partner `to`; what comes of it comes back as a call. Returns the call if
+/// nothing is sent: there is no such partner, or too many requests to it wait.
 pub(in crate::node) fn ask(
     shared: &Arc<Shared>,
     worker: &Arc<Worker>,
@@ -104,23 +134,51 @@ pub(in crate::node) fn ask(
     to: &McSystemId,
     id: RequestId,
     request: Request,
-) -> Result<(), Undeliverable> {
-    let link = shared.acm_links.by_id.get(to).ok_or(Undeliverable)?;
-    let room = link.take_room().ok_or_else(|| {
+) -> Option<Call<'static>> {
+    let Some(link) = shared.acm_links.by_id.get(to) else {
+        return Some(Call::AcmReply(AcmReply { id, outcome: Err(Undeliverable) }));
+    };
+    let holder = holder_of(&request);
+    let room = link.way.take_room(holder);
+    let long = if is_long(&request) { link.long.take(holder).map(Some) } else { Some(None) };
+    let (Some(room), Some(long)) = (room, long) else {
         shared.metrics.drop_one("acm_partner_requests_full");
-        Undeliverable
-    })?;
+        return Some(Call::AcmUnsent(id));
+    };
     // Without one the system is not running yet, or not any more.
-    let runtime = Handle::try_current().map_err(|_| Undeliverable)?;
+    let Ok(runtime) = Handle::try_current() else { return Some(Call::AcmUnsent(id)) };
     let (shared, worker, link) = (Arc::clone(shared), Arc::clone(worker), Arc::clone(link));
     runtime.spawn(async move {
-        let outcome = exchange(&shared, &link, step, request).await;
-        drop(room);
-        shared.count_acm_request(&link.id, &outcome);
-        let outcome = outcome.map_err(|_| Undeliverable);
-        Caller::new(&shared, &worker).call(Call::AcmReply(AcmReply { id, outcome }));
+        let outcome = exchange(&shared, &link.way, step, request).await;
+        drop((room, long));
+        shared.count_acm_request(&link.way.id, &outcome);
+        Caller::new(&shared, &worker).call(match outcome {
+            Err(failure) if failure.is_ours() => Call::AcmUnsent(id),
+            outcome => {
+                let outcome = outcome.map_err(|_| Undeliverable);
+                Call::AcmReply(AcmReply { id, outcome })
+            }
+        });
     });
-    Ok(())
+    None
+}
+
+/// Whose share of the room a request takes: its user's, or that of the server itself.
+fn holder_of(request: &Request) -> &str {
+    match request {
+        Request::Submit(submission) => submission.envelope.originator.as_str(),
+        Request::Cancel(cancellation) => cancellation.envelope.originator.as_str(),
+        Request::Decided(_) | Request::Pending(_) => "",
+    }
+}
+
+/// Whether a request is long: it is about so many.
+fn is_long(request: &Request) -> bool {
+    let Request::Submit(submission) = request else { return false };
+    let users = submission.payload.users().iter().map(McServiceId::as_str);
+    let groups = submission.payload.groups().iter().map(McServiceGroupId::as_str);
+    let octets: usize = users.chain(groups).map(|name| name.len() + "\"\",".len()).sum();
+    octets > SHORT_OCTETS_MAX / 2
 }
 
 async fn exchange(
@@ -153,6 +211,10 @@ fn parse_answer(answer: &http_client::Answer) -> Result<Answer, Failure> {
     }
 
     let none = || Failure::NoAnswer(answer.status);
+    // Whoever says so, a proxy too, has seen no whole request.
+    if answer.status == StatusCode::REQUEST_TIMEOUT {
+        return Err(Failure::Slow);
+    }
     if answer.status == StatusCode::OK && answer.media_type == "application/json" {
         return serde_json::from_slice(&answer.body).map_err(|_| none());
     }
@@ -226,6 +288,8 @@ mod tests {
         }
         assert_eq!(of_problem(503, "busy"), Err("unavailable"));
         assert_eq!(of_problem(504, "no-answer"), Err("unavailable"));
+        assert_eq!(of_problem(408, "request-timeout"), Err("slow"));
+        assert_eq!(parse(408, "text/html", "by a proxy"), Err("slow"));
         for (status, kind, text) in [
             (200, "text/html", "\"stored\"".to_owned()),
             (200, "application/json", "\"something\"".to_owned()),

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use utoipa::OpenApi;
+use utoipa::{IntoResponses, OpenApi};
 
 use super::{
     body,
@@ -19,7 +19,7 @@ use crate::{
     api::acm_interconnection::{Answer, Request, ResultCode},
     identity::McSystemId,
     node::{
-        http::{self, BearerScheme, Ends, Problem, bearer_token},
+        http::{self, BearerScheme, Ends, Problem, Responses, bearer_token, refusals},
         park::{Answered, Parked},
         perform::{Call, Shared},
     },
@@ -61,45 +61,15 @@ pub(in crate::node) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// What a request may be refused with, besides the answer of the role.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "describes the refusals; they are made by `refused` and `Problem`")]
-enum Refusals {
-    /// The request is malformed.
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] AcmProblem),
-    /// `not-authenticated`: the bearer token is no partner's, or another's than the request is from.
-    #[response(
-        status = 401,
-        content_type = "application/problem+json",
-        headers(("WWW-Authenticate" = String, description = "The Bearer challenge (RFC 6750)."))
-    )]
-    NotAuthenticated(#[to_schema] AcmProblem),
-    /// The body did not arrive within 30 seconds.
-    #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] AcmProblem),
-    /// The body is too long.
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLong(#[to_schema] AcmProblem),
-    /// The body is not JSON.
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] AcmProblem),
-    /// A field is wrong.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] AcmProblem),
-    /// `busy`, `unavailable`: this system cannot do it now.
-    #[response(
-        status = 503,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Unavailable(#[to_schema] AcmProblem),
-    /// There was no answer in time.
-    #[response(
-        status = 504,
-        content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "When to ask again, seconds."))
-    )]
-    Late(#[to_schema] AcmProblem),
+struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> Responses {
+        refusals::<AcmProblem>(&[(
+            401,
+            "`not-authenticated`: the bearer token is no partner's, or another's than the request is from.",
+        )])
+    }
 }
 
 /// A request of the ACM server of another system. Whoever has no answer sends it again: a repeat meets its outcome.
@@ -116,8 +86,8 @@ async fn interconnect(
     let (parts, body) = request.into_parts();
     let token = bearer_token(&parts.headers);
     let from = token.as_ref().and_then(|token| shared.presented_by(token));
-    let (step, response) = if let (Some(token), Some(_)) = (token, &from) {
-        match take(&shared, &parts.headers, body, token).await {
+    let (step, response) = if let (Some(token), Some(from)) = (token, &from) {
+        match take(&shared, from, &parts.headers, body, token).await {
             Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
             Err(problem) => (None, problem.into_response()),
         }
@@ -142,11 +112,12 @@ async fn get_description() -> Json<utoipa::openapi::OpenApi> {
 
 async fn take(
     shared: &Arc<Shared>,
+    from: &McSystemId,
     headers: &HeaderMap,
     body: axum::body::Body,
     token: BearerToken,
 ) -> Result<Answered<Answer>, Problem> {
-    let read = body::read(shared, headers, body).await?;
+    let read = body::read(shared, body::Sender::Partner(from), headers, body).await?;
     body::ask(shared, Parked::AcmInterconnection, read, |to, request: Request| {
         Call::AcmInterconnection { to, token: Some(token), request }
     })

@@ -1,13 +1,16 @@
 //! How the ACM server says no: problem details with the result code, what it is about, and of what is decided already
 //! the outcome.
 
-use axum::{http::StatusCode, response::Response};
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     api::{
-        acm_client::{NO_SUCH_LOG_ON, NO_SUCH_TRANSACTION},
+        acm_client::{NO_RESPONSE_YET, NO_SUCH_LOG_ON, NO_SUCH_TRANSACTION},
         acm_interconnection::{self as interconnection, ElementNames, Refusal, ResultCode},
     },
     node::http::Problem,
@@ -54,6 +57,9 @@ struct More<'a> {
 
 /// The response that a refusal of the role is.
 pub(super) fn refused(refusal: &Refusal) -> Response {
+    if refusal.text == NO_RESPONSE_YET {
+        return no_response_yet();
+    }
     let Refusal { code, text, elements } = refusal;
     let (status, fix) = status_and_fix(*code, text);
     let problem = Problem::new(status, code.as_str(), text.clone(), fix);
@@ -76,6 +82,13 @@ pub(super) fn decided_before(outcome: Option<&interconnection::Response>) -> Res
         elements: None,
         outcome,
     })
+}
+
+/// The response to an acknowledgement that comes too early: nothing in the request is wrong.
+fn no_response_yet() -> Response {
+    let fix = "follow the transaction, and acknowledge when its state is responded";
+    let problem = Problem::new(StatusCode::CONFLICT, "no-response-yet", NO_RESPONSE_YET, fix);
+    problem.into_response()
 }
 
 fn status_and_fix(code: ResultCode, text: &str) -> (StatusCode, &'static str) {

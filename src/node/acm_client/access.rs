@@ -35,6 +35,9 @@ const SERVER: &str = "MIGCORE_ACM_SERVER";
 const USER: &str = "MIGCORE_ACM_USER";
 const TOKEN: &str = "MIGCORE_ACM_TOKEN";
 const FILE: &str = "MIGCORE_ACM_FILE";
+/// Where to write a token.
+const TOKEN_FIX: &str = "give --as FILE with token = \"..\" (`migcore acm template` prints one), or set MIGCORE_ACM_TOKEN";
+
 const MANAGEMENT: &str = "MIGCORE_ACM_MANAGEMENT";
 
 /// Whom to ask, and in whose name. What is no argument comes from the environment, or else from the file.
@@ -99,6 +102,14 @@ pub enum AccessError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is another administrator's.
+    #[error("{} is the file of {}: name that user, or another file", path.display(), user.as_str())]
+    OfAnother {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        user: McServiceId,
+    },
     /// Something in the file is wrong.
     #[error("{} is no valid file of an administrator:{}", path.display(), Lines(problems))]
     Wrong {
@@ -136,12 +147,7 @@ impl Access {
         let written = self.written()?;
         let server = first(self.server.clone(), SERVER, str::parse, written.server)?;
         let user = first(self.user.clone(), USER, McServiceId::parse, written.user)?;
-        let token = match environment(TOKEN)?.map(Zeroizing::new) {
-            Some(text) => Some(BearerToken::parse(&text).map_err(|error: InvalidToken| {
-                AccessError::Environment { name: TOKEN, why: error.to_string() }
-            })?),
-            None => written.token,
-        };
+        let token = token_of_environment()?.or(written.token);
         let missing = |what, fix| AccessError::Missing { what, fix };
         Ok(Administrator {
             server: server.ok_or(missing(
@@ -152,10 +158,7 @@ impl Access {
                 "administrator named",
                 "give --user MC-SERVICE-ID, set MIGCORE_ACM_USER, or write mc_service_id in the file of --as",
             ))?,
-            token: token.ok_or(missing(
-                "token",
-                "give --as FILE with token = \"..\" (`migcore acm template` prints one), or set MIGCORE_ACM_TOKEN",
-            ))?,
+            token: token.ok_or(missing("token", TOKEN_FIX))?,
         })
     }
 
@@ -188,6 +191,38 @@ impl Access {
             None => Ok(Written::default()),
         }
     }
+}
+
+/// The token of `user`, whom an operator makes an administrator: in a file such as `migcore acm` reads, or in the
+/// environment.
+///
+/// # Errors
+///
+/// [`AccessError`].
+pub(in crate::node) fn token_for(
+    user: &McServiceId,
+    file: Option<&Path>,
+) -> Result<BearerToken, AccessError> {
+    let token = match file {
+        None => token_of_environment()?,
+        Some(path) => {
+            let written = read(path)?;
+            if let Some(other) = written.user.filter(|other| other != user) {
+                return Err(AccessError::OfAnother { path: path.to_owned(), user: other });
+            }
+            written.token
+        }
+    };
+    token.ok_or(AccessError::Missing { what: "token", fix: TOKEN_FIX })
+}
+
+fn token_of_environment() -> Result<Option<BearerToken>, AccessError> {
+    let text = environment(TOKEN)?.map(Zeroizing::new);
+    let token = text.map(|text| BearerToken::parse(&text)).transpose();
+    token.map_err(|error: InvalidToken| AccessError::Environment {
+        name: TOKEN,
+        why: error.to_string(),
+    })
 }
 
 /// What is said first: by an argument, by the environment, by the file.

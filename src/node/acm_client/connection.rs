@@ -13,12 +13,13 @@ use crate::{
         acm_interconnection::{Response, ResultCode, TransactionId, TransactionKey},
     },
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
-    node::{client::direct, management::escape},
+    node::{
+        acm::client::USER_HEADER,
+        client::{cause, direct},
+        management::escape,
+    },
     token::BearerToken,
 };
-
-/// The header that names the user whose token it is.
-const USER_HEADER: &str = "mc-service-id";
 
 /// How long connecting may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -39,7 +40,8 @@ pub(in crate::node) struct AcmClient {
 pub enum ConnectionError {
     /// It cannot be reached, or does not speak HTTP.
     #[error(
-        "the ACM server at {url} cannot be reached: {error}; is it up, and is this its address for clients?"
+        "the ACM server at {url} cannot be reached: {}; is it up, and is this its address for clients?",
+        cause(error)
     )]
     Unreachable {
         /// The address as given.
@@ -80,6 +82,8 @@ pub enum ConnectionError {
 pub struct Refused {
     /// The HTTP status.
     pub status: u16,
+    /// The end of its type; empty if it has none.
+    pub name: String,
     /// The result that it comes to, where it names one.
     pub code: Option<ResultCode>,
     /// What is wrong.
@@ -124,9 +128,9 @@ impl ConnectionError {
 
 impl Refused {
     fn words(&self) -> String {
-        let code = self.code.and_then(|code| serde_json::to_value(code).ok());
-        let code = code.as_ref().and_then(Value::as_str).unwrap_or("HTTP");
-        let mut words = format!("{} {code}: {}", self.status, self.detail);
+        let name = self.code.map_or(&*self.name, |code| code.as_str());
+        let name = if name.is_empty() { "HTTP" } else { name };
+        let mut words = format!("{} {name}: {}", self.status, self.detail);
         if !self.elements.is_empty() {
             words = format!("{words} ({})", self.elements.join(", "));
         }
@@ -150,6 +154,7 @@ impl Refused {
         };
         Self {
             status,
+            name: part("type").rsplit(':').next().unwrap_or_default().to_owned(),
             code: member(problem, "code"),
             detail,
             fix: part("fix"),
@@ -372,6 +377,10 @@ impl AcmClient {
         }
         let problem: Value = answer.json().await.unwrap_or_default();
         let refusal = Box::new(Refused::of(status.as_u16(), &problem));
+        // An ACM server says why, and has every path that is asked for.
+        if status.is_client_error() && matches!(&*refusal.name, "" | "unknown-path") {
+            return Err(self.unknown());
+        }
         Err(ConnectionError::Refused { url, what, refusal })
     }
 
@@ -405,6 +414,8 @@ mod tests {
             refused.words(),
             "404 unknown-group: is no group of this system (sip:g1@a.example); put it first"
         );
+        let problem = json!({ "type": "urn:migcore:problem:no-response-yet", "detail": "not yet" });
+        assert_eq!(Refused::of(409, &problem).words(), "409 no-response-yet: not yet");
         assert_eq!(Refused::of(500, &Value::Null).words(), "500 HTTP: it does not say why");
     }
 }

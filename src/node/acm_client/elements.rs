@@ -3,7 +3,8 @@
 use quick_xml::events::{BytesStart, Event};
 
 use crate::{
-    api::connection_details::SystemConfiguration, ue_configuration::InitialUeConfiguration,
+    api::{acm_payload::Kind, connection_details::SystemConfiguration},
+    ue_configuration::{InitialUeConfiguration, MASK},
 };
 
 /// One element or attribute with a value: its path below the root, and the value.
@@ -18,8 +19,60 @@ pub(super) struct Compared {
 }
 
 impl Compared {
-    pub(super) fn differs(&self) -> bool {
+    fn differs(&self) -> bool {
         self.offered != self.in_force
+    }
+
+    /// Whether both sides have it, and only the server knows what it says.
+    fn is_masked(&self) -> bool {
+        let is_mask = |value: &Option<String>| value.as_deref() == Some(MASK);
+        is_mask(&self.offered) && is_mask(&self.in_force)
+    }
+}
+
+/// What is offered held against what is in force.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    /// What differs, as everybody can see.
+    pub(super) changed: Vec<Compared>,
+    /// What the server says differs besides: the values are masked.
+    pub(super) masked: Vec<String>,
+    /// Masked values of which the server does not say whether they differ.
+    pub(super) unknown: Vec<String>,
+    /// What is the same.
+    pub(super) same: Vec<Compared>,
+}
+
+/// What a server says differs when it is only what belongs to users: passwords among that.
+const OF_USERS: &str = "elements of users";
+
+/// What a server says differs when nothing is in force.
+const EVERYTHING: &str = "configuration";
+
+impl Comparison {
+    /// Compares; `differing` is what the server says differs of a request of a kind.
+    pub(super) fn of(
+        (kind, differing): (Kind, &[String]),
+        offered: &[Named],
+        in_force: &[Named],
+    ) -> Self {
+        let (changed, rest): (Vec<Compared>, Vec<Compared>) =
+            compare(offered, in_force).into_iter().partition(Compared::differs);
+        let is_seen = |name: &String| {
+            let names = std::slice::from_ref(name);
+            *name == EVERYTHING || changed.iter().any(|it| is_named(&it.path, names))
+        };
+        let masked: Vec<String> = differing.iter().filter(|name| !is_seen(name)).cloned().collect();
+        // Of the whole of a configuration, and only of that, it would say.
+        let says_all = kind == Kind::Configuration && differing.is_empty();
+        let is_told = |path: &str| {
+            says_all || is_named(path, &masked) || masked.iter().any(|it| it == OF_USERS)
+        };
+        let (unknown, same): (Vec<Compared>, Vec<Compared>) =
+            rest.into_iter().partition(|it| it.is_masked() && !is_told(&it.path));
+        let same = same.into_iter().filter(|it| says_all || !it.is_masked()).collect();
+        let unknown = unknown.into_iter().map(|it| it.path).collect();
+        Self { changed, masked, unknown, same }
     }
 }
 
@@ -121,7 +174,7 @@ fn number(all: &mut [Named]) {
 }
 
 /// What is offered beside what is in force; what is in force alone comes last.
-pub(super) fn compare(offered: &[Named], in_force: &[Named]) -> Vec<Compared> {
+fn compare(offered: &[Named], in_force: &[Named]) -> Vec<Compared> {
     let find = |all: &[Named], path: &str| {
         all.iter().find(|(name, _)| name == path).map(|(_, value)| value.clone())
     };
@@ -222,6 +275,36 @@ mod tests {
             assert!(is_named(&it.path, &names), "{} in {names:?}", it.path);
         }
         assert!(!is_named("on-network/App-Server-Info/kms", &names), "{names:?}");
+    }
+
+    #[test]
+    fn what_is_masked_is_told_as_the_server_tells_it_and_never_as_the_same() {
+        let one = |path: &str, value: &str| (path.to_owned(), value.to_owned());
+        let key = "on-network/App-Server-Info/tls-tunnel-auth-method/key";
+        let offered = [one("domain", "b"), one(key, MASK), one("GMS-URI", "new")];
+        let in_force = [one("domain", "b"), one(key, MASK), one("GMS-URI", "old")];
+        let compared = |kind, differing: &[&str]| {
+            let differing: Vec<String> = differing.iter().map(|it| (*it).to_owned()).collect();
+            let Comparison { changed, masked, unknown, same } =
+                Comparison::of((kind, &differing), &offered, &in_force);
+            (changed.len(), masked, unknown, same.len())
+        };
+        let none: Vec<String> = Vec::new();
+        for (kind, differing, masked, unknown, same) in [
+            // Only of a whole configuration the server would say.
+            (Kind::Configuration, &[][..], &[][..], &[][..], 2),
+            (Kind::Update, &[], &[], &[key], 1),
+            (Kind::Configuration, &["GMS-URI"], &[], &[key], 1),
+            (Kind::Configuration, &["GMS-URI", "DN-Info"], &["DN-Info"], &[key], 1),
+            (Kind::Configuration, &["elements of users"], &["elements of users"], &[], 1),
+            (Kind::Update, &["tls-tunnel-auth-method"], &["tls-tunnel-auth-method"], &[], 1),
+        ] {
+            let owned =
+                |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+            let wanted = (1, owned(masked), owned(unknown), same);
+            assert_eq!(compared(kind, differing), wanted, "{kind:?} {differing:?}");
+        }
+        assert_eq!(compared(Kind::Configuration, &["configuration"]).1, none);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) async fn run(
         }
         told = history.len();
         if *now > attempts && !json {
-            let _ = writeln!(text, "  the partner cannot be reached: {now} attempts so far");
+            let _ = writeln!(text, "  the partner has not answered: {now} attempts so far");
         }
         attempts = *now;
         let is_over = summary.state == State::Closed;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     command::{AcmError, name_of, print},
     connection::AcmClient,
-    elements::{Compared, compare, elements, is_named},
+    elements::{Compared, Comparison, elements, is_named},
     item::ItemName,
 };
 use crate::{
@@ -181,23 +181,36 @@ fn describe_payload(
         let _ = writeln!(text, "  {said}");
         return;
     };
-    let compared = compare(&offered, &elements(in_force));
-    let (changed, same): (Vec<&Compared>, Vec<&Compared>) =
-        compared.iter().partition(|it| it.differs());
-    let revisions = (in_force.revision, configuration.revision);
+    let compared = Comparison::of((payload.kind(), differing), &offered, &elements(in_force));
+    describe_comparison(text, &compared, (configuration.revision, in_force.revision), all);
+}
+
+fn describe_comparison(
+    text: &mut String,
+    compared: &Comparison,
+    (offered, in_force): (u64, u64),
+    all: bool,
+) {
+    let Comparison { changed, masked, unknown, same } = compared;
+    let differ = changed.len() + masked.len();
+    let of = differ + unknown.len() + same.len();
     let _ = writeln!(
         text,
-        "  configuration, revision {} in place of {}: {} of {} elements differ",
-        revisions.1,
-        revisions.0,
-        changed.len(),
-        compared.len()
+        "  configuration, revision {offered} in place of {in_force}: {differ} of {of} elements differ",
     );
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
     for Compared { path, offered, in_force } in changed {
         let _ = writeln!(text, "  * {path}");
         let _ = writeln!(text, "      in force  {}", shown(in_force));
         let _ = writeln!(text, "      offered   {}", shown(offered));
+    }
+    for name in masked {
+        let _ = writeln!(text, "  * {name}");
+        let _ = writeln!(text, "      differs, says the server; what it says is masked");
+    }
+    for path in unknown {
+        let _ = writeln!(text, "  ? {path}");
+        let _ = writeln!(text, "      is masked; the server does not say whether it differs");
     }
     if all {
         let width = same.iter().map(|it| it.path.chars().count()).max().unwrap_or(0);

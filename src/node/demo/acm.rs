@@ -10,6 +10,7 @@ mod fault;
 mod office;
 mod picture;
 mod play;
+mod traveller;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -74,6 +75,8 @@ pub struct RunningAcmDemo {
     seen: Vec<Entry>,
     /// The steps that have been shown of the procedure that is played.
     performed: Vec<String>,
+    /// The revision of what is sent.
+    revision: u64,
 }
 
 impl RunningAcmDemo {
@@ -91,12 +94,18 @@ impl RunningAcmDemo {
             is_without_quarantine: false,
             acm: Some(demo.shown.setup()),
         };
-        let stage = Stage::start(&setup, &tap).await?;
-        let (a, b) = (
-            Office::new(&stage.home, &["anna", "alex"])?,
-            Office::new(&stage.partner, &["bob", "carol", "dave"])?,
-        );
-        let running = Self { stage, a, b, tap, ladder, seen: Vec::new(), performed: Vec::new() };
+        let mut stage = Stage::start(&setup, &tap).await?;
+        let a = Office::new(&stage.home, &["anna", "alex"]);
+        let b = Office::new(&stage.partner, &["bob", "carol", "dave"]);
+        let (a, b) = match (a, b) {
+            (Ok(a), Ok(b)) => (a, b),
+            (Err(error), _) | (_, Err(error)) => {
+                stage.stop_both().await;
+                return Err(error);
+            }
+        };
+        let (seen, performed, revision) = (Vec::new(), Vec::new(), play::REVISION);
+        let running = Self { stage, a, b, tap, ladder, seen, performed, revision };
         if let Err(error) = running.provision().await {
             running.shutdown().await;
             return Err(error);

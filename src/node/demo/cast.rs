@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     DemoError,
-    stage::{HOME_PLMN, PARTNER_PLMN, Site, Stage},
+    stage::{Site, Stage, plmn_of},
 };
 use crate::{
     aka::{SqnArray, opc_from_op},
@@ -93,6 +93,20 @@ impl Person {
 /// What both administrators do before anybody migrates: pools, agreements, the partner's configuration.
 pub(super) async fn provision_systems(stage: &Stage, pools: bool) -> Result<(), DemoError> {
     let Stage { home, partner, .. } = stage;
+    provision_travel(home, partner, pools).await?;
+    for site in [home, partner] {
+        let id = &site.config().config_server.id;
+        site.management()?.put_system_configuration(id, &configuration(site)?).await?;
+    }
+    Ok(())
+}
+
+/// Lets users of one system go to another: pools and agreements.
+pub(super) async fn provision_travel(
+    home: &Site,
+    partner: &Site,
+    pools: bool,
+) -> Result<(), DemoError> {
     for (site, direction) in [(home, Direction::Outbound), (partner, Direction::Inbound)] {
         if !pools && direction == Direction::Inbound {
             continue;
@@ -105,12 +119,7 @@ pub(super) async fn provision_systems(stage: &Stage, pools: bool) -> Result<(), 
         site.management()?.ensure_generated_pool(name, direction, template, domain).await?;
     }
     agree(home, partner, Direction::Outbound).await?;
-    agree(partner, home, Direction::Inbound).await?;
-    for site in [home, partner] {
-        let id = &site.config().config_server.id;
-        site.management()?.put_system_configuration(id, &configuration(site)?).await?;
-    }
-    Ok(())
+    agree(partner, home, Direction::Inbound).await
 }
 
 /// Lets all users of one system go to the other, or come from there.
@@ -134,8 +143,7 @@ pub(super) fn agreement_with(with: &Site, direction: Direction) -> AgreementKey 
 /// What UEs are told of a system.
 pub(super) fn configuration(site: &Site) -> Result<SystemConfiguration, DemoError> {
     let domain = &site.config().system.domain;
-    let plmn = if domain.starts_with("a.") { HOME_PLMN } else { PARTNER_PLMN };
-    let plmn: Plmn = plmn.parse().map_err(|_| DemoError::Missing("a PLMN"))?;
+    let plmn: Plmn = plmn_of(site).parse().map_err(|_| DemoError::Missing("a PLMN"))?;
     let document = InitialUeConfiguration::for_domain(domain, plmn)
         .map_err(|_| DemoError::Missing("a domain that makes URIs"))?;
     // Higher than that of an earlier demonstration with the same storage.

@@ -85,19 +85,28 @@ impl DemoArguments {
         let Self { base_port, settings, data_dir, .. } = self;
         let demo = Demo { transport, base_port, settings, fault, data_dir };
         let mut end = pin!(end);
+        let mut starting = pin!(RunningDemo::start(&demo));
         let mut running = tokio::select! {
-            running = RunningDemo::start(&demo) => running?,
-            () = &mut end => return Err(DemoError::Interrupted),
+            running = &mut starting => running?,
+            () = &mut end => {
+                // What runs by then is stopped as at any other end.
+                if let Ok(running) = starting.await {
+                    running.shutdown().await;
+                }
+                return Err(DemoError::Interrupted);
+            }
         };
-        let outcome = tokio::select! {
+        let mut outcome = tokio::select! {
             outcome = play(&mut running, fault, self.json) => outcome,
             () = &mut end => Err(DemoError::Interrupted),
         };
         running.close_ladder();
         if self.keep && outcome.is_ok() {
             let said = io::stderr().write_all(how_to_reach(&running).as_bytes());
-            said.map_err(DemoError::Show)?;
-            end.await;
+            outcome = said.map_err(DemoError::Show);
+            if outcome.is_ok() {
+                end.await;
+            }
         }
         running.shutdown().await;
         outcome

@@ -6,7 +6,7 @@ use super::{
     stage::{PARTNER_PLMN, Site},
 };
 use crate::{
-    api::connection_details::Location,
+    api::connection_details::{Location, SystemConfiguration},
     identity::{McSystemId, UserIdentity},
     node::{Clock, RunningConfigurationClient, RunningUe, http_client::Endpoint, ladder::Tap},
     outbox::Transport,
@@ -82,6 +82,12 @@ impl Device {
             }
         };
         record.map(|record| record.details.identity.clone()).ok_or(state)
+    }
+
+    /// What it was told of a partner last.
+    pub(super) fn configuration_of(&self, partner: &McSystemId) -> Option<&SystemConfiguration> {
+        let record = self.client.client().records().partner(partner)?;
+        Some(&record.details.configuration)
     }
 
     /// `MIG-14` to `MIG-25`: registers at the partner it was told of last, or refreshes there.

@@ -42,6 +42,11 @@ pub(super) const PARTNER_PLMN: &str = "20801";
 /// The PLMN of the home's country.
 pub(super) const HOME_PLMN: &str = "26201";
 
+/// The PLMN of the country of a system.
+pub(super) fn plmn_of(site: &Site) -> &'static str {
+    if site.config().system.domain.starts_with("a.") { HOME_PLMN } else { PARTNER_PLMN }
+}
+
 /// How both systems are set up.
 pub(super) struct Setup<'a> {
     /// The first of the ports; 0 uses free ones.
@@ -146,7 +151,10 @@ impl Stage {
                     stage.stop_both().await;
                     attempts += 1;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    stage.stop_both().await;
+                    return Err(error);
+                }
                 Ok(()) => return Ok(stage),
             }
         }
@@ -161,7 +169,7 @@ impl Stage {
         let tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let acm_tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let site = |name, other| {
-            let mut toml = system_toml((name, other), base_port, &tokens);
+            let mut toml = system_toml((name, other), base_port, &tokens, setup.acm.is_none());
             if let Some(acm) = setup.acm {
                 toml = acm_toml((name, other), base_port, &acm_tokens, acm) + &toml;
             }
@@ -231,11 +239,13 @@ fn free_ports() -> Result<u16, DemoError> {
     Err(DemoError::NoPorts)
 }
 
-/// A system on loopback that knows the other one. The partner connects to the home by Diameter.
+/// A system on loopback that knows the other one. The partner connects to the home by Diameter. Without
+/// `hands_out_configuration` what UEs are told of a system is what it has told the other one before (NOTE 3).
 fn system_toml(
     (name, other): (&str, &str),
     base_port: u16,
     [of_home, of_partner]: &[BearerToken; 2],
+    hands_out_configuration: bool,
 ) -> String {
     let first = |of: &str| base_port + if of == "b" { PARTNER_OFFSET } else { 0 };
     let at = |of: &str, offset: u16| format!("127.0.0.1:{}", first(of).saturating_add(offset));
@@ -252,6 +262,7 @@ fn system_toml(
          [management]\nlisten = \"{}\"\n\
          [admin]\nlisten = \"{}\"\n\
          [config_server]\nlisten = \"{}\"\nlisten_partners = \"{}\"\n\
+         hands_out_configuration = {hands_out_configuration}\n\
          [[config_server.partners]]\nid = \"sip:{other}.example\"\n\
          sip_database = \"sipdb.{other}.example\"\nurl = \"http://{}\"\n\
          send_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{plmn}\" }}]\n\

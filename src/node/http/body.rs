@@ -12,11 +12,18 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::Problem;
 
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much later than it should a wait may end before this system counts as too busy.
+const LATENESS_MAX: Duration = Duration::from_secs(1);
+
+/// When to ask a system that is too busy again, seconds.
+const BUSY_RETRY_SECS: u32 = 5;
 
 /// Longest name of an unknown field that a problem repeats, octets.
 const REPEATED_NAME_OCTETS_MAX: usize = 24;
@@ -62,7 +69,7 @@ pub(in crate::node) struct Limits {
 ///
 /// # Errors
 ///
-/// 400, 408, 413 or 415.
+/// 400, 408, 413 or 415; 503 if this system was too busy to read what may have come in time.
 pub(in crate::node) async fn read(
     headers: &HeaderMap,
     body: Stream,
@@ -79,19 +86,28 @@ pub(in crate::node) async fn read(
         return Err(too_long(octets_max));
     }
     let reading = Limited::new(body, octets_max).collect();
-    match tokio::time::timeout(timeout, reading).await {
+    let due = Instant::now() + timeout;
+    match tokio::time::timeout_at(due, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes().into()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(octets_max)),
         Ok(Err(_)) => {
             let (what, fix) = ("the body is cut off or not framed right", "send all of it");
             Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-request", what, fix))
         }
+        Err(_) if due.elapsed() > LATENESS_MAX => Err(too_busy()),
         Err(_) => {
             let what = format!("the body did not arrive within {} s", timeout.as_secs());
             let fix = "send it without pauses; a large one may be sent in parts";
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", what, fix))
         }
     }
+}
+
+/// What was not read in time may have come in time.
+fn too_busy() -> Problem {
+    let what = "this system was too busy to read the body in time";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", what, "send it again");
+    problem.retry_after(BUSY_RETRY_SECS)
 }
 
 fn is_of_type(headers: &HeaderMap, media_type: &str) -> bool {
@@ -240,6 +256,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
@@ -257,6 +278,36 @@ mod tests {
         fn help(field: &str) -> Option<&'static str> {
             (field == "impus").then_some("write a list")
         }
+    }
+
+    /// A body that does not come.
+    struct Never;
+
+    impl hyper::body::Body for Never {
+        type Data = bytes::Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn what_this_system_was_too_busy_to_read_is_not_blamed_on_the_client() {
+        let timeout = Duration::from_millis(1);
+        let reading = tokio::spawn(async move {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, JSON.parse().unwrap())]);
+            let limits = Limits { media_type: JSON, octets_max: 10, timeout };
+            read(&headers, Stream::new(Never), limits).await.unwrap_err()
+        });
+        tokio::task::yield_now().await;
+        // Nothing else runs on this thread meanwhile.
+        std::thread::sleep(2 * LATENESS_MAX);
+        let problem = reading.await.unwrap();
+        assert_eq!((problem.status, problem.retry_after), (503, BUSY_RETRY_SECS), "{problem:?}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::{node::metrics::Direction, time::Timestamp};
 /// Width of one column, characters.
 const COLUMN: usize = 10;
 
+/// Width of a label and the space after it, characters: `XCFG-17`, `GRP-13a`.
+const LABEL: usize = 8;
+
 /// Colors, where the output is a terminal.
 const STEP_COLOR: &str = "\x1b[1;36m";
 const NOTE_COLOR: &str = "\x1b[2m";
@@ -40,7 +43,7 @@ impl Renderer {
     ///
     /// Those of `out`.
     pub fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{:9} {:7}", "ms", "step")?;
+        write!(out, "{:9} {:LABEL$}", "ms", "step")?;
         for party in &self.parties {
             write!(out, "{:COLUMN$}", short(party))?;
         }
@@ -70,7 +73,7 @@ impl Renderer {
         let (from, to) = (self.column(&entry.from), self.column(&entry.to));
         let (bold, dim, plain) =
             if self.colored { (STEP_COLOR, NOTE_COLOR, NO_COLOR) } else { ("", "", "") };
-        write!(out, "{elapsed:<9.2} {bold}{step:7}{plain}{}", self.arrow(from, to))?;
+        write!(out, "{elapsed:<9.2} {bold}{step:LABEL$}{plain}{}", self.arrow(from, to))?;
         write!(out, "{}", entry.summary)?;
         match (entry.protocol, entry.octets) {
             (Protocol::Step, _) => writeln!(out),
@@ -155,9 +158,15 @@ mod tests {
     #[test]
     fn an_arrow_points_from_the_sender_to_the_receiver() {
         let there = drawn(&entry("UE", "core", Direction::Out));
-        assert!(there.contains("MIG-15 |-------->|"), "{there}");
+        assert!(there.contains("MIG-15  |-------->|"), "{there}");
         let back = drawn(&entry("core", "UE", Direction::Out));
-        assert!(back.contains("MIG-15 |<--------|"), "{back}");
+        assert!(back.contains("MIG-15  |<--------|"), "{back}");
+        for label in ["XCFG-17", "GRP-13a"] {
+            let longest =
+                Entry { step: Some(label.to_owned()), ..entry("UE", "core", Direction::Out) };
+            let drawn = drawn(&longest);
+            assert!(drawn.contains(&format!("{label} |---")), "{drawn}");
+        }
         assert!(there.ends_with("REGISTER (SIP/UDP, 400 octets)\n"), "{there}");
     }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     Refusals,
-    answer::{counted, invalid_field, refused},
+    answer::{CheckQuery, counted, invalid_field, refused},
     body::{help, json_bodies},
     configuration::service_id,
     configuration_body::Token,
@@ -77,16 +77,20 @@ pub(super) struct StraysQuery {
 /// Creates or replaces a user of ACM clients.
 #[utoipa::path(
     put, path = "/v1/acm/users/{mc_service_id}", request_body = AcmUserBody,
-    params(("mc_service_id" = String, Path, description = "The MC service ID.", example = "sip:admin@a.example")),
+    params(
+        ("mc_service_id" = String, Path, description = "The MC service ID.", example = "sip:admin@a.example"),
+        CheckQuery,
+    ),
     responses((status = 204, description = "Done."), Refusals)
 )]
 pub(super) async fn put_acm_user(
     State(shared): State<Arc<Shared>>,
     Segments(id): Segments<String>,
+    Query(query): Query<CheckQuery>,
     Body(body): Body<AcmUserBody>,
 ) -> Response {
-    let request = id.and_then(|id| user_request(&id, body?));
-    ask_acm(&shared, "put_acm_user", request).await
+    let request = async { Ok(query?.ask(user_request(&id?, body?)?, Request::Check)) };
+    ask_acm(&shared, "put_acm_user", request.await).await
 }
 
 /// Shows a user of ACM clients, without token.
@@ -136,7 +140,8 @@ pub(super) async fn list_strays(
     ask_acm(&shared, "list_strays", request).await
 }
 
-fn user_request(id: &str, body: AcmUserBody) -> Result<Request, Problem> {
+/// The request that a PUT of a user is.
+pub(super) fn user_request(id: &str, body: AcmUserBody) -> Result<Request, Problem> {
     let AcmUserBody { token, may_request, may_decide } = body;
     for (field, kinds) in [("may_request", &may_request), ("may_decide", &may_decide)] {
         let is_repeated = |kind| kinds.iter().filter(|other| *other == kind).count() > 1;
@@ -157,7 +162,13 @@ async fn ask_acm(
     let response = match request {
         Err(problem) => problem.into_response(),
         Ok(request) => match shared.ask_acm_management(request).await {
-            Ok(answer) => from_acm(answer),
+            Ok(answer) => {
+                // A token may have been replaced or taken away.
+                if answer == Answer::Done {
+                    shared.end_foreign_acm_streams();
+                }
+                from_acm(answer)
+            }
             Err(none) => Problem::from(none).into_response(),
         },
     };

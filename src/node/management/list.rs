@@ -193,6 +193,19 @@ pub(super) async fn list_pools(
     answer(&shared, "list_pools", page.await)
 }
 
+/// Lists the users of ACM clients, by MC service ID, without tokens.
+#[utoipa::path(
+    get, path = "/v1/acm/users", params(PageQuery),
+    responses((status = 200, description = "Users of ACM clients.", body = PageView), Refusals)
+)]
+pub(super) async fn list_acm_users(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::AcmUser, query?).await };
+    answer(&shared, "list_acm_users", page.await)
+}
+
 fn answer(shared: &Shared, operation: &'static str, page: Result<PageView, Problem>) -> Response {
     counted(shared, operation, page.map(Json).into_response())
 }
@@ -236,7 +249,6 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         | RecordKind::OutboundBinding
         | RecordKind::Grant
         | RecordKind::WithdrawnAgreement => roles.database.is_some(),
-        // No process runs an ACM server yet.
         RecordKind::AcmOutgoing
         | RecordKind::AcmIncoming
         | RecordKind::AcmPayload
@@ -246,7 +258,7 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         | RecordKind::AcmUser
         | RecordKind::AcmSession
         | RecordKind::AcmRevision
-        | RecordKind::AcmStray => false,
+        | RecordKind::AcmStray => roles.acm.is_some(),
         RecordKind::AliasHolder => roles.aliases.is_some(),
     }
 }

@@ -1,7 +1,7 @@
 //! What a PUT of the management interface is about, for clients that want to know before they send it
 //! whether it is well-formed.
 
-use super::{configuration, database};
+use super::{acm, configuration, database};
 use crate::{
     identity::{Impi, McServiceId, McSystemId},
     node::http::{Problem, parse},
@@ -20,6 +20,8 @@ pub(in crate::node) enum Target {
     SystemConfiguration(String),
     /// An agreement, by partner, direction and users.
     Agreement(String, String, String),
+    /// A user of ACM clients, by its MC service ID.
+    AcmUser(String),
 }
 
 impl Target {
@@ -34,6 +36,7 @@ impl Target {
                 Self::Subscriber(Impi::parse(id).map_or(id.clone(), |id| id.as_str().into()))
             }
             Self::User(id) => Self::User(user(id)),
+            Self::AcmUser(id) => Self::AcmUser(user(id)),
             Self::SystemConfiguration(id) => Self::SystemConfiguration(system(id)),
             Self::Agreement(partner, direction, users) => {
                 let one = users.strip_prefix("user:").map(|id| format!("user:{}", user(id)));
@@ -51,6 +54,7 @@ impl Target {
             Self::User(_) => 2,
             Self::SystemConfiguration(_) => 3,
             Self::Agreement(..) => 4,
+            Self::AcmUser(_) => 5,
         }
     }
 
@@ -60,6 +64,7 @@ impl Target {
             Self::Pool(name) => format!("/v1/pools/{}", escape(name)),
             Self::Subscriber(impi) => format!("/v1/subscribers/{}", escape(impi)),
             Self::User(id) => format!("/v1/users/{}", escape(id)),
+            Self::AcmUser(id) => format!("/v1/acm/users/{}", escape(id)),
             Self::SystemConfiguration(id) => format!("/v1/system-configurations/{}", escape(id)),
             Self::Agreement(partner, direction, users) => {
                 let (partner, users) = (escape(partner), escape(users));
@@ -73,7 +78,10 @@ impl Target {
         match self {
             Self::Subscriber(_) => Some("/v1/subscribers"),
             Self::User(_) => Some("/v1/users"),
-            Self::Pool(_) | Self::SystemConfiguration(_) | Self::Agreement(..) => None,
+            Self::Pool(_)
+            | Self::SystemConfiguration(_)
+            | Self::Agreement(..)
+            | Self::AcmUser(_) => None,
         }
     }
 
@@ -82,7 +90,10 @@ impl Target {
         let (name, id, rest) = match self {
             Self::Subscriber(id) => ("impi", id, "subscriber"),
             Self::User(id) => ("mc_service_id", id, "user"),
-            Self::Pool(_) | Self::SystemConfiguration(_) | Self::Agreement(..) => return,
+            Self::Pool(_)
+            | Self::SystemConfiguration(_)
+            | Self::Agreement(..)
+            | Self::AcmUser(_) => return,
         };
         // The body is JSON of our own making, and has no line end in it.
         let id = serde_json::Value::from(id.as_str());
@@ -101,6 +112,7 @@ impl Target {
             Self::Pool(name) => database::pool_request(name.clone(), parse(body)?).map(drop),
             Self::Subscriber(impi) => database::subscriber_request(impi, parse(body)?).map(drop),
             Self::User(id) => configuration::user_request(id, parse(body)?).map(drop),
+            Self::AcmUser(id) => acm::user_request(id, parse(body)?).map(drop),
             Self::SystemConfiguration(id) => {
                 configuration::system_configuration_request(id, parse(body)?).map(drop)
             }

@@ -1,6 +1,6 @@
 //! The command line of `migcore admin`.
 
-use std::{io, num::NonZeroUsize};
+use std::{io, num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -9,8 +9,10 @@ use super::{
     object::{self, Object},
 };
 use crate::{
+    api::acm_payload::Kind,
     identity::{Impi, McServiceId, McSystemId, SipDatabaseId},
     node::{
+        acm_client::{AccessError, token_for},
         client::{ClientError, ManagementClient},
         http_client::url,
     },
@@ -31,6 +33,10 @@ Examples:
     migcore admin revoke binding inbound mig-7f3c@b.example
   Let nobody of ours go to system B any more, from the next vector on:
     migcore admin revoke agreement sip:b.example outbound everybody
+  Let bob decide groups and updates of partners; his token is in the file of his `migcore acm`:
+    migcore admin put acm-user sip:bob@b.example --may-decide groups,update --as bob.toml
+  Who may exchange what with partners?
+    migcore admin list acm-users
   Everything, for a script:
     migcore admin list registrations --json | jq -r .key
 
@@ -74,6 +80,65 @@ enum Action {
     /// End it, at once and not only when its time is over.
     #[command(subcommand)]
     Revoke(RevokeCommand),
+    /// Create or replace one; `migcore provision load` does it for many.
+    #[command(subcommand)]
+    Put(PutCommand),
+    /// Remove one.
+    #[command(subcommand)]
+    Delete(DeleteCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PutCommand {
+    /// A user of ACM clients, whose token and rights these are from now on.
+    #[command(visible_alias = "acm-users")]
+    AcmUser {
+        /// The MC service ID, such as sip:bob@b.example.
+        mc_service_id: McServiceId,
+        /// The kinds of transactions that the user may begin: all, or some with commas between, such as
+        /// groups,update; none if left out.
+        #[arg(long, value_name = "KINDS", value_parser = kinds)]
+        may_request: Option<Kinds>,
+        /// The kinds of transactions of partners that the user may decide; none if left out.
+        #[arg(long, value_name = "KINDS", value_parser = kinds)]
+        may_decide: Option<Kinds>,
+        /// The file of the user's `migcore acm`, which has the token; without it that is in `MIGCORE_ACM_TOKEN`.
+        #[arg(long = "as", value_name = "FILE")]
+        credentials: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DeleteCommand {
+    /// A user of ACM clients, whose log-ons end. What waits for the user stays until it expires.
+    #[command(visible_alias = "acm-users")]
+    AcmUser {
+        /// The MC service ID.
+        mc_service_id: McServiceId,
+    },
+}
+
+/// Kinds of transactions.
+#[derive(Clone, Debug, Default)]
+struct Kinds(Vec<Kind>);
+
+/// Reads `all`, or names with commas between.
+fn kinds(text: &str) -> Result<Kinds, String> {
+    if text == "all" {
+        return Ok(Kinds(Kind::ALL.to_vec()));
+    }
+    let mut kinds = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let kind = Kind::from_name(name).ok_or_else(|| {
+            let known = Kind::ALL.map(Kind::as_str).join(", ");
+            format!("{name:?} is no kind of transactions; write all, or some of {known}")
+        })?;
+        if kinds.contains(&kind) {
+            return Err(format!("{name} is there twice"));
+        }
+        kinds.push(kind);
+    }
+    Ok(Kinds(kinds))
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +185,12 @@ enum ListCommand {
     /// Users of the configuration management server.
     #[command(visible_alias = "user")]
     Users {
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Users of ACM clients, and what they may.
+    #[command(visible_alias = "acm-user")]
+    AcmUsers {
         #[command(flatten)]
         most: Most,
     },
@@ -175,6 +246,12 @@ enum ShowCommand {
     #[command(visible_alias = "users")]
     User {
         /// The MC service ID, such as sip:alice@a.example.
+        mc_service_id: McServiceId,
+    },
+    /// A user of ACM clients.
+    #[command(visible_alias = "acm-users")]
+    AcmUser {
+        /// The MC service ID, such as sip:admin@a.example.
         mc_service_id: McServiceId,
     },
     /// An identity pool, and how full it is.
@@ -266,6 +343,9 @@ pub enum AdminError {
         /// The address as given.
         url: String,
     },
+    /// There is no token for a user.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// What was found cannot be printed.
     #[error("cannot print: {0}")]
     Print(io::Error),
@@ -274,7 +354,10 @@ pub enum AdminError {
 impl AdminError {
     /// Whether the arguments are to blame.
     pub const fn is_wrong_input(&self) -> bool {
-        matches!(self, Self::Client(ClientError::Refused { status: 400 | 422, .. }))
+        matches!(
+            self,
+            Self::Client(ClientError::Refused { status: 400 | 422, .. }) | Self::Access(_)
+        )
     }
 }
 
@@ -294,12 +377,27 @@ impl AdminCommand {
                 object::release(&client, lent.object(), json).await
             }
             Action::Revoke(what) => object::revoke(&client, what.object(), json).await,
+            Action::Put(what) => what.run(&client, json).await,
+            Action::Delete(DeleteCommand::AcmUser { mc_service_id }) => {
+                object::delete(&client, Object::AcmUser(mc_service_id), json).await
+            }
         };
         match outcome {
             // Whoever reads has seen enough.
             Err(AdminError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             outcome => outcome,
         }
+    }
+}
+
+impl PutCommand {
+    async fn run(self, client: &ManagementClient, json: bool) -> Result<(), AdminError> {
+        let Self::AcmUser { mc_service_id, may_request, may_decide, credentials } = self;
+        let token = token_for(&mc_service_id, credentials.as_deref())?;
+        let [Kinds(may_request), Kinds(may_decide)] =
+            [may_request, may_decide].map(Option::unwrap_or_default);
+        client.put_acm_user(&mc_service_id, &token, &may_request, &may_decide).await?;
+        object::told_put(json, &Object::AcmUser(mc_service_id))
     }
 }
 
@@ -324,6 +422,7 @@ impl ListCommand {
             Self::Grants { concerned: of, most } => (Listed::Grants, concerned(of), most),
             Self::Subscribers { most } => (Listed::Subscribers, (None, None), most),
             Self::Users { most } => (Listed::Users, (None, None), most),
+            Self::AcmUsers { most } => (Listed::AcmUsers, (None, None), most),
             Self::Pools { most } => (Listed::Pools, (None, None), most),
         };
         Selection { listed, partner, holder, limit: most.limit.unwrap_or(NonZeroUsize::MAX) }
@@ -338,6 +437,7 @@ impl ShowCommand {
             Self::Agreement(name) => name.object(),
             Self::Subscriber { impi } => Object::Subscriber(impi),
             Self::User { mc_service_id } => Object::User(mc_service_id),
+            Self::AcmUser { mc_service_id } => Object::AcmUser(mc_service_id),
             Self::Pool { name } => Object::Pool(name),
         }
     }

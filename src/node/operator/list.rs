@@ -9,9 +9,12 @@ use super::{
     object::print,
     table::{Table, text_of},
 };
-use crate::node::{
-    client::ManagementClient,
-    management::{ITEMS_MAX, escape},
+use crate::{
+    api::acm_payload::Kind,
+    node::{
+        client::ManagementClient,
+        management::{ITEMS_MAX, escape},
+    },
 };
 
 /// What to list.
@@ -34,6 +37,7 @@ pub(super) enum Listed {
     Grants,
     Subscribers,
     Users,
+    AcmUsers,
     Pools,
 }
 
@@ -100,6 +104,7 @@ impl Listed {
             Self::Grants => "/v1/grants",
             Self::Subscribers => "/v1/subscribers",
             Self::Users => "/v1/users",
+            Self::AcmUsers => "/v1/acm/users",
             Self::Pools => "/v1/pools",
         }
     }
@@ -157,6 +162,11 @@ impl Listed {
                 ("CLASS", |item| part(item, "/record/class")),
                 ("MIGRATES", |item| part(item, "/record/may_migrate")),
             ],
+            Self::AcmUsers => &[
+                ("MC SERVICE ID", KEY),
+                ("MAY REQUEST", |item| kinds(item, "/record/may_request")),
+                ("MAY DECIDE", |item| kinds(item, "/record/may_decide")),
+            ],
             Self::Pools => &[
                 ("NAME", KEY),
                 ("DIRECTION", |item| part(item, "/record/direction")),
@@ -173,6 +183,17 @@ fn part(item: &Value, pointer: &str) -> String {
 
 fn length(item: &Value, pointer: &str) -> String {
     item.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len).to_string()
+}
+
+/// The kinds of transactions at `pointer`.
+fn kinds(item: &Value, pointer: &str) -> String {
+    let kinds = item.pointer(pointer).and_then(Value::as_array);
+    let names: Vec<&str> = kinds.into_iter().flatten().filter_map(Value::as_str).collect();
+    match names.len() {
+        0 => "-".to_owned(),
+        all if all == Kind::ALL.len() => "all".to_owned(),
+        _ => names.join(","),
+    }
 }
 
 /// Which variant is at `pointer`, and what it holds: `{"reserved": ..}`, or `"everybody"`.

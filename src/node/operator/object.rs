@@ -24,6 +24,7 @@ pub(super) enum Object {
     Grant(Impi, SipDatabaseId),
     Subscriber(Impi),
     User(McServiceId),
+    AcmUser(McServiceId),
     Pool(String),
 }
 
@@ -46,6 +47,7 @@ impl Object {
             }
             Self::Subscriber(impi) => format!("/v1/subscribers/{}", escape(impi.as_str())),
             Self::User(id) => format!("/v1/users/{}", escape(id.as_str())),
+            Self::AcmUser(id) => format!("/v1/acm/users/{}", escape(id.as_str())),
             Self::Pool(name) => format!("/v1/pools/{}", escape(name)),
         }
     }
@@ -58,6 +60,7 @@ impl Object {
             Self::Grant(..) => "grant",
             Self::Subscriber(_) => "subscriber",
             Self::User(_) => "user",
+            Self::AcmUser(_) => "acm-user",
             Self::Pool(_) => "pool",
         }
     }
@@ -123,13 +126,28 @@ pub(super) async fn revoke(
     print(&format!("{binding}\n{registration}\n"))
 }
 
+/// Tells that a user of ACM clients is there, as wanted.
+pub(super) fn told_put(json: bool, object: &Object) -> Result<(), AdminError> {
+    told_as(json, object, "put", "put; what an earlier token opened has ended")
+}
+
+/// Removes a user of ACM clients.
+pub(super) async fn delete(
+    client: &ManagementClient,
+    object: Object,
+    json: bool,
+) -> Result<(), AdminError> {
+    client.delete("delete it", &object.path()).await?;
+    told_as(json, &object, "deleted", "deleted; its log-ons have ended")
+}
+
 fn told(json: bool, object: &Object, what: &str) -> Result<(), AdminError> {
+    told_as(json, object, "ended", what)
+}
+
+fn told_as(json: bool, object: &Object, done: &str, what: &str) -> Result<(), AdminError> {
     let noun = object.noun();
-    print(&if json {
-        format!("{}\n", json!({ noun: "ended" }))
-    } else {
-        format!("{noun}: {what}\n")
-    })
+    print(&if json { format!("{}\n", json!({ noun: done })) } else { format!("{noun}: {what}\n") })
 }
 
 /// One line for each value, named by its path.

@@ -6,7 +6,7 @@ use super::{
     changes::{Change, Changes, Findings},
     progress_bar,
     requests::{self, Outcome},
-    sections, table,
+    rows, sections, table,
     ue_files::{self, UeFiles},
 };
 use crate::node::client::{ClientError, ManagementClient};
@@ -14,7 +14,7 @@ use crate::node::client::{ClientError, ManagementClient};
 /// What to load, and where.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// CSV and TOML files.
+    /// CSV, TOML and JSON lines files.
     pub files: Vec<PathBuf>,
     /// The management interface of the system.
     pub system: String,
@@ -104,9 +104,12 @@ impl LoadError {
 pub async fn load(job: &Load) -> Result<Loaded, LoadError> {
     let mut changes = Changes::default();
     for path in &job.files {
-        let is_table =
-            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        let read = if is_table { table::read } else { sections::read };
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let read = match extension.to_str() {
+            Some("csv") => table::read,
+            Some("jsonl" | "ndjson") => rows::read,
+            Some(_) | None => sections::read,
+        };
         read(path, &mut changes).map_err(|error| LoadError::Read { path: path.clone(), error })?;
     }
     let Changes { mut list, ues, findings, .. } = changes;

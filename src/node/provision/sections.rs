@@ -10,7 +10,7 @@ use super::changes::{Changes, Origin};
 use crate::{node::management::Target, ue_configuration::DOCUMENT_OCTETS_MAX};
 
 /// Longest file, octets.
-const FILE_OCTETS_MAX: u64 = 256 << 20;
+pub(super) const FILE_OCTETS_MAX: u64 = 256 << 20;
 
 /// Pairs of a listed pool in one request.
 const PAIRS_MAX: usize = 10_000;
@@ -104,7 +104,8 @@ fn with_document(path: &Path, mut body: Value) -> Result<Value, String> {
     Ok(body)
 }
 
-fn read_text(path: &Path, octets_max: u64) -> io::Result<String> {
+/// Reads a file, unless it is too long.
+pub(super) fn read_text(path: &Path, octets_max: u64) -> io::Result<String> {
     if fs::metadata(path)?.len() > octets_max {
         return Err(io::Error::other(format!("it is longer than {octets_max} octets")));
     }

@@ -1,4 +1,4 @@
-//! CSV files: a header, then one subscriber or one agreement a row.
+//! CSV files: a header, then one subscriber, one agreement or one user of ACM clients a row.
 
 use std::{fs::File, io, path::Path, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::{
     changes::{Changes, Origin},
     ue_files::Ue,
 };
-use crate::node::management::Target;
+use crate::{api::acm_payload::Kind as AcmKind, node::management::Target};
 
 /// What a file is about.
 struct Kind {
@@ -24,7 +24,7 @@ struct Kind {
     add: fn(&mut Changes, &Origin, &Row<'_>),
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind {
         mark: "k",
         required: &["impi", "impu", "k"],
@@ -36,6 +36,12 @@ const KINDS: [Kind; 2] = [
         required: &["partner", "direction", "users", "valid_until"],
         optional: &["valid_from", "hide_identities"],
         add: add_agreement,
+    },
+    Kind {
+        mark: "may_decide",
+        required: &["mc_service_id", "token", "may_request", "may_decide"],
+        optional: &[],
+        add: add_acm_user,
     },
 ];
 
@@ -90,7 +96,8 @@ fn not_read(error: csv::Error, file: &Arc<str>, changes: &mut Changes) -> io::Re
 fn kind_of(header: &StringRecord, origin: &Origin, changes: &mut Changes) -> Option<&'static Kind> {
     let has = |column: &str| header.iter().any(|name| name == column);
     let Some(kind) = KINDS.iter().find(|kind| has(kind.mark)) else {
-        let what = "the header has neither a column k (subscribers) nor partner (agreements)";
+        let what = "the header has no column k (subscribers), partner (agreements) or may_decide (users of ACM \
+                    clients)";
         changes.findings.add(origin, what);
         return None;
     };
@@ -190,6 +197,23 @@ fn add_agreement(changes: &mut Changes, origin: &Origin, row: &Row<'_>) {
     let target = Target::Agreement(text("partner"), text("direction"), text("users"));
     let body = row.object(&["valid_from", "valid_until", "hide_identities"]);
     changes.add(origin, &target, &[Value::Object(body)], |field| field);
+}
+
+fn add_acm_user(changes: &mut Changes, origin: &Origin, row: &Row<'_>) {
+    let mut body = row.object(&["token"]);
+    for column in ["may_request", "may_decide"] {
+        let kinds: Vec<&str> = match row.get(column).unwrap_or_default() {
+            "all" => AcmKind::ALL.map(AcmKind::as_str).to_vec(),
+            some => some.split_whitespace().collect(),
+        };
+        body.insert(column.to_owned(), kinds.into());
+    }
+    let target = Target::AcmUser(row.get("mc_service_id").unwrap_or_default().to_owned());
+    changes.add(origin, &target, &[Value::Object(body)], column_of_acm_user);
+}
+
+fn column_of_acm_user(field: &str) -> &str {
+    field.split('[').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -312,13 +336,70 @@ mod tests {
     }
 
     #[test]
+    fn a_row_becomes_a_user_of_acm_clients() {
+        let changes = read_text(
+            "administrators.csv",
+            &format!(
+                "mc_service_id,token,may_request,may_decide\n\
+                 sip:anna@a.example,{TOKEN},all,groups update\n\
+                 sip:dave@a.example,{TOKEN},,\n"
+            ),
+        );
+        assert_eq!(changes.findings.to_string(), "");
+        let all = r#"["configuration","groups","update","add-users","remove-users","groups-withdrawn","please-send"]"#;
+        let some = r#""may_decide":["groups","update"]"#;
+        assert_eq!(
+            bodies(&changes),
+            [
+                (
+                    "/v1/acm/users/sip%3Aanna@a.example".to_owned(),
+                    format!(r#"{{{some},"may_request":{all},"token":"{TOKEN}"}}"#)
+                ),
+                (
+                    "/v1/acm/users/sip%3Adave@a.example".to_owned(),
+                    format!(r#"{{"may_decide":[],"may_request":[],"token":"{TOKEN}"}}"#)
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bad_row_of_a_user_of_acm_clients_is_told_with_line_column_and_reason() {
+        let changes = read_text(
+            "wrong-administrators.csv",
+            &format!(
+                "mc_service_id,token,may_request,may_decide\n\
+                 anna,{TOKEN},all,all\n\
+                 sip:bob@a.example,short-token,all,all\n\
+                 sip:carol@a.example,{TOKEN},groups upd,all\n\
+                 sip:dave@a.example,{TOKEN},groups groups,all\n\
+                 sip:erin@a.example,{TOKEN},all\n"
+            ),
+        );
+        let told = changes.findings.to_string();
+        for (line, what) in [
+            (2, "mc_service_id McServiceId has no scheme"),
+            (3, "token is shorter than 22 characters"),
+            (4, "may_request is wrong, expected one of `configuration`, `groups`"),
+            (5, "may_request has a kind twice"),
+            (6, "the row has 3 columns, the header 4"),
+        ] {
+            let place = format!("wrong-administrators.csv:{line}: ");
+            let found = told.lines().find(|text| text.contains(&place));
+            assert!(found.is_some_and(|text| text.contains(what)), "{line} {what}: {told}");
+        }
+        assert!(!told.contains("short-token"), "{told}");
+    }
+
+    #[test]
     fn a_wrong_header_is_told_before_any_row() {
         for (header, what) in [
-            ("a,b", "neither a column k"),
+            ("a,b", "no column k (subscribers)"),
             ("impi,k", "no column impu"),
             ("impi,impu,k,kk", "column 4 of the header is unknown; known are impi, impu, k, op"),
             ("impi,impu,k,k", "column k twice"),
-            ("", "neither a column k"),
+            ("", "no column k (subscribers)"),
+            ("mc_service_id,may_decide", "no column token"),
         ] {
             let changes = read_text("header.csv", &format!("{header}\nx,y,z,z\n"));
             let told = changes.findings.to_string();

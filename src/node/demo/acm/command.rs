@@ -70,19 +70,27 @@ impl AcmDemoArguments {
         let Self { base_port, settings, data_dir, .. } = self;
         let demo = AcmDemo { shown, base_port, settings, data_dir };
         let mut end = pin!(end);
+        let mut starting = Box::pin(RunningAcmDemo::start(&demo));
         let mut running = tokio::select! {
-            running = Box::pin(RunningAcmDemo::start(&demo)) => running?,
-            () = &mut end => return Err(DemoError::Interrupted),
+            running = &mut starting => running?,
+            () = &mut end => {
+                // What runs by then is stopped as at any other end.
+                if let Ok(running) = starting.await {
+                    running.shutdown().await;
+                }
+                return Err(DemoError::Interrupted);
+            }
         };
-        let outcome = tokio::select! {
+        let mut outcome = tokio::select! {
             outcome = play(&mut running, &demo.shown, self.json) => outcome,
             () = &mut end => Err(DemoError::Interrupted),
         };
         running.close_ladder();
         if self.keep && outcome.is_ok() {
-            let told = running.how_to_go_on()?;
-            io::stderr().write_all(told.as_bytes()).map_err(DemoError::Show)?;
-            end.await;
+            outcome = running.tell_how_to_go_on();
+            if outcome.is_ok() {
+                end.await;
+            }
         }
         running.shutdown().await;
         outcome
@@ -178,11 +186,14 @@ impl RunningAcmDemo {
         if is_shared {
             parties.push("carol.b");
         }
+        if matches!(what, Shown::Procedures(_, plays) if *plays != [Play::Grp]) {
+            parties.push("UE");
+        }
         parties
     }
 
-    /// What a person needs to go on with the two systems: a file for each administrator.
-    fn how_to_go_on(&self) -> Result<String, DemoError> {
+    /// Tells what a person needs to go on with the two systems: a file for each administrator.
+    fn tell_how_to_go_on(&self) -> Result<(), DemoError> {
         let mut text = String::from(
             "\nBoth systems keep running; SIGINT (Ctrl-C) or SIGTERM ends them. To go on as an administrator:\n",
         );
@@ -206,7 +217,7 @@ impl RunningAcmDemo {
         if days > 0 {
             let _ = writeln!(text, "Their clocks are {days} days ahead, after the pauses.");
         }
-        Ok(text)
+        io::stderr().write_all(text.as_bytes()).map_err(DemoError::Show)
     }
 }
 
@@ -222,9 +233,29 @@ mod tests {
         arguments: AcmDemoArguments,
     }
 
-    fn shown(line: &[&str]) -> Result<Shown, DemoError> {
+    fn arguments(line: &[&str]) -> Result<AcmDemoArguments, DemoError> {
         let line = ["acm"].iter().chain(line);
-        Line::try_parse_from(line).map_err(|error| differs(error.to_string()))?.arguments.shown()
+        let parsed = Line::try_parse_from(line).map_err(|error| differs(error.to_string()));
+        Ok(parsed?.arguments)
+    }
+
+    fn shown(line: &[&str]) -> Result<Shown, DemoError> {
+        arguments(line)?.shown()
+    }
+
+    #[tokio::test]
+    async fn systems_are_stopped_in_order_if_the_end_is_an_error() {
+        let directory = std::env::temp_dir().join(format!("migcore-demo-{}", std::process::id()));
+        // In the place of a file that it wants to write.
+        std::fs::create_dir_all(directory.join("anna.toml")).unwrap();
+        let name = directory.to_str().unwrap();
+        // What still ran of the first would have the stores that the second opens.
+        for _ in 0..2 {
+            let line = ["--fault", "not-group-home", "--json", "--keep", "--data-dir", name];
+            let ended = Box::pin(arguments(&line).unwrap().run(std::future::pending())).await;
+            assert!(matches!(ended, Err(DemoError::Directory { .. })), "{ended:?}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

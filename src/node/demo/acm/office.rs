@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::DemoError;
 use crate::{
     api::acm_payload::Kind,
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
-        SystemEntropy, client::ManagementClient, demo::Site, http_client::Endpoint,
+        SystemEntropy,
+        client::{ClientError, ManagementClient},
+        demo::Site,
+        http_client::Endpoint,
         management::escape,
     },
     token::BearerToken,
@@ -74,6 +79,16 @@ impl Office {
     ) -> Result<(), DemoError> {
         let (id, token) = self.user(name)?;
         Ok(self.management.put_acm_user(&id, &token, may_request, may_decide).await?)
+    }
+
+    /// The revision of what UEs of this system are told of another one, if they are told anything.
+    pub(super) async fn revision_of(&self, other: &McSystemId) -> Result<Option<u64>, DemoError> {
+        let path = format!("/v1/system-configurations/{}", escape(other.as_str()));
+        match self.management.get::<Value>("show what is in force", &path).await {
+            Ok(found) => Ok(found.get("revision").and_then(Value::as_u64)),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A group that is at home here.

@@ -6,6 +6,7 @@ use super::{
     desk::Desk,
     differs,
     office::{Hold, service_id},
+    traveller::Traveller,
 };
 use crate::{
     api::{
@@ -15,7 +16,7 @@ use crate::{
         connection_details::SystemConfiguration,
     },
     identity::{FunctionalAlias, McServiceId},
-    node::{demo::cast, management::escape},
+    node::demo::cast,
     step::{Part, Step},
     ue_configuration::InitialUeConfiguration,
 };
@@ -23,7 +24,7 @@ use crate::{
 /// The name of the alias that the administrators of the partner share.
 const ALIAS: &str = "dispatcher";
 
-/// The revision of what is sent.
+/// The revision of what is sent first.
 pub(super) const REVISION: u64 = 8;
 
 /// All kinds that people of these systems deal with.
@@ -54,6 +55,10 @@ impl RunningAcmDemo {
         play: Play,
         show: &mut Show<'_>,
     ) -> Result<(), DemoError> {
+        let mut traveller = Traveller::new(self, play).await?;
+        if let Some(traveller) = &mut traveller {
+            self.revision = self.before(traveller, show).await? + 1;
+        }
         if play == Play::Upd {
             self.add_users(&["alice"], show).await?;
         }
@@ -64,26 +69,30 @@ impl RunningAcmDemo {
         } else {
             self.play_unattended(branch, play, &mut anna, show).await?;
         }
-        self.check_effect(play).await?;
         let order = branch::check(branch, play, &self.performed);
-        order.map_err(|Misplaced(label)| DemoError::Misplaced(label))
+        order.map_err(|Misplaced(label)| DemoError::Misplaced(label))?;
+        self.check_effect(play, traveller, show).await
     }
 
-    /// Checks that what was accepted is in force in B.
-    async fn check_effect(&self, play: Play) -> Result<(), DemoError> {
-        match play {
-            Play::Xcfg => self.in_force(REVISION).await,
-            Play::Grp => {
-                let known = self.desk("bob")?.known_groups(&self.a.system).await?;
-                let wanted = [self.a.group("fire")?, self.a.group("rescue")?];
-                if known == wanted {
-                    return Ok(());
-                }
-                Err(differs(format!("{} groups of A are known instead of 2", known.len())))
-            }
-            // What a user of A migrates with shows when the user migrates.
-            Play::Upd => Ok(()),
+    /// Checks that what was accepted is in force: a UE is told of it, or B knows the groups.
+    async fn check_effect(
+        &mut self,
+        play: Play,
+        traveller: Option<Traveller>,
+        show: &mut Show<'_>,
+    ) -> Result<(), DemoError> {
+        if let Some(mut traveller) = traveller {
+            let (_, payload) = self.request(play, None).await?;
+            let accepted = payload.configuration().cloned();
+            let accepted = accepted.ok_or(DemoError::Missing("a configuration"))?;
+            return self.after(&mut traveller, &accepted, show).await;
         }
+        let known = self.desk("bob")?.known_groups(&self.a.system).await?;
+        let wanted = [self.a.group("fire")?, self.a.group("rescue")?];
+        if known == wanted {
+            return Ok(());
+        }
+        Err(differs(format!("{} groups of A are known instead of 2", known.len())))
     }
 
     /// Nobody waits: who asks logs off, who decides logs on days later, or policy decides.
@@ -253,7 +262,7 @@ impl RunningAcmDemo {
         let parties = Parties { target_id, target_alias: alias.cloned(), requester_alias: None };
         Ok(match play {
             Play::Xcfg => {
-                let configuration = self.configuration_of_a("", REVISION)?;
+                let configuration = self.configuration_of_a("", self.revision)?;
                 (Parties::default(), Payload::Configuration(configuration))
             }
             Play::Grp => {
@@ -264,7 +273,7 @@ impl RunningAcmDemo {
                 }
                 (parties, Payload::Groups(groups.to_vec()))
             }
-            Play::Upd => (parties, self.update(&["alice"], REVISION)?),
+            Play::Upd => (parties, self.update(&["alice"], self.revision)?),
         })
     }
 
@@ -320,13 +329,8 @@ impl RunningAcmDemo {
 
     /// The revision of what UEs of B are told of A.
     pub(super) async fn revision_in_force(&self) -> Result<u64, DemoError> {
-        let path = format!("/v1/system-configurations/{}", escape(self.a.system.as_str()));
-        let management = &self.b.management;
-        let found: serde_json::Value = management.get("show what is in force", &path).await?;
-        found
-            .get("revision")
-            .and_then(serde_json::Value::as_u64)
-            .ok_or_else(|| differs("what is in force has no revision"))
+        let revision = self.b.revision_of(&self.a.system).await?;
+        revision.ok_or_else(|| differs("nothing is in force"))
     }
 }
 
@@ -382,7 +386,7 @@ pub(super) fn is_at_partner(progress: &Progress) -> bool {
 }
 
 /// A configuration of a revision, with another key management server if `kms` names one.
-fn changed_configuration(
+pub(super) fn changed_configuration(
     usual: SystemConfiguration,
     kms: &str,
     revision: u64,

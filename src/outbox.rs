@@ -403,6 +403,11 @@ pub enum Note {
         /// The partner.
         partner: McSystemId,
     },
+    /// A partner never took the response to its transaction; it is no longer sent.
+    ResponseUndelivered {
+        /// The partner.
+        partner: McSystemId,
+    },
     /// A table is at its named maximum.
     TableFull(&'static str),
     /// An attempt to register was over a limit.

@@ -1,8 +1,8 @@
 //! The acceptance scenarios of the three ACM procedures, by their numbers: 1 to 18 here (common rules and the exchange of
 //! initial configurations), 19 to 27 in `groups`, 28 to 41 in `updates`; the numbered steps in `steps`; a partner
-//! that does wrong in `partners`; a process
-//! killed after each of its commits in `restarts`; loss, repetition, disorder, partition and crash
-//! from seeds in `seeds`.
+//! that does wrong in `partners`, or wants too much in `shares`; log-ons and what people see in `log_ons`; a process
+//! killed after each of its commits in `restarts`. Loss, repetition, disorder, partition and crash from seeds are
+//! in `tests/exchange.rs`, with all roles in one simulated world.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -20,12 +20,14 @@ mod agreements;
 mod groups;
 #[path = "acm_scenarios/limits.rs"]
 mod limits;
+#[path = "acm_scenarios/log_ons.rs"]
+mod log_ons;
 #[path = "acm_scenarios/partners.rs"]
 mod partners;
 #[path = "acm_scenarios/restarts.rs"]
 mod restarts;
-#[path = "acm_scenarios/seeds.rs"]
-mod seeds;
+#[path = "acm_scenarios/shares.rs"]
+mod shares;
 #[path = "acm_scenarios/steps.rs"]
 mod steps;
 #[path = "acm_scenarios/updates.rs"]
@@ -630,6 +632,34 @@ fn a_client_that_repeats_its_request_begins_no_second_transaction() {
     assert_eq!(world.arrived(is_submission), 1);
     let older = world.refused(Side::A, "anna", begin(xcfg(1)));
     assert_eq!(older.code, ResultCode::StaleRevision, "another one of the same revision");
+}
+
+#[test]
+fn a_request_repeated_to_another_partner_is_another_request() {
+    let mut world = World::ready();
+    world.change_config(Side::A, |config| config.partners.push(partner("c")));
+    let transaction = "11111111-2222-4333-8444-555555555555".parse().unwrap();
+    let to_b = migcore::api::acm_client::Begin { transaction: Some(transaction), ..begin(xcfg(1)) };
+    let to_c = migcore::api::acm_client::Begin { destination: id("c"), ..to_b.clone() };
+    world.send(to_b);
+    assert_eq!(world.refused(Side::A, "anna", to_c).code, ResultCode::Conflict);
+}
+
+#[test]
+fn of_two_configurations_put_in_force_at_a_time_the_older_one_is_stale() {
+    let mut world = World::ready();
+    let older = world.send(begin(xcfg(7)));
+    let newer = world.send(begin(Payload::Configuration(moved("a", 8))));
+    for key in [&newer, &older] {
+        let decision = migcore::api::acm_client::Decision::Accept;
+        let decide = Client::Decide { item: key.clone(), decision, alias: None };
+        world.try_ask(Side::B, "bert", decide);
+    }
+    world.run();
+    assert_eq!(world.result(&newer), Some(ResultCode::Ok));
+    assert_eq!(world.result(&older), Some(ResultCode::StaleRevision));
+    assert_eq!(world.configuration_at(Side::B, Side::A), Some(moved("a", 8)));
+    assert!(!world.notes.iter().any(|(_, note)| matches!(note, Note::AccessMisconfigured { .. })));
 }
 
 #[test]

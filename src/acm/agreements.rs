@@ -2,15 +2,17 @@
 //! (TS 23.280 10.17.5): what the configuration server lets them migrate under.
 //!
 //! That it is to be done is part of the user's record, and so of the commit that added or removed the user; a few at a
-//! time are done afterwards. A repeat of one is harmless.
+//! time are done afterwards. A repeat of one is harmless. One that fails is tried again after a pause of its own, and
+//! does not hold up the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     AcmServer,
     configuration::Asked,
     migrants::{Agreed, MigrantKey, migrant_key},
-    ordered::Ordered,
+    ordered::{Due, Ordered},
+    record::Link,
 };
 use crate::{
     api::{
@@ -18,21 +20,25 @@ use crate::{
         migration_identity::{Direction, Refusal},
     },
     identity::McSystemId,
-    outbox::{Context, Message, Note, RequestId, Role},
+    outbox::{Context, Message, Note},
     store::{Mutation, RecordKind},
-    time::Timestamp,
 };
 
 /// Agreements that the configuration server is asked for at a time.
 const AT_A_TIME_MAX: usize = 16;
 
+/// Agreements that have failed and are tried again, each in its time. With more of them it is the configuration server
+/// that fails, and the others wait.
+const FAILING_MAX: usize = 1_024;
+
 /// The users whose agreements are to be made or to end.
 #[derive(Debug, Default)]
 pub(super) struct AgreementWork {
     to_do: BTreeSet<MigrantKey>,
-    /// Those that the configuration server has been asked about: no second time meanwhile.
-    asked: BTreeSet<MigrantKey>,
-    retry_at: Option<Timestamp>,
+    /// Those that the configuration server has been asked about, or is to be asked about again: not beside that.
+    under_way: BTreeMap<MigrantKey, Link>,
+    /// How many of these wait for an answer.
+    asked: usize,
 }
 
 impl AgreementWork {
@@ -45,15 +51,26 @@ impl AgreementWork {
         self.to_do.remove(key);
     }
 
-    /// When to try again; not while answers are to come.
-    pub(super) fn retry_at(&self) -> Option<Timestamp> {
-        self.retry_at.filter(|_| !self.to_do.is_empty())
+    fn has_room(&self) -> bool {
+        self.asked < AT_A_TIME_MAX && self.under_way.len() - self.asked < FAILING_MAX
     }
 
     fn next(&mut self) -> Option<MigrantKey> {
-        let key = self.to_do.iter().find(|key| !self.asked.contains(*key))?.clone();
+        let key = self.to_do.iter().find(|key| !self.under_way.contains_key(*key))?.clone();
         self.to_do.remove(&key);
         Some(key)
+    }
+
+    /// How an attempt stands, taken out.
+    fn take(&mut self, key: &MigrantKey) -> Option<Link> {
+        let link = self.under_way.remove(key)?;
+        self.asked -= usize::from(link.request.is_some());
+        Some(link)
+    }
+
+    fn put(&mut self, key: MigrantKey, link: Link) {
+        self.asked += usize::from(link.request.is_some());
+        self.under_way.insert(key, link);
     }
 }
 
@@ -67,26 +84,59 @@ impl AcmServer {
     /// Asks the configuration server for what is to be done, as much as it is asked for at a time.
     pub(super) fn feed_agreements(&self, ctx: &mut Context<'_>, turn: &mut Ordered) {
         // While nothing can be stored the tables may be incomplete, and answers do not count.
-        let has_to_wait = turn.agreements.retry_at.is_some_and(|at| ctx.now < at);
-        if has_to_wait || !ctx.out.storage_available() {
+        if !ctx.out.storage_available() {
             return;
         }
-        turn.agreements.retry_at = None;
-        while turn.agreements.asked.len() < AT_A_TIME_MAX {
+        while turn.agreements.has_room() {
             let Some(key) = turn.agreements.next() else { return };
-            let wanted = self.migrants.get(&key).and_then(|held| held.to_do());
-            let Some((wanted, request)) = wanted
-                .and_then(|wanted| Some((wanted, self.agreement_request(ctx, &key, wanted)?)))
-            else {
-                continue;
-            };
-            let number = self.next_number();
-            self.requests.insert(number, Asked::Agreement(Box::new(key.clone()), wanted));
-            turn.agreements.asked.insert(key);
-            let id = RequestId { role: Role::Acm, number };
-            let message = Message::ConfigurationRequest { id, request };
-            ctx.out.send_after(self.latest.get(), None, message);
+            self.ask_agreement(ctx, turn, key, Link::default());
         }
+    }
+
+    /// Asks the configuration server for what is to be done about one agreement now, if anything is.
+    fn ask_agreement(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        key: MigrantKey,
+        mut link: Link,
+    ) {
+        let Some(wanted) = self.migrants.get(&key).and_then(|held| held.to_do()) else { return };
+        let Some(request) = self.agreement_request(ctx, &key, wanted) else { return };
+        let asked = Asked::Agreement(Box::new(key.clone()), wanted);
+        let id = self.open_link(ctx, asked, &mut link);
+        turn.set_due(&Due::Agreement(key.clone()), None, link.retry_at);
+        turn.agreements.put(key, link);
+        let message = Message::ConfigurationRequest { id, request };
+        ctx.out.send_after(self.latest.get(), None, message);
+    }
+
+    /// Goes on with an agreement: its answer has not come, or the pause after that is over.
+    pub(super) fn agreement_is_due(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        key: &MigrantKey,
+    ) {
+        let Some(link) = turn.agreements.take(key) else { return };
+        if link.request.is_some() {
+            self.agreement_failed(ctx, turn, key, link);
+        } else {
+            self.ask_agreement(ctx, turn, key.clone(), link);
+        }
+    }
+
+    fn agreement_failed(
+        &self,
+        ctx: &Context<'_>,
+        turn: &mut Ordered,
+        key: &MigrantKey,
+        mut link: Link,
+    ) {
+        let before = link.retry_at;
+        self.fail_link(ctx, &mut link);
+        turn.set_due(&Due::Agreement(key.clone()), before, link.retry_at);
+        turn.agreements.put(key.clone(), link);
     }
 
     fn agreement_request(
@@ -122,7 +172,7 @@ impl AcmServer {
         wanted: Agreed,
         answer: &Answer,
     ) {
-        turn.agreements.asked.remove(key);
+        let Some(link) = turn.agreements.take(key) else { return };
         let is_done = match answer {
             Answer::Done => true,
             Answer::Refused(Refusal::NotFound(_)) => wanted == Agreed::ToEnd,
@@ -137,18 +187,19 @@ impl AcmServer {
             | Answer::Agreement { .. }
             | Answer::SystemConfiguration(_) => false,
         };
-        let Some(mut record) = self.migrants.get(key).map(|held| held.clone()) else { return };
         if !is_done {
-            turn.agreements.add([key.clone()]);
-            turn.agreements.retry_at = Some(ctx.now + self.config.answer_timeout);
-        } else if record.to_do() != Some(wanted) {
+            return self.agreement_failed(ctx, turn, key, link);
+        }
+        turn.set_due(&Due::Agreement(key.clone()), link.retry_at, None);
+        let Some(mut record) = self.migrants.get(key).map(|held| held.clone()) else { return };
+        if record.to_do() != Some(wanted) {
             // Added again while it was being removed, or the other way round: that is to be done.
             turn.agreements.add(record.to_do().map(|_| key.clone()));
         } else if wanted == Agreed::ToEnd {
             let name = migrant_key(key.0, &key.1, &key.2);
             self.commit(ctx, [Mutation::delete(RecordKind::AcmMigrant, &name)]);
             self.migrants.remove(key);
-            self.migrants_bound.give();
+            self.gives_room(turn, key.0, &key.1);
         } else {
             record.has_agreement();
             self.commit(ctx, [record.put()]);

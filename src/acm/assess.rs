@@ -105,7 +105,7 @@ impl AcmServer {
             Payload::Groups(groups) | Payload::GroupsWithdrawn(groups) => {
                 let is_new = |group: &&McServiceGroupId| {
                     let known = turn.groups.get(&(key.origin.clone(), (*group).clone()));
-                    known.is_none_or(|known| known.withdrawn)
+                    known.is_none_or(|known| known.withdrawn.is_some())
                 };
                 let groups = groups.iter().filter(is_new);
                 groups.take(ELEMENTS_MAX).map(ToString::to_string).collect()

@@ -18,6 +18,7 @@ use crate::{
     identity::{McServiceId, McSystemId},
     outbox::{Context, Note},
     store::{Mutation, RecordKind},
+    table::Bound,
 };
 
 impl AcmServer {
@@ -40,9 +41,9 @@ impl AcmServer {
             Some(held.record.subject.envelope.clone())
         });
         let (submission, octets) = self.prepare(ctx, user, begin, repeated.as_ref())?;
-        let Envelope { transaction, digest, .. } = submission.envelope;
+        let Envelope { transaction, digest, destination, .. } = submission.envelope.clone();
         if let Some(first) = repeated {
-            return if first.digest == digest {
+            return if (&first.destination, first.digest) == (&destination, digest) {
                 Ok((None, Answer::Begun(transaction)))
             } else {
                 let text = "this transaction has begun with another content: draw another ID";
@@ -189,7 +190,7 @@ impl AcmServer {
         submission: Submission,
         octets: u64,
     ) -> Result<Vec<Mutation>, Refusal> {
-        if !self.take_room(octets, true) {
+        if !self.take_room(&self.outgoing_bound, usize::try_from(octets).unwrap_or(usize::MAX)) {
             ctx.out.note(Note::TableFull("transactions of this system"));
             return Err(Refusal::new(ResultCode::Busy, "too many transactions are open"));
         }
@@ -217,10 +218,8 @@ impl AcmServer {
         Ok(mutations)
     }
 
-    /// Takes room for one transaction and its payload, or none.
-    pub(super) fn take_room(&self, octets: u64, is_outgoing: bool) -> bool {
-        let bound = if is_outgoing { &self.outgoing_bound } else { &self.incoming_bound };
-        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+    /// Takes room in `bound` for one transaction and its payload, or none.
+    pub(super) fn take_room(&self, bound: &Bound, octets: usize) -> bool {
         if !bound.take() {
             return false;
         }

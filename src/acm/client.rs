@@ -30,6 +30,7 @@ impl AcmServer {
         if !ctx.out.storage_available() {
             return Err(Refusal::new(ResultCode::Busy, "the storage is unavailable; try again"));
         }
+        self.renew_leases(ctx.now, turn, &user);
         match request {
             Request::LogOn => self.log_on(ctx, turn, &user),
             Request::LogOff { session } => self.log_off(ctx, turn, &user, session),

@@ -23,6 +23,8 @@ pub const SESSIONS_OF_USER_MAX: usize = 16;
 pub const MIGRANTS_MAX: usize = 20_000_000;
 /// Interconnection groups known, those of this system among them, unless configured otherwise.
 pub const KNOWN_GROUPS_MAX: usize = 1_000_000;
+/// How much of each of these tables one partner may take up, in 100, unless configured otherwise.
+pub const PARTNER_SHARE: usize = 25;
 /// Answers kept that belong to nothing.
 pub const STRAYS_MAX: usize = 1_000;
 /// Octets of the payloads of all open transactions.
@@ -54,6 +56,8 @@ pub struct Config {
     pub resend_first: Duration,
     /// At most so long apart are repeats.
     pub resend_max: Duration,
+    /// How long a client stays logged on of whose user nothing is heard: no request, no open stream of events.
+    pub session_lease: Duration,
     /// See [`TRANSACTIONS_MAX`].
     pub transactions_max: usize,
     /// See [`ADMINISTRATORS_MAX`].
@@ -64,6 +68,9 @@ pub struct Config {
     pub migrants_max: usize,
     /// See [`KNOWN_GROUPS_MAX`].
     pub groups_max: usize,
+    /// How much of 100 one partner may take up of the tables that partners share: its transactions and what they are
+    /// about, its users added for migration, its groups, its answers that belong to nothing.
+    pub partner_share: usize,
 }
 
 impl Config {
@@ -80,11 +87,13 @@ impl Config {
             answer_timeout: Duration::from_secs(10),
             resend_first: Duration::from_secs(1),
             resend_max: Duration::from_secs(300),
+            session_lease: Duration::from_secs(300),
             transactions_max: TRANSACTIONS_MAX,
             administrators_max: ADMINISTRATORS_MAX,
             sessions_max: SESSIONS_MAX,
             migrants_max: MIGRANTS_MAX,
             groups_max: KNOWN_GROUPS_MAX,
+            partner_share: PARTNER_SHARE,
         }
     }
 }

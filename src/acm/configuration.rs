@@ -46,6 +46,14 @@ pub(super) enum Purpose {
     Confirmed,
     /// To bring that into force.
     PutConfirmed,
+    /// What is in force after the configuration server has refused to bring it into force: perhaps something newer has come
+    /// there first.
+    Refused {
+        /// Whether it is what a partner confirmed.
+        is_confirmed: bool,
+        /// Why, as it said.
+        what: &'static str,
+    },
 }
 
 impl AcmServer {
@@ -75,9 +83,13 @@ impl AcmServer {
                 Some(Kind::Configuration) => key.origin.clone(),
                 _ => own(),
             },
-            Purpose::InForce | Purpose::Put => key.origin.clone(),
+            Purpose::InForce | Purpose::Put | Purpose::Refused { is_confirmed: false, .. } => {
+                key.origin.clone()
+            }
             Purpose::Own => own(),
-            Purpose::Confirmed | Purpose::PutConfirmed => {
+            Purpose::Confirmed
+            | Purpose::PutConfirmed
+            | Purpose::Refused { is_confirmed: true, .. } => {
                 let held = self.outgoing.get(&key.transaction);
                 held.map_or_else(own, |it| it.record.subject.envelope.destination.clone())
             }
@@ -142,7 +154,9 @@ impl AcmServer {
             (Purpose::Put, Answer::Done) => self.is_in_force(ctx, turn, &key),
             (Purpose::PutConfirmed, Answer::Done) => self.settle(ctx, turn, key.transaction),
             (Purpose::Put | Purpose::PutConfirmed, Answer::Refused(Refusal::Invalid(what))) => {
-                self.cannot_put(ctx, turn, &key, purpose, what);
+                let is_confirmed = purpose == Purpose::PutConfirmed;
+                let purpose = Purpose::Refused { is_confirmed, what };
+                self.ask_configuration(ctx, turn, &key, purpose);
             }
             (_, Answer::SystemConfiguration(live)) => {
                 self.take_live(ctx, turn, &key, (purpose, &payload), Some(&live));
@@ -172,6 +186,14 @@ impl AcmServer {
             Purpose::InForce | Purpose::Confirmed => {
                 self.replace(ctx, turn, key, (purpose, payload), live);
             }
+            Purpose::Refused { is_confirmed, what } => {
+                let is_overtaken = payload.configuration().is_some_and(|it| is_newer(live, it));
+                match (is_confirmed, is_overtaken) {
+                    (true, true) => self.settle(ctx, turn, key.transaction),
+                    (false, true) => self.is_stale_here(ctx, turn, key),
+                    (_, false) => self.cannot_put(ctx, turn, key, purpose, what),
+                }
+            }
             Purpose::Put | Purpose::PutConfirmed => {}
         }
     }
@@ -193,7 +215,7 @@ impl AcmServer {
                 next.document = next.document.with_label(Some(label)).into();
             }
             // The same again is what a repeat after a crash finds.
-            if live.revision >= next.revision && *live != next {
+            if is_newer(Some(live), &next) {
                 return if purpose == Purpose::Confirmed {
                     self.settle(ctx, turn, key.transaction);
                 } else {
@@ -240,7 +262,7 @@ impl AcmServer {
     ) {
         let partner = self.system_asked_about(key, purpose);
         ctx.out.note(Note::AccessMisconfigured { partner, what });
-        if purpose == Purpose::PutConfirmed {
+        if matches!(purpose, Purpose::Refused { is_confirmed: true, .. }) {
             return self.settle(ctx, turn, key.transaction);
         }
         let Some(handler) = self.accepted_by(key) else { return };
@@ -288,6 +310,11 @@ impl AcmServer {
         }
         self.schedule(turn, key);
     }
+}
+
+/// Whether what is in force is of the same revision or a later one, and not the same.
+fn is_newer(live: Option<&SystemConfiguration>, next: &SystemConfiguration) -> bool {
+    live.is_some_and(|live| live.revision >= next.revision && live != next)
 }
 
 /// The elements of a request's configuration that differ from what is in force: of the system that sends it, all of

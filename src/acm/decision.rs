@@ -66,7 +66,10 @@ impl AcmServer {
             IncomingState::Stored => {
                 return Err(Refusal::new(ResultCode::Busy, "it is being assessed; try again"));
             }
-            IncomingState::Deciding | IncomingState::Answered | IncomingState::Acknowledged => {
+            IncomingState::Deciding
+            | IncomingState::Answered
+            | IncomingState::Acknowledged
+            | IncomingState::Undelivered => {
                 let response = held.record.response.map(Box::new);
                 return Ok((None, Answer::AlreadyDecided(response)));
             }
@@ -143,7 +146,7 @@ impl AcmServer {
             | Payload::AddUsers { .. }
             | Payload::RemoveUsers { .. }
             | Payload::GroupsWithdrawn(_) => {
-                let (outcome, mutations) = match self.take_effect(turn, key, &payload) {
+                let (outcome, mutations) = match self.take_effect(ctx.now, turn, key, &payload) {
                     Ok(taken) => taken,
                     Err(outcome) => (outcome, Vec::new()),
                 };
@@ -185,7 +188,7 @@ impl AcmServer {
         self.place_incoming(turn, key);
         self.send_incoming(ctx, turn, key);
         if result == ResultCode::Cancelled {
-            self.drop_payload(ctx, key);
+            self.drop_payload(ctx, turn, key);
         }
         self.schedule(turn, key);
         if result.is_accepted() {

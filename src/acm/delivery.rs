@@ -1,4 +1,4 @@
-//! What goes to the other system: repeated with growing pauses until it is answered, for ever while the link is down.
+//! What goes to the other system: repeated with growing pauses until it is answered, or nobody asks for it any more.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -180,6 +180,12 @@ impl AcmServer {
             Some(Answer::Decided(response)) if response.key == *key => {
                 return self.store_response(ctx, turn, *response);
             }
+            // It says so before it looks whether it has the transaction, such as while its set-up changes.
+            Some(Answer::Refused(Refusal { code: ResultCode::NoInterconnection, .. }))
+                if held.may_be_there =>
+            {
+                return self.fail_outgoing(ctx, key.transaction);
+            }
             Some(Answer::Refused(refusal)) if !refusal.code.is_temporary() => {
                 return self.store_refusal(ctx, turn, &envelope, refusal);
             }
@@ -188,13 +194,22 @@ impl AcmServer {
                 ctx.out.note(Note::AccessMisconfigured { partner: envelope.destination, what });
                 return self.fail_outgoing(ctx, key.transaction);
             }
-            Some(Answer::Refused(_) | Answer::Decided(_)) | None => {
+            Some(Answer::Refused(_) | Answer::Decided(_)) => {
                 return self.fail_outgoing(ctx, key.transaction);
             }
+            None => {
+                held.may_be_there = true;
+                self.fail_link(ctx, &mut held.link);
+                self.outgoing.insert(key.transaction, held);
+                return;
+            }
         };
+        held.may_be_there = true;
         if is_cancelling {
             // It is being put in force there: the response is on its way, or is asked for again.
-            return self.fail_outgoing(ctx, key.transaction);
+            self.fail_link(ctx, &mut held.link);
+            self.outgoing.insert(key.transaction, held);
+            return;
         }
         self.close_link(&mut held.link);
         if ctx.now >= envelope.expires {
@@ -242,14 +257,33 @@ impl AcmServer {
         match held.record.state {
             IncomingState::Answered => held.record.state = IncomingState::Acknowledged,
             IncomingState::Waiting => held.record.indicated = true,
-            IncomingState::Stored | IncomingState::Deciding | IncomingState::Acknowledged => return,
+            IncomingState::Stored
+            | IncomingState::Deciding
+            | IncomingState::Acknowledged
+            | IncomingState::Undelivered => return,
         }
         let is_over = held.record.state == IncomingState::Acknowledged;
         self.commit(ctx, [held.record.put()]);
         self.incoming.insert(key.clone(), held);
         if is_over {
-            self.drop_payload(ctx, key);
+            self.drop_payload(ctx, turn, key);
         }
         self.schedule(turn, key);
+    }
+
+    /// Ends the delivery of a response: who asked has given up, too. That nobody took it stays to be seen for a while.
+    pub(super) fn give_up_response(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        key: &TransactionKey,
+    ) {
+        let Some(mut held) = self.incoming.get(key).map(|held| held.clone()) else { return };
+        self.close_link(&mut held.link);
+        held.record.state = IncomingState::Undelivered;
+        self.commit(ctx, [held.record.put()]);
+        self.incoming.insert(key.clone(), held);
+        self.drop_payload(ctx, turn, key);
+        ctx.out.note(Note::ResponseUndelivered { partner: key.origin.clone() });
     }
 }

@@ -6,7 +6,7 @@ use super::{
     AcmServer,
     configuration::Purpose,
     decision::Outcome,
-    ordered::Ordered,
+    ordered::{Due, Ordered},
     outgoing::gave_up,
     record::{Handler, HeldIncoming, HeldOutgoing, IncomingState, OutgoingState},
 };
@@ -20,7 +20,7 @@ use crate::{
 /// How long after the expiry of a request the partner is asked for the outcome, if it has not told.
 pub(super) const INQUIRY_AFTER: Duration = Duration::from_secs(3_600);
 
-/// Arms the timer for the first transaction that is due, unless it is armed; after a pause while nothing can be stored.
+/// Arms the timer for the first of what is due, unless it is armed; after a pause while nothing can be stored.
 pub(super) fn arm(ctx: &mut Context<'_>, turn: &mut Ordered, pause: Duration) {
     let Some(first) = turn.first_due() else { return };
     let earliest = if ctx.out.storage_available() { ctx.now } else { ctx.now + pause };
@@ -41,14 +41,24 @@ impl AcmServer {
             return;
         }
         for _ in 0..ENDS_PER_CALL_MAX {
-            let Some(key) = turn.take_due(ctx.now) else { break };
-            if self.is_own(&key.origin) {
-                self.outgoing_is_due(ctx, turn, key.transaction);
-            } else {
-                self.incoming_is_due(ctx, turn, &key);
+            match turn.take_due(ctx.now) {
+                None => break,
+                Some(Due::Transaction(key)) => self.transaction_is_due(ctx, turn, &key),
+                Some(Due::Agreement(key)) => self.agreement_is_due(ctx, turn, &key),
+                Some(Due::Session(id)) => self.lease_is_due(ctx, turn, id),
+                Some(Due::Group(key)) => self.forget_group(ctx, turn, &key),
+                Some(Due::Stray(key)) => self.forget_stray(ctx, turn, &key),
             }
-            self.schedule(turn, &key);
         }
+    }
+
+    fn transaction_is_due(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+        if self.is_own(&key.origin) {
+            self.outgoing_is_due(ctx, turn, key.transaction);
+        } else {
+            self.incoming_is_due(ctx, turn, key);
+        }
+        self.schedule(turn, key);
     }
 
     fn outgoing_is_due(
@@ -98,11 +108,16 @@ impl AcmServer {
                 self.count_failure(ctx, key);
                 self.put_in_force(ctx, turn, key);
             }
+            IncomingState::Answered if ctx.now >= self.asked_about_until(&held) => {
+                self.give_up_response(ctx, turn, key);
+            }
             IncomingState::Waiting | IncomingState::Answered if held.link.request.is_some() => {
                 self.pause(ctx, turn, key);
             }
             IncomingState::Waiting | IncomingState::Answered => self.send_incoming(ctx, turn, key),
-            IncomingState::Acknowledged => self.forget_incoming(ctx, turn, key),
+            IncomingState::Acknowledged | IncomingState::Undelivered => {
+                self.forget_incoming(ctx, turn, key);
+            }
         }
     }
 
@@ -121,6 +136,7 @@ impl AcmServer {
         };
         if self.is_own(&key.origin) {
             if let Some(mut held) = self.outgoing.get_mut(&key.transaction) {
+                held.may_be_there = true;
                 fail(&mut held.link);
             }
         } else if let Some(mut held) = self.incoming.get_mut(key) {
@@ -130,17 +146,23 @@ impl AcmServer {
 
     /// Notes when a transaction is due next.
     pub(super) fn schedule(&self, turn: &mut Ordered, key: &TransactionKey) {
+        let what = Due::Transaction(key.clone());
         if self.is_own(&key.origin) {
             if let Some(mut held) = self.outgoing.get_mut(&key.transaction) {
                 let at = self.outgoing_due(&held);
-                turn.set_due(key, held.due, Some(at));
+                turn.set_due(&what, held.due, Some(at));
                 held.due = Some(at);
             }
         } else if let Some(mut held) = self.incoming.get_mut(key) {
             let at = self.incoming_due(&held);
-            turn.set_due(key, held.due, Some(at));
+            turn.set_due(&what, held.due, Some(at));
             held.due = Some(at);
         }
+    }
+
+    /// Until when a partner asks for the outcome of its request, as this system does for its own.
+    fn asked_about_until(&self, held: &HeldIncoming) -> Timestamp {
+        held.record.subject.envelope.expires + self.config.remembered_for
     }
 
     fn outgoing_due(&self, held: &HeldOutgoing) -> Timestamp {
@@ -170,7 +192,11 @@ impl AcmServer {
                 retry_at.unwrap_or_default().min(expires)
             }
             IncomingState::Waiting => expires,
-            IncomingState::Deciding | IncomingState::Answered => retry_at.unwrap_or_default(),
+            IncomingState::Deciding => retry_at.unwrap_or_default(),
+            IncomingState::Answered => {
+                retry_at.unwrap_or_default().min(self.asked_about_until(held))
+            }
+            IncomingState::Undelivered => self.asked_about_until(held) + self.config.remembered_for,
             IncomingState::Acknowledged => {
                 let decided = record.response.as_ref().map_or(expires, |it| it.decided);
                 expires.max(decided + self.config.remembered_for)

@@ -8,6 +8,7 @@ use crate::{
         migration_identity::Direction,
     },
     store::Mutation,
+    time::Timestamp,
 };
 
 impl AcmServer {
@@ -18,6 +19,7 @@ impl AcmServer {
     /// The outcome, if nothing of it can be.
     pub(super) fn take_effect(
         &self,
+        now: Timestamp,
         turn: &mut Ordered,
         key: &TransactionKey,
         payload: &Payload,
@@ -25,9 +27,10 @@ impl AcmServer {
         let envelope = self.envelope_of(key).ok_or_else(|| internal("the request is gone"))?;
         match payload {
             Payload::Groups(groups) | Payload::GroupsWithdrawn(groups) => {
-                let withdrawn = payload.kind() == Kind::GroupsWithdrawn;
+                let withdrawn = (payload.kind() == Kind::GroupsWithdrawn).then_some(now);
                 let mutations = self.tell_groups(turn, &envelope, groups, withdrawn)?;
-                let result = if withdrawn { ResultCode::Ok } else { ResultCode::Received };
+                let is_told = withdrawn.is_none();
+                let result = if is_told { ResultCode::Received } else { ResultCode::Ok };
                 Ok((Outcome::bare(result), mutations))
             }
             Payload::AddUsers { .. } | Payload::RemoveUsers { .. } | Payload::Update { .. } => {
@@ -60,8 +63,8 @@ impl AcmServer {
             let names = names.into_iter().collect();
             return Ok((Outcome::of(ResultCode::OkPartial, text, names), mutations));
         }
-        if !self.has_room_for_users(&change) {
-            return Err(internal("no more users can be added here"));
+        if let Some(lack) = self.lack_of_room_for_users(turn, &change) {
+            return Err(internal(lack));
         }
         Ok((Outcome::bare(ResultCode::Ok), self.change_users_except(turn, &change, &[])))
     }

@@ -122,7 +122,7 @@ fn withdrawn(
     };
     let is_withdrawn = |group: &&McServiceGroupId| {
         let known = turn.groups.get(&(home.clone(), (*group).clone()));
-        known.is_some_and(|known| known.withdrawn)
+        known.is_some_and(|known| known.withdrawn.is_some())
     };
     payload.groups().iter().filter(is_withdrawn).cloned().collect()
 }

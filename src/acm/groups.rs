@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::{
     AcmServer,
+    check::EXPIRES_AFTER_MAX,
     client::{Served, not_authorised},
     decision::Outcome,
-    ordered::{Group, Ordered},
+    ordered::{Due, Group, GroupKey, Ordered},
+    share::Shared,
 };
 use crate::{
     api::{
@@ -20,6 +22,7 @@ use crate::{
     identity::{McServiceGroupId, McServiceId, McSystemId},
     outbox::Context,
     store::{Mutation, RecordKind},
+    time::Timestamp,
 };
 
 /// An interconnection group of a partner, as this system knows it.
@@ -40,7 +43,7 @@ impl AcmServer {
         let known = turn.groups.values().filter(|group| group.home == *home);
         let shown = known.map(|group| KnownGroup {
             group: group.id.clone(),
-            withdrawn: group.withdrawn,
+            withdrawn: group.withdrawn.is_some(),
             told_by: group.told_by.clone(),
         });
         shown.collect()
@@ -62,8 +65,10 @@ impl AcmServer {
         // The last of the page before may be gone; no group is before the first.
         let known = turn.groups.iter().filter(|((of, _), _)| *of == home);
         let known = known.filter(|((_, group), _)| after.is_none_or(|it| group > it));
-        let mut known = known
-            .map(|(_, group)| GroupState { group: group.id.clone(), withdrawn: group.withdrawn });
+        let mut known = known.map(|(_, group)| GroupState {
+            group: group.id.clone(),
+            withdrawn: group.withdrawn.is_some(),
+        });
         let items: Vec<GroupState> = known.by_ref().take(limit).collect();
         let has_more = known.next().is_some();
         let next = items.last().filter(|_| has_more).map(|last| last.group.clone());
@@ -84,23 +89,15 @@ impl AcmServer {
             return Err(Refusal::of(ResultCode::NotGroupHome, text, [&group]));
         }
         let home = self.config.system.clone();
-        let key = (home.clone(), group.clone());
-        if !turn.groups.contains_key(&key) && turn.groups.len() >= self.config.groups_max {
+        let known = turn.groups.get(&(home.clone(), group.clone())).cloned();
+        if known.is_none() && turn.groups.len() >= self.config.groups_max {
             return Err(Refusal::new(ResultCode::Busy, "no more groups are kept here"));
         }
         let revision = ctx.now.as_micros();
-        let fresh = Group {
-            home,
-            id: group,
-            revision,
-            withdrawn: false,
-            told_by: None,
-            offered_to: std::collections::BTreeSet::new(),
-        };
-        let held = turn.groups.entry(key).or_insert(fresh);
-        held.withdrawn = false;
-        held.revision = revision;
-        self.commit(ctx, [held.put()]);
+        let offered_to = known.map(|known| known.offered_to).unwrap_or_default();
+        let put = Group { home, id: group, revision, withdrawn: None, told_by: None, offered_to };
+        self.commit(ctx, [put.put()]);
+        self.keep_group(turn, put);
         Ok((None, Answer::Done))
     }
 
@@ -117,17 +114,18 @@ impl AcmServer {
         let key = (self.config.system.clone(), group.clone());
         let unknown =
             || Refusal::of(ResultCode::UnknownGroup, "there is no such group here", [group]);
-        let held = turn.groups.get_mut(&key).ok_or_else(unknown)?;
-        if held.withdrawn {
+        let mut held = turn.groups.get(&key).cloned().ok_or_else(unknown)?;
+        if held.withdrawn.is_some() {
             return Ok((None, Answer::Done));
         }
         if !self.outgoing_bound.has_room(held.offered_to.len()) {
             return Err(Refusal::new(ResultCode::Busy, "too many transactions are open"));
         }
-        held.withdrawn = true;
+        held.withdrawn = Some(ctx.now);
         held.revision = ctx.now.as_micros();
         let offered_to = std::mem::take(&mut held.offered_to);
         let mut mutations = vec![held.put()];
+        self.keep_group(turn, held);
         let mut begun = Vec::new();
         for partner in offered_to {
             let payload = Payload::GroupsWithdrawn(vec![group.clone()]);
@@ -181,7 +179,7 @@ impl AcmServer {
     ) -> Result<(), Refusal> {
         let is_missing = |group: &&McServiceGroupId| {
             let held = turn.groups.get(&(self.config.system.clone(), (*group).clone()));
-            held.is_none_or(|held| held.withdrawn)
+            held.is_none_or(|held| held.withdrawn.is_some())
         };
         let mut missing = groups.iter().filter(is_missing).peekable();
         if missing.peek().is_some() {
@@ -211,13 +209,14 @@ impl AcmServer {
         mutations
     }
 
-    /// Takes over what a partner told of its groups, unless something newer is known of one.
+    /// Takes over what a partner told of its groups, unless something newer is known of one; `withdrawn` is now, if
+    /// they are no more.
     pub(super) fn tell_groups(
         &self,
         turn: &mut Ordered,
         envelope: &Envelope,
         groups: &[McServiceGroupId],
-        withdrawn: bool,
+        withdrawn: Option<Timestamp>,
     ) -> Result<Vec<Mutation>, Outcome> {
         let home = &envelope.origin;
         let is_new = |group: &&McServiceGroupId| {
@@ -226,6 +225,10 @@ impl AcmServer {
         let new = groups.iter().filter(is_new).count();
         if turn.groups.len().saturating_add(new) > self.config.groups_max {
             return Err(Outcome::new(ResultCode::Internal, "no more groups are kept here"));
+        }
+        if !self.has_share(turn, home, Shared::Groups, new) {
+            let text = "groups of this system take up its share here (partner_share)";
+            return Err(Outcome::new(ResultCode::Internal, text));
         }
         let mut mutations = Vec::new();
         for group in groups {
@@ -241,10 +244,32 @@ impl AcmServer {
             let is_newer = turn.groups.get(&key).is_none_or(|known| known.revision < told.revision);
             if is_newer {
                 mutations.push(told.put());
-                turn.groups.insert(key, told);
+                self.keep_group(turn, told);
             }
         }
         Ok(mutations)
+    }
+
+    /// Keeps what is known of a group.
+    pub(super) fn keep_group(&self, turn: &mut Ordered, group: Group) {
+        let key = (group.home.clone(), group.id.clone());
+        let forgotten_at = |group: &Group| group.withdrawn.map(|at| at + EXPIRES_AFTER_MAX);
+        let before = turn.groups.get(&key);
+        let due = before.and_then(forgotten_at);
+        if before.is_none() && !self.is_own(&group.home) {
+            turn.shares.take(&group.home, Shared::Groups, 1);
+        }
+        turn.set_due(&Due::Group(key.clone()), due, forgotten_at(&group));
+        turn.groups.insert(key, group);
+    }
+
+    /// Forgets a group that has been no more for so long that no offer from before that can come any more.
+    pub(super) fn forget_group(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &GroupKey) {
+        let Some(group) = turn.groups.remove(key) else { return };
+        if !self.is_own(&group.home) {
+            turn.shares.give(&group.home, Shared::Groups, 1);
+        }
+        self.commit(ctx, [Mutation::delete(RecordKind::AcmGroup, &group.stored_key())]);
     }
 
     fn check_may_keep_groups(&self, user: &McServiceId) -> Result<(), Refusal> {
@@ -259,7 +284,10 @@ impl AcmServer {
 
 impl Group {
     pub(super) fn put(&self) -> Mutation {
-        let key = format!("{} {}", self.home, self.id);
-        Mutation::put(RecordKind::AcmGroup, &key, self)
+        Mutation::put(RecordKind::AcmGroup, &self.stored_key(), self)
+    }
+
+    pub(super) fn stored_key(&self) -> String {
+        format!("{} {}", self.home, self.id)
     }
 }

@@ -10,6 +10,7 @@ use super::{
     record::{
         Handler, HeldIncoming, IncomingRecord, IncomingState, PayloadRecord, Subject, stored_key,
     },
+    share::Shared,
 };
 use crate::{
     api::{
@@ -19,9 +20,11 @@ use crate::{
         },
         acm_payload::{ContentDigest, Kind, Parties},
     },
+    identity::McSystemId,
     outbox::{AcmMessage, Context, Note, ReplyTo},
     step::Part,
     store::{Mutation, RecordKind},
+    time::Timestamp,
     token::BearerToken,
 };
 
@@ -61,7 +64,9 @@ impl AcmServer {
                 }
                 Request::Pending(key) => self.take_indication(ctx, from, &key),
                 Request::Decided(response) => self.take_response(ctx, turn, from, *response),
-                Request::Cancel(cancellation) => self.take_cancellation(ctx, turn, *cancellation),
+                Request::Cancel(cancellation) => {
+                    self.take_cancellation(ctx, turn, from, *cancellation)
+                }
             }
         };
         let step = stored.as_ref().and_then(|(_, kind)| kind.step(0, (4, Some(Part::B)), 0));
@@ -110,10 +115,8 @@ impl AcmServer {
         from: &Partner,
         submission: Submission,
     ) -> Result<(Answer, bool), Refusal> {
-        let Envelope { digest, destination, .. } = &submission.envelope;
-        if !self.is_own(destination) {
-            return Err(invalid("is not this system", ["destination"]));
-        }
+        let digest = &submission.envelope.digest;
+        self.check_destination(&submission.envelope)?;
         if let Some(held) = self.incoming.get(&submission.envelope.key()) {
             let first = &held.record;
             if first.subject.envelope.digest != *digest {
@@ -133,6 +136,14 @@ impl AcmServer {
         Ok((Answer::Stored, true))
     }
 
+    fn check_destination(&self, envelope: &Envelope) -> Result<(), Refusal> {
+        if self.is_own(&envelope.destination) {
+            Ok(())
+        } else {
+            Err(invalid("is not this system", ["destination"]))
+        }
+    }
+
     /// Verifies a request: its digest, its times, what it says, whom it is for. What fails is refused at once and not
     /// stored.
     fn verify(
@@ -149,12 +160,7 @@ impl AcmServer {
         if measured.digest != envelope.digest {
             return Err(invalid("is not that of the content", ["digest"]));
         }
-        check_times(envelope, ctx.now)?;
-        let host = originator.host();
-        if !host.is_empty() && !from.domains.iter().any(|domain| domain == host) {
-            let text = "belongs to no domain of the system that sends the request";
-            return Err(invalid(text, ["originator"]));
-        }
+        check_envelope(from, envelope, ctx.now)?;
         check_request(parties, *revision, payload, &from.domains, (policy, measured.octets))?;
         self.check_target(from, parties, kind)?;
         if kind == Kind::PleaseSend && self.config.answers_pull.is_none() {
@@ -190,10 +196,7 @@ impl AcmServer {
         submission: Submission,
         octets: u64,
     ) -> Result<(), Refusal> {
-        if !self.take_room(octets, false) {
-            ctx.out.note(Note::TableFull("transactions of partners"));
-            return Err(Refusal::new(ResultCode::Busy, "too many transactions are open"));
-        }
+        self.take_partner_room(ctx, turn, &submission.envelope.origin, octets)?;
         let Submission { envelope, parties, payload } = submission;
         let (key, kind, number) = (envelope.key(), payload.kind(), turn.next_number());
         report(ctx, kind.step(4, (4, Some(Part::A)), 4), "request verified and stored");
@@ -216,13 +219,39 @@ impl AcmServer {
         Ok(())
     }
 
+    /// Takes room for one transaction of a partner and its payload, or none.
+    fn take_partner_room(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        partner: &McSystemId,
+        octets: u64,
+    ) -> Result<(), Refusal> {
+        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+        let has_share = |what, count| self.has_share(turn, partner, what, count);
+        if !has_share(Shared::Transactions, 1) || !has_share(Shared::Octets, octets) {
+            ctx.out.note(Note::TableFull("share of a partner: transactions"));
+            let text = "transactions of this system take up its share here (partner_share)";
+            return Err(Refusal::new(ResultCode::Busy, text));
+        }
+        if !self.take_room(&self.incoming_bound, octets) {
+            ctx.out.note(Note::TableFull("transactions of partners"));
+            return Err(Refusal::new(ResultCode::Busy, "too many transactions are open"));
+        }
+        turn.shares.take(partner, Shared::Transactions, 1);
+        turn.shares.take(partner, Shared::Octets, octets);
+        Ok(())
+    }
+
     /// Takes back what the partner asked, unless it is decided. What has not come yet will not be taken either.
     fn take_cancellation(
         &self,
         ctx: &mut Context<'_>,
         turn: &mut Ordered,
+        from: &Partner,
         cancellation: Cancellation,
     ) -> Result<Answer, Refusal> {
+        self.check_destination(&cancellation.envelope)?;
         let key = cancellation.envelope.key();
         let known = self.incoming.get(&key).map(|held| held.record.clone());
         let outcome = Outcome::new(ResultCode::Cancelled, "taken back by who asked");
@@ -231,7 +260,10 @@ impl AcmServer {
                 self.respond(ctx, turn, &key, Handler::default(), outcome, Vec::new());
             }
             Some(record) => return Ok(outcome_of(&record)),
-            None => self.store_cancelled(ctx, turn, cancellation, outcome)?,
+            None => {
+                check_envelope(from, &cancellation.envelope, ctx.now)?;
+                self.store_cancelled(ctx, turn, cancellation, outcome)?;
+            }
         }
         let held = self.incoming.get(&key);
         Ok(held.map_or(Answer::Stored, |held| outcome_of(&held.record)))
@@ -244,10 +276,7 @@ impl AcmServer {
         Cancellation { envelope, kind }: Cancellation,
         outcome: Outcome,
     ) -> Result<(), Refusal> {
-        if !self.take_room(0, false) {
-            ctx.out.note(Note::TableFull("transactions of partners"));
-            return Err(Refusal::new(ResultCode::Busy, "too many transactions are open"));
-        }
+        self.take_partner_room(ctx, turn, &envelope.origin, 0)?;
         let (key, number) = (envelope.key(), turn.next_number());
         let response = self.response_to(ctx, &envelope, Handler::default(), outcome);
         let parties = Parties::default();
@@ -347,13 +376,25 @@ impl AcmServer {
         turn: &mut Ordered,
         key: &TransactionKey,
     ) {
-        self.drop_payload(ctx, key);
+        self.drop_payload(ctx, turn, key);
         if let Some((_, held)) = self.incoming.remove(key) {
             turn.set_undecided(key, held.record.subject.kind, false);
             self.commit(ctx, [Mutation::delete(RecordKind::AcmIncoming, &stored_key(key))]);
             self.incoming_bound.give();
+            turn.shares.give(&key.origin, Shared::Transactions, 1);
         }
     }
+}
+
+/// Checks the times of an envelope of a partner, and that its user is one of the partner's.
+fn check_envelope(from: &Partner, envelope: &Envelope, now: Timestamp) -> Result<(), Refusal> {
+    check_times(envelope, now)?;
+    let host = envelope.originator.host();
+    if !host.is_empty() && !from.domains.iter().any(|domain| domain == host) {
+        let text = "belongs to no domain of the system that sends the request";
+        return Err(invalid(text, ["originator"]));
+    }
+    Ok(())
 }
 
 /// What a repeat of a request is answered.

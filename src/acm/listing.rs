@@ -66,9 +66,12 @@ impl AcmServer {
         }
         let held = self.incoming.get(key)?;
         let is_attended = held.queue.as_ref().is_some_and(|queue| match &queue.audience {
-            Audience::User(user) => turn.logged_on_since(user).is_some(),
+            Audience::User(user) => {
+                self.sees_item(user, queue, &key.origin) && turn.logged_on_since(user).is_some()
+            }
             Audience::Authorised => {
-                turn.sessions.values().any(|session| self.sees(&session.user, queue))
+                let mut sessions = turn.sessions.values();
+                sessions.any(|session| self.sees_item(&session.user, queue, &key.origin))
             }
         });
         Some(held.summary(is_attended))

@@ -8,6 +8,7 @@ use super::{
     record::{
         HeldIncoming, HeldOutgoing, IncomingRecord, OutgoingRecord, PayloadRecord, RevisionRecord,
     },
+    share::Shared,
     user::HeldUser,
 };
 use crate::{
@@ -38,8 +39,7 @@ impl AcmServer {
             RecordKind::AcmMigrant => self.load_migrant(decode(record.value)?),
             RecordKind::AcmGroup => {
                 let group: super::ordered::Group = decode(record.value)?;
-                let key = (group.home.clone(), group.id.clone());
-                self.turn().groups.insert(key, group);
+                self.keep_group(&mut self.turn(), group);
             }
             RecordKind::AcmUser => {
                 let user = HeldUser(decode(record.value)?);
@@ -56,7 +56,8 @@ impl AcmServer {
                 self.revisions.insert(text_of(record)?.to_owned(), revision);
             }
             RecordKind::AcmStray => {
-                self.turn().strays.insert(transaction_key(record)?, decode(record.value)?);
+                let stray = decode(record.value)?;
+                self.keep_stray(&mut self.turn(), transaction_key(record)?, stray);
             }
             RecordKind::Subscriber
             | RecordKind::Pool
@@ -78,13 +79,14 @@ impl AcmServer {
         let subject = &record.subject;
         self.note_loaded(subject.key(), subject.number);
         self.outgoing_bound.take_loaded();
-        self.outgoing.insert(subject.envelope.transaction, HeldOutgoing::new(record));
+        self.outgoing.insert(subject.envelope.transaction, HeldOutgoing::loaded(record));
     }
 
     fn load_incoming(&self, record: IncomingRecord) {
         let key = record.subject.key();
         self.note_loaded(key.clone(), record.subject.number);
         self.incoming_bound.take_loaded();
+        self.turn().shares.take(&key.origin, Shared::Transactions, 1);
         self.incoming.insert(key, HeldIncoming::new(record));
     }
 
@@ -107,9 +109,17 @@ impl AcmServer {
                 self.place_incoming(turn, &key);
             }
             if self.payloads.contains_key(&key) {
-                self.payloads_bound.take_many_loaded(self.octets_of(&key));
+                let octets = self.octets_of(&key);
+                self.payloads_bound.take_many_loaded(octets);
+                if !self.is_own(&key.origin) {
+                    turn.shares.take(&key.origin, Shared::Octets, octets);
+                }
             }
             self.schedule(turn, &key);
+        }
+        let sessions: Vec<SessionId> = turn.sessions.keys().copied().collect();
+        for session in sessions {
+            turn.lease(session, ctx.now + self.config.session_lease);
         }
         self.tell_all(ctx, turn);
     }

@@ -69,9 +69,10 @@ impl AcmServer {
             // There is room: users come only in turn.
             self.users_bound.take();
         }
+        let seen = self.pending_queues(turn, name);
         self.commit(ctx, [Mutation::put(RecordKind::AcmUser, name.as_str(), user)]);
         self.users.insert(name.clone(), HeldUser(user.clone()));
-        self.rights_changed(ctx, turn, name);
+        self.rights_changed(ctx, turn, name, &seen);
         Ok(Answer::Done)
     }
 
@@ -96,14 +97,23 @@ impl AcmServer {
     ) -> Result<Answer, Refusal> {
         self.users.remove(name).ok_or(NO_USER)?;
         self.users_bound.give();
-        self.commit(ctx, [Mutation::delete(RecordKind::AcmUser, name.as_str())]);
-        self.end_sessions(ctx, turn, name);
-        self.rights_changed(ctx, turn, name);
+        let mut deletions = turn.remove_sessions(name);
+        deletions.push(Mutation::delete(RecordKind::AcmUser, name.as_str()));
+        self.commit(ctx, deletions);
+        self.rights_changed(ctx, turn, name, &[]);
         Ok(Answer::Done)
     }
 
-    /// Hands what a user may no longer see to others who may, and tells them.
-    fn rights_changed(&self, ctx: &mut Context<'_>, turn: &mut Ordered, user: &McServiceId) {
+    /// Hands what a user may no longer see to others who may, and tells them; the user is told what else there is now
+    /// than the lists `seen` before.
+    fn rights_changed(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        user: &McServiceId,
+        seen: &[Queue],
+    ) {
+        let mut told_all: Vec<Queue> = Vec::new();
         for kind in Kind::ALL {
             let audience = Audience::User(user.clone());
             let own = Queue { audience, kind, is_response: true };
@@ -119,13 +129,24 @@ impl AcmServer {
                 let placed = self.place_outgoing(turn, transaction);
                 told.extend(placed.filter(|queue| !told.contains(queue)));
             }
-            for queue in told {
-                self.notify(ctx, turn, &queue);
-            }
+            told_all.append(&mut told);
         }
         // An alias may lead to the user now, or no longer.
-        for queue in self.assign_for_user(turn, user) {
-            self.notify(ctx, turn, &queue);
+        told_all.extend(self.assign_for_user(turn, user));
+        for queue in &told_all {
+            self.notify(ctx, turn, queue);
+        }
+        let sees = self.pending_queues(turn, user);
+        let gained = sees.iter().filter(|it| !seen.contains(it) && !told_all.contains(it));
+        let lost = seen.iter().filter(|it| !sees.contains(it));
+        let sessions = turn.sessions.iter().filter(|(_, session)| session.user == *user);
+        for (id, _) in sessions {
+            for queue in gained.clone() {
+                self.notify_session(ctx, turn, *id, user, queue);
+            }
+            for queue in lost.clone() {
+                self.tell_nothing_is_left(ctx, *id, user, queue);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AcmServer, ordered::Ordered, record::stored_key};
+use super::{AcmServer, ordered::Ordered, record::stored_key, share::Shared};
 use crate::{
     api::{
         acm_interconnection::{ResultCode, TransactionKey},
@@ -183,11 +183,38 @@ impl AcmServer {
         has.is_some_and(|has| revision <= has)
     }
 
-    /// Whether the users to be added fit. The caller has the turn, so that they will.
-    pub(super) fn has_room_for_users(&self, change: &Move<'_>) -> bool {
-        let Payload::AddUsers { users, .. } = change.payload else { return true };
+    /// Why users of a partner to be added do not fit, if they do not. The caller has the turn, so that they will.
+    pub(super) fn lack_of_room_for_users(
+        &self,
+        turn: &Ordered,
+        change: &Move<'_>,
+    ) -> Option<&'static str> {
+        let Payload::AddUsers { users, .. } = change.payload else { return None };
         let new = users.iter().filter(|user| !self.migrants.contains_key(&change.of(user)));
-        self.migrants_bound.has_room(new.count())
+        let new = new.count();
+        if !self.migrants_bound.has_room(new) {
+            Some("no more users can be added here")
+        } else if !self.has_share(turn, change.other, Shared::Users, new) {
+            Some("users of this system take up its share here (partner_share)")
+        } else {
+            None
+        }
+    }
+
+    /// Notes that a user takes up room: beyond the maximum, too, where nobody may be left out.
+    fn takes_room(&self, turn: &mut Ordered, way: Way, other: &McSystemId) {
+        self.migrants_bound.take_loaded();
+        if way == Way::Inbound {
+            turn.shares.take(other, Shared::Users, 1);
+        }
+    }
+
+    /// Notes that a user takes up none any more.
+    pub(super) fn gives_room(&self, turn: &mut Ordered, way: Way, other: &McSystemId) {
+        self.migrants_bound.give();
+        if way == Way::Inbound {
+            turn.shares.give(other, Shared::Users, 1);
+        }
     }
 
     /// Changes all users of a transaction but those named, and returns what makes that durable, to be committed at
@@ -204,12 +231,16 @@ impl AcmServer {
         for user in users {
             turn.agreements.forget(&change.of(user));
             match change.payload {
-                Payload::RemoveUsers { .. } => self.remove_migrant(change, user, &mut changes),
+                Payload::RemoveUsers { .. } => {
+                    self.remove_migrant(turn, change, user, &mut changes);
+                }
                 Payload::AddUsers { configuration, .. } => {
-                    self.put_migrant(change, user, true, configuration.as_ref(), &mut changes);
+                    let with = (true, configuration.as_ref());
+                    self.put_migrant(turn, change, user, with, &mut changes);
                 }
                 Payload::Update { configuration, .. } => {
-                    self.put_migrant(change, user, false, Some(configuration), &mut changes);
+                    let with = (false, Some(configuration));
+                    self.put_migrant(turn, change, user, with, &mut changes);
                 }
                 Payload::Configuration(_)
                 | Payload::Groups(_)
@@ -223,10 +254,10 @@ impl AcmServer {
 
     fn put_migrant(
         &self,
+        turn: &mut Ordered,
         change: &Move<'_>,
         user: &McServiceId,
-        adds: bool,
-        configuration: Option<&SystemConfiguration>,
+        (adds, configuration): (bool, Option<&SystemConfiguration>),
         changes: &mut Changes,
     ) {
         let stored = self.migrants.get(&change.of(user)).map(|held| held.clone());
@@ -261,18 +292,24 @@ impl AcmServer {
             return;
         }
         if takes_room {
-            self.migrants_bound.take_loaded();
+            self.takes_room(turn, change.way, change.other);
         }
         changes.to_agree.extend(record.to_do().map(|_| record.key()));
         changes.mutations.push(record.put());
         self.migrants.insert(record.key(), record);
     }
 
-    fn remove_migrant(&self, change: &Move<'_>, user: &McServiceId, changes: &mut Changes) {
+    fn remove_migrant(
+        &self,
+        turn: &mut Ordered,
+        change: &Move<'_>,
+        user: &McServiceId,
+        changes: &mut Changes,
+    ) {
         let Some((_, mut record)) = self.migrants.remove(&change.of(user)) else { return };
         changes.released.extend(record.configuration.take().map(|set| set.key));
         if record.agreement == Agreed::Unfed {
-            self.migrants_bound.give();
+            self.gives_room(turn, change.way, change.other);
             let key = migrant_key(change.way, change.other, user);
             changes.mutations.push(Mutation::delete(RecordKind::AcmMigrant, &key));
         } else {
@@ -319,9 +356,10 @@ impl AcmServer {
 
     /// Takes a stored user in. The configurations are counted when all are there.
     pub(super) fn load_migrant(&self, record: MigrantRecord) {
-        self.migrants_bound.take_loaded();
+        let turn = &mut self.turn();
+        self.takes_room(turn, record.way, &record.other);
         if record.to_do().is_some() {
-            self.turn().agreements.add([record.key()]);
+            turn.agreements.add([record.key()]);
         }
         if let Some(SetOf { key, .. }) = &record.configuration {
             let mut held = self.sets.entry(key.clone()).or_default();

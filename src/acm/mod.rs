@@ -40,6 +40,7 @@ mod outgoing;
 mod record;
 mod response;
 mod session;
+mod share;
 mod stored;
 mod user;
 
@@ -48,8 +49,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 pub use self::{
     config::{
         ADMINISTRATORS_MAX, AgreementTerms, AliasChoice, Config, KNOWN_GROUPS_MAX, MIGRANTS_MAX,
-        Mode, PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX, SESSIONS_OF_USER_MAX,
-        STRAYS_MAX, TRANSACTIONS_MAX,
+        Mode, PARTNER_SHARE, PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX,
+        SESSIONS_OF_USER_MAX, STRAYS_MAX, TRANSACTIONS_MAX,
     },
     groups::KnownGroup,
     stored::StoredRecord,

@@ -9,7 +9,7 @@ use crate::{
     api::acm_client::{Notification, SessionId},
     identity::McServiceId,
     outbox::{AcmMessage, Context},
-    step::Part,
+    step::{Part, Step},
 };
 
 impl AcmServer {
@@ -31,9 +31,31 @@ impl AcmServer {
         user: &McServiceId,
         queue: &Queue,
     ) {
-        let (count, last) = turn.extent(queue);
         let (xcfg, grp, upd) =
             if queue.is_response { NOTIFICATION_OF_RESPONSE } else { (7, (7, Some(Part::A)), 0) };
+        let step = queue.kind.step(xcfg, grp, upd);
+        self.tell_session(ctx, step, (session, user), queue, turn.extent(queue));
+    }
+
+    /// Tells one client that a list that it saw before holds nothing for its user any more.
+    pub(super) fn tell_nothing_is_left(
+        &self,
+        ctx: &mut Context<'_>,
+        session: SessionId,
+        user: &McServiceId,
+        queue: &Queue,
+    ) {
+        self.tell_session(ctx, None, (session, user), queue, (0, 0));
+    }
+
+    fn tell_session(
+        &self,
+        ctx: &mut Context<'_>,
+        step: Option<Step>,
+        (session, user): (SessionId, &McServiceId),
+        queue: &Queue,
+        (count, last): (u64, u64),
+    ) {
         let notification = Notification {
             mc_service_id: user.clone(),
             kind: queue.kind,
@@ -42,6 +64,6 @@ impl AcmServer {
             last,
         };
         let message = AcmMessage::Notification { session, user: user.clone(), notification };
-        self.send(ctx, queue.kind.step(xcfg, grp, upd), message);
+        self.send(ctx, step, message);
     }
 }

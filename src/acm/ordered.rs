@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{agreements::AgreementWork, alias::Aliases};
+use super::{agreements::AgreementWork, alias::Aliases, migrants::MigrantKey, share::Shares};
 use crate::{
     api::{
         acm_client::SessionId,
@@ -41,6 +41,12 @@ pub(super) enum Audience {
 pub(super) struct Session {
     pub(super) user: McServiceId,
     pub(super) since: Timestamp,
+    /// Until when it lasts if nothing is heard of its user; a new one begins with each process.
+    #[serde(skip)]
+    pub(super) until: Timestamp,
+    /// When that is looked at.
+    #[serde(skip)]
+    pub(super) due: Option<Timestamp>,
 }
 
 /// An interconnection group that is known here.
@@ -50,19 +56,38 @@ pub(super) struct Group {
     pub(super) id: McServiceGroupId,
     /// The revision of the transaction that told the latest.
     pub(super) revision: u64,
-    pub(super) withdrawn: bool,
+    /// When this system heard that it is no more.
+    pub(super) withdrawn: Option<Timestamp>,
     /// The transaction that told the latest; of a group of this system, the user who put it there is not kept.
     pub(super) told_by: Option<TransactionKey>,
     /// Whom a group of this system has been offered to.
     pub(super) offered_to: BTreeSet<McSystemId>,
 }
 
+/// What is to be done at its time.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Due {
+    /// A transaction: a repeat, its expiry, or its end.
+    Transaction(TransactionKey),
+    /// An agreement: it is tried again, or its answer has not come.
+    Agreement(MigrantKey),
+    /// A log-on: its lease ends.
+    Session(SessionId),
+    /// A group that is no more: it is forgotten.
+    Group(GroupKey),
+    /// An answer that belongs to nothing: it is forgotten.
+    Stray(TransactionKey),
+}
+
+/// The home of a group, and its name there.
+pub(super) type GroupKey = (McSystemId, McServiceGroupId);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ordered {
     pub(super) last_number: u64,
     queues: BTreeMap<Queue, BTreeMap<u64, TransactionKey>>,
-    due: BTreeSet<(Timestamp, TransactionKey)>,
+    due: BTreeSet<(Timestamp, Due)>,
     /// The earliest timer that may not have come yet.
     pub(super) armed: Option<Timestamp>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
@@ -76,8 +101,9 @@ pub(super) struct Ordered {
     /// Transactions of this system about users that wait for their response.
     pub(super) moves: BTreeSet<TransactionId>,
     pub(super) agreements: AgreementWork,
-    pub(super) groups: BTreeMap<(McSystemId, McServiceGroupId), Group>,
+    pub(super) groups: BTreeMap<GroupKey, Group>,
     pub(super) strays: BTreeMap<TransactionKey, Stray>,
+    pub(super) shares: Shares,
     /// Transactions that were loaded and are not taken up yet.
     pub(super) loaded: BTreeSet<TransactionKey>,
 }
@@ -139,29 +165,23 @@ impl Ordered {
         queues.map(|queue| self.extent(&queue).0).sum()
     }
 
-    /// Notes that a transaction is due at `at` instead of `before`.
-    pub(super) fn set_due(
-        &mut self,
-        key: &TransactionKey,
-        before: Option<Timestamp>,
-        at: Option<Timestamp>,
-    ) {
+    /// Notes that something is due at `at` instead of `before`.
+    pub(super) fn set_due(&mut self, what: &Due, before: Option<Timestamp>, at: Option<Timestamp>) {
         if let Some(before) = before {
-            self.due.remove(&(before, key.clone()));
+            self.due.remove(&(before, what.clone()));
         }
-        self.due.extend(at.map(|at| (at, key.clone())));
+        self.due.extend(at.map(|at| (at, what.clone())));
     }
 
-    /// When the first transaction is due, or agreements are to be tried again.
+    /// When the first of all is due.
     pub(super) fn first_due(&self) -> Option<Timestamp> {
-        let transaction = self.due.first().map(|(at, _)| *at);
-        transaction.into_iter().chain(self.agreements.retry_at()).min()
+        self.due.first().map(|(at, _)| *at)
     }
 
-    /// A transaction that is due now; it stays so until it is noted otherwise.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<TransactionKey> {
+    /// Takes out what is due now, if anything is.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Due> {
         let is_due = self.due.first().is_some_and(|(at, _)| *at <= now);
-        is_due.then(|| self.due.pop_first()).flatten().map(|(_, key)| key)
+        is_due.then(|| self.due.pop_first()).flatten().map(|(_, what)| what)
     }
 
     /// Notes that a request of a partner is undecided, or is no longer.

@@ -6,6 +6,7 @@ use super::{
     client::{Served, not_authorised, not_found},
     ordered::{Audience, Ordered, Queue},
     record::{OutgoingState, stored_key},
+    share::Shared,
 };
 use crate::{
     api::{
@@ -24,12 +25,11 @@ impl AcmServer {
         TransactionKey { origin: self.config.system.clone(), transaction }
     }
 
-    /// Tells how a transaction stands: whoever began it, or may begin such.
+    /// Tells how a transaction stands, whoever may begin such.
     pub(super) fn follow(&self, user: &McServiceId, transaction: TransactionId) -> Served {
         let held = self.outgoing.get(&transaction).ok_or_else(not_found)?.clone();
         let subject = &held.record.subject;
-        let is_own = subject.envelope.originator == *user;
-        if !is_own && !self.may_request(user, subject.kind, &subject.envelope.destination) {
+        if !self.may_request(user, subject.kind, &subject.envelope.destination) {
             return Err(not_found());
         }
         let progress = Progress {
@@ -92,7 +92,7 @@ impl AcmServer {
         self.outgoing.insert(key.transaction, held);
         self.place_outgoing(turn, key.transaction);
         if is_settled {
-            self.drop_payload(ctx, key);
+            self.drop_payload(ctx, turn, key);
         }
         self.schedule(turn, key);
         Ok((None, Answer::Done))
@@ -141,10 +141,19 @@ impl AcmServer {
     }
 
     /// Forgets what a transaction was about, once nobody needs it any more.
-    pub(super) fn drop_payload(&self, ctx: &mut Context<'_>, key: &TransactionKey) {
+    pub(super) fn drop_payload(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        key: &TransactionKey,
+    ) {
         if self.payloads.remove(key).is_some() {
             self.commit(ctx, [Mutation::delete(RecordKind::AcmPayload, &stored_key(key))]);
-            self.payloads_bound.give_many(self.octets_of(key));
+            let octets = self.octets_of(key);
+            self.payloads_bound.give_many(octets);
+            if !self.is_own(&key.origin) {
+                turn.shares.give(&key.origin, Shared::Octets, octets);
+            }
         }
     }
 
@@ -170,7 +179,7 @@ impl AcmServer {
         turn: &mut Ordered,
         transaction: TransactionId,
     ) {
-        self.drop_payload(ctx, &self.own_key(transaction));
+        self.drop_payload(ctx, turn, &self.own_key(transaction));
         if let Some((_, held)) = self.outgoing.remove(&transaction) {
             let subject = &held.record.subject;
             turn.move_item(subject.number, &subject.key(), held.queue.as_ref(), None);

@@ -150,11 +150,13 @@ pub(super) enum IncomingState {
     Answered,
     /// The partner knows.
     Acknowledged,
+    /// The partner never took the response, and does not ask any more.
+    Undelivered,
 }
 
 impl IncomingState {
     pub(super) const fn is_over(self) -> bool {
-        matches!(self, Self::Answered | Self::Acknowledged)
+        matches!(self, Self::Answered | Self::Acknowledged | Self::Undelivered)
     }
 }
 
@@ -200,12 +202,19 @@ pub(super) struct HeldOutgoing {
     pub(super) link: Link,
     pub(super) queue: Option<Queue>,
     pub(super) due: Option<Timestamp>,
+    /// Whether the partner may have it: it said so, or an attempt had no answer.
+    pub(super) may_be_there: bool,
 }
 
 impl HeldOutgoing {
     pub(super) const fn new(record: OutgoingRecord) -> Self {
         let link = Link { request: None, attempts: 0, unsent: 0, retry_at: None };
-        Self { record, link, queue: None, due: None }
+        Self { record, link, queue: None, due: None, may_be_there: false }
+    }
+
+    /// One that was stored: nobody knows whether it has been sent.
+    pub(super) fn loaded(record: OutgoingRecord) -> Self {
+        Self { may_be_there: true, ..Self::new(record) }
     }
 
     pub(super) fn summary(&self) -> Summary {
@@ -241,6 +250,7 @@ impl HeldIncoming {
             IncomingState::Deciding => State::Decided,
             IncomingState::Answered => State::ResponseSent,
             IncomingState::Acknowledged => State::ResponseAcknowledged,
+            IncomingState::Undelivered => State::ResponseUndelivered,
         };
         subject.summary(false, state, response.as_ref())
     }

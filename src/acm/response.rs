@@ -5,8 +5,9 @@ use super::{
     client::report,
     configuration::Purpose,
     migrants::{Move, Way},
-    ordered::Ordered,
+    ordered::{Due, Ordered},
     record::OutgoingState,
+    share::Shared,
 };
 use crate::{
     api::{
@@ -42,6 +43,7 @@ impl AcmServer {
         }
         if matches!(held.record.state, OutgoingState::Authorised | OutgoingState::Sent) {
             held.record.enter(ctx.now, OutgoingState::PendingAtPartner);
+            held.may_be_there = true;
             self.commit(ctx, [held.record.put()]);
             self.outgoing.insert(key.transaction, held);
         }
@@ -66,11 +68,11 @@ impl AcmServer {
                 Ok(Answer::Stored)
             }
             Some(false) => refuse_foreign(ctx, from),
-            None => self.keep_stray(ctx, turn, from, response),
+            None => self.take_stray(ctx, turn, from, response),
         }
     }
 
-    fn keep_stray(
+    fn take_stray(
         &self,
         ctx: &mut Context<'_>,
         turn: &mut Ordered,
@@ -81,6 +83,12 @@ impl AcmServer {
         if turn.strays.contains_key(&key) {
             return Ok(Answer::Stored);
         }
+        if !self.has_share(turn, &from.id, Shared::Strays, 1) {
+            ctx.out.note(Note::TableFull("share of a partner: answers to unknown transactions"));
+            let text = "answers to unknown transactions take up the share of this system here \
+                        (partner_share)";
+            return Err(Refusal::new(ResultCode::Busy, text));
+        }
         if turn.strays.len() >= STRAYS_MAX {
             ctx.out.note(Note::TableFull("answers to unknown transactions"));
             return Err(Refusal::new(ResultCode::Busy, "too many such answers are kept already"));
@@ -88,8 +96,27 @@ impl AcmServer {
         ctx.out.note(Note::StrayResponse { partner: from.id.clone() });
         let stray = Stray { from: from.id.clone(), at: ctx.now, response: bounded(response) };
         self.commit(ctx, [Mutation::put(RecordKind::AcmStray, &stored_key(&key), &stray)]);
-        turn.strays.insert(key, stray);
+        self.keep_stray(turn, key, stray);
         Ok(Answer::Stored)
+    }
+
+    /// Keeps an answer that belongs to nothing as long as a transaction is remembered.
+    pub(super) fn keep_stray(&self, turn: &mut Ordered, key: TransactionKey, stray: Stray) {
+        turn.set_due(&Due::Stray(key.clone()), None, Some(stray.at + self.config.remembered_for));
+        turn.shares.take(&stray.from, Shared::Strays, 1);
+        turn.strays.insert(key, stray);
+    }
+
+    pub(super) fn forget_stray(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        key: &TransactionKey,
+    ) {
+        if let Some(stray) = turn.strays.remove(key) {
+            turn.shares.give(&stray.from, Shared::Strays, 1);
+            self.commit(ctx, [Mutation::delete(RecordKind::AcmStray, &stored_key(key))]);
+        }
     }
 
     /// Keeps the response (`XCFG-13`, `GRP-11`, `UPD-9`), with what it brings into force here, unless there is one.
@@ -130,7 +157,7 @@ impl AcmServer {
         if !is_settled {
             self.ask_configuration(ctx, turn, &key, Purpose::Confirmed);
         } else if state == OutgoingState::Closed {
-            self.drop_payload(ctx, &key);
+            self.drop_payload(ctx, turn, &key);
         }
         if let Some(queue) = self.place_outgoing(turn, transaction) {
             self.notify(ctx, turn, &queue);
@@ -179,7 +206,7 @@ impl AcmServer {
         self.outgoing.insert(transaction, held);
         let key = self.own_key(transaction);
         if is_closed {
-            self.drop_payload(ctx, &key);
+            self.drop_payload(ctx, turn, &key);
         }
         self.schedule(turn, &key);
     }

@@ -1,11 +1,12 @@
-//! Clients log on and off. A log-on outlives a restart of the server: whoever was told before is told again.
+//! Clients log on and off. A log-on outlives a restart of the server: whoever was told before is told again. It ends by
+//! itself when nothing is heard of its user for the length of its lease: a client that died logs nobody off.
 
 use std::collections::BTreeSet;
 
 use super::{
     AcmServer, SESSIONS_OF_USER_MAX,
     client::{Served, report},
-    ordered::{Ordered, Queue, Session, own_queues, shared_queues},
+    ordered::{Due, Ordered, Queue, Session, own_queues, shared_queues},
 };
 use crate::{
     api::{
@@ -16,6 +17,7 @@ use crate::{
     identity::McServiceId,
     outbox::Context,
     store::{Mutation, RecordKind},
+    time::Timestamp,
 };
 
 impl AcmServer {
@@ -29,14 +31,16 @@ impl AcmServer {
         if turn.sessions.len() >= self.config.sessions_max {
             return Err(Refusal::new(ResultCode::Busy, "too many clients are logged on"));
         }
-        self.end_oldest(ctx, turn, user);
+        let oldest = oldest_too_many(turn, user).map(|oldest| turn.remove_session(oldest));
         let mut id = draw(ctx);
         while turn.sessions.contains_key(&id) {
             id = draw(ctx);
         }
-        let session = Session { user: user.clone(), since: ctx.now };
-        self.commit(ctx, [Mutation::put(RecordKind::AcmSession, &session_key(id), &session)]);
+        let session = Session::new(user.clone(), ctx.now);
+        let put = Mutation::put(RecordKind::AcmSession, &session_key(id), &session);
+        self.commit(ctx, oldest.into_iter().chain([put]));
         turn.sessions.insert(id, session);
+        turn.lease(id, ctx.now + self.config.session_lease);
         // What nobody else could get is this user's now: told below with the rest.
         self.assign_for_user(turn, user);
         let queues = self.pending_queues(turn, user);
@@ -67,22 +71,48 @@ impl AcmServer {
         if turn.sessions.get(&id).is_none_or(|session| session.user != *user) {
             return Err(Refusal::new(ResultCode::InvalidData, NO_SUCH_LOG_ON));
         }
-        self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(id))]);
-        turn.sessions.remove(&id);
+        self.end_log_on(ctx, turn, user, id);
+        Ok((None, Answer::Done))
+    }
+
+    fn end_log_on(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        user: &McServiceId,
+        id: SessionId,
+    ) {
+        let deletion = turn.remove_session(id);
+        self.commit(ctx, [deletion]);
         if turn.has_offer(user) {
             report(ctx, Kind::Groups.step(0, (5, None), 0), "a user logs off");
         }
         for queue in self.assign_for_user(turn, user) {
             self.notify(ctx, turn, &queue);
         }
-        Ok((None, Answer::Done))
+    }
+
+    /// Ends a log-on whose lease has ended (`GRP-5`), unless something has been heard of its user since.
+    pub(super) fn lease_is_due(&self, ctx: &mut Context<'_>, turn: &mut Ordered, id: SessionId) {
+        let Some(Session { user, until, .. }) = turn.sessions.get(&id).cloned() else { return };
+        if ctx.now < until {
+            turn.lease(id, until);
+        } else {
+            self.end_log_on(ctx, turn, &user, id);
+        }
+    }
+
+    /// Something is heard of a user: all of the user's log-ons go on.
+    pub(super) fn renew_leases(&self, now: Timestamp, turn: &mut Ordered, user: &McServiceId) {
+        for session in turn.sessions.values_mut().filter(|session| session.user == *user) {
+            session.until = now + self.config.session_lease;
+        }
     }
 
     /// The lists that a user sees and that are not empty, requests first.
     pub(super) fn pending_queues(&self, turn: &Ordered, user: &McServiceId) -> Vec<Queue> {
-        let own = own_queues(user);
-        let shared = shared_queues().filter(|queue| self.sees(user, queue));
-        own.chain(shared).filter(|queue| turn.extent(queue).0 > 0).collect()
+        let all = own_queues(user).chain(shared_queues());
+        all.filter(|queue| turn.extent(queue).0 > 0 && self.sees(user, queue)).collect()
     }
 }
 
@@ -92,35 +122,52 @@ impl AcmServer {
         self.turn().sessions.get(&session).map(|session| session.user.clone())
     }
 
-    /// Ends the oldest log-on of a user who has as many as one may have: of clients that vanished without a word nobody
-    /// else would.
-    fn end_oldest(&self, ctx: &mut Context<'_>, turn: &mut Ordered, user: &McServiceId) {
-        let of_user = turn.sessions.iter().filter(|(_, session)| session.user == *user);
-        let mut of_user: Vec<_> = of_user.map(|(id, session)| (session.since, *id)).collect();
-        if of_user.len() < SESSIONS_OF_USER_MAX {
-            return;
-        }
-        of_user.sort_unstable();
-        if let Some((_, oldest)) = of_user.first() {
-            self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(*oldest))]);
-            turn.sessions.remove(oldest);
-        }
+    /// The world still has the connection over which a log-on of a user is told: its lease goes on. Returns whether
+    /// there is such a log-on.
+    pub fn renew(&self, now: Timestamp, user: &McServiceId, session: SessionId) -> bool {
+        let turn = &mut self.turn();
+        let held = turn.sessions.get_mut(&session).filter(|held| held.user == *user);
+        held.map(|held| held.until = now + self.config.session_lease).is_some()
+    }
+}
+
+impl Session {
+    const fn new(user: McServiceId, since: Timestamp) -> Self {
+        Self { user, since, until: since, due: None }
+    }
+}
+
+impl Ordered {
+    /// Notes that a log-on ends at `until`, if nothing is heard of its user meanwhile.
+    pub(super) fn lease(&mut self, id: SessionId, until: Timestamp) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.until = until;
+        let before = session.due.replace(until);
+        self.set_due(&Due::Session(id), before, Some(until));
     }
 
-    /// Ends the log-ons of a user who is no more.
-    pub(super) fn end_sessions(
-        &self,
-        ctx: &mut Context<'_>,
-        turn: &mut Ordered,
-        user: &McServiceId,
-    ) {
-        let of_user = turn.sessions.iter().filter(|(_, session)| session.user == *user);
-        let ended: Vec<SessionId> = of_user.map(|(id, _)| *id).collect();
-        for id in ended {
-            turn.sessions.remove(&id);
-            self.commit(ctx, [Mutation::delete(RecordKind::AcmSession, &session_key(id))]);
+    /// Ends a log-on, and returns what makes that durable.
+    fn remove_session(&mut self, id: SessionId) -> Mutation {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.set_due(&Due::Session(id), session.due, None);
         }
+        Mutation::delete(RecordKind::AcmSession, &session_key(id))
     }
+
+    /// Ends the log-ons of a user, and returns what makes that durable.
+    pub(super) fn remove_sessions(&mut self, user: &McServiceId) -> Vec<Mutation> {
+        let of_user = self.sessions.iter().filter(|(_, session)| session.user == *user);
+        let ended: Vec<SessionId> = of_user.map(|(id, _)| *id).collect();
+        ended.into_iter().map(|id| self.remove_session(id)).collect()
+    }
+}
+
+/// The oldest log-on of a user who has as many as one may have.
+fn oldest_too_many(turn: &Ordered, user: &McServiceId) -> Option<SessionId> {
+    let of_user = turn.sessions.iter().filter(|(_, session)| session.user == *user);
+    let of_user: Vec<_> = of_user.map(|(id, session)| (session.since, *id)).collect();
+    let has_room = of_user.len() < SESSIONS_OF_USER_MAX;
+    of_user.into_iter().min().filter(|_| !has_room).map(|(_, oldest)| oldest)
 }
 
 /// A name of 53 bits: every client reads it in JSON as it is.

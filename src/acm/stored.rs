@@ -170,9 +170,7 @@ impl StoredRecord {
                 let (way, other, user) = record.key();
                 is(key == migrant_key(way, &other, &user), "is not way, system and user")
             }
-            Body::Group(record) => {
-                is(key == format!("{} {}", record.home, record.id), "is not home and group")
-            }
+            Body::Group(record) => is(key == record.stored_key(), "is not home and group"),
             Body::User(user) => is(key == user.mc_service_id.as_str(), "is not the mc_service_id"),
             Body::Session(_) => {
                 let is_digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);

@@ -57,29 +57,24 @@ impl AcmServer {
         self.users.get(user).is_some_and(|held| has_rights(&held.0))
     }
 
-    /// Whether a user sees a list.
+    /// Whether a user sees a list, or what is in it of some partners.
     pub(super) fn sees(&self, user: &McServiceId, queue: &Queue) -> bool {
-        match &queue.audience {
-            Audience::User(of) => of == user,
-            Audience::Authorised => self.users.get(user).is_some_and(|held| {
-                let User { may_request, may_decide, .. } = &held.0;
-                let rights = if queue.is_response { may_request } else { may_decide };
-                rights.contains(&queue.kind)
-            }),
-        }
+        let mut partners = self.config.partners.iter();
+        partners.any(|partner| self.sees_item(user, queue, &partner.id))
     }
 
-    /// Whether a user sees an item of a list, which is of `partner`.
+    /// Whether a user sees an item of a list, which is of `partner`: as long as the user may do something about it.
     pub(super) fn sees_item(
         &self,
         user: &McServiceId,
         queue: &Queue,
         partner: &McSystemId,
     ) -> bool {
-        match (&queue.audience, queue.is_response) {
-            (Audience::User(of), _) => of == user,
-            (Audience::Authorised, true) => self.may_request(user, queue.kind, partner),
-            (Audience::Authorised, false) => self.may_decide(user, queue.kind, partner),
-        }
+        let is_for = match &queue.audience {
+            Audience::User(of) => of == user,
+            Audience::Authorised => true,
+        };
+        let may = if queue.is_response { Self::may_request } else { Self::may_decide };
+        is_for && may(self, user, queue.kind, partner)
     }
 }

@@ -261,6 +261,8 @@ pub enum State {
     ResponseSent,
     /// Of a partner: over, and the partner knows.
     ResponseAcknowledged,
+    /// Of a partner: over; the partner never took the response, as long as it may still ask for it.
+    ResponseUndelivered,
 }
 
 /// The life of a transaction that this system began.

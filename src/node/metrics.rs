@@ -386,6 +386,7 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::StrayResponse { .. }
+            | Note::ResponseUndelivered { .. }
             | Note::TableFull(_) => {}
         }
         let number = match note {
@@ -401,6 +402,7 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::StrayResponse { .. }
+            | Note::ResponseUndelivered { .. }
             | Note::TableFull(_)
             | Note::Limited(_) => NOTES,
         };
@@ -456,6 +458,7 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TransactionConflict { .. } => "transaction_conflict",
         Note::StrayResponse { .. } => "stray_response",
+        Note::ResponseUndelivered { .. } => "response_undelivered",
         Note::TableFull(_) => "table_full",
         Note::Limited(_) => "limited",
         Note::Registered(true) => "registered",

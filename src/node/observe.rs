@@ -382,7 +382,9 @@ impl Shared {
                 let peer = peer.as_ref().map(crate::identity::McSystemId::as_str);
                 tracing::warn!(system, peer, note = name, reason, "a peer system was refused");
             }
-            Note::TransactionConflict { partner } | Note::StrayResponse { partner } => {
+            Note::TransactionConflict { partner }
+            | Note::StrayResponse { partner }
+            | Note::ResponseUndelivered { partner } => {
                 tracing::warn!(system, %partner, note = name, "a transaction of a partner");
             }
             Note::AccessMisconfigured { partner, what } => {

@@ -199,10 +199,10 @@ impl World {
             }
             Message::Management { to, answer } => self.check_management(id, to, answer),
             Message::Configuration { to, answer } => self.check_configuration(id, to, answer),
+            Message::Acm(message) => self.check_exchange(id, message),
             Message::CxRequest { .. }
             | Message::Registration { .. }
             | Message::ConfigurationRequest { .. }
-            | Message::Acm(_)
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => Ok(()),
         }

@@ -92,6 +92,7 @@ impl World {
                 let (number, real, partner) = (ue.number, ue.real.impi.clone(), ue.home.other());
                 let now = self.now();
                 self.check_configured(partner, &[partner, id], &details.configuration)?;
+                self.check_up_to_date(id, details.configuration.revision, since)?;
                 self.checks.told_at.insert(number, now);
                 self.check_same(number, real.clone(), details)?;
                 if revoked {

@@ -81,9 +81,19 @@ impl World {
         answer: &configuration::Answer,
     ) -> Result<(), Violation> {
         use configuration::Request as Asked;
-        let Some((question, Inquiry::ConfigServer(request))) = self.inquiry_of(id, to) else {
-            return Ok(());
+        let asked = match to {
+            ReplyTo::Role(request) => self.system(id).configured.get(request).cloned(),
+            ReplyTo::World(_) => match self.inquiry_of(id, to) {
+                Some((_, Inquiry::ConfigServer(request))) => Some(request.clone()),
+                _ => None,
+            },
         };
+        let (Some(request), Some(cause)) = (&asked, self.cause_of(id, to)) else { return Ok(()) };
+        if let Asked::PutSystemConfiguration { system, configuration } = request
+            && *answer == configuration::Answer::Done
+        {
+            self.enter_in_force(id, system, configuration.revision);
+        }
         let named = match request {
             Asked::GetUser(name) | Asked::DeleteUser(name) => {
                 Some((RecordKind::User, name.as_str().to_owned()))
@@ -100,13 +110,13 @@ impl World {
             | Asked::PutSystemConfiguration { .. }
             | Asked::Check(_) => None,
         };
-        let begun = self.checks.facts.begun(&super::facts::Cause::Question(question));
+        let begun = self.checks.facts.begun(&cause);
         if matches!(answer, configuration::Answer::Refused(Refusal::NotFound(_)))
             && let Some((since, _)) = begun
         {
             self.check_absent(id, named, since)?;
         }
-        self.enter_configured(question, answer)
+        self.enter_configured(&cause, answer)
     }
 
     /// What a SIP database tells its SIP core of an assignment is stored.
@@ -271,7 +281,16 @@ impl World {
         }
         match self.inquiry_of(id, to)? {
             (_, Inquiry::Database(request)) => Some(request),
-            (_, Inquiry::ConfigServer(_) | Inquiry::Details(..) | Inquiry::Access(..)) => None,
+            (
+                _,
+                Inquiry::ConfigServer(_)
+                | Inquiry::Details(..)
+                | Inquiry::Access(..)
+                | Inquiry::Acm(..)
+                | Inquiry::AcmClient(_)
+                | Inquiry::AcmServer(_)
+                | Inquiry::Aliases(_),
+            ) => None,
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Messages in a few words for the trace, without identities.
 
 use crate::{
-    api::{configuration, connection_details, migration_identity::Answer, system_access},
+    api::{
+        acm_client, acm_interconnection, configuration, connection_details,
+        migration_identity::Answer, system_access,
+    },
     diameter::cx,
-    outbox::Message,
+    outbox::{AcmMessage, Message},
 };
 
 /// A message in a few words, without identities.
@@ -45,7 +48,58 @@ pub(super) fn describe(message: &Message) -> String {
         Message::Configuration { .. } => "configuration answer".to_owned(),
         Message::Registration { .. } => "registration answer".to_owned(),
         Message::ConfigurationRequest { .. } => "configuration request".to_owned(),
-        Message::Acm(_) => "ACM message".to_owned(),
+        Message::Acm(message) => describe_acm(message),
+    }
+}
+
+/// A message of an ACM server or of a functional alias controlling server.
+fn describe_acm(message: &AcmMessage) -> String {
+    use acm_interconnection::{Answer, Request};
+    match message {
+        AcmMessage::Request { request: Request::Submit(it), .. } => {
+            format!("ACM request: {}", it.payload.kind().as_str())
+        }
+        AcmMessage::Request { request: Request::Pending(_), .. } => {
+            "ACM request: pending".to_owned()
+        }
+        AcmMessage::Request { request: Request::Cancel(_), .. } => "ACM request: cancel".to_owned(),
+        AcmMessage::Request { request: Request::Decided(it), .. } => {
+            format!("ACM request: decided {}", it.result.as_str())
+        }
+        AcmMessage::Answer { answer: Answer::Decided(it), .. } => {
+            format!("ACM answer: decided {}", it.result.as_str())
+        }
+        AcmMessage::Answer { answer: Answer::Refused(it), .. } => {
+            format!("ACM answer: refused {}", it.code.as_str())
+        }
+        AcmMessage::Answer { answer, .. } => format!("ACM answer: {answer:?}"),
+        AcmMessage::Client { answer: acm_client::Answer::Refused(it), .. } => {
+            format!("ACM client answer: refused {}", it.code.as_str())
+        }
+        AcmMessage::Client { answer, .. } => {
+            let what = match answer {
+                acm_client::Answer::Begun(_) => "begun",
+                acm_client::Answer::Decided(_) => "decided",
+                acm_client::Answer::AlreadyDecided(_) => "already decided",
+                acm_client::Answer::LoggedOn(_) => "logged on",
+                acm_client::Answer::Item(_) => "item",
+                acm_client::Answer::Page(_) => "page",
+                acm_client::Answer::Done
+                | acm_client::Answer::Groups(_)
+                | acm_client::Answer::Progress(_)
+                | acm_client::Answer::Refused(_)
+                | acm_client::Answer::NotAuthenticated => "other",
+            };
+            format!("ACM client answer: {what}")
+        }
+        AcmMessage::Notification { notification, .. } => {
+            let what = if notification.is_response { "response" } else { "request" };
+            format!("notification: {} {what} pending", notification.kind.as_str())
+        }
+        AcmMessage::Management { .. } => "ACM management answer".to_owned(),
+        AcmMessage::SubscribeAliases => "aliases subscribed".to_owned(),
+        AcmMessage::AliasEvent(_) => "alias event".to_owned(),
+        AcmMessage::Aliases { .. } => "alias management answer".to_owned(),
     }
 }
 

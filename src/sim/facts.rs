@@ -205,7 +205,7 @@ impl World {
     pub(super) fn enter_configuration(
         &mut self,
         id: SystemId,
-        question: u64,
+        cause: Cause,
         request: &configuration::Request,
     ) {
         use configuration::Request as Asked;
@@ -229,13 +229,13 @@ impl World {
             | Asked::Check(_) => Vec::new(),
         };
         let now = self.now();
-        self.checks.facts.begin(now, id, Cause::Question(question), changes);
+        self.checks.facts.begin(now, id, cause, changes);
     }
 
     /// Enters the answer of a configuration server that leaves.
     pub(super) fn enter_configured(
         &mut self,
-        question: u64,
+        cause: &Cause,
         answer: &configuration::Answer,
     ) -> Result<(), Violation> {
         let outcome = match answer {
@@ -249,7 +249,7 @@ impl World {
             | configuration::Answer::SystemConfiguration(_) => Outcome::Done,
         };
         let now = self.now();
-        self.checks.facts.end(now, &Cause::Question(question), &outcome)
+        self.checks.facts.end(now, cause, &outcome)
     }
 
     /// What asked for what is answered `to`.

@@ -1,12 +1,18 @@
-//! HTTP as the simulated world knows it: questions to the management interfaces, of UEs (CSC-4) and of the
-//! other system's configuration server (CSC-17). A question or its answer may be lost, a question may
+//! HTTP as the simulated world knows it: questions to the management interfaces, of UEs (CSC-4), of ACM clients, and
+//! of the other system's configuration server (CSC-17) and ACM server. A question or its answer may be lost, a question may
 //! arrive twice, and whoever waits counts the first answer only.
 
 use std::time::Duration;
 
 use crate::{
-    api::{configuration, connection_details, migration_identity as management, system_access},
-    outbox::{Message, ReplyTo, RequestId, Send, SystemAccessReply, Undeliverable},
+    api::{
+        acm_client, acm_interconnection, acm_management, alias_management, configuration,
+        connection_details, migration_identity as management, system_access,
+    },
+    identity::McServiceId,
+    outbox::{
+        AcmMessage, AcmReply, Message, ReplyTo, RequestId, Send, SystemAccessReply, Undeliverable,
+    },
     token::BearerToken,
 };
 
@@ -36,6 +42,14 @@ pub(super) enum Inquiry {
     Details(connection_details::Request, BearerToken),
     /// C1, with the token that is presented.
     Access(system_access::Request, BearerToken),
+    /// Of an ACM server to that of the other system, with the token that is presented.
+    Acm(acm_interconnection::Request, BearerToken),
+    /// Of an ACM client, with its user and the token that is presented.
+    AcmClient(Box<(McServiceId, BearerToken, acm_client::Request)>),
+    /// The management interface of an ACM server.
+    AcmServer(acm_management::Request),
+    /// The management interface of a functional alias controlling server.
+    Aliases(alias_management::Request),
 }
 
 /// What is answered.
@@ -47,6 +61,10 @@ pub(super) enum Reply {
     Details(connection_details::Answer),
     /// C2.
     Access(system_access::Answer),
+    Acm(acm_interconnection::Answer),
+    AcmClient(acm_client::Answer),
+    AcmServer(acm_management::Answer),
+    Aliases(alias_management::Answer),
 }
 
 /// Answers that the network loses.
@@ -71,6 +89,10 @@ pub(super) enum Asker {
     Client { ue: usize },
     /// The configuration server of a system.
     ConfigServer { system: SystemId, incarnation: u64, id: RequestId },
+    /// The ACM server of a system.
+    AcmServer { system: SystemId, incarnation: u64, id: RequestId },
+    /// An ACM client, or its user at a management interface.
+    AcmClient { client: usize, turn: u64 },
 }
 
 impl Inquiry {
@@ -80,19 +102,23 @@ impl Inquiry {
             Self::ConfigServer(_) => "configuration",
             Self::Details(..) => "connection details",
             Self::Access(..) => "system access",
+            Self::Acm(..) => "ACM",
+            Self::AcmClient(..) => "ACM client",
+            Self::AcmServer(_) => "ACM management",
+            Self::Aliases(_) => "functional alias",
         }
     }
 
     /// Whether whoever asks may ask twice without asking: the answers are the same.
     const fn may_arrive_twice(&self) -> bool {
-        matches!(self, Self::Details(..) | Self::Access(..))
+        matches!(self, Self::Details(..) | Self::Access(..) | Self::Acm(..) | Self::AcmClient(..))
     }
 
-    /// What is answered where the request was lost with a commit that failed.
-    const fn unavailable(&self) -> Reply {
+    /// What is answered where the request was lost with a commit that failed; nothing where that is a 503.
+    const fn unavailable(&self) -> Option<Reply> {
         use connection_details as details;
         const REFUSED: management::Refusal = management::Refusal::Unavailable;
-        match self {
+        Some(match self {
             Self::Database(_) => Reply::Database(management::Answer::Refused(REFUSED)),
             Self::ConfigServer(_) => Reply::ConfigServer(configuration::Answer::Refused(REFUSED)),
             Self::Details(..) => {
@@ -101,7 +127,10 @@ impl Inquiry {
             Self::Access(..) => {
                 Reply::Access(system_access::Answer::Refused(system_access::Refusal::Unavailable))
             }
-        }
+            Self::Acm(..) | Self::AcmClient(_) | Self::AcmServer(_) | Self::Aliases(_) => {
+                return None;
+            }
+        })
     }
 
     const fn fits(&self, reply: &Reply) -> bool {
@@ -111,6 +140,10 @@ impl Inquiry {
                 | (Self::ConfigServer(_), Reply::ConfigServer(_))
                 | (Self::Details(..), Reply::Details(_))
                 | (Self::Access(..), Reply::Access(_))
+                | (Self::Acm(..), Reply::Acm(_))
+                | (Self::AcmClient(_), Reply::AcmClient(_))
+                | (Self::AcmServer(_), Reply::AcmServer(_))
+                | (Self::Aliases(_), Reply::Aliases(_))
         )
     }
 }
@@ -125,7 +158,7 @@ impl World {
             self.enter_request(to, Cause::Question(question), request);
         }
         if let Inquiry::ConfigServer(request) = &inquiry {
-            self.enter_configuration(to, question, request);
+            self.enter_configuration(to, Cause::Question(question), request);
         }
         let doubled = inquiry.may_arrive_twice() && self.entropy.happens(self.options.duplication);
         let name = inquiry.name();
@@ -143,7 +176,7 @@ impl World {
     }
 
     fn is_lost(&mut self, asker: Asker) -> bool {
-        let between_systems = matches!(asker, Asker::ConfigServer { .. });
+        let between_systems = matches!(asker, Asker::ConfigServer { .. } | Asker::AcmServer { .. });
         self.entropy.happens(self.options.loss) || between_systems && self.wire.partitioned
     }
 
@@ -185,6 +218,14 @@ impl World {
             Inquiry::Access(request, token) => {
                 roles.config_server.handle_system_access(ctx, to, Some(&token), request);
             }
+            Inquiry::Acm(..)
+            | Inquiry::AcmClient(_)
+            | Inquiry::AcmServer(_)
+            | Inquiry::Aliases(_) => {
+                if let Some(acm) = &roles.acm {
+                    acm.asked(ctx, to, inquiry);
+                }
+            }
         });
     }
 
@@ -210,7 +251,12 @@ impl World {
         let losing = match inquiry {
             Inquiry::Details(..) => self.losing == Some(Lost::Details),
             Inquiry::Access(..) => self.losing == Some(Lost::Access),
-            Inquiry::Database(_) | Inquiry::ConfigServer(_) => false,
+            Inquiry::Database(_)
+            | Inquiry::ConfigServer(_)
+            | Inquiry::Acm(..)
+            | Inquiry::AcmClient(_)
+            | Inquiry::AcmServer(_)
+            | Inquiry::Aliases(_) => false,
         };
         if losing || asker.is_some_and(|asker| self.is_lost(asker)) {
             self.record(Who::World, || format!("a {name} answer is lost"));
@@ -224,8 +270,10 @@ impl World {
     pub(super) fn refuse_forgotten(&mut self, question: u64) {
         self.checks.facts.forget(self.queue.now(), &Cause::Question(question));
         if let Some(Question { inquiry, .. }) = self.questions.get(&question) {
-            let reply = inquiry.unavailable();
-            self.return_answer(question, reply);
+            match inquiry.unavailable() {
+                Some(reply) => self.return_answer(question, reply),
+                None => self.give_up(question),
+            }
         }
     }
 
@@ -260,6 +308,12 @@ impl World {
                 let reply = SystemAccessReply { id, outcome: Ok(answer) };
                 self.system_access_reply(system, incarnation, reply);
             }
+            (Some(Asker::AcmServer { system, incarnation, id }), Reply::Acm(answer)) => {
+                self.acm_reply(system, incarnation, AcmReply { id, outcome: Ok(answer) });
+            }
+            (Some(Asker::AcmClient { client, turn }), reply) => {
+                self.acm_client_answered(client, turn, reply);
+            }
             // An answer of another kind was a violation when it left.
             (None | Some(_), _) => {}
         }
@@ -278,7 +332,17 @@ impl World {
                 let reply = SystemAccessReply { id, outcome: Err(Undeliverable) };
                 self.system_access_reply(system, incarnation, reply);
             }
-            Some(Asker::Test | Asker::Script { .. } | Asker::Administrator { .. }) | None => {}
+            Some(Asker::AcmServer { system, incarnation, id }) => {
+                open.asker = None;
+                self.acm_reply(system, incarnation, AcmReply { id, outcome: Err(Undeliverable) });
+            }
+            Some(
+                Asker::Test
+                | Asker::Script { .. }
+                | Asker::Administrator { .. }
+                | Asker::AcmClient { .. },
+            )
+            | None => {}
         }
     }
 
@@ -310,7 +374,13 @@ impl World {
             Message::Management { to: ReplyTo::World(handle), .. }
             | Message::Configuration { to: ReplyTo::World(handle), .. }
             | Message::ConnectionDetails { to: ReplyTo::World(handle), .. }
-            | Message::SystemAccess { to: ReplyTo::World(handle), .. } => {
+            | Message::SystemAccess { to: ReplyTo::World(handle), .. }
+            | Message::Acm(
+                AcmMessage::Answer { to: ReplyTo::World(handle), .. }
+                | AcmMessage::Client { to: ReplyTo::World(handle), .. }
+                | AcmMessage::Management { to: ReplyTo::World(handle), .. }
+                | AcmMessage::Aliases { to: ReplyTo::World(handle), .. },
+            ) => {
                 let parked = self.system_mut(id).parked.remove(handle);
                 if let Some(Parked::Http { question, .. }) = parked {
                     self.refuse_forgotten(question);

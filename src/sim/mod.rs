@@ -8,10 +8,14 @@
 //! Source of what must hold: TR 23.781 solution 2 (the 25 steps), RFC 3261 clause 10.3 (a 200 tells
 //! what is registered), TS 33.102 clause 6.3 and annex C (no SQN twice).
 
+mod acm_client;
+mod acm_script;
+mod acm_tables;
 mod administrator;
 mod check;
 mod check_access;
 mod check_answer;
+mod check_exchange;
 mod check_registration;
 #[cfg(test)]
 mod check_tests;
@@ -19,11 +23,13 @@ mod check_vector;
 mod describe;
 mod engine;
 mod entropy;
+mod exchange;
 mod facts;
 mod faults;
 mod http;
 pub mod ledger;
 mod link;
+mod local;
 mod network;
 mod operate;
 mod options;
@@ -44,12 +50,14 @@ pub use check::Violation;
 pub use entropy::SeededEntropy;
 pub use http::Lost;
 pub use operate::Migration;
-pub use options::{Committing, Options, Pools};
+pub use options::{Committing, Exchange, Options, Pools};
 pub use system::SystemId;
 pub use trace::{Line, Trace, Who};
 
 use self::{
+    acm_client::AcmClient,
     check::Checks,
+    exchange::Exchanged,
     faults::Fault,
     http::{Question, Reply},
     link::{Parcel, Wire},
@@ -59,9 +67,14 @@ use self::{
     ue_host::UeHost,
 };
 use crate::{
-    api::migration_identity as management,
+    api::{
+        acm_client::{Notification, SessionId},
+        configuration, functional_alias, migration_identity as management,
+    },
     diameter::cx,
-    outbox::{CxReply, ManagementReply, Note, RequestId, SystemAccessReply, TimerKey},
+    outbox::{
+        ConfigurationReply, CxReply, ManagementReply, Note, RequestId, SystemAccessReply, TimerKey,
+    },
     step::Step,
     time::Timestamp,
 };
@@ -86,6 +99,9 @@ pub struct World {
     a: System,
     b: System,
     ues: Vec<UeHost>,
+    /// The ACM clients of A, and then those of B.
+    acm_clients: Vec<AcmClient>,
+    exchanged: Exchanged,
     wire: Wire,
     connections: Connections,
     /// What was ever asked over HTTP, by number.
@@ -145,6 +161,23 @@ enum Event {
     ManagementReply { system: SystemId, incarnation: u64, reply: ManagementReply },
     /// What came of a request to the other system, where it never left.
     SystemAccessReply { system: SystemId, incarnation: u64, reply: SystemAccessReply },
+    /// A request of the ACM server reaches the configuration server of the same system.
+    LocalConfiguration {
+        system: SystemId,
+        incarnation: u64,
+        id: RequestId,
+        request: configuration::Request,
+    },
+    /// Its answer reaches the ACM server.
+    ConfigurationReply { system: SystemId, incarnation: u64, reply: ConfigurationReply },
+    /// The ACM server asks the functional alias controlling server of the same system for its feed.
+    SubscribeAliases { system: SystemId, incarnation: u64 },
+    /// That one tells something.
+    AliasEvent { system: SystemId, incarnation: u64, event: functional_alias::Event },
+    /// An ACM client is told that something is pending.
+    Notified { client: usize, session: SessionId, notification: Notification },
+    /// An ACM client goes on.
+    AcmClient { client: usize, turn: u64 },
     /// A question arrives over HTTP.
     Asked { question: u64, system: SystemId },
     /// The answer reaches whoever asked.
@@ -171,12 +204,18 @@ impl World {
     /// Creates a world with both systems provisioned and connected, and UEs that have done nothing.
     pub fn new(seed: u64, options: Options) -> Self {
         let mut entropy = SeededEntropy::new(seed);
-        let mut system = |id| System::new(id, entropy.fork(), EPOCH);
+        let mut system = |id| System::new(id, entropy.fork(), EPOCH, options.exchange.clone());
         let (mut a, mut b) = (system(SystemId::A), system(SystemId::B));
         a.engine.set_committing(options.committing);
         b.engine.set_committing(options.committing);
         let ues: Vec<UeHost> =
             (0..options.ues).map(|number| draw_ue(number, &options, &mut entropy)).collect();
+        let clients = options.exchange.as_ref().map_or(0, |exchange| exchange.clients);
+        let acm_clients: Vec<AcmClient> = [SystemId::A, SystemId::B]
+            .into_iter()
+            .flat_map(|system| (0..clients).map(move |number| (system, number)))
+            .map(|(system, number)| AcmClient::new(system, number, entropy.fork()))
+            .collect();
         let mut world = Self {
             seed,
             queue: Queue::new(EPOCH),
@@ -185,6 +224,8 @@ impl World {
             b,
             checks: Checks::new(&ues),
             ues,
+            acm_clients,
+            exchanged: Exchanged::default(),
             wire: Wire::default(),
             connections: Connections::default(),
             questions: BTreeMap::new(),
@@ -294,6 +335,22 @@ impl World {
             Event::SystemAccessReply { system, incarnation, reply } => {
                 self.system_access_reply(system, incarnation, reply);
             }
+            Event::LocalConfiguration { system, incarnation, id, request } => {
+                self.local_configuration(system, incarnation, id, request);
+            }
+            Event::ConfigurationReply { system, incarnation, reply } => {
+                self.configuration_reply(system, incarnation, reply);
+            }
+            Event::SubscribeAliases { system, incarnation } => {
+                self.aliases_subscribed(system, incarnation);
+            }
+            Event::AliasEvent { system, incarnation, event } => {
+                self.alias_event(system, incarnation, event);
+            }
+            Event::Notified { client, session, notification } => {
+                self.notified(client, session, &notification);
+            }
+            Event::AcmClient { client, turn } => self.acm_client_wakes(client, turn),
             Event::Asked { question, system } => self.asked(question, system),
             Event::Answered { question, reply } => self.answered(question, reply),
             Event::Undeliverable { question } => self.undeliverable(question),

@@ -61,6 +61,7 @@ impl World {
     /// The first [`Violation`], also if a UE cannot register after the faults have ended.
     pub fn live_through(&mut self, span: Duration) -> Result<(), Violation> {
         self.start_scripts();
+        self.start_acm_clients();
         self.begin_storm();
         self.run_for(span)?;
         self.end_storm();
@@ -71,9 +72,11 @@ impl World {
             serve && (0..world.ues.len()).all(|ue| world.is_registered(ue))
         };
         if self.run_until(end, all)? {
+            self.settle_exchange()?;
             self.check_leftovers()?;
             self.check_assignments()?;
-            return self.check_memory();
+            self.check_memory()?;
+            return self.check_exchanged();
         }
         let ue = (0..self.ues.len()).find(|ue| !self.is_registered(*ue)).unwrap_or(0);
         let detail =
@@ -176,7 +179,11 @@ impl World {
         }
     }
 
-    fn question(&mut self, to: SystemId, inquiry: Inquiry) -> Result<Option<Reply>, Violation> {
+    pub(super) fn question(
+        &mut self,
+        to: SystemId,
+        inquiry: Inquiry,
+    ) -> Result<Option<Reply>, Violation> {
         let question = self.ask(to, inquiry, Asker::Test);
         let end = self.now() + QUESTION;
         self.run_until(end, |world| world.answers.contains_key(&question))?;

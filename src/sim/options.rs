@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::SeededEntropy;
+use crate::acm::Mode;
 
 /// The faults of a world. Every rate is in occurrences per 1,000.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +48,20 @@ pub struct Options {
     /// The mean time between two ends of an agreement about a user, which is made again later; `None` for
     /// none.
     pub withdraw_every: Option<Duration>,
+    /// What administrators exchange by ACM; `None` for systems without that.
+    pub exchange: Option<Exchange>,
+}
+
+/// The administrators of both systems, and what the systems do with what they ask for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exchange {
+    /// ACM clients of each system, each of a user of its own.
+    pub clients: usize,
+    /// Who decides requests of the partner in A, and who in B.
+    pub modes: [Mode; 2],
+    /// Whether a partner sends its configuration along with a pair. Otherwise UEs are told what administrators have
+    /// exchanged.
+    pub sends_configuration: bool,
 }
 
 /// Where the identities that are lent come from.
@@ -95,7 +110,16 @@ impl Options {
             restart_every: None,
             disconnect_every: None,
             withdraw_every: None,
+            exchange: None,
         }
+    }
+
+    /// [`Self::faultless`] with two ACM clients in each system, where people decide, and UEs that are told what these
+    /// have exchanged.
+    pub const fn exchanging() -> Self {
+        let exchange =
+            Exchange { clients: 2, modes: [Mode::Manual; 2], sends_configuration: false };
+        Self { exchange: Some(exchange), ..Self::faultless() }
     }
 
     /// Faults drawn from `seed`. Each kind is left out in some worlds, so that faults which hide
@@ -123,12 +147,27 @@ impl Options {
             stalls: rate(draw, 30),
             reload_failures: rate(draw, 600),
             refusal_every: interval(draw),
+            exchange: None,
         }
+    }
+
+    /// The same with ACM clients, and with fewer UEs: what those do by themselves is the other worlds' matter.
+    pub fn drawn_exchanging(seed: u64) -> Self {
+        let drawn = Self::drawn(seed);
+        let mut entropy = SeededEntropy::new(seed ^ 0x6578_6368_616e_6765);
+        let mut mode = || match entropy.below(4) {
+            0 | 1 => Mode::Manual,
+            2 => Mode::ByRule { rejects_difference: false },
+            _ => Mode::Accept,
+        };
+        let modes = [mode(), mode()];
+        let exchange = Exchange { clients: 3, modes, sends_configuration: entropy.happens(300) };
+        Self { ues: 1, exchange: Some(exchange), ..drawn }
     }
 
     /// The same world without faults from now on.
     pub(super) fn calmed(&self) -> Self {
-        Self { ues: self.ues, ..Self::faultless() }
+        Self { ues: self.ues, exchange: self.exchange.clone(), ..Self::faultless() }
     }
 }
 

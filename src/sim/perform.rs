@@ -3,12 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    api::migration_identity as management,
     diameter::cx,
-    outbox::{
-        Context, CxDestination, CxReply, Effect, ManagementReply, Message, Peer, ReplyTo,
-        RequestId, Role, Send, TimerKey,
-    },
+    outbox::{Context, CxDestination, CxReply, Effect, Message, ReplyTo, Role, Send, TimerKey},
     store::{Commit, ReplayError},
 };
 
@@ -179,7 +175,12 @@ impl World {
             Role::SipCore => roles.core.handle_timer(ctx, timer),
             Role::SipDatabase => roles.database.handle_timer(ctx, timer),
             Role::ConfigServer => roles.config_server.handle_timer(ctx, timer),
-            Role::Acm | Role::Ue => {}
+            Role::Acm => {
+                if let Some(acm) = &roles.acm {
+                    acm.server.handle_timer(ctx, timer);
+                }
+            }
+            Role::Ue => {}
         });
         if let Err(violation) = self.check_expiry(id, &effects) {
             return self.violate(violation);
@@ -232,6 +233,16 @@ impl World {
             Message::SystemAccess { to: ReplyTo::World(handle), answer } => {
                 self.answer_http(id, handle, Reply::Access(answer));
             }
+            Message::Configuration { to: ReplyTo::Role(request), answer } => {
+                self.answer_acm(id, request, answer);
+            }
+            Message::ConfigurationRequest { id: request_id, request } => {
+                let (system, now) = (id, self.queue.now());
+                let event =
+                    Event::LocalConfiguration { system, incarnation, id: request_id, request };
+                self.queue.put(now, event);
+            }
+            Message::Acm(message) => self.depart_acm(id, message),
             Message::SystemAccessRequest { to, id: request_id, request } => {
                 let asker = Asker::ConfigServer { system: id, incarnation, id: request_id };
                 if to != id.other().mc_system_id() {
@@ -239,10 +250,7 @@ impl World {
                 }
                 self.ask(id.other(), Inquiry::Access(request, id.token()), asker);
             }
-            Message::Configuration { .. }
-            | Message::Registration { .. }
-            | Message::ConfigurationRequest { .. }
-            | Message::Acm(_)
+            Message::Registration { .. }
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => {
@@ -269,96 +277,6 @@ impl World {
                 }
                 None => self.check_unparked(id, *handle),
             },
-        }
-    }
-
-    /// The SIP database answers a management request of a role.
-    fn answer_role(&mut self, id: SystemId, request: RequestId, answer: management::Answer) {
-        if self.system_mut(id).managed.remove(&request).is_none() {
-            let detail = format_args!("{request:?} of {}", id.label());
-            return self.violate(Violation::new("a request is answered once", &detail));
-        }
-        self.reply_management(id, ManagementReply { id: request, answer });
-    }
-
-    /// Tells a role that its management request is lost.
-    pub(super) fn refuse_management(&mut self, id: SystemId, request: RequestId) {
-        let answer = management::Answer::Refused(management::Refusal::Unavailable);
-        self.reply_management(id, ManagementReply { id: request, answer });
-    }
-
-    fn reply_management(&mut self, id: SystemId, reply: ManagementReply) {
-        let (now, incarnation) = (self.queue.now(), self.system(id).incarnation);
-        self.queue.put(now, Event::ManagementReply { system: id, incarnation, reply });
-    }
-
-    /// An answer to nobody is a second answer, unless the asker's connection is gone.
-    pub(super) fn check_unparked(&mut self, id: SystemId, handle: u64) {
-        if !self.system_mut(id).abandoned.remove(&handle) {
-            let detail = format_args!("handle {handle} of {}", id.label());
-            self.violate(Violation::new("a request is answered once", &detail));
-        }
-    }
-
-    /// Lets an answer reach a role in a moment, so that no role is called within a call.
-    pub(super) fn reply_later(&mut self, id: SystemId, reply: CxReply) {
-        let (now, incarnation) = (self.queue.now(), self.system(id).incarnation);
-        self.queue.put(now, Event::Reply { system: id, incarnation, reply });
-    }
-
-    pub(super) fn local_request(
-        &mut self,
-        id: SystemId,
-        incarnation: u64,
-        request_id: RequestId,
-        request: cx::Request,
-    ) {
-        if self.system(id).incarnation != incarnation {
-            return;
-        }
-        let now = self.queue.now();
-        self.system_mut(id).asked.insert(request_id, (now, request.clone()));
-        self.call(id, |roles, ctx| {
-            let to = ReplyTo::Role(request_id);
-            roles.database.handle_request(ctx, &Peer::OwnCore, to, request);
-        });
-    }
-
-    pub(super) fn reply(&mut self, id: SystemId, incarnation: u64, reply: CxReply) {
-        if self.system(id).incarnation != incarnation {
-            return;
-        }
-        self.call(id, |roles, ctx| match reply.id.role {
-            Role::SipCore => roles.core.handle_answer(ctx, reply),
-            Role::SipDatabase => roles.database.handle_answer(ctx, reply),
-            Role::Acm | Role::ConfigServer | Role::Ue => {}
-        });
-    }
-
-    pub(super) fn local_management(
-        &mut self,
-        id: SystemId,
-        incarnation: u64,
-        request_id: RequestId,
-        request: management::Request,
-    ) {
-        if self.system(id).incarnation != incarnation {
-            return;
-        }
-        self.system_mut(id).managed.insert(request_id, request.clone());
-        self.call(id, |roles, ctx| {
-            roles.database.handle_management(ctx, ReplyTo::Role(request_id), request);
-        });
-    }
-
-    pub(super) fn management_reply(
-        &mut self,
-        id: SystemId,
-        incarnation: u64,
-        reply: ManagementReply,
-    ) {
-        if self.system(id).incarnation == incarnation {
-            self.call(id, |roles, ctx| roles.config_server.handle_management_reply(ctx, reply));
         }
     }
 }

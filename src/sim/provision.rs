@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     api::{
-        configuration,
+        acm_management, configuration,
         connection_details::SystemConfiguration,
         migration_identity::{Answer, Direction, Pool, PoolSource, Request},
     },
@@ -40,6 +40,15 @@ impl World {
                 }
             })
         });
+        let requests = self.for_the_acm_servers();
+        let all = all.and_then(|()| {
+            requests.into_iter().try_for_each(|(system, request)| {
+                match self.manage_acm(system, request)? {
+                    Some(acm_management::Answer::Done) => Ok(()),
+                    other => Err(unfit(&other)),
+                }
+            })
+        });
         if let Err(violation) = all {
             return self.violate(violation);
         }
@@ -67,10 +76,14 @@ impl World {
 
     fn for_the_config_servers(&self) -> Vec<(SystemId, configuration::Request)> {
         use configuration::Request::{PutAgreement, PutSystemConfiguration, PutUser};
-        let configurations = [SystemId::A, SystemId::B].into_iter().map(|system| {
-            let configuration = system.configuration();
-            let system_id = system.mc_system_id();
-            (system, PutSystemConfiguration { system: system_id, configuration })
+        // Who is not sent the partner's along with a pair has to have it.
+        let of_partners = self.options.exchange.as_ref().is_some_and(|it| !it.sends_configuration);
+        let configurations = [SystemId::A, SystemId::B].into_iter().flat_map(|system| {
+            let others = of_partners.then(|| system.other());
+            [system].into_iter().chain(others).map(move |at| {
+                let (configuration, system) = (system.configuration(), system.mc_system_id());
+                (at, PutSystemConfiguration { system, configuration })
+            })
         });
         let users = self.ues.iter().map(|ue| (ue.home, PutUser(ue.user())));
         let agreements = self.ues.iter().flat_map(|ue| {

@@ -7,14 +7,17 @@ use std::{
 };
 
 use crate::{
+    acm::{self, AcmServer, AgreementTerms, Policies, Policy},
+    alias_server::{self, AliasServer},
     api::{
+        configuration,
         connection_details::{Location, SipCoreAddress, SipTransport},
         migration_identity as management,
     },
     config_server::{self, ConfigServer, Partner},
     diameter::cx,
     entropy::Entropy,
-    identity::{McSystemId, SipDatabaseId},
+    identity::{FunctionalAlias, McServiceId, McSystemId, SipDatabaseId},
     outbox::{Context, Effect, Outbox, RequestId, Send},
     sip_core::{self, SipCore},
     sip_database::{self, SipDatabase},
@@ -23,7 +26,9 @@ use crate::{
     token::BearerToken,
 };
 
-use super::{SeededEntropy, engine::FaultyEngine, known, link::Node};
+use super::{
+    SeededEntropy, engine::FaultyEngine, known, link::Node, options::Exchange, ue_host::AGREEMENT,
+};
 
 /// The two MC systems. Which of them is primary is a matter of each user.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -84,7 +89,17 @@ impl SystemId {
         format!("sip:migration.{}", self.domain())
     }
 
-    /// What its configuration server presents to the other one.
+    /// The administrator of this number.
+    pub fn administrator(self, number: usize) -> McServiceId {
+        known(&format!("sip:administrator{number}@{}", self.domain()))
+    }
+
+    /// The functional alias under which requests of the other system are asked for.
+    pub fn on_duty(self) -> FunctionalAlias {
+        known(&format!("sip:on-duty@{}", self.domain()))
+    }
+
+    /// What its configuration server and its ACM server present to the other system's.
     pub(super) fn token(self) -> BearerToken {
         super::token(&format!("token-of-system-{}", self.domain()))
     }
@@ -136,6 +151,9 @@ pub(super) struct System {
     pub(super) asked: BTreeMap<RequestId, (Timestamp, cx::Request)>,
     /// Management requests of the roles to each other that have no answer yet.
     pub(super) managed: BTreeMap<RequestId, management::Request>,
+    /// What the ACM server has asked the configuration server and has no answer to yet.
+    pub(super) configured: BTreeMap<RequestId, configuration::Request>,
+    exchange: Option<Exchange>,
     /// The Diameter node.
     pub(super) node: Node,
 }
@@ -146,6 +164,15 @@ pub(super) struct Roles {
     pub(super) core: SipCore,
     pub(super) database: SipDatabase,
     pub(super) config_server: ConfigServer,
+    /// Only where administrators exchange something.
+    pub(super) acm: Option<Acm>,
+}
+
+/// The roles of systems whose administrators exchange something.
+#[derive(Debug)]
+pub(super) struct Acm {
+    pub(super) server: AcmServer,
+    pub(super) aliases: AliasServer,
 }
 
 /// Who asked from outside.
@@ -159,8 +186,13 @@ pub(super) enum Parked {
 
 impl System {
     /// Creates a system with empty storage.
-    pub(super) fn new(id: SystemId, mut entropy: SeededEntropy, now: Timestamp) -> Self {
-        let roles = Roles::new(id, &mut entropy);
+    pub(super) fn new(
+        id: SystemId,
+        mut entropy: SeededEntropy,
+        now: Timestamp,
+        exchange: Option<Exchange>,
+    ) -> Self {
+        let roles = Roles::new(id, &mut entropy, exchange.as_ref());
         let sequencer = Arc::new(Sequencer::default());
         Self {
             id,
@@ -178,6 +210,8 @@ impl System {
             next_handle: 0,
             asked: BTreeMap::new(),
             managed: BTreeMap::new(),
+            configured: BTreeMap::new(),
+            exchange,
             node: Node::new(id, now, &mut entropy),
             entropy,
         }
@@ -257,6 +291,11 @@ impl System {
         self.roles.core.clear();
         self.roles.database.clear();
         self.roles.config_server.clear();
+        if let Some(acm) = &self.roles.acm {
+            acm.server.clear();
+            acm.aliases.clear();
+        }
+        self.configured.clear();
         let effects = self.load(readable).map(|_| {
             self.watermark = Watermark::starting_at(self.sequencer.last());
             self.start_roles(now)
@@ -287,6 +326,7 @@ impl System {
         self.parked.clear();
         self.asked.clear();
         self.managed.clear();
+        self.configured.clear();
         self.node.die();
         self.engine.fail(now, &mut self.entropy);
     }
@@ -297,7 +337,7 @@ impl System {
         now: Timestamp,
         readable: Option<u64>,
     ) -> Result<Vec<Effect>, ReplayError> {
-        self.roles = Roles::new(self.id, &mut self.entropy);
+        self.roles = Roles::new(self.id, &mut self.entropy, self.exchange.as_ref());
         self.node = Node::new(self.id, now, &mut self.entropy);
         let highest = self.load(readable)?;
         self.sequencer = Arc::new(Sequencer::starting_after(highest));
@@ -312,7 +352,10 @@ impl System {
         engine.reopen(readable, &|record| {
             roles.core.load(&record)?;
             roles.database.load(&record)?;
-            roles.config_server.load(&record)
+            roles.config_server.load(&record)?;
+            let Some(acm) = &roles.acm else { return Ok(()) };
+            acm.server.load(&record)?;
+            acm.aliases.load(&record)
         })
     }
 
@@ -321,12 +364,15 @@ impl System {
             roles.core.handle_loaded(ctx);
             roles.database.handle_loaded(ctx);
             roles.config_server.handle_loaded(ctx);
+            if let Some(acm) = &roles.acm {
+                acm.server.handle_loaded(ctx);
+            }
         })
     }
 }
 
 impl Roles {
-    fn new(id: SystemId, entropy: &mut dyn Entropy) -> Self {
+    fn new(id: SystemId, entropy: &mut dyn Entropy, exchange: Option<&Exchange>) -> Self {
         let core = SipCore::new(sip_core::Config::for_domain(id.domain()), entropy);
         let config = sip_database::Config {
             sqn_range: SQN_RANGE,
@@ -341,8 +387,40 @@ impl Roles {
         };
         let config = config_server::Config {
             partners: vec![partner],
+            hands_out_configuration: exchange.is_none_or(|it| it.sends_configuration),
             ..config_server::Config::new(id.mc_system_id(), id.database(), id.server_name())
         };
-        Self { core, database, config_server: ConfigServer::new(config, entropy) }
+        let config_server = ConfigServer::new(config, entropy);
+        let acm = exchange.map(|exchange| Acm::new(id, entropy, exchange));
+        Self { core, database, config_server, acm }
+    }
+}
+
+impl Acm {
+    fn new(id: SystemId, entropy: &mut dyn Entropy, exchange: &Exchange) -> Self {
+        use std::time::Duration;
+        let [a, b] = exchange.modes;
+        let mode = if id == SystemId::A { a } else { b };
+        let partner = acm::Partner {
+            id: id.other().mc_system_id(),
+            accepted_token: id.other().token().digest(),
+            interconnected: true,
+            domains: vec![id.other().domain().to_owned()],
+            policies: Policies {
+                usual: Policy { mode, ..Policy::default() },
+                ..Policies::default()
+            },
+            agreements: Some(AgreementTerms { valid_for: AGREEMENT, hide_identities: true }),
+        };
+        let config = acm::Config {
+            partners: vec![partner],
+            answers_pull: Some(id.administrator(0)),
+            answer_timeout: Duration::from_secs(5),
+            resend_max: Duration::from_secs(30),
+            session_lease: Duration::from_secs(60),
+            ..acm::Config::new(id.mc_system_id(), id.domain())
+        };
+        let aliases = alias_server::Config::new(vec![id.domain().to_owned()]);
+        Self { server: AcmServer::new(config, entropy), aliases: AliasServer::new(aliases) }
     }
 }

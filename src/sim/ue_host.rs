@@ -27,7 +27,7 @@ use crate::{
 use super::{EPOCH, SeededEntropy, SystemId, administrator::Administrator, known};
 
 /// How long agreements hold.
-const AGREEMENT: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+pub(super) const AGREEMENT: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 /// The registration period that UEs ask for, seconds: short, so that a run sees refreshes.
 pub(super) const EXPIRES: u32 = 120;

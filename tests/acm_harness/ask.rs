@@ -119,7 +119,10 @@ impl World {
 
     pub fn log_on(&mut self, side: Side, name: &str) -> SessionId {
         match self.ask(side, name, Client::LogOn) {
-            ClientAnswer::LoggedOn(session) => session,
+            ClientAnswer::LoggedOn(session) => {
+                self.system(side).streams.push((service(side, name), session));
+                session
+            }
             other => panic!("not logged on: {other:?}"),
         }
     }

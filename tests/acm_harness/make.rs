@@ -6,13 +6,15 @@ use super::Side;
 use migcore::{
     acm::{Config, Partner, Policies},
     api::{
+        acm_interconnection::{Envelope, Submission},
         acm_management::User,
-        acm_payload::{Kind, Payload},
+        acm_payload::{ContentDigest, Kind, Parties, Payload},
         connection_details::{SipCoreAddress, SipTransport, SystemConfiguration},
     },
     config_server,
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId, Plmn, SipDatabaseId},
     secret::SecretText,
+    time::Timestamp,
     token::BearerToken,
     ue_configuration::{
         DataNetwork, Document, Extension, InitialUeConfiguration, PersonalText, UserPassword,
@@ -55,17 +57,44 @@ pub fn administrator(side: Side, name: &str, rights: &[Kind]) -> User {
 }
 
 pub fn acm_config(side: Side) -> Config {
-    let other = side.other().letter();
     let mut config = Config::new(id(side.letter()), &format!("{}.example", side.letter()));
-    config.partners = vec![Partner {
-        id: id(other),
-        accepted_token: token(&format!("system-{other}")).digest(),
+    config.partners = vec![partner(side.other().letter())];
+    config
+}
+
+/// The partner of this letter, interconnected.
+pub fn partner(letter: &str) -> Partner {
+    Partner {
+        id: id(letter),
+        accepted_token: token(&format!("system-{letter}")).digest(),
         interconnected: true,
-        domains: vec![format!("{other}.example")],
+        domains: vec![format!("{letter}.example")],
         policies: Policies::default(),
         agreements: None,
-    }];
-    config
+    }
+}
+
+/// A request of the system of this letter to B, as that system would make it: for what the other system of a world
+/// never asks.
+pub fn submission_of(letter: &str, number: u128, payload: Payload, now: Timestamp) -> Submission {
+    let originator = McServiceId::parse(&format!("sip:admin@{letter}.example")).unwrap();
+    let parties = Parties { target_id: Some(service(Side::B, "bert")), ..Parties::default() };
+    let revision = now.as_micros() + u64::try_from(number).unwrap();
+    let digest = ContentDigest::of(&originator, &parties, revision, &payload).digest;
+    let hex = format!("{number:032x}");
+    let transaction =
+        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-").parse().unwrap();
+    let envelope = Envelope {
+        transaction,
+        origin: id(letter),
+        destination: id("b"),
+        originator,
+        created: now,
+        expires: now + 14 * super::DAY,
+        revision,
+        digest,
+    };
+    Submission { envelope, parties, payload: Arc::new(payload) }
 }
 
 pub fn config_server_config(side: Side) -> config_server::Config {

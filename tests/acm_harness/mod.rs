@@ -1,5 +1,9 @@
 //! Two MC systems, A and B, each with its ACM server and its configuration server on one storage, in a small world of
 //! queued messages and virtual time: what the tests of the role share.
+//!
+//! Why not in `migcore::sim`, where these roles live with all others: a scenario sets up one transaction, holds or
+//! changes one message of it, and asks what each side says at that moment. Nothing is drawn here, no fault comes by
+//! itself, and whatever is under way arrives before the next line of a test. The faults are there.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 #![allow(
     clippy::indexing_slicing,
@@ -10,15 +14,11 @@
     reason = "test code"
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod ask;
 mod make;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-pub use common::Seeded;
 pub use make::*;
 use migcore::{
     acm::{AcmServer, Config, Mode},
@@ -45,6 +45,7 @@ use migcore::{
         AcmMessage, AcmReply, ConfigurationReply, Context, Effect, ManagementReply, Message, Note,
         Outbox, ReplyTo, RequestId, Role, TimerKey, Undeliverable,
     },
+    sim::SeededEntropy,
     step::Step,
     store::{CommitSeq, Engine, MemoryEngine, Sequencer},
     time::Timestamp,
@@ -87,7 +88,7 @@ pub struct System {
     server_config: config_server::Config,
     pub engine: MemoryEngine,
     sequencer: Arc<Sequencer>,
-    pub entropy: Seeded,
+    pub entropy: SeededEntropy,
     timers: Vec<(Timestamp, TimerKey)>,
     pub alias_server: AliasServer,
     /// Whether what the functional alias controlling server tells reaches the ACM server.
@@ -102,6 +103,10 @@ pub struct System {
     pub shown: String,
     /// Whether requests to the configuration server are lost.
     pub configuration_is_lost: bool,
+    /// Which requests the configuration server cannot serve now.
+    pub is_unavailable_for: fn(&Configure) -> bool,
+    /// Log-ons whose clients have a stream of events open.
+    pub streams: Vec<(McServiceId, SessionId)>,
     incarnation: u64,
 }
 
@@ -125,8 +130,6 @@ pub struct World {
     queue: VecDeque<Event_>,
     /// Whether requests reach the other system.
     pub link_is_up: bool,
-    /// Draws what is lost, repeated, late and out of order; nothing is without it.
-    pub chaos: Option<Seeded>,
     /// Answers to lose, the next ones.
     pub answers_to_lose: u32,
     /// What was sent on the link and arrived, in order.
@@ -144,7 +147,7 @@ pub struct World {
 
 impl System {
     fn new(side: Side) -> Self {
-        let mut entropy = Seeded(7 + side as u64);
+        let mut entropy = SeededEntropy::new(7 + side as u64);
         let config = acm_config(side);
         let server_config = config_server_config(side);
         Self {
@@ -164,6 +167,8 @@ impl System {
             log: String::new(),
             shown: String::new(),
             configuration_is_lost: false,
+            is_unavailable_for: |_| false,
+            streams: Vec::new(),
             incarnation: 0,
         }
     }
@@ -185,7 +190,6 @@ impl World {
             now: START,
             queue: VecDeque::new(),
             link_is_up: true,
-            chaos: None,
             answers_to_lose: 0,
             on_link: Vec::new(),
             holding: |_| false,
@@ -317,8 +321,13 @@ impl World {
         let incarnation = self.system(side).incarnation;
         match message {
             Message::Acm(AcmMessage::Request { to, id, request }) => {
-                assert_eq!(to, system_id(side.other()), "A and B know each other only");
-                self.queue.push_back(Event_::Request { from: side, incarnation, id, request });
+                if to == system_id(side.other()) {
+                    self.queue.push_back(Event_::Request { from: side, incarnation, id, request });
+                } else {
+                    // Of other systems there are requests at most, which a test makes.
+                    let reply = AcmReply { id, outcome: Err(Undeliverable) };
+                    self.queue.push_back(Event_::Answer { to: side, incarnation, reply });
+                }
             }
             Message::Acm(AcmMessage::Notification { user, notification, .. }) => {
                 self.notified.push((side, user, notification));
@@ -350,25 +359,20 @@ impl World {
     /// Delivers everything that is under way.
     pub fn run(&mut self) {
         for _ in 0..1_000_000 {
-            let Some(event) = self.next_event() else { return };
+            let Some(event) = self.queue.pop_front() else { return };
             self.deliver(event);
         }
         panic!("the systems never come to rest");
     }
 
-    /// The next event; with chaos any of them, or none for now.
-    fn next_event(&mut self) -> Option<Event_> {
-        let Some(chaos) = &mut self.chaos else { return self.queue.pop_front() };
-        if self.queue.is_empty() || chaos.below(8) == 0 {
-            return None;
+    /// The same, in an order that follows from a seed.
+    pub fn run_in_disorder(&mut self, seed: u64) {
+        let mut random = SeededEntropy::new(seed);
+        while !self.queue.is_empty() {
+            let place = usize::try_from(random.below(self.queue.len() as u64)).unwrap();
+            let event = self.queue.remove(place).unwrap();
+            self.deliver(event);
         }
-        let place = chaos.below(self.queue.len() as u64);
-        self.queue.remove(usize::try_from(place).unwrap())
-    }
-
-    /// One time in so many, with chaos.
-    fn happens(&mut self, one_in: u64) -> bool {
-        self.chaos.as_mut().is_some_and(|chaos| chaos.below(one_in) == 0)
     }
 
     fn deliver(&mut self, event: Event_) {
@@ -395,7 +399,14 @@ impl World {
             }
             Event_::Configure { at, incarnation, id, request } => {
                 let system = self.system(at);
-                if system.incarnation == incarnation && !system.configuration_is_lost {
+                if (system.is_unavailable_for)(&request) {
+                    let unavailable = migcore::api::migration_identity::Refusal::Unavailable;
+                    let reply = ConfigurationReply {
+                        id,
+                        answer: ConfigurationAnswer::Refused(unavailable),
+                    };
+                    self.queue.push_back(Event_::Configured { at, incarnation, reply });
+                } else if system.incarnation == incarnation && !system.configuration_is_lost {
                     self.configured.push((at, request.clone()));
                     self.configure(at, ReplyTo::Role(id), request);
                 }
@@ -433,18 +444,9 @@ impl World {
         let json = serde_json::to_string(&request).unwrap();
         let request: Request = serde_json::from_str(&json).unwrap();
         let token = token(&format!("system-{}", from.letter()));
-        if self.happens(8) {
-            return if self.happens(2) { None } else { Some(Err(Undeliverable)) };
-        }
-        if self.happens(8) {
-            self.post(from.other(), Some(&token), request.clone());
-        }
         let answer = self.post(from.other(), Some(&token), request.clone());
         self.on_link.push((from, request));
         let Some(answer) = answer else { return Some(Err(Undeliverable)) };
-        if self.happens(8) {
-            return if self.happens(2) { None } else { Some(Err(Undeliverable)) };
-        }
         if self.answers_to_lose > 0 {
             self.answers_to_lose -= 1;
             return None;
@@ -562,10 +564,23 @@ impl World {
             }
             let (at, timer) = timers.remove(0);
             self.now = self.now.max(at);
+            self.renew_leases(side);
             self.call(side, |role, ctx| role.handle_timer(ctx, &timer));
             self.run();
         }
         self.now = end;
+    }
+
+    /// The clients that have a stream of events open are there.
+    fn renew_leases(&mut self, side: Side) {
+        let now = self.now;
+        let System { role, streams, .. } = self.system(side);
+        streams.retain(|(user, session)| role.renew(now, user, *session));
+    }
+
+    /// The clients of a system die without a word.
+    pub fn clients_die(&mut self, side: Side) {
+        self.system(side).streams.clear();
     }
 
     /// Timers that have not come.

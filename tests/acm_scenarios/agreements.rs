@@ -3,7 +3,12 @@
 use super::acm_harness::*;
 use migcore::{
     acm::AgreementTerms,
-    api::{acm_interconnection::ResultCode, acm_payload::Payload, migration_identity::Direction},
+    api::{
+        acm_interconnection::ResultCode,
+        acm_payload::Payload,
+        configuration::{Request as Configure, Users},
+        migration_identity::Direction,
+    },
     identity::McServiceId,
 };
 
@@ -96,4 +101,39 @@ fn a_process_killed_on_the_way_makes_and_ends_all_agreements_all_the_same() {
             assert_eq!(agreed(&mut world, &all), [0, 0], "{side:?} after {number}");
         }
     }
+}
+
+/// The agreement of the first user.
+fn is_of_the_first(request: &Configure) -> bool {
+    let first = Users::User(users(1).remove(0));
+    matches!(request, Configure::PutAgreement(it) if it.key.users == first)
+}
+
+#[test]
+fn an_agreement_that_fails_holds_up_no_other() {
+    let mut world = ready();
+    world.system(Side::B).is_unavailable_for = is_of_the_first;
+    let all = users(50);
+    world.add_users(&all, None);
+    assert_eq!(agreed(&mut world, &all), [50, 49]);
+    world.pass(DAY);
+    assert_eq!(agreed(&mut world, &all), [50, 49]);
+    let asked = world.configured.len();
+    world.system(Side::B).is_unavailable_for = |_| false;
+    world.pass(10 * MINUTE);
+    assert_eq!(agreed(&mut world, &all), [50, 50]);
+    assert_eq!(world.configured.len() - asked, 1);
+}
+
+#[test]
+fn while_the_configuration_server_serves_nobody_it_is_not_asked_for_everybody() {
+    let mut world = ready();
+    world.system(Side::B).is_unavailable_for = |it| matches!(it, Configure::PutAgreement(_));
+    let all = users(1_200);
+    world.add_users(&all, None);
+    world.pass(10 * MINUTE);
+    assert_eq!(agreed(&mut world, &all), [1_200, 0]);
+    world.system(Side::B).is_unavailable_for = |_| false;
+    world.pass(10 * MINUTE);
+    assert_eq!(agreed(&mut world, &all), [1_200, 1_200]);
 }

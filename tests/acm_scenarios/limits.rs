@@ -131,7 +131,7 @@ fn transactions_and_clients_have_a_maximum_that_an_end_makes_room_under() {
 #[test]
 fn users_for_migration_have_a_maximum() {
     let mut world = World::ready();
-    world.change_config(Side::B, |config| config.migrants_max = 2);
+    world.change_config(Side::B, |config| (config.migrants_max, config.partner_share) = (2, 100));
     let add = |count| Payload::AddUsers { users: users(count), configuration: None };
     let key = world.send(begin_for("bert", add(3)));
     world.accept("bert", &key);

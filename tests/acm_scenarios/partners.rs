@@ -6,12 +6,14 @@ use super::acm_harness::*;
 use migcore::{
     acm::Mode,
     api::{
-        acm_client::{Answer as ClientAnswer, Request as Client},
+        acm_client::{Answer as ClientAnswer, Request as Client, State},
         acm_interconnection::{
-            Answer, ElementNames, Request, Response, ResultCode, TransactionKey,
+            Answer, Cancellation, ElementNames, Envelope, Request, Response, ResultCode,
+            TransactionKey,
         },
-        acm_payload::Payload,
+        acm_payload::{Kind, Payload},
     },
+    outbox::Note,
     time::Timestamp,
 };
 
@@ -95,4 +97,79 @@ fn of_several_timers_that_come_at_a_time_one_is_left() {
     for side in [Side::A, Side::B] {
         assert!(world.timers(side) < 5, "{side:?}: {} timers", world.timers(side));
     }
+}
+
+#[test]
+fn a_cancellation_of_what_is_not_known_is_checked_as_a_request_is() {
+    let mut world = World::ready();
+    let good = submission_of("a", 1, xcfg(1), world.now);
+    let cancel = |change: fn(&mut Envelope)| {
+        let mut envelope = good.envelope.clone();
+        change(&mut envelope);
+        Request::Cancel(Box::new(Cancellation { envelope, kind: Kind::Configuration }))
+    };
+    let mut refused = |change| match world.post(Side::B, Some(&token("system-a")), cancel(change)) {
+        Some(Answer::Refused(refusal)) => (refusal.code, refusal.elements.to_vec()),
+        other => panic!("not refused: {other:?}"),
+    };
+    let invalid = |element: &str| (ResultCode::InvalidData, vec![element.to_owned()]);
+    assert_eq!(refused(|it| it.destination = id("c")), invalid("destination"));
+    assert_eq!(refused(|it| it.expires = it.created), invalid("expires"));
+    assert_eq!(refused(|it| it.expires = it.created + 400 * DAY), invalid("expires"));
+    assert_eq!(refused(|it| it.originator = service(Side::B, "bert")), invalid("originator"));
+    let late = refused(|it| (it.created, it.expires) = (Timestamp::from_secs(1), START));
+    assert_eq!(late.0, ResultCode::Expired);
+    let taken = world.post(Side::B, Some(&token("system-a")), cancel(|_| {}));
+    assert!(matches!(taken, Some(Answer::Decided(_))), "{taken:?}");
+}
+
+#[test]
+fn a_response_that_the_partner_never_takes_is_given_up_when_the_partner_asks_no_more() {
+    let (mut world, key) = offered();
+    let after_its_end = 14 * DAY + 90 * DAY;
+    world.holding = is_submission;
+    // From now on A knows B by no credential.
+    world.change_config(Side::A, |config| {
+        config.partners[0].accepted_token = token("another").digest();
+    });
+    world.accept("bert", &key);
+    world.pass(after_its_end - DAY);
+    let state = |world: &mut World| world.fetch(Side::B, "bert", &key).summary.state;
+    assert_eq!(state(&mut world), State::ResponseSent, "the partner may still ask");
+    world.pass(2 * DAY);
+    assert_eq!(state(&mut world), State::ResponseUndelivered);
+    let note = (Side::B, Note::ResponseUndelivered { partner: id("a") });
+    assert_eq!(world.notes.iter().filter(|it| **it == note).count(), 1);
+    world.restart(Side::B);
+    assert_eq!(state(&mut world), State::ResponseUndelivered);
+    world.pass(90 * DAY);
+    let gone = world.ask(Side::B, "bert", Client::Fetch(key.clone()));
+    assert!(matches!(gone, ClientAnswer::Refused(_)), "{gone:?}");
+}
+
+#[test]
+fn what_the_partner_may_have_does_not_end_because_the_partner_is_not_interconnected_for_a_while() {
+    let mut world = World::ready();
+    world.put_groups(&["g1"]);
+    world.answers_to_lose = 1;
+    world.holding = is_indication;
+    let key = world.send(begin_for("bert", grp(&["g1"])));
+    let interconnect = |world: &mut World, is: bool| {
+        world.change_config(Side::B, |config| config.partners[0].interconnected = is);
+    };
+    interconnect(&mut world, false);
+    world.pass(DAY);
+    assert!(matches!(world.answers.last(), Some(Answer::Refused(_))), "{:?}", world.answers.last());
+    assert_eq!((world.result(&key), world.state(&key)), (None, State::Retrying));
+    // Nor because it is taken back meanwhile.
+    interconnect(&mut world, true);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.state(&key), State::PendingAtPartner);
+    interconnect(&mut world, false);
+    world.ask(Side::A, "anna", Client::Cancel(key.transaction));
+    world.pass(DAY);
+    assert_eq!((world.result(&key), world.state(&key)), (None, State::Cancelling));
+    interconnect(&mut world, true);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.result(&key), Some(ResultCode::Cancelled));
 }

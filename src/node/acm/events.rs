@@ -204,10 +204,10 @@ impl Shared {
         Ok(known.map(|(user, _)| user.clone()))
     }
 
-    /// Whether a log-on is one of this user.
+    /// Whether a log-on is one of this user, whose client is there: its lease goes on.
     pub(super) fn has_acm_session(&self, user: &McServiceId, session: SessionId) -> bool {
-        let of = self.roles.acm.as_ref().and_then(|acm| acm.user_of(session));
-        of.is_some_and(|of| of == *user)
+        let acm = self.roles.acm.as_ref();
+        acm.is_some_and(|acm| acm.renew(self.clock.now(), user, session))
     }
 
     /// Answers with the events of a log-on.

@@ -144,7 +144,8 @@ fn labels(kind: Kind, state: State, history: &[Change]) -> Vec<String> {
         | State::Fetched
         | State::Decided
         | State::ResponseSent
-        | State::ResponseAcknowledged => &[],
+        | State::ResponseAcknowledged
+        | State::ResponseUndelivered => &[],
     };
     let steps = rows.iter().filter_map(|(xcfg, grp, upd)| kind.step(*xcfg, *grp, *upd));
     steps.map(|step: Step| step.to_string()).collect()
@@ -167,7 +168,8 @@ const fn words(state: State) -> &'static str {
         | State::Fetched
         | State::Decided
         | State::ResponseSent
-        | State::ResponseAcknowledged => "",
+        | State::ResponseAcknowledged
+        | State::ResponseUndelivered => "",
     }
 }
 

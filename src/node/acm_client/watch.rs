@@ -106,12 +106,14 @@ impl Watch<'_> {
 
 fn line(told: &Notification, now: Timestamp) -> String {
     let Notification { kind, is_response, count, last, .. } = told;
+    let now = Timestamp::from_secs(now.as_secs()).to_rfc3339();
     let what = match (is_response, count) {
+        (false, 0) => return format!("{now}  no request of kind {} is pending\n", name_of(kind)),
+        (true, 0) => return format!("{now}  no response of kind {} is pending\n", name_of(kind)),
         (false, 1) => "1 request is pending".to_owned(),
         (false, count) => format!("{count} requests are pending"),
         (true, 1) => "1 response is pending".to_owned(),
         (true, count) => format!("{count} responses are pending"),
     };
-    let now = Timestamp::from_secs(now.as_secs()).to_rfc3339();
     format!("{now}  {what} of kind {}; next: migcore acm show {last}\n", name_of(kind))
 }

@@ -108,6 +108,7 @@ fn read_times(section: &mut Section<'_>, server: &mut acm::Config) {
         ("answer_timeout", &mut server.answer_timeout, 10 * hundredth..=60 * second),
         ("resend_first", &mut server.resend_first, hundredth..=MINUTE),
         ("resend_max", &mut server.resend_max, hundredth..=DAY),
+        ("session_lease", &mut server.session_lease, MINUTE..=DAY),
     ] {
         set(field, section.optional(key, |value| duration(value, range)));
     }
@@ -124,6 +125,7 @@ fn read_limits(section: &mut Section<'_>, server: &mut acm::Config) {
         ("sessions_max", &mut server.sessions_max, 65_536),
         ("migrants_max", &mut server.migrants_max, 1_000_000_000),
         ("groups_max", &mut server.groups_max, 100_000_000),
+        ("partner_share", &mut server.partner_share, 100),
     ] {
         set(field, section.optional(key, |value| number(value, 1..=max)));
     }

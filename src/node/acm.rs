@@ -11,6 +11,6 @@ mod refused;
 pub use body::{BODY_OCTETS_MAX, LONG_BODIES_MAX, LONG_BODIES_SHARE};
 pub use links::{LONG_REQUESTS_MAX, PARTNER_REQUESTS_MAX};
 
-pub(super) use body::LongBodies;
+pub(super) use body::{LongBodies, help};
 pub(super) use events::Events;
 pub(super) use links::{Links, ask};

@@ -152,7 +152,7 @@ impl JsonBody for Begin {
 }
 
 /// What to write in a field.
-pub(super) fn help(field: &str) -> Option<&'static str> {
+pub(in crate::node) fn help(field: &str) -> Option<&'static str> {
     Some(match field {
         "transaction" => "write a UUID, such as \"3f0c2f3e-7a41-4c52-9d0e-5a1b2c3d4e5f\"",
         "origin" | "destination" | "system" => "write an MC system ID, such as \"sip:b.example\"",

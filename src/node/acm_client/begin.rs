@@ -22,7 +22,7 @@ use crate::{
         connection_details::SipCoreAddress,
     },
     identity::{FunctionalAlias, McServiceId, McSystemId},
-    node::SystemEntropy,
+    node::{SystemEntropy, acm::help, http::WrongValue},
     time::Timestamp,
     ue_configuration::InitialUeConfiguration,
 };
@@ -119,7 +119,7 @@ pub enum FileError {
         error: io::Error,
     },
     /// It is not what is to be sent.
-    #[error("{}: {why}; `migcore acm send --help` shows one file of each kind", path.display())]
+    #[error("{}: {why}. `migcore acm send --help` shows one file of each kind", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -235,15 +235,7 @@ impl SendArguments {
                 self.complete(configuration, now)?;
             }
         }
-        let named = Value::Object(Map::from_iter([(kind.as_str().to_owned(), content)]));
-        serde_path_to_error::deserialize(named).map_err(|error| {
-            let at = error.path().to_string();
-            let why = match at.strip_prefix(kind.as_str()).map(|at| at.trim_start_matches('.')) {
-                None | Some("") => error.inner().to_string(),
-                Some(at) => format!("{at}: {}", error.inner()),
-            };
-            FileError::Wrong { path, why }
-        })
+        read_payload(kind, content).map_err(|why| FileError::Wrong { path, why })
     }
 
     /// Puts what the arguments say into a configuration; its revision is the time unless somebody says another.
@@ -268,6 +260,36 @@ impl SendArguments {
         configuration.entry("revision").or_insert_with(|| now.as_micros().into());
         Ok(())
     }
+}
+
+/// The payload of a kind that the content is, or what is wrong with it: the field, and what to write there.
+fn read_payload(kind: Kind, content: Value) -> Result<Payload, String> {
+    let fits = if kind == Kind::Groups { content.is_array() } else { content.is_object() };
+    if !fits {
+        let what = match kind {
+            Kind::Groups => "no list of MC service group IDs, such as [\"sip:fire@a.example\"]",
+            Kind::Configuration => "no object with sip_core and document",
+            Kind::Update => "no object with users and configuration",
+            Kind::AddUsers | Kind::RemoveUsers | Kind::GroupsWithdrawn | Kind::PleaseSend => {
+                "no object with users"
+            }
+        };
+        return Err(format!("is {what}"));
+    }
+    let named = Value::Object(Map::from_iter([(kind.as_str().to_owned(), content)]));
+    serde_path_to_error::deserialize(named).map_err(|error| {
+        let path = error.path().to_string();
+        let WrongValue { field, what, fix } = WrongValue::told_by(&path, error.inner());
+        let field = field.strip_prefix(kind.as_str()).unwrap_or(&field).trim_start_matches('.');
+        let last = field.rsplit('.').next().and_then(|name| name.split('[').next());
+        let last = last.filter(|name| !name.is_empty()).unwrap_or(kind.as_str());
+        // What the types themselves say is a sentence of its own.
+        let colon = if what.starts_with("is ") || what.starts_with("has ") { "" } else { ":" };
+        match fix.or_else(|| help(last)) {
+            Some(fix) => format!("{field}{colon} {what}; {fix}"),
+            None => format!("{field}{colon} {what}"),
+        }
+    })
 }
 
 /// The content without the name of its kind, and lists with the name that they have.
@@ -333,6 +355,40 @@ mod tests {
         for wrong in ["", "d", "0s", "-1h", "1w", "99999999999999999999d", "1.5h"] {
             assert_eq!(span(wrong), Err(NoSpan), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_field_with_what_to_write() {
+        let configuration = json!({ "revision": "x", "sip_core": [], "document": "<x/>" });
+        for (kind, content, told) in [
+            (Kind::Update, json!(["sip:a@a.example"]), "is no object with users and configuration"),
+            (Kind::Groups, json!({}), "is no list of MC service group IDs, such as"),
+            (
+                Kind::Configuration,
+                configuration.clone(),
+                "revision is wrong, expected u64; write a whole number",
+            ),
+            (
+                Kind::Update,
+                json!({ "users": ["sip:a@a.example"], "configuration": configuration }),
+                "configuration.revision is wrong, expected u64; write a whole number",
+            ),
+            (Kind::RemoveUsers, json!({}), "users is missing; write MC service IDs, such as"),
+            (Kind::RemoveUsers, json!({ "users": ["a"] }), "users[0]: McServiceId has no scheme"),
+            (
+                Kind::Groups,
+                json!(["sip:fire@a.example", "fire"]),
+                "[1]: McServiceGroupId has no scheme",
+            ),
+        ] {
+            let why = read_payload(kind, content).unwrap_err();
+            assert!(why.starts_with(told), "{told}: {why}");
+        }
+        let why = read_payload(Kind::Groups, json!(["fire"])).unwrap_err();
+        assert!(
+            why.ends_with("write MC service group IDs, such as [\"sip:group@a.example\"]"),
+            "{why}"
+        );
     }
 
     #[test]

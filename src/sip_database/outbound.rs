@@ -243,7 +243,7 @@ impl SipDatabase {
         let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]);
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
-        self.change_outbound_end(ctx, &impi, None, Some(lease));
+        self.change_outbound_end(ctx, self.outbound.fingerprint(&impi), None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
         let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
         let (record, keyed) = (binding.record.view(), (&impi, self.outbound.fingerprint(&impi)));
@@ -295,7 +295,8 @@ impl SipDatabase {
         if let Some(lease) = old.renewed(ctx.now, self.config.reserved_lease) {
             binding.record.lease = lease;
             binding.commit(ctx, impi);
-            self.change_outbound_end(ctx, impi, Some(old), Some(lease));
+            let fingerprint = self.outbound.fingerprint(impi);
+            self.change_outbound_end(ctx, fingerprint, Some(old), Some(lease));
         }
     }
 
@@ -324,7 +325,7 @@ impl SipDatabase {
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::OutboundBinding, impi.as_str());
         let seq = self.commit_removal(ctx, returning.mutation().chain([deletion]).collect());
-        self.change_outbound_end(ctx, impi, Some(*lease), None);
+        self.change_outbound_end(ctx, self.outbound.fingerprint(impi), Some(*lease), None);
         if let Some(visit) = visits.at_mut(partner)
             && visit.outbound.as_ref() == Some(impi)
         {

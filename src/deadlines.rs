@@ -4,12 +4,18 @@
 //! A timer for each would cost some hundred octets, outlive what was refreshed or released, and a start
 //! would arm millions.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
-use crate::{packed::Fingerprint, time::Timestamp};
+use crate::{
+    packed::{Fingerprint, prefetch},
+    time::Timestamp,
+};
+
+/// Parts, each with a lock of its own.
+const SHARDS: usize = 64;
 
 /// Most ends in one run of [`Ends`], unless they are equal: that many are looked through for one of them.
 const RUN_MAX: usize = 256;
@@ -17,22 +23,28 @@ const RUN_MAX: usize = 256;
 /// Things that one timer call ends at most, so that the worker serves others in between.
 pub const ENDS_PER_CALL_MAX: usize = 64;
 
-/// The ends of the records of one table. Its lock is an innermost one.
+/// The ends of the records of one table. Its locks are innermost ones.
 ///
 /// Ends are kept to the second, rounded up: nothing ends before its time, and the timer comes up to a second
 /// after it. What has really ended is told by the record, read under its lock, so that an expiry never
 /// removes what was renewed in between.
-#[derive(Debug, Default)]
-pub struct Deadlines(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    ends: Ends,
-    /// The earliest timer that may not have come yet.
-    armed: Option<Timestamp>,
+#[derive(Debug)]
+pub struct Deadlines {
+    shards: [Shard; SHARDS],
+    /// The earliest timer that has not come yet, microseconds, or [`NONE`]. Looked at after a change of the
+    /// ends, and changed before they are looked through: of an end and a timer, one sees the other.
+    armed: AtomicU64,
     /// Ends that were loaded so far.
-    loading: Vec<End>,
+    loading: Mutex<Vec<End>>,
 }
+
+/// Begins a cache line of its own, so that workers in different shards do not wait for each other.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Shard(Mutex<Ends>);
+
+/// No timer.
+const NONE: u64 = u64::MAX;
 
 /// When which record ends: the second above, the fingerprint below. Records of one fingerprint may end in the
 /// same second, if hashes collide.
@@ -40,12 +52,13 @@ struct State {
 struct End(u64);
 
 /// Ends in runs of up to [`RUN_MAX`] with hardly more room than they need: an end takes nine octets or so, where
-/// it would take twice as many in a tree of single ones. The runs are in the order of their ends, what is in one
-/// is not: to add an end is to append it.
+/// it would take twice as many in a tree of single ones. Runs are in the order of their bounds, and none is empty;
+/// what is in one is in no order: to add an end is to append it.
 #[derive(Debug, Default)]
 struct Ends {
-    /// By a lower bound of what is in the run and in those after it. None is empty.
-    runs: BTreeMap<End, Vec<End>>,
+    /// Of each run a lower bound of what is in it and in those after it. Apart, so that they are in few cache lines.
+    bounds: Vec<End>,
+    runs: Vec<Vec<End>>,
 }
 
 /// Seconds since the Unix epoch: the last one is in the year 2106.
@@ -83,117 +96,158 @@ impl End {
     }
 }
 
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Shard::default()),
+            armed: AtomicU64::new(NONE),
+            loading: Mutex::default(),
+        }
+    }
+}
+
 impl Deadlines {
     /// Takes note that `record` ends at `new` instead of `old`. The caller holds the record. Returns when a
     /// timer is to be armed, if one is.
     pub fn change(
         &self,
-        now: Timestamp,
         record: Fingerprint,
         old: Option<Timestamp>,
         new: Option<Timestamp>,
     ) -> Option<Timestamp> {
-        let mut state = self.lock();
+        let mut ends = self.shard(record);
         if let Some(old) = old {
             // It may have been taken out as due.
-            state.ends.remove(End::of(record, old));
+            ends.remove(End::of(record, old));
         }
         let new = End::of(record, new?);
-        state.ends.insert(new);
-        // What is armed is not after the first of the other ends.
-        if state.armed.is_some_and(|at| now < at && at <= new.start()) {
-            return None;
-        }
-        state.arm(now)
+        ends.insert(new);
+        drop(ends);
+        self.arm(new)
+    }
+
+    /// Fetches what will be changed when `record` is to end at `time`.
+    pub fn prefetch(&self, record: Fingerprint, time: Timestamp) {
+        self.shard(record).prefetch(End::of(record, time));
     }
 
     /// Takes a stored end in; [`Self::finish_loading`] follows after the last one.
     pub fn load(&self, record: Fingerprint, end: Timestamp) {
-        self.lock().loading.push(End::of(record, end));
+        lock(&self.loading).push(End::of(record, end));
     }
 
     /// Takes what was loaded over: sorted first, since what is built in order is built fast, and full.
     /// Returns when a timer for the first end is to be armed, if one is.
-    pub fn finish_loading(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut state = self.lock();
-        let mut loaded = std::mem::take(&mut state.loading);
+    pub fn finish_loading(&self) -> Option<Timestamp> {
+        let mut loaded = std::mem::take(&mut *lock(&self.loading));
         loaded.sort_unstable();
-        for end in loaded {
-            state.ends.insert(end);
+        for end in &loaded {
+            self.shard(end.record()).insert(*end);
         }
-        state.arm(now)
+        loaded.first().and_then(|first| self.arm(*first))
     }
 
-    /// Takes out up to [`ENDS_PER_CALL_MAX`] records whose end has come, earliest first, and returns them and
-    /// when a timer for the next is to be armed. The caller ends each, unless its record says that it has
-    /// not ended; whoever prolonged it has taken note of that here.
+    /// Takes out up to [`ENDS_PER_CALL_MAX`] records whose end has come, and returns them and when a timer for the
+    /// next is to be armed. The caller ends each, unless its record says that it has not ended; whoever
+    /// prolonged it has taken note of that here.
     pub fn take_due(&self, now: Timestamp) -> (Vec<Fingerprint>, Option<Timestamp>) {
-        let mut state = self.lock();
-        let due = state.ends.take_due(now);
-        let at = state.arm(now);
-        (due, at)
+        self.armed.store(NONE, Ordering::SeqCst);
+        let (mut due, mut first) = (Vec::new(), None);
+        for shard in &self.shards {
+            let mut ends = lock(&shard.0);
+            ends.take_due(now, &mut due);
+            first = first.into_iter().chain(ends.first()).min();
+        }
+        (due, first.and_then(|first| self.arm(first)))
     }
 
     /// Forgets all ends.
     pub fn clear(&self) {
-        *self.lock() = State::default();
+        for shard in &self.shards {
+            *lock(&shard.0) = Ends::default();
+        }
+        self.armed.store(NONE, Ordering::SeqCst);
+        lock(&self.loading).clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When a timer is to be armed for `end`, unless one comes before.
+    fn arm(&self, end: End) -> Option<Timestamp> {
+        let at = end.start();
+        if self.armed.load(Ordering::SeqCst) <= at.as_micros() {
+            return None;
+        }
+        let before = self.armed.fetch_min(at.as_micros(), Ordering::SeqCst);
+        (at.as_micros() < before).then_some(at)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the remainder is the number of a shard")]
+    fn shard(&self, record: Fingerprint) -> MutexGuard<'_, Ends> {
+        lock(&self.shards[usize::try_from(record.as_u32()).unwrap_or(0) % SHARDS].0)
     }
 }
 
-impl State {
-    fn arm(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let first = self.ends.first()?.start();
-        let coming = self.armed.filter(|at| *at > now);
-        if coming.is_some_and(|at| at <= first) {
-            return None;
-        }
-        self.armed = Some(first);
-        self.armed
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ends {
     fn first(&self) -> Option<End> {
-        self.runs.first_key_value()?.1.iter().min().copied()
+        self.runs.first()?.iter().min().copied()
+    }
+
+    /// The run that an end belongs to, if it is not before all of them.
+    fn place_of(&self, end: End) -> Option<usize> {
+        self.bounds.partition_point(|bound| *bound <= end).checked_sub(1)
+    }
+
+    fn prefetch(&self, end: End) {
+        let run = self.place_of(end).and_then(|place| self.runs.get(place));
+        if let Some(last) = run.and_then(|run| run.last()) {
+            prefetch(last);
+        }
     }
 
     fn insert(&mut self, end: End) {
-        let Some((_, run)) = self.runs.range_mut(..=end).next_back() else {
+        let place = self.place_of(end).unwrap_or_else(|| {
             // Before all others: in the first run, whose bound it is from now on.
-            let mut run = self.runs.pop_first().map(|(_, run)| run).unwrap_or_default();
-            let later = add(&mut run, end);
-            self.runs.extend(later);
-            self.runs.insert(end, run);
-            return;
+            if let Some(first) = self.bounds.first_mut() {
+                *first = end;
+            }
+            0
+        });
+        let Some(run) = self.runs.get_mut(place) else {
+            self.bounds.push(end);
+            return self.runs.push(vec![end]);
         };
         if run.len() < run.capacity() {
             return run.push(end);
         }
-        let later = add(run, end);
-        self.runs.extend(later);
+        if let Some((bound, later)) = add(run, end) {
+            self.bounds.insert(place + 1, bound);
+            self.runs.insert(place + 1, later);
+        }
     }
 
     fn remove(&mut self, end: End) {
-        let Some((bound, run)) = self.runs.range_mut(..=end).next_back() else { return };
-        let bound = *bound;
-        let Some(place) = run.iter().position(|other| *other == end) else { return };
-        run.swap_remove(place);
+        let Some(place) = self.place_of(end) else { return };
+        let Some(run) = self.runs.get_mut(place) else { return };
+        let Some(at) = run.iter().position(|other| *other == end) else { return };
+        run.swap_remove(at);
         if run.is_empty() {
-            self.runs.remove(&bound);
+            self.bounds.remove(place);
+            self.runs.remove(place);
         } else {
             shrink(run);
         }
     }
 
-    /// Takes out up to [`ENDS_PER_CALL_MAX`] ends that have come, in their order.
-    fn take_due(&mut self, now: Timestamp) -> Vec<Fingerprint> {
-        let mut due = Vec::new();
-        while let Some(mut first) = self.runs.first_entry() {
-            let run = first.get_mut();
+    /// Takes ends that have come out in their order, up to [`ENDS_PER_CALL_MAX`] with those that are in `due`.
+    fn take_due(&mut self, now: Timestamp, due: &mut Vec<Fingerprint>) {
+        let mut over = 0;
+        for (run, bound) in self.runs.iter_mut().zip(&self.bounds) {
+            if due.len() >= ENDS_PER_CALL_MAX || bound.start() > now {
+                break;
+            }
             run.sort_unstable();
             let come = run.partition_point(|end| end.start() <= now);
             let taken = come.min(ENDS_PER_CALL_MAX - due.len());
@@ -202,17 +256,17 @@ impl Ends {
                 shrink(run);
                 break;
             }
-            first.remove();
+            over += 1;
         }
-        due
+        self.bounds.drain(..over);
+        self.runs.drain(..over);
     }
 }
 
-/// Adds an end to a run. If that is full, it is parted, and the later one returned with its bound. Equal ends
-/// stay together, whatever their number.
+/// Adds an end to a run without room. If that is full, it is parted, and the later one returned with its bound. Equal
+/// ends stay together, whatever their number.
 fn add(run: &mut Vec<End>, end: End) -> Option<(End, Vec<End>)> {
-    let is_full = run.len() >= RUN_MAX && run.len() == run.capacity();
-    let mut later = if is_full { part(run, end) } else { None };
+    let mut later = if run.len() >= RUN_MAX { part(run, end) } else { None };
     let run = match &mut later {
         Some((bound, later)) if *bound <= end => later,
         _ => run,
@@ -285,8 +339,73 @@ mod tests {
             run.sort_unstable();
             run
         };
-        let all: Vec<End> = ends.runs.into_values().flat_map(in_order).collect();
+        let all: Vec<End> = ends.runs.into_iter().flat_map(in_order).collect();
         assert_eq!(all, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_timer_is_armed_for_the_first_of_the_ends_and_for_no_other_one() {
+        let deadlines = Deadlines::default();
+        let second = |second: u64| Some(Timestamp::from_secs(second));
+        let change = |record, old, new| deadlines.change(Fingerprint::from_u32(record), old, new);
+        assert_eq!(change(1, None, second(50)), second(50));
+        assert_eq!(change(2, None, second(60)), None);
+        assert_eq!(change(3, None, second(40)), second(40));
+        assert_eq!(change(3, second(40), None), None);
+        let due = |now| {
+            let (mut due, at) = deadlines.take_due(Timestamp::from_secs(now));
+            due.sort_unstable();
+            (due.into_iter().map(Fingerprint::as_u32).collect::<Vec<_>>(), at)
+        };
+        assert_eq!(due(40), (vec![], second(50)));
+        assert_eq!(change(4, None, second(55)), None);
+        assert_eq!(due(55), (vec![1, 4], second(60)));
+        assert_eq!(due(60), (vec![2], None));
+        assert_eq!(change(5, None, second(70)), second(70));
+        deadlines.clear();
+        deadlines.load(Fingerprint::from_u32(6), Timestamp::from_secs(80));
+        deadlines.load(Fingerprint::from_u32(7), Timestamp::from_secs(75));
+        assert_eq!(deadlines.finish_loading(), second(75));
+        assert_eq!(due(100), (vec![6, 7], None));
+    }
+
+    #[test]
+    fn whoever_adds_an_end_while_others_are_taken_out_is_not_forgotten() {
+        let deadlines = Deadlines::default();
+        let threads = 4;
+        let added: Vec<u32> = (0..threads * 20_000).collect();
+        let timer = AtomicU64::new(NONE);
+        let arm =
+            |at: Option<Timestamp>| at.map(|at| timer.fetch_min(at.as_micros(), Ordering::SeqCst));
+        let (left, taken) = (AtomicU64::new(threads.into()), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            let (deadlines, left) = (&deadlines, &left);
+            for numbers in added.chunks(20_000) {
+                scope.spawn(move || {
+                    for number in numbers {
+                        let end = Timestamp::from_secs(u64::from(number % 7) + 1);
+                        arm(deadlines.change(Fingerprint::from_u32(*number), None, Some(end)));
+                    }
+                    left.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            scope.spawn(|| {
+                loop {
+                    // Whether they are ready before it is looked whether there is a timer.
+                    let ready = left.load(Ordering::SeqCst) == 0;
+                    if timer.swap(NONE, Ordering::SeqCst) != NONE {
+                        let (due, at) = deadlines.take_due(Timestamp::from_secs(10));
+                        taken.lock().unwrap().extend(due.into_iter().map(Fingerprint::as_u32));
+                        arm(at);
+                    } else if ready {
+                        break;
+                    }
+                }
+            });
+        });
+        let mut taken = taken.into_inner().unwrap();
+        taken.sort_unstable();
+        assert_eq!(taken, added);
     }
 
     #[test]
@@ -297,7 +416,7 @@ mod tests {
                 let second = Second(number * step % 100_000);
                 ends.insert(End::new(second, Fingerprint::default()));
             }
-            let room: usize = ends.runs.values().map(Vec::capacity).sum();
+            let room: usize = ends.runs.iter().map(Vec::capacity).sum();
             assert!(room < 110_000, "{room}");
             assert!(ends.runs.len() < 1_000, "{} runs", ends.runs.len());
         }

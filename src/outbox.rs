@@ -469,8 +469,14 @@ impl Outbox {
         for mutation in mutations {
             together.push(mutation); // one as a rule, for which `collect` takes several times as long
         }
+        self.commit_together(together)
+    }
+
+    /// As [`Self::commit`], for who has them together.
+    #[inline]
+    pub fn commit_together(&mut self, mutations: Mutations) -> CommitSeq {
         let seq = self.sequencer.draw();
-        self.commits.push(Commit { seq, mutations: together });
+        self.commits.push(Commit { seq, mutations });
         seq
     }
 

@@ -28,6 +28,9 @@ pub const GENERATED: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// How many of [`GENERATED`] tell a number of 64 bits, five bits a character.
 pub const NUMBER_CHARACTERS: usize = 13;
 
+/// Octets that they are packed to.
+const NUMBER_OCTETS: usize = 9;
+
 /// The two characters of an octet, or of ten bits.
 type Pairs<const N: usize> = [[u8; 2]; N];
 /// By character: its number in each alphabet, and a bit for each alphabet that it is not of.
@@ -74,11 +77,12 @@ impl Alphabet {
         }
     }
 
-    /// Appends the characters of a number, as [`characters_of`] gives them.
-    pub(super) fn pack_number(number: u64, to: &mut Vec<u8>) {
+    /// What the characters of a number, as [`characters_of`] gives them, are packed to.
+    pub(super) const fn packed_number(number: u64) -> [u8; NUMBER_OCTETS] {
         // Eight characters are five octets, the other five are 25 bits of four.
-        to.extend_from_slice(&(number >> 25).to_be_bytes()[3..]);
-        to.extend_from_slice(&(number << 39).to_be_bytes()[..4]);
+        let [_, _, _, a, b, c, d, e] = (number >> 25).to_be_bytes();
+        let [f, g, h, i, ..] = (number << 39).to_be_bytes();
+        [a, b, c, d, e, f, g, h, i]
     }
 
     const fn place(self) -> usize {
@@ -185,10 +189,9 @@ mod tests {
     fn a_number_is_packed_as_its_characters_are() {
         for number in [0, 1, 31, 32, 1 << 25, (1 << 25) - 1, 1 << 60, u64::MAX / 3, u64::MAX] {
             let characters = String::from_utf8(characters_of(number).to_vec()).unwrap();
-            let (mut whole, mut short) = (Vec::new(), Vec::new());
+            let mut whole = Vec::new();
             Alphabet::Generated.pack(&characters, &mut whole);
-            Alphabet::pack_number(number, &mut short);
-            assert_eq!(whole, short, "{number}");
+            assert_eq!(whole, Alphabet::packed_number(number), "{number}");
         }
     }
 

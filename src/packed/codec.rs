@@ -118,14 +118,17 @@ impl Writer<'_> {
 
     /// Writes an identity of which is known that it is the characters of `number`
     /// ([`characters_of`](super::characters_of)) between two texts that others have too.
+    #[inline]
     pub fn generated(&mut self, before: &Word, number: u64, after: &Word) {
         self.same_word(before);
         self.head(form::GENERATED, NUMBER_CHARACTERS);
-        Alphabet::pack_number(number, self.octets);
+        self.octets.extend_from_slice(&Alphabet::packed_number(number));
         self.same_word(after);
     }
 
-    fn same_word(&mut self, word: &Word) {
+    /// As [`Self::word`], for who writes this one always.
+    #[inline]
+    pub fn same_word(&mut self, word: &Word) {
         match self.words.number_of_word(word) {
             Some(number) => self.head(form::KEPT, number),
             None => self.text(word.as_str()),
@@ -136,9 +139,18 @@ impl Writer<'_> {
     /// with the `@` before it.
     fn identity(&mut self, identity: &str) {
         // Users are short: to set a vectorized search up would take longer than this.
-        let host = identity.bytes().position(|it| it == b'@').unwrap_or(identity.len());
+        let (mut head, mut host) = (0, identity.len());
+        for (at, octet) in identity.bytes().enumerate() {
+            match octet {
+                b'-' | b':' => head = at + 1,
+                b'@' => {
+                    host = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
         let (user, host) = identity.split_at(host);
-        let head = user.bytes().rposition(|it| it == b'-' || it == b':').map_or(0, |at| at + 1);
         let (head, rest) = user.split_at(head);
         if rest.len() >= GENERATED_MIN
             && let Some(alphabet) = Alphabet::of(rest)
@@ -146,7 +158,7 @@ impl Writer<'_> {
             self.word(head);
             self.packed(alphabet, rest);
         } else {
-            self.text("");
+            self.head(form::WHOLE, 0);
             self.text(user);
         }
         self.word(host);

@@ -8,6 +8,7 @@
 mod characters;
 mod codec;
 mod index;
+mod prefetch;
 mod shards;
 mod slab;
 mod slots;
@@ -17,6 +18,7 @@ mod words;
 pub use characters::{GENERATED, NUMBER_CHARACTERS, characters_of};
 pub use codec::{Reader, Writer};
 pub use index::{Index, IndexShard};
+pub(crate) use prefetch::prefetch;
 pub use shards::Fingerprint;
 pub use table::{Packed, PackedTable, Ref, RefMut};
 pub use words::{WORD_OCTETS_MAX, WORDS_MAX, Word};

@@ -1,6 +1,6 @@
 //! A hash table by fingerprint, for millions of entries of eight octets.
 
-use super::shards::Fingerprint;
+use super::{prefetch::prefetch, shards::Fingerprint};
 
 /// Entries that a table has room for at least.
 const HOMES_MIN: usize = 16;
@@ -45,6 +45,13 @@ impl<T: Copy + Default> Slots<T> {
     /// What is kept by `fingerprint`.
     pub(super) fn all(&self, fingerprint: Fingerprint) -> impl Iterator<Item = T> {
         self.entries(Hash::of(fingerprint)).map(|(_, what)| what)
+    }
+
+    /// Fetches what is looked at first for `fingerprint`.
+    pub(super) fn prefetch(&self, fingerprint: Fingerprint) {
+        if let Some(slot) = self.places.get(Hash::of(fingerprint).home(self.homes)) {
+            prefetch(slot);
+        }
     }
 
     /// Adds an entry.

@@ -164,6 +164,11 @@ impl<V: Packed> PackedTable<V> {
         found.is_some()
     }
 
+    /// Fetches what is looked at first for a key with this hash.
+    pub fn prefetch(&self, fingerprint: Fingerprint) {
+        self.shards.read(fingerprint).slots.prefetch(fingerprint);
+    }
+
     /// The hash by which [`Self::keys_of`] finds `key` again.
     pub fn fingerprint(&self, key: &Impi) -> Fingerprint {
         Fingerprint::of(&self.hasher, key.as_str())

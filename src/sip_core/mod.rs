@@ -138,7 +138,7 @@ impl SipCore {
 
     /// Arms the timer for the expiries of what was loaded. To be called once after the last record.
     pub fn handle_loaded(&self, ctx: &mut Context<'_>) {
-        if let Some(at) = self.deadlines.finish_loading(ctx.now) {
+        if let Some(at) = self.deadlines.finish_loading() {
             ctx.out.arm(at, expiry::CONTACTS_TIMER);
         }
     }

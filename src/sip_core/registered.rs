@@ -297,7 +297,7 @@ impl SipCore {
                 // Raised before the registration is gone for others.
                 self.removed.raise(ctx.out.commit([deletion]));
                 self.registrations.remove(impi);
-                self.deadlines.change(ctx.now, fingerprint, ending, None);
+                self.deadlines.change(fingerprint, ending, None);
             }
             return self.removed.get();
         }
@@ -306,7 +306,7 @@ impl SipCore {
         let changed = ctx.out.commit([record]);
         self.registrations.insert(impi, &Registered { registration, changed });
         let ending = ending.filter(|_| !expiry::removes_newer());
-        if let Some(at) = self.deadlines.change(ctx.now, fingerprint, ending, Some(first_end)) {
+        if let Some(at) = self.deadlines.change(fingerprint, ending, Some(first_end)) {
             ctx.out.arm(at, expiry::CONTACTS_TIMER);
         }
         changed

@@ -21,22 +21,21 @@ impl SipDatabase {
         new: Option<Lease>,
     ) {
         self.inbound_leases.change(old, new);
-        let at = self.inbound_ends.change(ctx.now, record, end_of(old), end_of(new));
+        let at = self.inbound_ends.change(record, end_of(old), end_of(new));
         arm(ctx, at, TimerWhat::InboundLeasesEnd);
     }
 
-    /// Takes note that the lease of an outbound pair is not `old` any more but `new`. The caller holds the entry
-    /// of the binding.
+    /// Takes note that the lease of the outbound pair with the fingerprint `record` is not `old` any more but
+    /// `new`. The caller holds the entry of the binding.
     pub(super) fn change_outbound_end(
         &self,
         ctx: &mut Context<'_>,
-        impi: &Impi,
+        record: Fingerprint,
         old: Option<Lease>,
         new: Option<Lease>,
     ) {
         self.outbound_leases.change(old, new);
-        let (record, old, new) = (self.outbound.fingerprint(impi), end_of(old), end_of(new));
-        let at = self.outbound_ends.change(ctx.now, record, old, new);
+        let at = self.outbound_ends.change(record, end_of(old), end_of(new));
         arm(ctx, at, TimerWhat::OutboundLeasesEnd);
     }
 
@@ -50,15 +49,15 @@ impl SipDatabase {
         new: Option<Timestamp>,
     ) {
         let record = self.visits.fingerprint(impi);
-        let at = self.grant_ends.change(ctx.now, record, old, new);
+        let at = self.grant_ends.change(record, old, new);
         arm(ctx, at, TimerWhat::GrantsEnd);
     }
 
     /// Arms the timers for what was loaded.
     pub(super) fn finish_loading_ends(&self, ctx: &mut Context<'_>) {
-        arm(ctx, self.inbound_ends.finish_loading(ctx.now), TimerWhat::InboundLeasesEnd);
-        arm(ctx, self.outbound_ends.finish_loading(ctx.now), TimerWhat::OutboundLeasesEnd);
-        arm(ctx, self.grant_ends.finish_loading(ctx.now), TimerWhat::GrantsEnd);
+        arm(ctx, self.inbound_ends.finish_loading(), TimerWhat::InboundLeasesEnd);
+        arm(ctx, self.outbound_ends.finish_loading(), TimerWhat::OutboundLeasesEnd);
+        arm(ctx, self.grant_ends.finish_loading(), TimerWhat::GrantsEnd);
     }
 
     /// Ends the leases of inbound pairs that have run out: their bindings go, listed pairs return to their

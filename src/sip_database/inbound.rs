@@ -7,7 +7,7 @@ use super::{
     identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
-    pool::{Drawn, Origin, OriginView, Pools},
+    pool::{Drawn, Form, Origin, OriginView, Pools},
     step,
 };
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
     },
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
-    packed::{Fingerprint, Packed, Reader, Writer},
-    store::{CommitSeq, Fields, Mutation, RecordKind},
+    packed::{Fingerprint, IndexShard, Packed, Reader, Writer},
+    store::{CommitSeq, Fields, Mutation, Mutations, RecordKind},
     time::Timestamp,
 };
 
@@ -115,25 +115,20 @@ impl InboundView<'_> {
 
     /// Writes the fields of the binding that commit `version` made so.
     pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
-        self.pack_with(version, |to| to.impu(self.impu), to);
+        self.pack_as(Form::Listed, version, to);
     }
 
-    /// As [`Self::pack`], for whoever knows how best to write the public identity.
-    fn pack_with(
-        &self,
-        version: CommitSeq,
-        impu: impl FnOnce(&mut Writer<'_>),
-        to: &mut Writer<'_>,
-    ) {
+    /// As [`Self::pack`], for whoever knows what the pair is made of.
+    fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) {
         let Self { primary, lease, origin, allowed, .. } = self;
         to.number(version.as_u64());
         lease.pack(to);
         pack_allowed(*allowed, to);
-        impu(to);
+        form.pack_impu(self.impu, to);
         to.word(primary.database);
         to.pair(primary.identity.impi, primary.identity.impu);
         to.word(primary.server_name);
-        origin.pack(to);
+        form.pack_origin(*origin, to);
     }
 }
 
@@ -255,13 +250,14 @@ impl SipDatabase {
     ///
     /// Idempotent, for `MIG-9` may be repeated: a repeat renews the lease if less than half of it is
     /// left, and takes over a changed Server-Name and another allowance.
+    #[inline(never)]
     pub(super) fn bind_inbound(
         &self,
         ctx: &mut Context<'_>,
-        primary: PrimaryUser,
+        primary: &PrimaryUser,
         allowed: Option<Allowance>,
     ) -> Outcome {
-        self.check_primary(&primary)?;
+        self.check_primary(primary)?;
         let pools = read(&self.pools);
         let withdrawn = read(&self.withdrawn);
         withdrawn.check(allowed, ctx.now)?;
@@ -269,14 +265,12 @@ impl SipDatabase {
         if crate::planted::is_armed(crate::planted::Bug::CheckThenInsert) {
             return self.bind_inbound_check_then_insert(ctx, &pools, primary, allowed);
         }
-        let user = holder_of(&primary);
+        let user = holder_of(primary);
         let mut holder = self.inbound_users.lock(&user);
         if let Some(held) = self.held_by(user, &holder.candidates()) {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
-        let (record, outcome) = self.lend_inbound(ctx, &pools, &primary, allowed)?;
-        holder.insert(record);
-        Ok(outcome)
+        self.lend_inbound(ctx, &pools, &mut holder, primary, allowed)
     }
 
     /// The inbound private identity that `user` holds: one of the `candidates` that the index has for it.
@@ -308,37 +302,33 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         pools: &Pools,
-        primary: PrimaryUser,
+        primary: &PrimaryUser,
         allowed: Option<Allowance>,
     ) -> Outcome {
-        let user = InboundUser::of(&primary);
-        if let Some(held) =
-            self.held_by(user.holder(), &self.inbound_users.candidates(&user.holder()))
-        {
+        let user = holder_of(primary);
+        if let Some(held) = self.held_by(user, &self.inbound_users.candidates(&user)) {
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
         std::thread::yield_now();
-        let (record, outcome) = self.lend_inbound(ctx, pools, &primary, allowed)?;
-        let mut holder = self.inbound_users.lock(&user.holder());
+        let mut holder = self.inbound_users.lock(&user);
         for other in holder.candidates() {
             holder.remove(other); // the one that the other worker has bound
         }
-        holder.insert(record);
-        Ok(outcome)
+        self.lend_inbound(ctx, pools, &mut holder, primary, allowed)
     }
 
     fn rebind_inbound(
         &self,
         ctx: &mut Context<'_>,
         impi: &Impi,
-        primary: PrimaryUser,
+        primary: &PrimaryUser,
         allowed: Option<Allowance>,
     ) -> Outcome {
         let mut binding = self.inbound.get_mut(impi).ok_or(Refusal::NotFound("inbound binding"))?;
         let InboundRecord { primary: held, allowed: under, .. } = &binding.record;
         let lent = lent_before(*under);
         if held.server_name != primary.server_name || *under != allowed {
-            binding.record.primary = primary;
+            binding.record.primary = primary.clone();
             binding.record.allowed = allowed;
             binding.commit(ctx, impi);
         }
@@ -357,9 +347,10 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         pools: &Pools,
+        holder: &mut IndexShard<'_>,
         primary: &PrimaryUser,
         allowed: Option<Allowance>,
-    ) -> Result<(Fingerprint, (Answer, CommitSeq)), Refusal> {
+    ) -> Outcome {
         if !self.inbound_bound.take() {
             ctx.out.note(Note::TableFull("inbound bindings"));
             return Err(Refusal::Full("inbound bindings"));
@@ -370,19 +361,20 @@ impl SipDatabase {
         };
         step(ctx, 10, "inbound pair allocated and bound");
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        Ok(self.insert_inbound(ctx, drawn, primary, lease, allowed))
+        self.insert_inbound(ctx, drawn, (holder, primary), lease, allowed)
     }
 
-    /// Binds a drawn pair to `primary`; the caller holds the user's entry and has taken a place.
+    /// Binds a drawn pair to the user whose entry `holder` is; the caller has taken a place.
     pub(super) fn insert_inbound(
         &self,
         ctx: &mut Context<'_>,
         drawn: Drawn<'_>,
-        primary: &PrimaryUser,
+        (holder, primary): (&mut IndexShard<'_>, &PrimaryUser),
         lease: Lease,
         allowed: Option<Allowance>,
-    ) -> (Fingerprint, (Answer, CommitSeq)) {
-        let Drawn { identity: UserIdentity { impi, impu }, form, origin, mutation } = drawn;
+    ) -> Outcome {
+        let Drawn { identity: UserIdentity { impi, impu }, fingerprint, form, origin, mutation } =
+            drawn;
         let record = InboundView {
             impu: impu.as_str(),
             primary: PrimaryView::of(primary),
@@ -390,14 +382,19 @@ impl SipDatabase {
             origin,
             allowed,
         };
-        let put = record.mutation(&impi);
-        let version = ctx.out.commit(mutation.into_iter().chain([put]));
-        let fingerprint = self.inbound.fingerprint(&impi);
+        let mut mutations = Mutations::new();
+        if let Some(mutation) = mutation {
+            mutations.push(mutation);
+        }
+        mutations.push(record.mutation(&impi));
+        let version = ctx.out.commit_together(mutations);
+        let fingerprint = fingerprint.unwrap_or_else(|| self.inbound.fingerprint(&impi));
         self.change_inbound_end(ctx, fingerprint, None, Some(lease));
         self.inbound.insert_row((&impi, fingerprint), |to| {
-            form.pack_impi(&impi, to);
-            record.pack_with(version, |to| form.pack_impu(&impu, to), to);
+            form.pack_impi(impi.as_str(), to);
+            record.pack_as(form, version, to);
         });
+        holder.insert(fingerprint);
         let binding = Binding {
             identity: UserIdentity { impi, impu },
             reserved_until: lease.reserved_until(allowed),
@@ -405,7 +402,7 @@ impl SipDatabase {
             lent: Lent::Anew,
             details: None,
         };
-        (fingerprint, (Answer::Binding(binding), version))
+        Ok((Answer::Binding(binding), version))
     }
 
     /// Shows a binding.

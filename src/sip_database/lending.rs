@@ -10,6 +10,7 @@ use crate::{
     api::migration_identity::Direction,
     identity::{Impi, UserIdentity},
     outbox::Context,
+    packed::Fingerprint,
     store::{CommitSeq, Mutation},
     table::Table,
     time::Timestamp,
@@ -23,11 +24,8 @@ impl SipDatabase {
         pools: &'a Pools,
         direction: Direction,
     ) -> Option<Drawn<'a>> {
-        let is_taken = |template: &PairTemplate, identity: &UserIdentity| {
-            let may_be = template.shapes().into_iter().any(|it| self.provisioned.may_have(it));
-            may_be && self.is_provisioned(identity)
-        };
-        pools.lending(direction).find_map(|pool| pool.draw(ctx.now, ctx.out, is_taken))
+        let lending = Lending { database: self, direction, now: ctx.now };
+        pools.lending(direction).find_map(|pool| pool.draw(&lending, ctx.out))
     }
 
     /// Commits the removal of a binding; the caller holds its entry.
@@ -51,6 +49,46 @@ impl SipDatabase {
         self.subscribers.contains_key(impi)
             || self.listed.contains_key(impi)
             || self.public.contains_key(impu)
+    }
+}
+
+/// Where a pair that is drawn will be bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lending<'a> {
+    database: &'a SipDatabase,
+    direction: Direction,
+    pub(super) now: Timestamp,
+}
+
+impl Lending<'_> {
+    /// The fingerprint that the binding of `impi` will have.
+    pub(super) fn fingerprint(&self, impi: &Impi) -> Fingerprint {
+        match self.direction {
+            Direction::Inbound => self.database.inbound.fingerprint(impi),
+            Direction::Outbound => self.database.outbound.fingerprint(impi),
+        }
+    }
+
+    /// Fetches what a binding with this fingerprint will change. No lock of a pool is held.
+    pub(super) fn prefetch(&self, binding: Fingerprint) {
+        let end = self.now + self.database.config.reserved_lease;
+        match self.direction {
+            Direction::Inbound => {
+                self.database.inbound.prefetch(binding);
+                self.database.inbound_ends.prefetch(binding, end);
+            }
+            Direction::Outbound => {
+                self.database.outbound.prefetch(binding);
+                self.database.outbound_ends.prefetch(binding, end);
+            }
+        }
+    }
+
+    /// Whether one half of a generated pair is somebody's from before its pool.
+    pub(super) fn is_taken(&self, template: &PairTemplate, identity: &UserIdentity) -> bool {
+        let provisioned = &self.database.provisioned;
+        let may_be = template.shapes().into_iter().any(|shape| provisioned.may_have(shape));
+        may_be && self.database.is_provisioned(identity)
     }
 }
 

@@ -215,7 +215,7 @@ impl State {
         self.lent += 1;
         let mutation = Mutation::delete(RecordKind::PoolEntry, &entry_key(name, &identity.impi));
         let origin = OriginView::Listed { pool: name };
-        Drawn { identity, form: Form::Listed, origin, mutation: Some(mutation) }
+        Drawn { identity, fingerprint: None, form: Form::Listed, origin, mutation: Some(mutation) }
     }
 }
 

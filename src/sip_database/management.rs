@@ -17,15 +17,19 @@ impl SipDatabase {
             matches!(request, Request::BindInbound { .. }).then(|| Step::mig(11))
         };
         let (answer, after) = if ctx.out.storage_available() {
-            // A refusal relies on whatever is in the way.
-            self.perform(ctx, request)
-                .unwrap_or_else(|refusal| (Answer::Refused(refusal), ctx.out.latest_commit()))
+            match self.perform(ctx, request) {
+                Ok(done) => done,
+                // A refusal relies on whatever is in the way.
+                Err(refusal) => (Answer::Refused(refusal), ctx.out.latest_commit()),
+            }
         } else {
             (Answer::Refused(Refusal::Unavailable), self.removed.get())
         };
         self.send(ctx, after, step, Message::Management { to, answer });
     }
 
+    #[expect(clippy::inline_always, reason = "a request is large: so it is not moved once more")]
+    #[inline(always)]
     fn perform(&self, ctx: &mut Context<'_>, request: Request) -> Outcome {
         match request {
             Request::PutSubscriber(subscriber) => self.put_subscriber(ctx, subscriber),
@@ -41,7 +45,10 @@ impl SipDatabase {
                 self.put_grant(ctx, user, partner, valid_for, allowed)
             }
             Request::DeleteGrant { impi, partner } => self.delete_grant(ctx, &impi, &partner),
-            Request::BindInbound { primary, allowed } => self.bind_inbound(ctx, primary, allowed),
+            // Not moved: it is large, and many come.
+            Request::BindInbound { ref primary, allowed } => {
+                self.bind_inbound(ctx, primary, allowed)
+            }
             Request::WithdrawAgreement(id) => self.withdraw_agreement(ctx, id),
             Request::EndVisits(impi) => Ok((Answer::Done, self.end_visits(ctx, &impi))),
             Request::MapInbound { primary, identity } => self.map_inbound(ctx, primary, &identity),

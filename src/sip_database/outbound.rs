@@ -8,7 +8,7 @@ use super::{
     identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
-    pool::{Drawn, Origin, OriginView, Pools},
+    pool::{Drawn, Form, Origin, OriginView, Pools},
     step,
 };
 use crate::{
@@ -85,24 +85,19 @@ impl OutboundView<'_> {
 
     /// Writes the fields of the binding that commit `version` made so.
     pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
-        self.pack_with(version, |to| to.impu(self.impu), to);
+        self.pack_as(Form::Listed, version, to);
     }
 
-    /// As [`Self::pack`], for whoever knows how best to write the public identity.
-    fn pack_with(
-        &self,
-        version: CommitSeq,
-        impu: impl FnOnce(&mut Writer<'_>),
-        to: &mut Writer<'_>,
-    ) {
+    /// As [`Self::pack`], for whoever knows what the pair is made of.
+    fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) {
         let Self { user, partner, lease, origin, allowed, .. } = self;
         to.number(version.as_u64());
         lease.pack(to);
         pack_allowed(*allowed, to);
-        impu(to);
+        form.pack_impu(self.impu, to);
         to.pair(user.impi, user.impu);
         to.word(partner);
-        origin.pack(to);
+        form.pack_origin(*origin, to);
     }
 }
 
@@ -237,19 +232,21 @@ impl SipDatabase {
             self.outbound_bound.give();
             return Err(Refusal::Exhausted("outbound"));
         };
-        let Drawn { identity: UserIdentity { impi, impu }, form, origin, mutation } = drawn;
+        let Drawn { identity: UserIdentity { impi, impu }, fingerprint, form, origin, mutation } =
+            drawn;
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
         let origin = origin.to_origin();
         let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
         let mutations = mutation.into_iter().chain([record.mutation(&impi)]);
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
-        self.change_outbound_end(ctx, &impi, None, Some(lease));
+        let fingerprint = fingerprint.unwrap_or_else(|| self.outbound.fingerprint(&impi));
+        self.change_outbound_end(ctx, fingerprint, None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
         let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
-        let (record, keyed) = (binding.record.view(), (&impi, self.outbound.fingerprint(&impi)));
+        let (record, keyed) = (binding.record.view(), (&impi, fingerprint));
         self.outbound.insert_row(keyed, |to| {
-            form.pack_impi(&impi, to);
-            record.pack_with(binding.version, |to| form.pack_impu(&binding.record.impu, to), to);
+            form.pack_impi(impi.as_str(), to);
+            record.pack_as(form, binding.version, to);
         });
         Ok((impi, outcome))
     }
@@ -295,7 +292,8 @@ impl SipDatabase {
         if let Some(lease) = old.renewed(ctx.now, self.config.reserved_lease) {
             binding.record.lease = lease;
             binding.commit(ctx, impi);
-            self.change_outbound_end(ctx, impi, Some(old), Some(lease));
+            let fingerprint = self.outbound.fingerprint(impi);
+            self.change_outbound_end(ctx, fingerprint, Some(old), Some(lease));
         }
     }
 
@@ -324,7 +322,7 @@ impl SipDatabase {
         let returning = Returning::prepare(&pools, origin, identity, ctx.now);
         let deletion = Mutation::delete(RecordKind::OutboundBinding, impi.as_str());
         let seq = self.commit_removal(ctx, returning.mutation().chain([deletion]).collect());
-        self.change_outbound_end(ctx, impi, Some(*lease), None);
+        self.change_outbound_end(ctx, self.outbound.fingerprint(impi), Some(*lease), None);
         if let Some(visit) = visits.at_mut(partner)
             && visit.outbound.as_ref() == Some(impi)
         {

@@ -21,8 +21,8 @@ const ROUNDS_LARGE: u8 = 6;
 /// Bits of the halves of a large domain.
 const LARGE_HALF_BITS: u32 = 32;
 
-/// Values that are permuted side by side.
-const AT_ONCE: usize = 16;
+/// Values that are permuted side by side: whole groups of the eight blocks that AES instructions take at a time.
+pub(super) const AT_ONCE: usize = 32;
 
 /// A permutation of the numbers `0..=last`, unpredictable without its key.
 pub struct Permutation {

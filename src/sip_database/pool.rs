@@ -5,18 +5,21 @@
 //! ([`super::listed`]) lends provisioned pairs.
 
 use std::{
+    array,
     collections::VecDeque,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use arrayvec::ArrayVec;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{
     bound::lock,
+    lending::Lending,
     listed::{Entry, Listed},
-    permutation::Permutation,
+    permutation::{self, Permutation},
     stored_secret,
     template::{Ids, PairTemplate},
 };
@@ -24,7 +27,7 @@ use crate::{
     api::migration_identity::Direction,
     identity::{Impi, Impu, UserIdentity},
     outbox::Outbox,
-    packed::{Reader, Writer},
+    packed::{Fingerprint, Reader, Word, Writer},
     secret::Secret,
     store::{CommitSeq, Fields, Mutation, RecordKind},
     time::Timestamp,
@@ -34,7 +37,7 @@ use crate::{
 const BLOCK: u64 = 1_024;
 
 /// Generated pairs that are made at a time: their permutations go side by side.
-const MADE_AT_ONCE: u64 = 32;
+const MADE_AT_ONCE: u64 = permutation::AT_ONCE as u64;
 
 /// The pools of a SIP database, [`super::POOLS_MAX`] at most, in the order in which they lend: listed ones by
 /// name, then generated ones by name, for a generated one never runs out.
@@ -45,6 +48,8 @@ pub(super) struct Pools(Vec<Pool>);
 #[derive(Debug)]
 pub(super) struct Pool {
     name: Arc<str>,
+    /// The same, to be packed.
+    word: Word,
     pub(super) direction: Direction,
     pub(super) source: Source,
 }
@@ -112,16 +117,17 @@ impl OriginView<'_> {
         }
     }
 
-    pub(super) fn pack(&self, to: &mut Writer<'_>) {
+    /// Packs it with the pool's name as `name` writes that.
+    fn pack(&self, name: impl FnOnce(&mut Writer<'_>, &str), to: &mut Writer<'_>) {
         match self {
             Self::Generated { pool, n } => {
                 to.number(1);
-                to.word(pool);
+                name(to, pool);
                 to.number(*n);
             }
             Self::Listed { pool } => {
                 to.number(0);
-                to.word(pool);
+                name(to, pool);
             }
         }
     }
@@ -149,6 +155,8 @@ impl Origin {
 #[derive(Debug)]
 pub(super) struct Drawn<'a> {
     pub(super) identity: UserIdentity,
+    /// That of the binding that it will have, if it is known.
+    pub(super) fingerprint: Option<Fingerprint>,
     pub(super) form: Form<'a>,
     pub(super) origin: OriginView<'a>,
     pub(super) mutation: Option<Mutation>,
@@ -159,22 +167,29 @@ pub(super) struct Drawn<'a> {
 pub(super) enum Form<'a> {
     /// Texts.
     Listed,
-    /// What a template gives for these numbers.
-    Generated(&'a PairTemplate, Ids),
+    /// What a template gives for these numbers, of the pool of this name.
+    Generated { template: &'a PairTemplate, ids: Ids, pool: &'a Word },
 }
 
 impl Form<'_> {
-    pub(super) fn pack_impi(self, impi: &Impi, to: &mut Writer<'_>) {
+    pub(super) fn pack_impi(self, impi: &str, to: &mut Writer<'_>) {
         match self {
-            Self::Listed => to.impi(impi.as_str()),
-            Self::Generated(template, ids) => template.pack_impi(ids.impi, to),
+            Self::Listed => to.impi(impi),
+            Self::Generated { template, ids, .. } => template.pack_impi(ids.impi, to),
         }
     }
 
-    pub(super) fn pack_impu(self, impu: &Impu, to: &mut Writer<'_>) {
+    pub(super) fn pack_impu(self, impu: &str, to: &mut Writer<'_>) {
         match self {
-            Self::Listed => to.impu(impu.as_str()),
-            Self::Generated(template, ids) => template.pack_impu(ids.impu, to),
+            Self::Listed => to.impu(impu),
+            Self::Generated { template, ids, .. } => template.pack_impu(ids.impu, to),
+        }
+    }
+
+    pub(super) fn pack_origin(self, origin: OriginView<'_>, to: &mut Writer<'_>) {
+        match self {
+            Self::Listed => origin.pack(|to, pool| to.word(pool), to),
+            Self::Generated { pool, .. } => origin.pack(|to, _| to.same_word(pool), to),
         }
     }
 }
@@ -251,8 +266,8 @@ impl Pools {
 }
 
 impl Pool {
-    pub(super) const fn new(name: Arc<str>, direction: Direction, source: Source) -> Self {
-        Self { name, direction, source }
+    pub(super) fn new(name: Arc<str>, direction: Direction, source: Source) -> Self {
+        Self { word: Word::new(&name), name, direction, source }
     }
 
     pub(super) const fn name(&self) -> &Arc<str> {
@@ -264,27 +279,24 @@ impl Pool {
         (matches!(self.source, Source::Generated(_)), &self.name)
     }
 
-    /// Takes a pair out, or none if none is free. Of what a template gives `is_taken` tells whether somebody has
-    /// it from before the pool.
-    pub(super) fn draw(
-        &self,
-        now: Timestamp,
-        out: &mut Outbox,
-        is_taken: impl Fn(&PairTemplate, &UserIdentity) -> bool,
-    ) -> Option<Drawn<'_>> {
+    /// Takes a pair out, or none if none is free.
+    pub(super) fn draw(&self, lending: &Lending<'_>, out: &mut Outbox) -> Option<Drawn<'_>> {
         match &self.source {
             Source::Generated(generated) => loop {
-                let Made { n, ids } = generated.next(&self.name, self.direction, out)?;
-                let identity = generated.template.render(ids)?;
-                if is_taken(&generated.template, &identity) {
+                let Made { n, ids, identity, fingerprint } = generated.next(self, lending, out)?;
+                if lending.is_taken(&generated.template, &identity) {
                     generated.forget_one();
                     continue;
                 }
-                let form = Form::Generated(&generated.template, ids);
-                let origin = OriginView::Generated { pool: &self.name, n };
-                return Some(Drawn { identity, form, origin, mutation: None });
+                return Some(Drawn {
+                    identity,
+                    fingerprint: Some(fingerprint),
+                    form: Form::Generated { template: &generated.template, ids, pool: &self.word },
+                    origin: OriginView::Generated { pool: &self.name, n },
+                    mutation: None,
+                });
             },
-            Source::Listed(listed) => listed.draw(&self.name, now),
+            Source::Listed(listed) => listed.draw(&self.name, lending.now),
         }
     }
 
@@ -333,11 +345,14 @@ pub(super) struct Generated {
     counter: Mutex<Counter>,
 }
 
-/// What a generated pair is made of.
+/// The `n`-th pair, and what it is made of.
 #[derive(Debug)]
 struct Made {
     n: u64,
     ids: Ids,
+    identity: UserIdentity,
+    /// That of the binding that it will have.
+    fingerprint: Fingerprint,
 }
 
 #[derive(Debug)]
@@ -346,8 +361,8 @@ struct Counter {
     next: u64,
     /// The end of the durable block.
     reserved: u64,
-    /// The ids of the numbers before `next`, of pairs to lend next.
-    made: VecDeque<Ids>,
+    /// The pairs of the numbers before `next`, to lend next.
+    made: VecDeque<Made>,
     lent: u64,
     version: CommitSeq,
 }
@@ -401,38 +416,57 @@ impl Generated {
     }
 
     /// Takes the next pair out, which counts as lent.
-    fn next(&self, name: &str, direction: Direction, out: &mut Outbox) -> Option<Made> {
+    fn next(&self, pool: &Pool, lending: &Lending<'_>, out: &mut Outbox) -> Option<Made> {
         let mut counter = lock(&self.counter);
-        if counter.made.is_empty() {
-            self.make(&mut counter, name, direction, out)?;
+        if !counter.made.is_empty() {
+            return counter.lend();
         }
-        counter.lend()
+        self.make(&mut counter, pool, lending, out)?;
+        let coming: ArrayVec<_, { permutation::AT_ONCE }> =
+            counter.made.iter().map(|made| made.fingerprint).collect();
+        let made = counter.lend();
+        drop(counter);
+        // What all of them will change is fetched at the same time, before they are lent one after the other.
+        for binding in coming {
+            lending.prefetch(binding);
+        }
+        made
     }
 
-    /// Makes the ids of the next pairs.
+    /// Makes the next pairs.
+    #[cold]
     fn make(
         &self,
         counter: &mut Counter,
-        name: &str,
-        direction: Direction,
+        pool: &Pool,
+        lending: &Lending<'_>,
         out: &mut Outbox,
     ) -> Option<()> {
         let first = counter.next;
         let end = first.checked_add(MADE_AT_ONCE)?;
         if end > counter.reserved {
             let reserved = first.checked_add(BLOCK)?;
-            let record = self.record(direction, reserved);
+            let record = self.record(pool.direction, reserved);
             // Drawn before the binding's own commit, so what waits for that waits for this too.
-            counter.version = out.commit([Mutation::put(RecordKind::Pool, name, &record)]);
+            counter.version = out.commit([Mutation::put(RecordKind::Pool, &pool.name, &record)]);
             counter.reserved = reserved;
         }
-        let mut impis: Vec<u64> = (first..end).collect();
-        let mut impus = impis.clone();
+        let mut impis: [u64; permutation::AT_ONCE] = array::from_fn(|place| first + place as u64);
+        let mut impus = impis;
         let all = self.impi_permutation.apply_to(&mut impis)
             && self.impu_permutation.apply_to(&mut impus);
+        if !all {
+            return None;
+        }
         counter.next = end;
-        let ids = impis.into_iter().zip(impus).map(|(impi, impu)| Ids { impi, impu });
-        all.then(|| counter.made.extend(ids))
+        let mut impus = impus.into_iter();
+        let ids = impis.map(|impi| Ids { impi, impu: impus.next().unwrap_or_default() });
+        let mut numbers = first..;
+        self.template.render::<{ permutation::AT_ONCE }>(&ids, |ids, identity| {
+            let fingerprint = lending.fingerprint(&identity.impi);
+            let n = numbers.next().unwrap_or_default();
+            counter.made.push_back(Made { n, ids, identity, fingerprint });
+        })
     }
 
     /// Takes over what the stored bindings tell: how many there are, and that the numbers below
@@ -462,10 +496,9 @@ impl Counter {
     }
 
     fn lend(&mut self) -> Option<Made> {
-        let n = self.first_made();
-        let ids = self.made.pop_front()?;
+        let made = self.made.pop_front()?;
         self.lent += 1;
-        Some(Made { n, ids })
+        Some(made)
     }
 }
 

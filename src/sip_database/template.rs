@@ -50,13 +50,32 @@ impl PairTemplate {
         self.impi.domain() == domain && self.impu.domain() == domain
     }
 
-    /// Renders a pair; `None` only if the templates were never checked.
-    pub(super) fn render(&self, ids: Ids) -> Option<UserIdentity> {
-        // The sample was parsed, and an id differs from it in letters and digits alone.
-        Some(UserIdentity {
-            impi: self.impi.render(ids.impi, Impi::from_checked_parts)?,
-            impu: self.impu.render(ids.impu, Impu::from_checked_parts)?,
-        })
+    /// Renders up to `N` pairs and gives each to `to`. `None`, and no more of them, only if the templates were never
+    /// checked.
+    pub(super) fn render<const N: usize>(
+        &self,
+        ids: &[Ids],
+        mut to: impl FnMut(Ids, UserIdentity),
+    ) -> Option<()> {
+        let mut characters = [[[0; ID_OCTETS]; 2]; N];
+        for (ids, [impi, impu]) in ids.iter().zip(&mut characters) {
+            *impi.first_chunk_mut()? = characters_of(ids.impi);
+            *impu.first_chunk_mut()? = characters_of(ids.impu);
+        }
+        // That they are a text is checked of all of them at a time, with the zeros behind each, which are one too.
+        let mut text = str::from_utf8(characters.as_flattened().as_flattened()).ok()?;
+        for ids in ids {
+            let (impi, rest) = text.split_at_checked(ID_OCTETS)?;
+            let (impu, rest) = rest.split_at_checked(ID_OCTETS)?;
+            text = rest;
+            // The sample was parsed, and an id differs from it in letters and digits alone.
+            let identity = UserIdentity {
+                impi: Impi::from_checked_parts(self.impi.parts(impi)?),
+                impu: Impu::from_checked_parts(self.impu.parts(impu)?),
+            };
+            to(*ids, identity);
+        }
+        Some(())
     }
 
     /// Packs the private identity that [`Self::render`] gives.
@@ -85,11 +104,8 @@ impl PairTemplate {
     }
 }
 
-/// Where the characters of an id are: to check that they are a text takes a third of the time where words begin,
-/// and whole ones are.
-#[repr(align(16))]
-struct Aligned([u8; ID_OCTETS]);
-
+/// Octets that the characters of an id have room in: to check that they are a text takes a third of the time where
+/// words are whole.
 const ID_OCTETS: usize = ID_CHARACTERS.next_multiple_of(16);
 
 /// One form, in canonical text. What a pool lends is bound in one table, that of its direction.
@@ -116,12 +132,9 @@ impl Template {
         Ok(Self { before: Word::new(before), after: Word::new(after), shape: Shape::of(sample) })
     }
 
-    fn render<T>(&self, id: u64, from_checked: fn([&str; 3]) -> T) -> Option<T> {
-        let mut octets = Aligned([0; ID_OCTETS]);
-        *octets.0.first_chunk_mut()? = characters_of(id);
-        // With the zeros behind, which are a text too.
-        let id = str::from_utf8(&octets.0).ok()?.get(..ID_CHARACTERS)?;
-        Some(from_checked([self.before.as_str(), id, self.after.as_str()]))
+    /// The parts of an identity whose id begins with `id`.
+    fn parts<'a>(&'a self, id: &'a str) -> Option<[&'a str; 3]> {
+        Some([self.before.as_str(), id.get(..ID_CHARACTERS)?, self.after.as_str()])
     }
 
     fn pack(&self, id: u64, to: &mut Writer<'_>) {
@@ -170,7 +183,12 @@ mod tests {
     #[test]
     fn an_id_has_fixed_length_and_differs_for_every_number() {
         let template = PairTemplate::parse("m-{id}@IMS.example", "SIP:m-{id}@ims.Example").unwrap();
-        let lowest = template.render(Ids { impi: 0, impu: u64::MAX }).unwrap();
+        let ids = [Ids { impi: 0, impu: u64::MAX }, Ids { impi: 1, impu: 2 }];
+        let mut pairs = Vec::new();
+        template.render::<2>(&ids, |_, pair| pairs.push(pair)).unwrap();
+        let [lowest, other] = pairs.try_into().unwrap();
+        assert_eq!(other.impi.as_str(), "m-aaaaaaaaaaaab@ims.example");
+        assert_eq!(other.impu.as_str(), "sip:m-aaaaaaaaaaaac@ims.example");
         assert_eq!(lowest.impi.as_str(), "m-aaaaaaaaaaaaa@ims.example");
         assert_eq!(lowest.impu.as_str(), "sip:m-r999999999999@ims.example");
         assert!(template.is_in("ims.example") && !template.is_in("other.example"));

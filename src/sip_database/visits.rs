@@ -427,7 +427,7 @@ impl SipDatabase {
             self.change_grant_end(ctx, impi, Some(end), None);
         }
         for (outbound, lease, returning) in ending.outbound {
-            self.change_outbound_end(ctx, &outbound, Some(lease), None);
+            self.change_outbound_end(ctx, self.outbound.fingerprint(&outbound), Some(lease), None);
             self.outbound.remove(&outbound);
             self.outbound_bound.give();
             returning.finish(&self.listed);

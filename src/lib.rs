@@ -16,7 +16,7 @@
 //! | Layer | Modules | Knows |
 //! |---|---|---|
 //! | 6 worlds | [`node`], [`sim`] | sockets, clocks, files; or virtual time |
-//! | 5 roles | [`acm`], [`alias_server`], [`config_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
+//! | 5 roles | [`acm`], [`alias_server`], [`config_server`], [`idms`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
@@ -64,6 +64,7 @@ pub mod deadlines;
 pub mod diameter;
 pub mod entropy;
 pub mod identity;
+pub mod idms;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod outbox;

@@ -203,6 +203,7 @@ impl World {
             | Message::Registration { .. }
             | Message::ConfigurationRequest { .. }
             | Message::Acm(_)
+            | Message::Idms(_)
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => Ok(()),
         }

@@ -46,6 +46,7 @@ pub(super) fn describe(message: &Message) -> String {
         Message::Registration { .. } => "registration answer".to_owned(),
         Message::ConfigurationRequest { .. } => "configuration request".to_owned(),
         Message::Acm(_) => "ACM message".to_owned(),
+        Message::Idms(_) => "message of an identity management server".to_owned(),
     }
 }
 

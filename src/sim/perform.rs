@@ -179,7 +179,7 @@ impl World {
             Role::SipCore => roles.core.handle_timer(ctx, timer),
             Role::SipDatabase => roles.database.handle_timer(ctx, timer),
             Role::ConfigServer => roles.config_server.handle_timer(ctx, timer),
-            Role::Acm | Role::Ue => {}
+            Role::Acm | Role::Idms | Role::Ue => {}
         });
         if let Err(violation) = self.check_expiry(id, &effects) {
             return self.violate(violation);
@@ -243,6 +243,7 @@ impl World {
             | Message::Registration { .. }
             | Message::ConfigurationRequest { .. }
             | Message::Acm(_)
+            | Message::Idms(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => {
@@ -331,7 +332,7 @@ impl World {
         self.call(id, |roles, ctx| match reply.id.role {
             Role::SipCore => roles.core.handle_answer(ctx, reply),
             Role::SipDatabase => roles.database.handle_answer(ctx, reply),
-            Role::Acm | Role::ConfigServer | Role::Ue => {}
+            Role::Acm | Role::ConfigServer | Role::Idms | Role::Ue => {}
         });
     }
 

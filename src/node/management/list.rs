@@ -248,6 +248,15 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         | RecordKind::AcmRevision
         | RecordKind::AcmStray => false,
         RecordKind::AliasHolder => roles.aliases.is_some(),
+        RecordKind::IdmsClient
+        | RecordKind::IdmsUser
+        | RecordKind::IdmsKey
+        | RecordKind::IdmsRefresh
+        | RecordKind::IdmsIssued
+        | RecordKind::IdmsIssuer
+        | RecordKind::IdmsVisitor
+        | RecordKind::IdmsDenied
+        | RecordKind::IdmsPresented => roles.idms.is_some(),
     }
 }
 

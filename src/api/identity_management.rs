@@ -9,15 +9,15 @@
 
 mod names;
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 pub use names::{
-    ClientId, InvalidName, ISSUER_OCTETS_MAX, IssuerUrl, REDIRECT_URIS_MAX, RedirectUri, UserName,
+    ClientId, ISSUER_OCTETS_MAX, InvalidName, IssuerUrl, REDIRECT_URIS_MAX, RedirectUri, UserName,
 };
 
 use crate::{
     secret::SecretText,
-    token::{TokenDigest, key::VerifyingKey, jwk::JwkSet, scope::Scopes},
+    token::{TokenDigest, jwk::JwkSet, key::VerifyingKey, scope::Scopes},
 };
 
 /// Where users log in.
@@ -151,8 +151,8 @@ pub struct LogIn {
     pub visit: Option<String>,
     /// That the page is of this server, and was made for this browser and these parameters.
     pub form: String,
-    /// The user, as typed.
-    pub user: String,
+    /// The user, as typed, which may be the password in the wrong place.
+    pub user: SecretText,
     /// The password.
     pub password: SecretText,
     /// Where it comes from.
@@ -180,7 +180,7 @@ pub enum ClientCredential {
     /// With its secret.
     Secret(String, SecretText),
     /// With a signed assertion, and its name if it gave that too.
-    Assertion(Option<String>, String),
+    Assertion(Option<String>, SecretText),
 }
 
 /// What tokens are asked for by. Scopes are texts as they came; none asks for all that can be had.
@@ -189,11 +189,11 @@ pub enum Grant {
     /// A code that a user brought (RFC 6749 clause 4.1.3).
     Code {
         /// The code.
-        code: String,
+        code: SecretText,
         /// The redirect URI that it went to.
         redirect_uri: String,
         /// What was challenged (RFC 7636 clause 4.5).
-        verifier: String,
+        verifier: SecretText,
     },
     /// A refresh token (RFC 6749 clause 6).
     Refresh {
@@ -262,12 +262,19 @@ pub enum Again {
 }
 
 /// Where the browser goes back to.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Redirect {
     /// The client's address.
     pub to: String,
     /// The parameters of the query, to be escaped.
     pub parameters: Vec<(&'static str, String)>,
+}
+
+/// Shows no parameters: one of them is a code.
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redirect({})", self.to)
+    }
 }
 
 /// Why a browser cannot go back.

@@ -194,7 +194,9 @@ pub enum Refusal {
     #[error("the file has a certificate that is imported for another issuer: no two share a key")]
     OfAnother,
     /// A certificate that was revoked cannot come back.
-    #[error("the file has a certificate that is revoked: it stays so; have the partner make a new key")]
+    #[error(
+        "the file has a certificate that is revoked: it stays so; have the partner make a new key"
+    )]
     Revoked,
     /// This system itself is no partner.
     #[error("issuer is this system itself")]

@@ -62,7 +62,7 @@ impl IdentityServer {
                 Ok(client)
             }
             ClientCredential::Assertion(id, assertion) => {
-                self.client_of_assertion(ctx, id.as_deref(), &assertion)
+                self.client_of_assertion(ctx, id.as_deref(), assertion.expose())
             }
         }
     }
@@ -108,7 +108,8 @@ impl IdentityServer {
         let claims = verified.and_then(|verified| verified.claims::<Assertion>().ok());
         let (Some(claims), Some(client)) = (claims, client) else { return Err(wrong(ctx)) };
         let issuer = &self.config.issuer;
-        let is_for_us = claims.aud.has(issuer.as_str()) || claims.aud.has(&issuer.endpoint(TOKEN_PATH));
+        let is_for_us =
+            claims.aud.has(issuer.as_str()) || claims.aud.has(&issuer.endpoint(TOKEN_PATH));
         let is_named = claims.iss == client.id.as_str()
             && claims.sub == client.id.as_str()
             && id.is_none_or(|id| id == client.id.as_str());

@@ -43,8 +43,7 @@ impl IdentityServer {
             access.client_id == client.id.as_str()
                 && bound_to.is_none_or(|key| Some(key) == proof_key.as_ref())
         });
-        let access =
-            access.ok_or_else(|| refuse(ctx, Refusal::InvalidRequest, "subject token"))?;
+        let access = access.ok_or_else(|| refuse(ctx, Refusal::InvalidRequest, "subject token"))?;
         let key = self.signing_key(ctx)?;
         let mut state = self.state();
         let user = state.user_of(&access.sub);
@@ -84,10 +83,8 @@ impl IdentityServer {
         self.wake(ctx, &mut state);
         drop(state);
         let access_token = self.sign(ctx, &key, TOKEN_TYPE, &token)?;
-        ctx.out.note(Note::Idms(IdmsNote::SecurityTokenIssued {
-            client: client.id.clone(),
-            partner,
-        }));
+        ctx.out
+            .note(Note::Idms(IdmsNote::SecurityTokenIssued { client: client.id.clone(), partner }));
         Ok(Tokens {
             access_token,
             kind: TokenKind::Security,

@@ -37,9 +37,7 @@ impl HeldKey {
         let KeyRecord { pkcs8, certificate, signs_from } = record;
         let signing = SigningKey::from_pkcs8(pkcs8)?;
         let is_certified = certificate.key() == signing.public();
-        is_certified
-            .then_some(Self { signing, certificate, signs_from })
-            .ok_or(KeyError::Malformed)
+        is_certified.then_some(Self { signing, certificate, signs_from }).ok_or(KeyError::Malformed)
     }
 
     /// Whether tokens that it signed are to be believed.
@@ -59,7 +57,8 @@ impl HeldKey {
 impl State {
     /// The key that signs: the latest that does so by now.
     pub(super) fn signing_key(&self, now: Timestamp) -> Option<Arc<HeldKey>> {
-        let signing = self.keys.values().filter(|key| key.signs_from <= now && key.is_known_at(now));
+        let signing =
+            self.keys.values().filter(|key| key.signs_from <= now && key.is_known_at(now));
         signing.max_by_key(|key| key.signs_from).map(Arc::clone)
     }
 

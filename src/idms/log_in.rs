@@ -114,7 +114,7 @@ impl IdentityServer {
             None => Ok(()),
         };
         if taken.is_ok() {
-            taken = state.attempts.take(Of::User, &user, of_user, ctx.now);
+            taken = state.attempts.take(Of::User, user.expose(), of_user, ctx.now);
         }
         if let Err(seconds) = taken {
             return Err(again(to, Again::Later(seconds), parameters, visit));
@@ -122,7 +122,7 @@ impl IdentityServer {
         if state.checks.len() >= CHECKS_MAX {
             return Err(again(to, Again::Busy(BUSY_SECS), parameters, visit));
         }
-        let known = state.users.get(user.as_str()).filter(|user| user.is_enabled);
+        let known = state.users.get(user.expose()).filter(|user| user.is_enabled);
         let hash = known.map_or_else(|| self.nobody.clone(), |user| user.password.clone());
         let subject = known.map(|user| user.subject.clone());
         let number = ctx.entropy.next_u64();
@@ -141,7 +141,7 @@ impl IdentityServer {
         let answer = match (reply.outcome, subject) {
             (Ok(true), Some(subject)) => {
                 let mut state = self.state();
-                state.attempts.give(Of::User, &user);
+                state.attempts.give(Of::User, user.expose());
                 if let Some(source) = source {
                     state.attempts.give(Of::Source, source);
                 }
@@ -160,12 +160,7 @@ impl IdentityServer {
     }
 
     /// Sends a browser back with a code.
-    fn send_back(
-        &self,
-        ctx: &mut Context<'_>,
-        parameters: Authorization,
-        subject: &str,
-    ) -> Answer {
+    fn send_back(&self, ctx: &mut Context<'_>, parameters: Authorization, subject: &str) -> Answer {
         // Client and user may have changed while the user thought.
         let wanted = match self.check(&parameters) {
             Ok(wanted) => wanted,

@@ -29,10 +29,11 @@ impl IdentityServer {
             Request::DeleteClient(id) => self.delete_client(ctx, &id),
             Request::PutUser(user) => self.put_user(ctx, user),
             Request::GetUser(name) => {
-                let user = self.state().users.get(&name).map(|user| Answer::User {
-                    user: user.shown(),
-                    subject: user.subject.clone(),
-                });
+                let user = self
+                    .state()
+                    .users
+                    .get(&name)
+                    .map(|user| Answer::User { user: user.shown(), subject: user.subject.clone() });
                 user.ok_or(Refusal::NotFound("user"))
             }
             Request::DeleteUser(name) => self.delete_user(ctx, &name),

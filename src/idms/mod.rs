@@ -132,7 +132,8 @@ impl IdentityServer {
         let proof_key = self.prove(ctx, &client, proof.as_deref())?;
         match grant {
             Grant::Code { code, redirect_uri, verifier } => {
-                self.redeem(ctx, &client, proof_key, (&code, &redirect_uri, &verifier))
+                let parts = (code.expose(), &*redirect_uri, verifier.expose());
+                self.redeem(ctx, &client, proof_key, parts)
             }
             Grant::Refresh { token, scope } => {
                 self.refresh(ctx, &client, proof_key, &token, scope.as_deref())

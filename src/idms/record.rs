@@ -13,12 +13,8 @@ use crate::{
     store::{Mutation, RecordKind},
     time::Timestamp,
     token::{
-        TokenDigest,
-        certificate::Certificate,
-        claims::ServiceIds,
-        key::Thumbprint,
-        password::PasswordHash,
-        scope::Scopes,
+        TokenDigest, certificate::Certificate, claims::ServiceIds, key::Thumbprint,
+        password::PasswordHash, scope::Scopes,
     },
 };
 

@@ -10,9 +10,7 @@ use super::{
 use crate::{
     api::{
         identity_management::IssuerUrl,
-        idms_management::{
-            Answer, CERTIFICATES_MAX, ISSUERS_MAX, Refusal, TrustedCertificate,
-        },
+        idms_management::{Answer, CERTIFICATES_MAX, ISSUERS_MAX, Refusal, TrustedCertificate},
     },
     outbox::{Context, IdmsNote, Note},
     time::Timestamp,
@@ -79,10 +77,9 @@ impl IdentityServer {
         if before.is_none() && state.issuers.len() >= ISSUERS_MAX {
             return Err(Refusal::Full("issuers"));
         }
-        let mut record = before.cloned().unwrap_or_else(|| IssuerRecord {
-            issuer: issuer.clone(),
-            certificates: Vec::new(),
-        });
+        let mut record = before
+            .cloned()
+            .unwrap_or_else(|| IssuerRecord { issuer: issuer.clone(), certificates: Vec::new() });
         let others = state.issuers.values().filter(|other| other.issuer != issuer);
         let others: Vec<&VerifyingKey> = others
             .flat_map(|other| &other.certificates)
@@ -111,9 +108,9 @@ impl IdentityServer {
             .filter(|fingerprint| record.revoke(*fingerprint, ctx.now, BY_LIST))
             .collect();
         // What is over says nothing any more; what is revoked goes last.
-        record.certificates.retain(|known| {
-            known.revoked.is_some() || ctx.now < known.certificate.not_after
-        });
+        record
+            .certificates
+            .retain(|known| known.revoked.is_some() || ctx.now < known.certificate.not_after);
         if record.certificates.len() > CERTIFICATES_MAX {
             return Err(Refusal::Full("certificates of this issuer"));
         }
@@ -174,8 +171,9 @@ impl IdentityServer {
 
 /// Checks that neither a certificate nor another one of its key is revoked.
 fn check_not_revoked(record: &IssuerRecord, certificate: &Certificate) -> Result<(), Refusal> {
-    let is_revoked = record.certificates.iter().any(|known| {
-        known.revoked.is_some() && known.certificate.key() == certificate.key()
-    });
+    let is_revoked = record
+        .certificates
+        .iter()
+        .any(|known| known.revoked.is_some() && known.certificate.key() == certificate.key());
     if is_revoked { Err(Refusal::Revoked) } else { Ok(()) }
 }

@@ -153,6 +153,8 @@ fn of_name<'k>(
 ) -> impl Iterator<Item = &'k VerifyingKey> {
     let is_named = |key: &VerifyingKey| name.is_some_and(|name| key.thumbprint().as_str() == name);
     let named = keys.iter().position(is_named);
-    keys.iter().enumerate().filter(move |(place, _)| named.is_none_or(|named| *place == named))
+    keys.iter()
+        .enumerate()
+        .filter(move |(place, _)| named.is_none_or(|named| *place == named))
         .map(|(_, key)| key)
 }

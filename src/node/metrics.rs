@@ -26,7 +26,7 @@ use self::ready::Ready;
 use crate::{
     diameter::cx::ResultCode,
     identity::{McSystemId, SipDatabaseId},
-    outbox::{Note, Transport},
+    outbox::{IdmsNote, Note, Transport},
     sip_database::Leases,
     step::{Procedure, Step},
 };
@@ -361,7 +361,8 @@ impl Metrics {
             Procedure::Migration => step.number.into(),
             Procedure::ConfigurationExchange
             | Procedure::GroupProvision
-            | Procedure::ConfigurationUpdate => usize::MAX,
+            | Procedure::ConfigurationUpdate
+            | Procedure::IsolatedMigration => usize::MAX,
         };
         self.steps.inc(number, || StepLabel::of(step));
     }
@@ -386,6 +387,7 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::StrayResponse { .. }
+            | Note::Idms(_)
             | Note::TableFull(_) => {}
         }
         let number = match note {
@@ -401,6 +403,7 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::StrayResponse { .. }
+            | Note::Idms(_)
             | Note::TableFull(_)
             | Note::Limited(_) => NOTES,
         };
@@ -456,6 +459,15 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TransactionConflict { .. } => "transaction_conflict",
         Note::StrayResponse { .. } => "stray_response",
+        Note::Idms(IdmsNote::Refused(_)) => "tokens_refused",
+        Note::Idms(IdmsNote::LogIn(true)) => "logged_in",
+        Note::Idms(IdmsNote::LogIn(false)) => "log_in_failed",
+        Note::Idms(IdmsNote::SecurityTokenIssued { .. }) => "security_token_issued",
+        Note::Idms(IdmsNote::SecurityTokenTaken { .. }) => "security_token_taken",
+        Note::Idms(IdmsNote::RefreshTokenReused(_)) => "refresh_token_reused",
+        Note::Idms(IdmsNote::TrustImported { .. }) => "trust_imported",
+        Note::Idms(IdmsNote::TrustRevoked { .. }) => "trust_revoked",
+        Note::Idms(IdmsNote::KeyMade(_)) => "key_made",
         Note::TableFull(_) => "table_full",
         Note::Limited(_) => "limited",
         Note::Registered(true) => "registered",

@@ -26,6 +26,7 @@ mod diameter;
 mod entropy;
 mod http;
 pub mod http_client;
+pub mod idms;
 pub mod ladder;
 pub mod load;
 mod loading;

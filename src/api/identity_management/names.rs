@@ -33,7 +33,9 @@ pub enum InvalidName {
     #[error("has a query, a fragment, a user or a slash at its end")]
     TooMuch,
     /// Not a URI that a browser may be sent to.
-    #[error("is no https URL, no http URL of this host, and no URI with a scheme such as com.example.app")]
+    #[error(
+        "is no https URL, no http URL of this host, and no URI with a scheme such as com.example.app"
+    )]
     Scheme,
 }
 
@@ -118,7 +120,8 @@ impl RedirectUri {
     /// [`InvalidName`].
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         check_length(text, REDIRECT_URI_OCTETS_MAX)?;
-        if !text.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&octet)) {
+        if !text.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&octet))
+        {
             return Err(InvalidName::Character);
         }
         let is_https = text.strip_prefix("https://").is_some_and(|rest| !host_of(rest).is_empty());
@@ -139,7 +142,8 @@ impl RedirectUri {
         if !is_of_this_host(&self.0) {
             return self.0 == given;
         }
-        is_of_this_host(given) && without_port(&self.0) == without_port(given)
+        is_of_this_host(given)
+            && without_port(&self.0) == without_port(given)
             && Self::parse(given).is_ok()
     }
 }
@@ -248,7 +252,9 @@ mod tests {
 
     #[test]
     fn an_issuer_is_reached_by_https_or_is_this_host() {
-        for url in ["https://idms.a.example", "https://a.example:8443/idms", "http://127.0.0.1:8085"] {
+        for url in
+            ["https://idms.a.example", "https://a.example:8443/idms", "http://127.0.0.1:8085"]
+        {
             assert_eq!(IssuerUrl::parse(url).map(|url| url.0), Ok(url.to_owned()));
         }
         for (url, wrong) in [
@@ -265,7 +271,10 @@ mod tests {
         ] {
             assert_eq!(IssuerUrl::parse(url), Err(wrong), "{url}");
         }
-        assert_eq!(IssuerUrl::parse(&format!("https://{}", "a".repeat(200))), Err(InvalidName::Length));
+        assert_eq!(
+            IssuerUrl::parse(&format!("https://{}", "a".repeat(200))),
+            Err(InvalidName::Length)
+        );
     }
 
     #[test]
@@ -273,7 +282,11 @@ mod tests {
         let uri = |text| RedirectUri::parse(text).unwrap();
         let remote = uri("https://app.example/back");
         assert!(remote.allows("https://app.example/back"));
-        for other in ["https://app.example/back/", "https://app.example/back?x=1", "https://app.example:443/back"] {
+        for other in [
+            "https://app.example/back/",
+            "https://app.example/back?x=1",
+            "https://app.example:443/back",
+        ] {
             assert!(!remote.allows(other), "{other}");
         }
         let here = uri("http://127.0.0.1/back");
@@ -289,7 +302,13 @@ mod tests {
             assert!(!here.allows(other), "{other}");
         }
         assert!(uri("com.example.app:/back").allows("com.example.app:/back"));
-        for wrong in ["javascript:alert(1)", "http://a.example/back", "data:text/html,x", "/back", "https://a#b"] {
+        for wrong in [
+            "javascript:alert(1)",
+            "http://a.example/back",
+            "data:text/html,x",
+            "/back",
+            "https://a#b",
+        ] {
             assert!(RedirectUri::parse(wrong).is_err(), "{wrong}");
         }
     }

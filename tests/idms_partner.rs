@@ -24,7 +24,7 @@ use migcore::{
     secret::SecretText,
     step::Step,
     store::RecordKind,
-    token::{BearerToken, key::SigningKey},
+    token::{BearerToken, certificate::TrustFile, key::SigningKey},
 };
 use serde_json::{Value, json};
 
@@ -150,9 +150,27 @@ fn scenario_65_a_token_of_a_revoked_certificate_is_refused() {
         panic!("no list")
     };
     assert_eq!(listed[0].revoked.as_ref().map(|(_, why)| why), Some(&reason));
-    // No file brings it back, and no new certificate of the same key.
+    // No file brings it back.
+    let imported = two.partner.trust(&mut two.home);
+    assert!(
+        matches!(imported, management::Answer::Imported { added, known: 1, .. } if added.is_empty())
+    );
+    two.refused(&token);
+}
+
+#[test]
+fn a_new_certificate_of_a_revoked_key_is_refused() {
+    use migcore::{time::Timestamp, token::certificate::Certificate};
+    let mut two = Two::new();
+    let (key, pem) = certified(&two.home, START + 1_000);
+    two.partner.import(issuer('a'), &pem);
+    let fingerprint = TrustFile::read(&pem).unwrap().certificates[0].fingerprint();
+    let revoke = management::Request::Revoke { fingerprint, reason: String::new() };
+    two.partner.do_manage(revoke);
+    let (from, until) = (Timestamp::from_secs(START), Timestamp::from_secs(START + 2_000));
+    let again = Certificate::of_own(&key, "https://idms.a.example", from, until).unwrap();
     let refused = management::Answer::Refused(management::Refusal::Revoked);
-    assert_eq!(two.partner.trust(&mut two.home), refused);
+    assert_eq!(two.partner.import(issuer('a'), &again.to_pem()), refused);
 }
 
 /// Scenario 66.
@@ -160,6 +178,7 @@ fn scenario_65_a_token_of_a_revoked_certificate_is_refused() {
 fn scenario_66_a_key_that_was_rolled_over_is_good_until_its_certificate_ends() {
     let mut two = Two::new();
     let old = two.token();
+    two.pass(1);
     let rotated = two.home.manage(management::Request::RotateKey { from: None });
     assert!(matches!(rotated, management::Answer::Own(keys) if keys.len() == 2 && keys[1].signs));
     let new = two.token();
@@ -177,7 +196,7 @@ fn scenario_66_a_key_that_was_rolled_over_is_good_until_its_certificate_ends() {
     let (key, pem) = certified(&two.home, START + 1_000);
     two.partner.import(issuer('a'), &pem);
     let short = two.forged(&key, |_| {});
-    two.partner.pass(999);
+    two.partner.pass(998);
     assert!(two.partner.tokens(present(&short)).is_ok());
     two.partner.pass(1);
     assert_eq!(two.refused(&short), "signature, or certificate revoked or over");

@@ -140,6 +140,8 @@ impl Stored for IssuedRecord {
 pub(super) struct IssuerRecord {
     pub(super) issuer: IssuerUrl,
     pub(super) certificates: Vec<Trusted>,
+    /// Lists of revoked certificates: what comes later may be in them.
+    pub(super) lists: Vec<Vec<u8>>,
 }
 
 /// A certificate that was imported.

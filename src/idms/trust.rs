@@ -15,7 +15,7 @@ use crate::{
     outbox::{Context, IdmsNote, Note},
     time::Timestamp,
     token::{
-        certificate::{Certificate, Fingerprint, TrustFile},
+        certificate::{Certificate, CertificateError, Fingerprint, TrustFile, revoked_by},
         key::VerifyingKey,
     },
 };
@@ -26,7 +26,50 @@ const BY_LIST: &str = "list of revoked certificates";
 /// Longest reason of a revocation, characters.
 const REASON_CHARACTERS_MAX: usize = 200;
 
+/// Most lists of revoked certificates that are kept of one issuer: the latest.
+const LISTS_MAX: usize = 8;
+
 impl IssuerRecord {
+    /// Keeps lists for certificates that come later; `false` if all were known.
+    fn add_lists(&mut self, lists: &[Vec<u8>]) -> bool {
+        let before = self.lists.len();
+        let new = lists.iter().filter(|list| !self.lists.contains(list));
+        let new: Vec<Vec<u8>> = new.cloned().collect();
+        self.lists.extend(new);
+        let has_new = self.lists.len() > before;
+        self.lists.drain(..self.lists.len().saturating_sub(LISTS_MAX));
+        has_new
+    }
+
+    fn new(issuer: &IssuerUrl) -> Self {
+        Self { issuer: issuer.clone(), certificates: Vec::new(), lists: Vec::new() }
+    }
+
+    /// Revokes what the lists that are kept name, and returns what was not before.
+    ///
+    /// # Errors
+    ///
+    /// That nobody known here signed one of the lists in `new`.
+    fn apply_lists(
+        &mut self,
+        new: &[Vec<u8>],
+        now: Timestamp,
+    ) -> Result<Vec<Fingerprint>, CertificateError> {
+        let all: Vec<Certificate> =
+            self.certificates.iter().map(|known| known.certificate.clone()).collect();
+        let all: Vec<&Certificate> = all.iter().collect();
+        let mut revoked = Vec::new();
+        for list in self.lists.clone() {
+            let listed = match revoked_by(&list, &all) {
+                // Of one from before, who signed it may have gone.
+                Err(_) if !new.contains(&list) => Vec::new(),
+                listed => listed?,
+            };
+            revoked.extend(listed.into_iter().filter(|one| self.revoke(*one, now, BY_LIST)));
+        }
+        Ok(revoked)
+    }
+
     fn is_known(&self, fingerprint: Fingerprint) -> bool {
         self.certificates.iter().any(|known| known.certificate.fingerprint() == fingerprint)
     }
@@ -77,9 +120,7 @@ impl IdentityServer {
         if before.is_none() && state.issuers.len() >= ISSUERS_MAX {
             return Err(Refusal::Full("issuers"));
         }
-        let mut record = before
-            .cloned()
-            .unwrap_or_else(|| IssuerRecord { issuer: issuer.clone(), certificates: Vec::new() });
+        let mut record = before.cloned().unwrap_or_else(|| IssuerRecord::new(&issuer));
         let others = state.issuers.values().filter(|other| other.issuer != issuer);
         let others: Vec<&VerifyingKey> = others
             .flat_map(|other| &other.certificates)
@@ -91,30 +132,25 @@ impl IdentityServer {
             if !certificate.is_authority() && others.contains(&certificate.key()) {
                 return Err(Refusal::OfAnother);
             }
-            check_not_revoked(&record, certificate)?;
             if record.is_known(certificate.fingerprint()) {
-                known += 1;
+                known += 1; // and revoked, if it was
                 continue;
             }
+            check_not_revoked(&record, certificate)?;
             added.push(certificate.fingerprint());
             let certificate = certificate.clone();
             record.certificates.push(Trusted { certificate, imported: ctx.now, revoked: None });
         }
-        let all: Vec<Certificate> =
-            record.certificates.iter().map(|known| known.certificate.clone()).collect();
-        let listed = file.revoked(&all.iter().collect::<Vec<_>>())?;
-        let revoked: Vec<Fingerprint> = listed
-            .into_iter()
-            .filter(|fingerprint| record.revoke(*fingerprint, ctx.now, BY_LIST))
-            .collect();
-        // What is over says nothing any more; what is revoked goes last.
-        record
-            .certificates
-            .retain(|known| known.revoked.is_some() || ctx.now < known.certificate.not_after);
+        let has_new_lists = record.add_lists(&file.lists);
+        let revoked = record.apply_lists(&file.lists, ctx.now)?;
+        if record.certificates.len() > CERTIFICATES_MAX {
+            // What is over verifies nothing any more.
+            record.certificates.retain(|known| ctx.now < known.certificate.not_after);
+        }
         if record.certificates.len() > CERTIFICATES_MAX {
             return Err(Refusal::Full("certificates of this issuer"));
         }
-        if !added.is_empty() || !revoked.is_empty() {
+        if !added.is_empty() || !revoked.is_empty() || has_new_lists {
             self.commit(ctx, [record.put()])?;
             state.issuers.insert(issuer.clone(), record);
         }
@@ -169,7 +205,7 @@ impl IdentityServer {
     }
 }
 
-/// Checks that neither a certificate nor another one of its key is revoked.
+/// Checks that no certificate of the same key is revoked.
 fn check_not_revoked(record: &IssuerRecord, certificate: &Certificate) -> Result<(), Refusal> {
     let is_revoked = record
         .certificates

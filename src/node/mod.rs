@@ -50,6 +50,7 @@ pub mod storage;
 mod system;
 mod tcp;
 mod timers;
+pub mod trust;
 mod udp;
 pub mod ue;
 mod worker;

@@ -30,6 +30,9 @@ const ENTRIES_MAX: usize = 64;
 /// Longest certificate, octets.
 const CERTIFICATE_OCTETS_MAX: usize = 8_192;
 
+/// Longest list of revoked certificates, octets: some thousands of them.
+const LIST_OCTETS_MAX: usize = 128 << 10;
+
 /// The last second of the year 9999, after which X.509 has no dates.
 const LATEST_SECS: u64 = 253_402_300_799;
 
@@ -223,7 +226,7 @@ pub struct TrustFile {
     /// Certificates, in the order of the file.
     pub certificates: Vec<Certificate>,
     /// Lists of revoked certificates, as they are signed.
-    lists: Vec<Vec<u8>>,
+    pub lists: Vec<Vec<u8>>,
 }
 
 impl TrustFile {
@@ -254,39 +257,35 @@ impl TrustFile {
         let is_empty = file.certificates.is_empty() && file.lists.is_empty();
         if is_empty { Err(CertificateError::Empty) } else { Ok(file) }
     }
+}
 
-    /// Of the certificates in `known`, those that the lists of this file revoke.
-    ///
-    /// # Errors
-    ///
-    /// [`CertificateError::List`] if nobody in `known` signed a list.
-    pub fn revoked(&self, known: &[&Certificate]) -> Result<Vec<Fingerprint>, CertificateError> {
-        let mut revoked = Vec::new();
-        for list in &self.lists {
-            let list = parse_list(list)?;
-            let mut is_signed = false;
-            for signer in known {
-                let signer = parse(&signer.der)?;
-                if list.issuer() != signer.subject()
-                    || list.verify_signature(signer.public_key()).is_err()
-                {
-                    continue;
-                }
-                is_signed = true;
-                for certificate in known {
-                    let of_signer = parse(&certificate.der)?.issuer() == signer.subject();
-                    let mut listed = list.iter_revoked_certificates();
-                    if of_signer && listed.any(|entry| entry.raw_serial() == certificate.serial) {
-                        revoked.push(certificate.fingerprint);
-                    }
-                }
-            }
-            if !is_signed {
-                return Err(CertificateError::List);
+/// Of the certificates in `known`, those that a list revokes.
+///
+/// # Errors
+///
+/// [`CertificateError::List`] if nobody in `known` signed it.
+pub fn revoked_by(
+    list: &[u8],
+    known: &[&Certificate],
+) -> Result<Vec<Fingerprint>, CertificateError> {
+    let list = parse_list(list)?;
+    let (mut revoked, mut is_signed) = (Vec::new(), false);
+    for signer in known {
+        let signer = parse(&signer.der)?;
+        if list.issuer() != signer.subject() || list.verify_signature(signer.public_key()).is_err()
+        {
+            continue;
+        }
+        is_signed = true;
+        for certificate in known {
+            let of_signer = parse(&certificate.der)?.issuer() == signer.subject();
+            let mut listed = list.iter_revoked_certificates();
+            if of_signer && listed.any(|entry| entry.raw_serial() == certificate.serial) {
+                revoked.push(certificate.fingerprint);
             }
         }
-        Ok(revoked)
     }
+    is_signed.then_some(revoked).ok_or(CertificateError::List)
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
@@ -300,6 +299,9 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
 }
 
 fn parse_list(der: &[u8]) -> Result<CertificateRevocationList<'_>, CertificateError> {
+    if der.len() > LIST_OCTETS_MAX {
+        return Err(CertificateError::Malformed);
+    }
     match CertificateRevocationList::from_der(der) {
         Ok((rest, list)) if rest.is_empty() => Ok(list),
         _ => Err(CertificateError::Malformed),

@@ -35,6 +35,10 @@ pub(super) enum Listed {
     Subscribers,
     Users,
     Pools,
+    IdmsClients,
+    IdmsUsers,
+    Visitors,
+    SecurityTokens,
 }
 
 /// A column: its heading, and what it shows of a record.
@@ -101,6 +105,10 @@ impl Listed {
             Self::Subscribers => "/v1/subscribers",
             Self::Users => "/v1/users",
             Self::Pools => "/v1/pools",
+            Self::IdmsClients => "/v1/idms/clients",
+            Self::IdmsUsers => "/v1/idms/users",
+            Self::Visitors => "/v1/idms/visitors",
+            Self::SecurityTokens => "/v1/idms/security-tokens",
         }
     }
 
@@ -161,6 +169,30 @@ impl Listed {
                 ("NAME", KEY),
                 ("DIRECTION", |item| part(item, "/record/direction")),
                 ("SOURCE", |item| variant(item, "/record/source").0),
+            ],
+            Self::IdmsClients => &[
+                ("CLIENT", KEY),
+                ("REDIRECT URI", |item| part(item, "/record/redirect_uris/0")),
+                ("PROVES A KEY", |item| part(item, "/record/requires_proof")),
+            ],
+            Self::IdmsUsers => &[
+                ("USER", KEY),
+                ("SUBJECT", |item| part(item, "/record/subject")),
+                ("PARTNER", |item| part(item, "/record/partners/0")),
+                ("ENABLED", |item| part(item, "/record/is_enabled")),
+            ],
+            Self::Visitors => &[
+                ("ISSUER", |item| part(item, "/record/visitor/issuer")),
+                ("SUBJECT", |item| part(item, "/record/visitor/subject")),
+                ("MCPTT ID", |item| part(item, "/record/visitor/services/mcptt_id")),
+                ("MIGRATES", |item| part(item, "/record/visitor/may_migrate")),
+            ],
+            Self::SecurityTokens => &[
+                ("JTI", KEY),
+                ("SUBJECT", |item| part(item, "/record/subject")),
+                ("CLIENT", |item| part(item, "/record/client")),
+                ("PARTNER", |item| part(item, "/record/partner")),
+                ("UNTIL", |item| part(item, "/record/expires")),
             ],
         }
     }

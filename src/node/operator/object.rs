@@ -9,6 +9,7 @@ use super::{
     table::{printable, text_of},
 };
 use crate::{
+    api::identity_management::IssuerUrl,
     identity::{Impi, McServiceId, McSystemId, SipDatabaseId},
     node::{client::ManagementClient, management::escape},
     time::Timestamp,
@@ -25,6 +26,10 @@ pub(super) enum Object {
     Subscriber(Impi),
     User(McServiceId),
     Pool(String),
+    IdmsClient(String),
+    IdmsUser(String),
+    /// Issuer, subject.
+    Visitor(IssuerUrl, String),
 }
 
 /// Fields that hold seconds since the Unix epoch.
@@ -47,6 +52,11 @@ impl Object {
             Self::Subscriber(impi) => format!("/v1/subscribers/{}", escape(impi.as_str())),
             Self::User(id) => format!("/v1/users/{}", escape(id.as_str())),
             Self::Pool(name) => format!("/v1/pools/{}", escape(name)),
+            Self::IdmsClient(name) => format!("/v1/idms/clients/{}", escape(name)),
+            Self::IdmsUser(name) => format!("/v1/idms/users/{}", escape(name)),
+            Self::Visitor(issuer, subject) => {
+                format!("/v1/idms/visitors/{}/{}", escape(issuer.as_str()), escape(subject))
+            }
         }
     }
 
@@ -59,6 +69,9 @@ impl Object {
             Self::Subscriber(_) => "subscriber",
             Self::User(_) => "user",
             Self::Pool(_) => "pool",
+            Self::IdmsClient(_) => "client",
+            Self::IdmsUser(_) => "user",
+            Self::Visitor(..) => "visitor",
         }
     }
 }

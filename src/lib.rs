@@ -16,7 +16,7 @@
 //! | Layer | Modules | Knows |
 //! |---|---|---|
 //! | 6 worlds | [`node`], [`sim`] | sockets, clocks, files; or virtual time |
-//! | 5 roles | [`acm`], [`alias_server`], [`config_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
+//! | 5 roles | [`acm`], [`alias_server`], [`config_server`], [`idms`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
@@ -33,7 +33,8 @@
 //! 2, 4, 7, 13), `config_server/choice.rs` (step 3), and in the partner `config_server/access.rs` (steps 8, 9,
 //! 12). One exchange between administrators: `acm/begin.rs` (XCFG-1, 2), `acm/delivery.rs` (3, 5, 12),
 //! `acm/incoming.rs` (4), `acm/decision.rs` (10, 11), `acm/response.rs` (13); the tables of its three procedures are
-//! beside that of the 25 steps.
+//! beside that of the 25 steps. One token: `idms/log_in.rs` (a user logs in), `idms/grant.rs` (tokens at home),
+//! `idms/exchange.rs` (a security token for a partner), `idms/visit.rs` (tokens at the partner, ISO-2), over `token/`.
 //!
 //! # Invariants, as absences
 //!
@@ -46,6 +47,7 @@
 //!   a crash. (`tests/simulation.rs`, `tests/sip_database_pool.rs`)
 //! * No input from the wire panics or grows anything without bound: every table, queue and message has a
 //!   named maximum. (`tests/sip_fuzz.rs`, `tests/diameter_mutation.rs`)
+//! * No token decides how it is verified, and none is verified before it is bounded ([`token::jws`]).
 //! * No key prints, and no identity prints in full at the default log level. ([`secret`], [`identity`])
 //! * No table is iterated by a role, so the simulated world repeats itself from its seed.
 //!
@@ -64,6 +66,7 @@ pub mod deadlines;
 pub mod diameter;
 pub mod entropy;
 pub mod identity;
+pub mod idms;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod outbox;

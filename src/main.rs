@@ -23,6 +23,7 @@ use migcore::{
         operator::{AdminCommand, EXAMPLES},
         provision::{self, Loaded, SippCsv, UeFiles, write_sipp_csv},
         storage::{self, command::StoreCommand},
+        trust::{self, TrustCommand},
         ue::command::UeCommand,
     },
 };
@@ -106,6 +107,9 @@ enum Command {
     /// Look after a store while no system has it open.
     #[command(subcommand, after_help = EXIT_CODES)]
     Store(StoreCommand),
+    /// Trust the signing certificates of partners without a link, by files; make new keys; end trust.
+    #[command(after_help = trust::EXAMPLES)]
+    Trust(TrustCommand),
 }
 
 /// What `provision load` reads.
@@ -300,6 +304,10 @@ async fn run(command: Command) -> Result<(), Failure> {
             let log = Log { level: "warn".to_owned(), format: LogFormat::Text };
             log::init(&log).map_err(Failure::failed)?;
             command.run().map_err(|error| Failure::of(&error, error.is_wrong_input()))
+        }
+        Command::Trust(command) => {
+            let done = command.run().await;
+            done.map_err(|error| Failure::of(&error, error.is_wrong_input()))
         }
         Command::Ue(command) => {
             let done = command.run().await;

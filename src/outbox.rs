@@ -3,6 +3,7 @@
 //! A role never performs an effect. `node` performs them with tokio, `sim` in virtual time.
 
 mod acm;
+mod idms;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use acm::{AcmMessage, AcmReply};
+pub use idms::{IdmsMessage, IdmsNote, PasswordReply, TooManyChecks};
 
 /// What a call into a role may use, and where its effects go.
 pub struct Context<'a> {
@@ -190,6 +192,8 @@ pub enum Message {
     },
     /// A message of an ACM server.
     Acm(AcmMessage),
+    /// A message of an identity management server.
+    Idms(IdmsMessage),
     /// The answer to a management request of a SIP core.
     Registration {
         /// Whom to.
@@ -284,6 +288,8 @@ pub enum Role {
     Acm,
     /// `config_server`.
     ConfigServer,
+    /// `idms`.
+    Idms,
     /// `sip_core`.
     SipCore,
     /// `sip_database`.
@@ -350,6 +356,8 @@ pub enum TimerWhat {
     MigrationTimeout(u64),
     /// Something is due in an ACM server, such as a repeat or an expiry: one timer for the first of all.
     AcmDue,
+    /// Something has expired in an identity management server, or a key is to be made: one timer for the first of all.
+    IdmsDue,
     /// The user agent's retransmission (Timer E).
     UeRetransmit,
     /// The user agent gives the transaction up (Timer F).
@@ -408,6 +416,8 @@ pub enum Note {
         /// The partner.
         partner: McSystemId,
     },
+    /// Something the operator of an identity management server should know.
+    Idms(IdmsNote),
     /// A table is at its named maximum.
     TableFull(&'static str),
     /// An attempt to register was over a limit.

@@ -13,6 +13,8 @@ pub enum Procedure {
     GroupProvision,
     /// Update of the initial configuration of migrating users (TS 23.280 10.17.6), 10 steps.
     ConfigurationUpdate,
+    /// Migration without interconnection (TR 23.700-90), 2 steps.
+    IsolatedMigration,
 }
 
 impl Procedure {
@@ -23,6 +25,7 @@ impl Procedure {
             Self::ConfigurationExchange => "XCFG",
             Self::GroupProvision => "GRP",
             Self::ConfigurationUpdate => "UPD",
+            Self::IsolatedMigration => "ISO",
         }
     }
 }
@@ -76,6 +79,11 @@ impl Step {
     /// A step of the update of initial configurations.
     pub const fn upd(number: u8) -> Self {
         Self { procedure: Procedure::ConfigurationUpdate, number, part: None }
+    }
+
+    /// A step of migration without interconnection.
+    pub const fn iso(number: u8) -> Self {
+        Self { procedure: Procedure::IsolatedMigration, number, part: None }
     }
 
     /// The label without the part, such as `GRP-4`.

@@ -47,6 +47,7 @@ fn the_reference_shows_every_key_with_its_default() {
         "sip_database",
         "config_server",
         "acm",
+        "idms",
         "diameter",
         "admin",
         "management",

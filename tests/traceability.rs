@@ -9,7 +9,8 @@ use std::{
 
 use migcore::{
     procedure::{
-        Row, configuration_exchange, configuration_update, group_provision, migration::STEPS,
+        Row, configuration_exchange, configuration_update, group_provision, isolated_migration,
+        migration::STEPS,
     },
     sim::{Options, World},
     step::Step,
@@ -32,13 +33,14 @@ fn rows() -> Vec<Row> {
     rows.extend(configuration_exchange::STEPS);
     rows.extend(group_provision::STEPS);
     rows.extend(configuration_update::STEPS);
+    rows.extend(isolated_migration::STEPS);
     rows
 }
 
 #[test]
 fn no_two_rows_have_the_same_label() {
     let mut labels: Vec<String> = rows().iter().map(|row| row.step.to_string()).collect();
-    assert_eq!(labels.len(), 25 + 17 + 17 + 10);
+    assert_eq!(labels.len(), 25 + 17 + 17 + 10 + 1);
     labels.sort();
     labels.dedup();
     assert_eq!(labels.len(), rows().len());

@@ -70,7 +70,16 @@ impl AcmServer {
             | RecordKind::User
             | RecordKind::Agreement
             | RecordKind::SystemConfiguration
-            | RecordKind::AliasHolder => {}
+            | RecordKind::AliasHolder
+            | RecordKind::IdmsClient
+            | RecordKind::IdmsUser
+            | RecordKind::IdmsKey
+            | RecordKind::IdmsRefresh
+            | RecordKind::IdmsIssued
+            | RecordKind::IdmsIssuer
+            | RecordKind::IdmsVisitor
+            | RecordKind::IdmsDenied
+            | RecordKind::IdmsPresented => {}
         }
         Ok(())
     }

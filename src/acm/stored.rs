@@ -59,7 +59,16 @@ macro_rules! read_body {
             | RecordKind::User
             | RecordKind::Agreement
             | RecordKind::SystemConfiguration
-            | RecordKind::AliasHolder => return Ok(None),
+            | RecordKind::AliasHolder
+            | RecordKind::IdmsClient
+            | RecordKind::IdmsUser
+            | RecordKind::IdmsKey
+            | RecordKind::IdmsRefresh
+            | RecordKind::IdmsIssued
+            | RecordKind::IdmsIssuer
+            | RecordKind::IdmsVisitor
+            | RecordKind::IdmsDenied
+            | RecordKind::IdmsPresented => return Ok(None),
         }
     };
 }
@@ -133,7 +142,16 @@ impl StoredRecord {
             | RecordKind::User
             | RecordKind::Agreement
             | RecordKind::SystemConfiguration
-            | RecordKind::AliasHolder => &[],
+            | RecordKind::AliasHolder
+            | RecordKind::IdmsClient
+            | RecordKind::IdmsUser
+            | RecordKind::IdmsKey
+            | RecordKind::IdmsRefresh
+            | RecordKind::IdmsIssued
+            | RecordKind::IdmsIssuer
+            | RecordKind::IdmsVisitor
+            | RecordKind::IdmsDenied
+            | RecordKind::IdmsPresented => &[],
         }
     }
 

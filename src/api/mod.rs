@@ -9,6 +9,8 @@ pub mod alias_management;
 pub mod configuration;
 pub mod connection_details;
 pub mod functional_alias;
+pub mod identity_management;
+pub mod idms_management;
 pub mod migration_identity;
 pub mod registration;
 pub mod system_access;

@@ -58,7 +58,16 @@ impl ConfigServer {
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
             | RecordKind::AcmStray
-            | RecordKind::AliasHolder => {}
+            | RecordKind::AliasHolder
+            | RecordKind::IdmsClient
+            | RecordKind::IdmsUser
+            | RecordKind::IdmsKey
+            | RecordKind::IdmsRefresh
+            | RecordKind::IdmsIssued
+            | RecordKind::IdmsIssuer
+            | RecordKind::IdmsVisitor
+            | RecordKind::IdmsDenied
+            | RecordKind::IdmsPresented => {}
         }
         Ok(())
     }

@@ -54,7 +54,16 @@ macro_rules! read_body {
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
             | RecordKind::AcmStray
-            | RecordKind::AliasHolder => return Ok(None),
+            | RecordKind::AliasHolder
+            | RecordKind::IdmsClient
+            | RecordKind::IdmsUser
+            | RecordKind::IdmsKey
+            | RecordKind::IdmsRefresh
+            | RecordKind::IdmsIssued
+            | RecordKind::IdmsIssuer
+            | RecordKind::IdmsVisitor
+            | RecordKind::IdmsDenied
+            | RecordKind::IdmsPresented => return Ok(None),
         }
     };
 }
@@ -114,7 +123,16 @@ impl StoredRecord {
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
             | RecordKind::AcmStray
-            | RecordKind::AliasHolder => &[],
+            | RecordKind::AliasHolder
+            | RecordKind::IdmsClient
+            | RecordKind::IdmsUser
+            | RecordKind::IdmsKey
+            | RecordKind::IdmsRefresh
+            | RecordKind::IdmsIssued
+            | RecordKind::IdmsIssuer
+            | RecordKind::IdmsVisitor
+            | RecordKind::IdmsDenied
+            | RecordKind::IdmsPresented => &[],
         }
     }
 

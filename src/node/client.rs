@@ -108,6 +108,26 @@ impl ManagementClient {
         self.read(self.send(what, self.http.post(self.path(path))).await?).await
     }
 
+    /// Asks to do what `path` and `body` say.
+    pub(super) async fn post_json(
+        &self,
+        what: &'static str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, ClientError> {
+        self.read(self.send(what, self.http.post(self.path(path)).json(body)).await?).await
+    }
+
+    /// The same, of what is answered without a word.
+    pub(super) async fn post_done(
+        &self,
+        what: &'static str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<(), ClientError> {
+        self.send(what, self.http.post(self.path(path)).json(body)).await.map(drop)
+    }
+
     /// Asks for `path` to be there, which says all.
     pub(super) async fn put_nothing(
         &self,

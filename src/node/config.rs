@@ -6,6 +6,7 @@
 mod acm;
 mod config_server;
 mod file;
+mod idms;
 mod overload;
 pub(super) mod read;
 mod storage;
@@ -30,6 +31,7 @@ pub use self::{
     acm::{ACM_PARTNERS_MAX, Acm, AcmLink},
     config_server::{ACCESS_TIMEOUT_MAX, ConfigServer, Partner},
     file::InvalidFile,
+    idms::Idms,
     overload::Overload,
     read::Problem,
     storage::{Storage, StorageEngine},
@@ -69,6 +71,8 @@ pub struct Config {
     pub config_server: ConfigServer,
     /// The ACM server.
     pub acm: Acm,
+    /// The identity management server.
+    pub idms: Idms,
     /// Diameter.
     pub diameter: Diameter,
     /// Where metrics and health are served; `None` serves them nowhere.
@@ -94,6 +98,8 @@ pub struct Roles {
     pub config_server: bool,
     /// The ACM server: administrators of this system and of partners exchange configuration.
     pub acm: bool,
+    /// The identity management server: users log in, and clients get tokens.
+    pub idms: bool,
 }
 
 /// Who this system is.
@@ -212,13 +218,19 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// The defaults for the system of `domain`: all roles but the ACM server, nothing but loopback, no peers.
+    /// The defaults for the system of `domain`: all roles but the ACM server and the identity management server, nothing but loopback, no peers.
     /// `None` if that is no domain.
     fn new(domain: &str) -> Option<Self> {
         let realm = domain.to_ascii_lowercase();
         let config_server = ConfigServer::new(&realm)?;
         Some(Self {
-            roles: Roles { sip_core: true, sip_database: true, config_server: true, acm: false },
+            roles: Roles {
+                sip_core: true,
+                sip_database: true,
+                config_server: true,
+                acm: false,
+                idms: false,
+            },
             workers: None,
             system: System { name: realm.clone(), domain: realm.clone() },
             sip: Sip::new(&realm),
@@ -226,6 +238,7 @@ impl Config {
             limits: Limits::default(),
             sip_database: SipDatabase::new(&realm),
             acm: Acm::new(config_server.id.clone(), &realm),
+            idms: Idms::new(config_server.id.clone(), &realm)?,
             config_server,
             diameter: Diameter {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 3868))),
@@ -319,6 +332,7 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     let peers = config.roles.config_server.then_some(&*config.diameter.peers);
     config.config_server.read(root.section("config_server"), peers);
     config.acm.read(root.section("acm"), &config.config_server.id);
+    config.idms.read(root.section("idms"), &config.config_server.id);
     read_listen(root.section("admin"), &mut config.admin);
     read_listen(root.section("management"), &mut config.management);
     config.storage.read(root.section("storage"));
@@ -328,11 +342,12 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
 }
 
 fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
-    const NAMES: [(&str, Role); 4] = [
+    const NAMES: [(&str, Role); 5] = [
         ("sip_core", Role::SipCore),
         ("sip_database", Role::SipDatabase),
         ("config_server", Role::ConfigServer),
         ("acm", Role::Acm),
+        ("idms", Role::Idms),
     ];
     let Some(named) = root.optional("roles", |value| list(value, |value| word(value, &NAMES)))
     else {
@@ -343,6 +358,7 @@ fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
         sip_database: named.contains(&Role::SipDatabase),
         config_server: named.contains(&Role::ConfigServer),
         acm: named.contains(&Role::Acm),
+        idms: named.contains(&Role::Idms),
     };
     if named.is_empty() {
         let fix =
@@ -500,7 +516,7 @@ fn read_listen(mut section: Section<'_>, listen: &mut Option<SocketAddr>) {
 
 /// Two servers cannot have one address: better said here than when the second one starts.
 fn check_listen(root: &Section<'_>, config: &Config) {
-    let Config { roles, sip, config_server, acm, .. } = config;
+    let Config { roles, sip, config_server, acm, idms, .. } = config;
     let sip = sip.listen.iter().filter(|_| roles.sip_core);
     let csc = |address: SocketAddr| roles.config_server.then_some(address);
     let of_acm = |address: SocketAddr| roles.acm.then_some(address);
@@ -512,6 +528,7 @@ fn check_listen(root: &Section<'_>, config: &Config) {
         ("config_server", "listen_partners", csc(config_server.listen_partners)),
         ("acm", "client_listen", of_acm(acm.client_listen)),
         ("acm", "partner_listen", of_acm(acm.partner_listen)),
+        ("idms", "listen", roles.idms.then_some(idms.listen)),
     ]);
     let mut taken = BTreeMap::new();
     for (section, key, address) in servers {

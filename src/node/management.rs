@@ -14,6 +14,8 @@ pub(super) mod body;
 mod configuration;
 mod configuration_body;
 mod database;
+mod idms;
+mod idms_body;
 mod list;
 pub(super) mod many;
 mod operator_body;
@@ -47,7 +49,7 @@ use super::{
         description = "Subscribers, identity pools, migration bindings and grants of one SIP database; users, \
                        agreements with partners and UE configurations of one configuration management server; \
                        registrations of one SIP core; users of one ACM server; functional aliases of one controlling \
-                       server.",
+                       server; clients, users, users of partners, trust and keys of one identity management server.",
     ),
     paths(
         get_system,
@@ -93,6 +95,27 @@ use super::{
         aliases::put_holder,
         aliases::delete_holder,
         aliases::list_aliases,
+        idms::put_client,
+        idms::get_client,
+        idms::delete_client,
+        list::list_idms_clients,
+        idms::put_user,
+        idms::get_user,
+        idms::delete_user,
+        list::list_idms_users,
+        idms::put_visitor,
+        idms::get_visitor,
+        idms::delete_visitor,
+        list::list_idms_visitors,
+        idms::put_denied,
+        idms::delete_denied,
+        idms::list_denied,
+        idms::import_trust,
+        idms::list_trust,
+        idms::revoke_trust,
+        idms::list_keys,
+        idms::make_key,
+        list::list_security_tokens,
         get_description,
     )
 )]
@@ -154,6 +177,27 @@ fn operations() -> Vec<http::Operation> {
         ("/v1/functional-aliases", "get", get(aliases::list_aliases)),
         (aliases::HOLDER_PATH, "put", put(aliases::put_holder)),
         (aliases::HOLDER_PATH, "delete", delete(aliases::delete_holder)),
+        ("/v1/idms/clients", "get", get(list::list_idms_clients)),
+        ("/v1/idms/clients/{client_id}", "put", put(idms::put_client)),
+        ("/v1/idms/clients/{client_id}", "get", get(idms::get_client)),
+        ("/v1/idms/clients/{client_id}", "delete", delete(idms::delete_client)),
+        ("/v1/idms/users", "get", get(list::list_idms_users)),
+        ("/v1/idms/users/{name}", "put", put(idms::put_user)),
+        ("/v1/idms/users/{name}", "get", get(idms::get_user)),
+        ("/v1/idms/users/{name}", "delete", delete(idms::delete_user)),
+        ("/v1/idms/visitors", "get", get(list::list_idms_visitors)),
+        (idms::VISITOR_PATH, "put", put(idms::put_visitor)),
+        (idms::VISITOR_PATH, "get", get(idms::get_visitor)),
+        (idms::VISITOR_PATH, "delete", delete(idms::delete_visitor)),
+        ("/v1/idms/denied", "get", get(idms::list_denied)),
+        (idms::DENIED_PATH, "put", put(idms::put_denied)),
+        (idms::DENIED_PATH, "delete", delete(idms::delete_denied)),
+        ("/v1/idms/trust", "get", get(idms::list_trust)),
+        ("/v1/idms/trust/{issuer}", "post", post(idms::import_trust)),
+        ("/v1/idms/trust-revocations", "post", post(idms::revoke_trust)),
+        ("/v1/idms/keys", "get", get(idms::list_keys)),
+        ("/v1/idms/keys", "post", post(idms::make_key)),
+        ("/v1/idms/security-tokens", "get", get(list::list_security_tokens)),
         ("/openapi.json", "get", get(get_description)),
     ]
 }

@@ -26,7 +26,7 @@ use self::ready::Ready;
 use crate::{
     diameter::cx::ResultCode,
     identity::{McSystemId, SipDatabaseId},
-    outbox::{Note, Transport},
+    outbox::{IdmsNote, Note, Transport},
     sip_database::Leases,
     step::{Procedure, Step},
 };
@@ -361,7 +361,8 @@ impl Metrics {
             Procedure::Migration => step.number.into(),
             Procedure::ConfigurationExchange
             | Procedure::GroupProvision
-            | Procedure::ConfigurationUpdate => usize::MAX,
+            | Procedure::ConfigurationUpdate
+            | Procedure::IsolatedMigration => usize::MAX,
         };
         self.steps.inc(number, || StepLabel::of(step));
     }
@@ -387,6 +388,7 @@ impl Metrics {
             | Note::TransactionConflict { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
+            | Note::Idms(_)
             | Note::TableFull(_) => {}
         }
         let number = match note {
@@ -403,6 +405,7 @@ impl Metrics {
             | Note::TransactionConflict { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
+            | Note::Idms(_)
             | Note::TableFull(_)
             | Note::Limited(_) => NOTES,
         };
@@ -459,6 +462,15 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::TransactionConflict { .. } => "transaction_conflict",
         Note::StrayResponse { .. } => "stray_response",
         Note::ResponseUndelivered { .. } => "response_undelivered",
+        Note::Idms(IdmsNote::Refused(_)) => "tokens_refused",
+        Note::Idms(IdmsNote::LogIn(true)) => "logged_in",
+        Note::Idms(IdmsNote::LogIn(false)) => "log_in_failed",
+        Note::Idms(IdmsNote::SecurityTokenIssued { .. }) => "security_token_issued",
+        Note::Idms(IdmsNote::SecurityTokenTaken { .. }) => "security_token_taken",
+        Note::Idms(IdmsNote::RefreshTokenReused(_)) => "refresh_token_reused",
+        Note::Idms(IdmsNote::TrustImported { .. }) => "trust_imported",
+        Note::Idms(IdmsNote::TrustRevoked { .. }) => "trust_revoked",
+        Note::Idms(IdmsNote::KeyMade(_)) => "key_made",
         Note::TableFull(_) => "table_full",
         Note::Limited(_) => "limited",
         Note::Registered(true) => "registered",

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{acm_payload::Kind, configuration, migration_identity as management},
     diameter::cx,
-    outbox::{Flow, Note, RequestId, Role},
+    outbox::{Flow, IdmsNote, Note, RequestId, Role},
     step::Step,
 };
 
@@ -361,14 +361,16 @@ impl Shared {
 
     pub(super) fn report_note(&self, note: &Note) {
         self.metrics.note(note);
-        let is_usual = matches!(note, Note::VectorIssued { .. } | Note::Registered(_));
+        let is_usual = matches!(note, Note::VectorIssued { .. } | Note::Registered(_))
+            || matches!(note, Note::Idms(note) if is_usual(note));
         if is_usual && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
         let system = &*self.config.system.name;
         let name = super::metrics::note_name(note);
-        // Whoever can reach us can cause some of these at will: they are all counted, not all logged.
-        if !self.note_limit.admits(self.clock.now()) {
+        // Whoever can reach us can cause some of these at will: they are all counted, not all logged. What only an
+        // operator causes is.
+        if !is_of_operator(note) && !self.note_limit.admits(self.clock.now()) {
             return;
         }
         match note {
@@ -390,12 +392,61 @@ impl Shared {
             Note::AccessMisconfigured { partner, what } => {
                 tracing::warn!(system, %partner, note = name, what, "check the set-up");
             }
+            Note::Idms(note) => report_idms_note(system, name, note),
             Note::TableFull(table) => tracing::warn!(system, note = name, table, "a table is full"),
             Note::Limited(limit) => {
                 tracing::warn!(system, note = name, limit = limit.as_str(), "a limit was reached");
             }
             Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
             Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),
+        }
+    }
+}
+
+/// What happens at each request.
+const fn is_usual(note: &IdmsNote) -> bool {
+    matches!(
+        note,
+        IdmsNote::LogIn(_)
+            | IdmsNote::SecurityTokenIssued { .. }
+            | IdmsNote::SecurityTokenTaken { .. }
+    )
+}
+
+/// What nobody else can cause.
+const fn is_of_operator(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::Idms(
+            IdmsNote::TrustImported { .. } | IdmsNote::TrustRevoked { .. } | IdmsNote::KeyMade(_)
+        )
+    )
+}
+
+/// Logs what an identity management server has to tell. Trust and keys are what an operator has to be able to look up.
+fn report_idms_note(system: &str, name: &str, note: &IdmsNote) {
+    match note {
+        IdmsNote::Refused(why) => tracing::info!(system, note = name, why, "no tokens"),
+        IdmsNote::LogIn(_) => tracing::debug!(system, note = name),
+        IdmsNote::SecurityTokenIssued { client, partner } => {
+            tracing::debug!(system, note = name, %client, %partner);
+        }
+        IdmsNote::SecurityTokenTaken { client, issuer, first } => {
+            tracing::debug!(system, note = name, %client, %issuer, first);
+        }
+        IdmsNote::RefreshTokenReused(client) => {
+            tracing::warn!(system, note = name, %client, "an old token was presented");
+        }
+        IdmsNote::TrustImported { issuer, added } => {
+            for certificate in added {
+                tracing::info!(system, note = name, %issuer, %certificate, "trusted from now on");
+            }
+        }
+        IdmsNote::TrustRevoked { issuer, fingerprint } => {
+            tracing::warn!(system, note = name, %issuer, certificate = %fingerprint, "revoked");
+        }
+        IdmsNote::KeyMade(certificate) => {
+            tracing::info!(system, note = name, %certificate, "a new key of this system");
         }
     }
 }

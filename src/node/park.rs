@@ -24,13 +24,14 @@ use super::{
 use crate::{
     api::{
         acm_client, acm_interconnection, acm_management, alias_management, configuration,
-        connection_details, migration_identity as management, registration, system_access,
+        connection_details, identity_management, idms_management, migration_identity as management,
+        registration, system_access,
     },
     entropy::Entropy,
     identity::McServiceId,
     outbox::{
-        AcmMessage, ConfigurationReply, ManagementReply, Message, ReplyTo, SystemAccessReply,
-        Undeliverable,
+        AcmMessage, ConfigurationReply, IdmsMessage, ManagementReply, Message, PasswordReply,
+        ReplyTo, SystemAccessReply, TooManyChecks, Undeliverable,
     },
     step::Step,
     table::{Bound, Table, new_table},
@@ -71,6 +72,10 @@ pub(super) enum Parked {
     AcmClient(Waiting<acm_client::Answer>),
     /// A request of the management interface of the ACM server.
     AcmManagement(Waiting<acm_management::Answer>),
+    /// A client or a browser that asks the identity management server.
+    Idms(Waiting<identity_management::Answer>),
+    /// A request of the management interface of the identity management server.
+    IdmsManagement(Waiting<idms_management::Answer>),
 }
 
 /// The requests that wait, by number.
@@ -260,6 +265,27 @@ impl Shared {
         self.ask(Parked::AcmManagement, call).await.map(|answered| answered.answer)
     }
 
+    /// Asks the identity management server and waits for the answer.
+    pub(super) async fn ask_idms(
+        self: &Arc<Self>,
+        request: identity_management::Request,
+    ) -> Result<identity_management::Answer, NoAnswer> {
+        let call = |to| Call::Idms { to, request };
+        self.ask(Parked::Idms, call).await.map(|answered| answered.answer)
+    }
+
+    /// Asks the identity management server a management request and waits for the answer.
+    pub(super) async fn ask_idms_management(
+        self: &Arc<Self>,
+        request: idms_management::Request,
+    ) -> Result<idms_management::Answer, NoAnswer> {
+        if self.roles.idms.is_none() {
+            return Err(NoAnswer::NoRole);
+        }
+        let call = |to| Call::IdmsManagement { to, request };
+        self.ask(Parked::IdmsManagement, call).await.map(|answered| answered.answer)
+    }
+
     pub(super) async fn ask<A>(
         self: &Arc<Self>,
         park: fn(Waiting<A>) -> Parked,
@@ -363,6 +389,13 @@ impl Shared {
                 Parked::AcmManagement(waiting),
                 Message::Acm(AcmMessage::Management { answer, .. }),
             ) => hand_over(waiting, step, answer),
+            (Parked::Idms(waiting), Message::Idms(IdmsMessage::Answer { answer, .. })) => {
+                hand_over(waiting, step, answer);
+            }
+            (
+                Parked::IdmsManagement(waiting),
+                Message::Idms(IdmsMessage::Management { answer, .. }),
+            ) => hand_over(waiting, step, answer),
             // A number is given to one call, and the role answers that.
             (_, _) => self.metrics.drop_one("answer_to_another_question"),
         }
@@ -393,6 +426,10 @@ impl Shared {
                 let answer = configuration::Answer::Refused(management::Refusal::Unavailable);
                 return Some(Call::ConfigurationReply(ConfigurationReply { id: *id, answer }));
             }
+            Message::Idms(IdmsMessage::CheckPassword { id, .. }) => {
+                let reply = PasswordReply { id: *id, outcome: Err(TooManyChecks) };
+                return Some(Call::PasswordReply(reply));
+            }
             Message::Acm(AcmMessage::Request { id, .. }) => {
                 return Some(Call::AcmUnsent(*id));
             }
@@ -405,6 +442,10 @@ impl Shared {
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
             | Message::Registration { to: ReplyTo::World(number), .. }
+            | Message::Idms(
+                IdmsMessage::Answer { to: ReplyTo::World(number), .. }
+                | IdmsMessage::Management { to: ReplyTo::World(number), .. },
+            )
             | Message::Acm(AcmMessage::Aliases { to: ReplyTo::World(number), .. })
             | Message::ConnectionDetails { to: ReplyTo::World(number), .. }
             | Message::SystemAccess { to: ReplyTo::World(number), .. } => {
@@ -419,6 +460,7 @@ impl Shared {
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Registration { .. }
+            | Message::Idms(IdmsMessage::Answer { .. } | IdmsMessage::Management { .. })
             | Message::Acm(_) => {}
         }
         None

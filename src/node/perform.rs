@@ -25,6 +25,7 @@ use super::{
     config::Config,
     diameter::Peers,
     entropy::SystemEntropy,
+    idms::{self as idms_http, PasswordChecks},
     ladder::Tap,
     loading::Loading,
     metrics::{Direction, Metrics},
@@ -38,16 +39,17 @@ use crate::{
     alias_server::AliasServer,
     api::{
         acm_client, acm_interconnection, acm_management, alias_management, configuration,
-        connection_details, functional_alias, migration_identity as management, registration,
-        system_access,
+        connection_details, functional_alias, identity_management, idms_management,
+        migration_identity as management, registration, system_access,
     },
     config_server::ConfigServer,
     diameter::cx,
     identity::{McServiceId, McSystemId},
+    idms::IdentityServer,
     outbox::{
         AcmMessage, AcmReply, ConfigurationReply, Context, CxDestination, CxReply, Effect, Flow,
-        ManagementReply, Message, Outbox, Peer, ReplyTo, RequestId, Role, Send, SystemAccessReply,
-        TimerKey, Transport, Undeliverable,
+        IdmsMessage, ManagementReply, Message, Outbox, PasswordReply, Peer, ReplyTo, RequestId,
+        Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable,
     },
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -95,6 +97,8 @@ pub(super) struct Shared {
     pub(super) acm_events: Events,
     /// Taken by each request to the ACM server whose body may be long.
     pub(super) acm_bodies: LongBodies,
+    /// Passwords that are being checked.
+    pub(super) passwords: PasswordChecks,
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) stop: watch::Sender<bool>,
     /// A call into a role panicked.
@@ -109,6 +113,7 @@ pub(super) struct Roles {
     pub(super) config_server: Option<ConfigServer>,
     pub(super) acm: Option<AcmServer>,
     pub(super) aliases: Option<AliasServer>,
+    pub(super) idms: Option<IdentityServer>,
 }
 
 impl Roles {
@@ -129,6 +134,9 @@ impl Roles {
         if let Some(aliases) = &self.aliases {
             aliases.load(record)?;
         }
+        if let Some(idms) = &self.idms {
+            idms.load(record)?;
+        }
         Ok(())
     }
 
@@ -147,6 +155,9 @@ impl Roles {
         }
         if let Some(aliases) = &self.aliases {
             aliases.clear();
+        }
+        if let Some(idms) = &self.idms {
+            idms.clear();
         }
     }
 }
@@ -180,6 +191,7 @@ pub(super) struct Names {
     pub(super) acm: Arc<str>,
     /// Whoever uses the ACM server of this system.
     pub(super) acm_client: Arc<str>,
+    pub(super) idms: Arc<str>,
     pub(super) ue: Arc<str>,
     /// Whoever uses the management interface of the SIP database.
     pub(super) management: Arc<str>,
@@ -194,6 +206,7 @@ impl Names {
             config_server: Self::of_config_server(&config.config_server.id),
             acm: Self::of_acm_server(&config.acm.server.system),
             acm_client: "ACM client".into(),
+            idms: Self::of_server("idms", &config.config_server.id),
             ue: "UE".into(),
             management: "CMS".into(),
         }
@@ -205,6 +218,7 @@ impl Names {
             Role::SipDatabase => Arc::clone(&self.sip_database),
             Role::Acm => Arc::clone(&self.acm),
             Role::ConfigServer => Arc::clone(&self.config_server),
+            Role::Idms => Arc::clone(&self.idms),
             Role::Ue => Arc::clone(&self.ue),
         }
     }
@@ -278,6 +292,12 @@ pub(super) enum Call<'a> {
     AcmManagement { to: ReplyTo, request: acm_management::Request },
     /// The functional alias controlling server tells something.
     AliasEvent(functional_alias::Event),
+    /// A client or a user's browser asks the identity management server.
+    Idms { to: ReplyTo, request: identity_management::Request },
+    /// A request of the management interface of the identity management server.
+    IdmsManagement { to: ReplyTo, request: idms_management::Request },
+    /// A password was checked, or cannot be.
+    PasswordReply(PasswordReply),
     /// A timer is due.
     Timer(TimerKey),
     /// Every record has been loaded.
@@ -299,7 +319,9 @@ impl Call<'_> {
             | Self::SystemAccess { .. }
             | Self::AcmInterconnection { .. }
             | Self::AcmClient { .. }
-            | Self::AcmManagement { .. } => true,
+            | Self::AcmManagement { .. }
+            | Self::Idms { .. }
+            | Self::IdmsManagement { .. } => true,
             Self::CxRequest { to: ReplyTo::Role(_), .. }
             | Self::Management { to: ReplyTo::Role(_), .. }
             | Self::Configuration { to: ReplyTo::Role(_), .. }
@@ -310,6 +332,7 @@ impl Call<'_> {
             | Self::AcmReply(_)
             | Self::AcmUnsent(_)
             | Self::AliasEvent(_)
+            | Self::PasswordReply(_)
             | Self::SubscribeAliases
             | Self::Timer(_)
             | Self::Loaded => false,
@@ -463,7 +486,7 @@ impl Caller {
             committer.is_available() && (committer.has_room() || !call.is_new_work()),
         );
         let mut ctx = Context { now: *now, entropy, out: outbox };
-        let Roles { core, database, config_server, acm, aliases } = &shared.roles;
+        let Roles { core, database, config_server, acm, aliases, idms } = &shared.roles;
         let (core, database, config_server, acm) =
             (core.as_ref(), database.as_ref(), config_server.as_ref(), acm.as_ref());
         match call {
@@ -481,7 +504,12 @@ impl Caller {
                 (Role::SipCore, Some(core), _) => core.handle_answer(&mut ctx, reply),
                 (Role::SipDatabase, _, Some(database)) => database.handle_answer(&mut ctx, reply),
                 (
-                    Role::Acm | Role::ConfigServer | Role::SipCore | Role::SipDatabase | Role::Ue,
+                    Role::Acm
+                    | Role::ConfigServer
+                    | Role::Idms
+                    | Role::SipCore
+                    | Role::SipDatabase
+                    | Role::Ue,
                     _,
                     _,
                 ) => {}
@@ -526,6 +554,15 @@ impl Caller {
                     invoke_acm(acm, &mut ctx, call);
                 }
             }
+            Call::Idms { to, request } => {
+                each(idms.as_ref(), |idms| idms.handle_request(&mut ctx, to, request));
+            }
+            Call::IdmsManagement { to, request } => {
+                each(idms.as_ref(), |idms| idms.handle_management(&mut ctx, to, request));
+            }
+            Call::PasswordReply(reply) => {
+                each(idms.as_ref(), |idms| idms.handle_password(&mut ctx, reply));
+            }
             Call::Timer(timer) => match timer.role {
                 Role::SipCore => each(core, |core| core.handle_timer(&mut ctx, &timer)),
                 Role::SipDatabase => {
@@ -535,6 +572,7 @@ impl Caller {
                     each(config_server, |server| server.handle_timer(&mut ctx, &timer));
                 }
                 Role::Acm => each(acm, |acm| acm.handle_timer(&mut ctx, &timer)),
+                Role::Idms => each(idms.as_ref(), |idms| idms.handle_timer(&mut ctx, &timer)),
                 Role::Ue => {}
             },
             Call::Loaded => {
@@ -548,6 +586,7 @@ impl Caller {
                     config_server.handle_loaded(&mut ctx);
                 }
                 each(acm, |acm| acm.handle_loaded(&mut ctx));
+                each(idms.as_ref(), |idms| idms.handle_loaded(&mut ctx));
             }
         }
     }
@@ -628,6 +667,7 @@ impl Caller {
                 self.calls.push_back(Call::ConfigurationReply(ConfigurationReply { id, answer }));
             }
             Message::Acm(message) => self.dispatch_acm(step, message),
+            Message::Idms(message) => self.dispatch_idms(step, message),
             Message::CxAnswer { to: ReplyTo::World(number), .. }
             | Message::Management { to: ReplyTo::World(number), .. }
             | Message::Configuration { to: ReplyTo::World(number), .. }
@@ -667,6 +707,26 @@ impl Caller {
             | AcmMessage::Client { to: ReplyTo::Role(_), .. }
             | AcmMessage::Aliases { to: ReplyTo::Role(_), .. }
             | AcmMessage::Management { to: ReplyTo::Role(_), .. } => {}
+        }
+    }
+
+    fn dispatch_idms(&mut self, step: Option<Step>, message: IdmsMessage) {
+        match message {
+            IdmsMessage::CheckPassword { id, password, hash } => {
+                let checking =
+                    idms_http::check_password(&self.shared, &self.worker, id, password, hash);
+                if let Err(too_many) = checking {
+                    let reply = PasswordReply { id, outcome: Err(too_many) };
+                    self.calls.push_back(Call::PasswordReply(reply));
+                }
+            }
+            IdmsMessage::Answer { to: ReplyTo::World(number), .. }
+            | IdmsMessage::Management { to: ReplyTo::World(number), .. } => {
+                self.shared.unpark(number, step, Message::Idms(message));
+            }
+            // No role here asks these.
+            IdmsMessage::Answer { to: ReplyTo::Role(_), .. }
+            | IdmsMessage::Management { to: ReplyTo::Role(_), .. } => {}
         }
     }
 
@@ -716,6 +776,9 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::AcmManagement { .. }
         | Call::AliasEvent(_)
         | Call::Aliases { .. }
+        | Call::Idms { .. }
+        | Call::IdmsManagement { .. }
+        | Call::PasswordReply(_)
         | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
@@ -748,6 +811,9 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
         | Call::SystemAccess { .. }
         | Call::SystemAccessReply(_)
         | Call::Aliases { .. }
+        | Call::Idms { .. }
+        | Call::IdmsManagement { .. }
+        | Call::PasswordReply(_)
         | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}

@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     acm, admin, csc4, csc17,
     diameter::{self, OpenConnections},
-    http, management,
+    http, idms, management,
     perform::{Caller, Shared},
     sockets::WorkerSockets,
     tcp, udp,
@@ -118,6 +118,7 @@ fn spawn_all(
         ("csc-17", sockets.http.csc17, csc17::router(Arc::clone(shared))),
         ("acm-client", sockets.http.acm_client, acm::client::router(Arc::clone(shared))),
         ("acm-partner", sockets.http.acm_partner, acm::partner::router(Arc::clone(shared))),
+        ("idms", sockets.http.idms, idms::router(Arc::clone(shared))),
     ] {
         if let Some(listener) = listener {
             let serving = http::serve(Arc::clone(shared), name, listener, router);

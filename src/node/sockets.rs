@@ -27,6 +27,7 @@ pub(super) struct HttpSockets {
     pub(super) csc17: Option<std::net::TcpListener>,
     pub(super) acm_client: Option<std::net::TcpListener>,
     pub(super) acm_partner: Option<std::net::TcpListener>,
+    pub(super) idms: Option<std::net::TcpListener>,
 }
 
 /// The sockets of one worker.
@@ -72,6 +73,7 @@ impl Sockets {
             csc17: self.http.csc17.as_ref().and_then(address),
             acm_client: self.http.acm_client.as_ref().and_then(address),
             acm_partner: self.http.acm_partner.as_ref().and_then(address),
+            idms: self.http.idms.as_ref().and_then(address),
         }
     }
 
@@ -114,6 +116,7 @@ impl HttpSockets {
             csc17: bind(csc(config.config_server.listen_partners), "CSC-17")?,
             acm_client: bind(acm(config.acm.client_listen), "ACM clients")?,
             acm_partner: bind(acm(config.acm.partner_listen), "ACM servers of partners")?,
+            idms: bind(config.roles.idms.then_some(config.idms.listen), "identity management")?,
         })
     }
 }

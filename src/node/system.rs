@@ -23,6 +23,7 @@ use super::{
     committer::Committer,
     config::Config,
     diameter::Peers,
+    idms::PasswordChecks,
     ladder::Tap,
     loading::Loading,
     metrics::Metrics,
@@ -40,6 +41,7 @@ use crate::{
     acm::AcmServer,
     alias_server::AliasServer,
     config_server::ConfigServer,
+    idms::IdentityServer,
     sip_core::SipCore,
     sip_database::SipDatabase,
     store::{Engine, MemoryEngine, ReplayError},
@@ -81,6 +83,8 @@ pub struct Bound {
     pub acm_client: Option<SocketAddr>,
     /// ACM servers of other systems ask it.
     pub acm_partner: Option<SocketAddr>,
+    /// CSC-1: users log in at the identity management server, and clients ask it.
+    pub idms: Option<SocketAddr>,
 }
 
 /// A system that runs until it is shut down.
@@ -312,7 +316,9 @@ pub(super) fn create_shared(
         config.roles.acm.then(|| AcmServer::new(config.acm.server.clone(), &mut entropy));
     let engine = options.engine.unwrap_or_else(|| Box::new(MemoryEngine::default()));
     let aliases = alias_config(&config).map(AliasServer::new);
-    let roles = Roles { core, database, config_server, acm: acm_server, aliases };
+    let idms =
+        config.roles.idms.then(|| IdentityServer::new(config.idms.server.clone(), &mut entropy));
+    let roles = Roles { core, database, config_server, acm: acm_server, aliases, idms };
     let reader = engine.reader();
     let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
@@ -343,6 +349,7 @@ pub(super) fn create_shared(
         acm_links: Links::new(&config.acm),
         acm_events: Events::new(config.acm.server.sessions_max, clock.now()),
         acm_bodies: LongBodies::new(),
+        passwords: PasswordChecks::new(config.idms.password_checks),
         workers,
         stop: watch::channel(false).0,
         failed: AtomicBool::new(false),

@@ -7,6 +7,7 @@
 pub mod configuration_exchange;
 pub mod configuration_update;
 pub mod group_provision;
+pub mod isolated_migration;
 pub mod migration;
 
 use crate::step::Step;
@@ -26,6 +27,8 @@ pub enum Entity {
     PartnerSipDatabase,
     /// The SIP core of the partner MC system.
     PartnerSipCore,
+    /// The identity management server of the partner MC system.
+    PartnerIdentityServer,
     /// The authorised user of the primary MC system: of the one whose administrator began the transaction.
     PrimaryAdministrator,
     /// The ACM client of that user.

@@ -203,6 +203,7 @@ impl World {
             Message::CxRequest { .. }
             | Message::Registration { .. }
             | Message::ConfigurationRequest { .. }
+            | Message::Idms(_)
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => Ok(()),
         }

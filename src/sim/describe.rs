@@ -49,6 +49,7 @@ pub(super) fn describe(message: &Message) -> String {
         Message::Registration { .. } => "registration answer".to_owned(),
         Message::ConfigurationRequest { .. } => "configuration request".to_owned(),
         Message::Acm(message) => describe_acm(message),
+        Message::Idms(_) => "message of an identity management server".to_owned(),
     }
 }
 

@@ -391,6 +391,7 @@ impl World {
             | Message::Registration { .. }
             | Message::ConfigurationRequest { .. }
             | Message::Acm(_)
+            | Message::Idms(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Sip { .. }

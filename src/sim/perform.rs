@@ -180,7 +180,7 @@ impl World {
                     acm.server.handle_timer(ctx, timer);
                 }
             }
-            Role::Ue => {}
+            Role::Idms | Role::Ue => {}
         });
         if let Err(violation) = self.check_expiry(id, &effects) {
             return self.violate(violation);
@@ -251,6 +251,7 @@ impl World {
                 self.ask(id.other(), Inquiry::Access(request, id.token()), asker);
             }
             Message::Registration { .. }
+            | Message::Idms(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => {

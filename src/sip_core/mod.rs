@@ -235,6 +235,7 @@ impl SipCore {
             | TimerWhat::GrantsEnd
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::AcmDue
+            | TimerWhat::IdmsDue
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}

@@ -66,7 +66,16 @@ impl SipDatabase {
             | RecordKind::AcmSession
             | RecordKind::AcmRevision
             | RecordKind::AcmStray
-            | RecordKind::AliasHolder => Ok(()),
+            | RecordKind::AliasHolder
+            | RecordKind::IdmsClient
+            | RecordKind::IdmsUser
+            | RecordKind::IdmsKey
+            | RecordKind::IdmsRefresh
+            | RecordKind::IdmsIssued
+            | RecordKind::IdmsIssuer
+            | RecordKind::IdmsVisitor
+            | RecordKind::IdmsDenied
+            | RecordKind::IdmsPresented => Ok(()),
         }
     }
 

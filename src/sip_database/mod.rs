@@ -308,6 +308,7 @@ impl SipDatabase {
             | TimerWhat::ContactsEnd
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::AcmDue
+            | TimerWhat::IdmsDue
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}

@@ -131,11 +131,29 @@ pub enum RecordKind {
     AcmStray = 21,
     /// A user who has a functional alias activated, by alias and user (`alias_server`).
     AliasHolder = 22,
+    /// A client, by its name (`idms`).
+    IdmsClient = 23,
+    /// A user who logs in here, by name (`idms`).
+    IdmsUser = 24,
+    /// A signing key of this system, by its thumbprint (`idms`).
+    IdmsKey = 25,
+    /// The refresh tokens that follow from one log-in, by their name (`idms`).
+    IdmsRefresh = 26,
+    /// A security token that was given, by its `jti` (`idms`).
+    IdmsIssued = 27,
+    /// What is and was trusted of a partner, by its issuer URL (`idms`).
+    IdmsIssuer = 28,
+    /// A user of a partner, by issuer and subject (`idms`).
+    IdmsVisitor = 29,
+    /// An entry of the deny list, by issuer and subject or token (`idms`).
+    IdmsDenied = 30,
+    /// A security token of a partner's user that was presented, by issuer and `jti` (`idms`).
+    IdmsPresented = 31,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 31] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,
@@ -158,6 +176,15 @@ impl RecordKind {
         Self::AcmRevision,
         Self::AcmStray,
         Self::AliasHolder,
+        Self::IdmsClient,
+        Self::IdmsUser,
+        Self::IdmsKey,
+        Self::IdmsRefresh,
+        Self::IdmsIssued,
+        Self::IdmsIssuer,
+        Self::IdmsVisitor,
+        Self::IdmsDenied,
+        Self::IdmsPresented,
     ];
 
     /// The kind as people write it.
@@ -185,6 +212,15 @@ impl RecordKind {
             Self::AcmRevision => "acm-revision",
             Self::AcmStray => "acm-stray",
             Self::AliasHolder => "alias-holder",
+            Self::IdmsClient => "idms-client",
+            Self::IdmsUser => "idms-user",
+            Self::IdmsKey => "idms-key",
+            Self::IdmsRefresh => "idms-refresh",
+            Self::IdmsIssued => "idms-issued",
+            Self::IdmsIssuer => "idms-issuer",
+            Self::IdmsVisitor => "idms-visitor",
+            Self::IdmsDenied => "idms-denied",
+            Self::IdmsPresented => "idms-presented",
         }
     }
 
@@ -203,8 +239,8 @@ impl RecordKind {
         Self::ALL.into_iter().find(|kind| kind.as_u8() == octet)
     }
 
-    /// Whether records of this kind hold keys or credentials: K and `OPc`, a pool's key, passwords of the
-    /// UE configuration, or a digest by which these could be guessed. An engine on a medium seals those.
+    /// Whether records of this kind hold keys or credentials: K and `OPc`, a pool's key, signing keys, passwords of the
+    /// UE configuration, or a digest or hash by which these could be guessed. An engine on a medium seals those.
     pub const fn holds_secrets(self) -> bool {
         matches!(
             self,
@@ -215,7 +251,16 @@ impl RecordKind {
                 | Self::AcmIncoming
                 | Self::AcmPayload
                 | Self::AcmConfigurationSet
+                | Self::IdmsClient
+                | Self::IdmsUser
+                | Self::IdmsKey
+                | Self::IdmsRefresh
         )
+    }
+
+    /// Whether the role that keeps records of this kind is `idms`.
+    pub const fn is_of_idms(self) -> bool {
+        self.as_u8() >= Self::IdmsClient.as_u8() && self.as_u8() <= Self::IdmsPresented.as_u8()
     }
 
     /// Whether the role that keeps records of this kind is `acm`.

@@ -1,7 +1,18 @@
-//! Credentials of HTTP requests: bearer tokens (RFC 6750).
+//! Credentials: bearer tokens of HTTP requests (RFC 6750), and what an identity management server is made of: signed
+//! tokens and their claims (TS 33.180 annex B), keys, certificates, proofs, passwords.
 //!
-//! Tokens are static until an identity management server issues them: a user's on CSC-4, a peer system's
-//! on CSC-17. A server keeps only the digest of a token it accepts.
+//! Tokens are static on CSC-4 (a user's) and CSC-17 (a peer system's). A server keeps only the digest of a token it
+//! accepts.
+
+pub mod certificate;
+pub mod claims;
+pub mod dpop;
+pub mod jwk;
+pub mod jws;
+pub mod key;
+pub mod password;
+pub mod pkce;
+pub mod scope;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};

@@ -353,7 +353,9 @@ impl Wire {
                 | Parked::SystemAccess(_)
                 | Parked::AcmInterconnection(_)
                 | Parked::AcmClient(_)
-                | Parked::AcmManagement(_),
+                | Parked::AcmManagement(_)
+                | Parked::Idms(_)
+                | Parked::IdmsManagement(_),
             ) => {}
         }
     }

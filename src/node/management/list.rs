@@ -206,6 +206,58 @@ pub(super) async fn list_acm_users(
     answer(&shared, "list_acm_users", page.await)
 }
 
+/// Lists the clients of the identity management server, by name, without secrets.
+#[utoipa::path(
+    get, path = "/v1/idms/clients", params(PageQuery),
+    responses((status = 200, description = "Clients.", body = PageView), Refusals)
+)]
+pub(super) async fn list_idms_clients(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::IdmsClient, query?).await };
+    answer(&shared, "list_idms_clients", page.await)
+}
+
+/// Lists the users who log in at the identity management server, by name, without passwords.
+#[utoipa::path(
+    get, path = "/v1/idms/users", params(PageQuery),
+    responses((status = 200, description = "Users.", body = PageView), Refusals)
+)]
+pub(super) async fn list_idms_users(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::IdmsUser, query?).await };
+    answer(&shared, "list_idms_users", page.await)
+}
+
+/// Lists the users of partners, by issuer and subject.
+#[utoipa::path(
+    get, path = "/v1/idms/visitors", params(PageQuery),
+    responses((status = 200, description = "Users of partners.", body = PageView), Refusals)
+)]
+pub(super) async fn list_idms_visitors(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::IdmsVisitor, query?).await };
+    answer(&shared, "list_idms_visitors", page.await)
+}
+
+/// Lists the security tokens that were given and have not expired, by `jti`; not the tokens themselves.
+#[utoipa::path(
+    get, path = "/v1/idms/security-tokens", params(PageQuery),
+    responses((status = 200, description = "Security tokens.", body = PageView), Refusals)
+)]
+pub(super) async fn list_security_tokens(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::IdmsIssued, query?).await };
+    answer(&shared, "list_security_tokens", page.await)
+}
+
 fn answer(shared: &Shared, operation: &'static str, page: Result<PageView, Problem>) -> Response {
     counted(shared, operation, page.map(Json).into_response())
 }
@@ -260,6 +312,15 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         | RecordKind::AcmRevision
         | RecordKind::AcmStray => roles.acm.is_some(),
         RecordKind::AliasHolder => roles.aliases.is_some(),
+        RecordKind::IdmsClient
+        | RecordKind::IdmsUser
+        | RecordKind::IdmsKey
+        | RecordKind::IdmsRefresh
+        | RecordKind::IdmsIssued
+        | RecordKind::IdmsIssuer
+        | RecordKind::IdmsVisitor
+        | RecordKind::IdmsDenied
+        | RecordKind::IdmsPresented => roles.idms.is_some(),
     }
 }
 

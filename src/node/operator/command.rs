@@ -9,7 +9,7 @@ use super::{
     object::{self, Object},
 };
 use crate::{
-    api::acm_payload::Kind,
+    api::{acm_payload::Kind, identity_management::IssuerUrl},
     identity::{Impi, McServiceId, McSystemId, SipDatabaseId},
     node::{
         acm_client::{AccessError, token_for},
@@ -200,6 +200,30 @@ enum ListCommand {
         #[command(flatten)]
         most: Most,
     },
+    /// Clients of the identity management server.
+    #[command(visible_alias = "idms-client")]
+    IdmsClients {
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Users who log in at the identity management server, with the subject that partners know them by.
+    #[command(visible_alias = "idms-user")]
+    IdmsUsers {
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Users of partners, who come with a security token.
+    #[command(visible_alias = "visitor")]
+    Visitors {
+        #[command(flatten)]
+        most: Most,
+    },
+    /// Security tokens that were given and have not expired; not the tokens themselves.
+    #[command(visible_alias = "security-token")]
+    SecurityTokens {
+        #[command(flatten)]
+        most: Most,
+    },
 }
 
 /// Whom it concerns.
@@ -259,6 +283,26 @@ enum ShowCommand {
     Pool {
         /// Its name.
         name: String,
+    },
+    /// A client of the identity management server.
+    #[command(visible_alias = "idms-clients")]
+    IdmsClient {
+        /// Its name.
+        name: String,
+    },
+    /// A user who logs in at the identity management server.
+    #[command(visible_alias = "idms-users")]
+    IdmsUser {
+        /// The name to log in with.
+        name: String,
+    },
+    /// A user of a partner.
+    #[command(visible_alias = "visitors")]
+    Visitor {
+        /// The issuer URL of the partner.
+        issuer: IssuerUrl,
+        /// Who the user is to it: the `sub` of its tokens.
+        subject: String,
     },
 }
 
@@ -424,6 +468,10 @@ impl ListCommand {
             Self::Users { most } => (Listed::Users, (None, None), most),
             Self::AcmUsers { most } => (Listed::AcmUsers, (None, None), most),
             Self::Pools { most } => (Listed::Pools, (None, None), most),
+            Self::IdmsClients { most } => (Listed::IdmsClients, (None, None), most),
+            Self::IdmsUsers { most } => (Listed::IdmsUsers, (None, None), most),
+            Self::Visitors { most } => (Listed::Visitors, (None, None), most),
+            Self::SecurityTokens { most } => (Listed::SecurityTokens, (None, None), most),
         };
         Selection { listed, partner, holder, limit: most.limit.unwrap_or(NonZeroUsize::MAX) }
     }
@@ -439,6 +487,9 @@ impl ShowCommand {
             Self::User { mc_service_id } => Object::User(mc_service_id),
             Self::AcmUser { mc_service_id } => Object::AcmUser(mc_service_id),
             Self::Pool { name } => Object::Pool(name),
+            Self::IdmsClient { name } => Object::IdmsClient(name),
+            Self::IdmsUser { name } => Object::IdmsUser(name),
+            Self::Visitor { issuer, subject } => Object::Visitor(issuer, subject),
         }
     }
 }

@@ -39,6 +39,10 @@ pub(super) enum Listed {
     Users,
     AcmUsers,
     Pools,
+    IdmsClients,
+    IdmsUsers,
+    Visitors,
+    SecurityTokens,
 }
 
 /// A column: its heading, and what it shows of a record.
@@ -106,6 +110,10 @@ impl Listed {
             Self::Users => "/v1/users",
             Self::AcmUsers => "/v1/acm/users",
             Self::Pools => "/v1/pools",
+            Self::IdmsClients => "/v1/idms/clients",
+            Self::IdmsUsers => "/v1/idms/users",
+            Self::Visitors => "/v1/idms/visitors",
+            Self::SecurityTokens => "/v1/idms/security-tokens",
         }
     }
 
@@ -171,6 +179,30 @@ impl Listed {
                 ("NAME", KEY),
                 ("DIRECTION", |item| part(item, "/record/direction")),
                 ("SOURCE", |item| variant(item, "/record/source").0),
+            ],
+            Self::IdmsClients => &[
+                ("CLIENT", KEY),
+                ("REDIRECT URI", |item| part(item, "/record/redirect_uris/0")),
+                ("PROVES A KEY", |item| part(item, "/record/requires_proof")),
+            ],
+            Self::IdmsUsers => &[
+                ("USER", KEY),
+                ("SUBJECT", |item| part(item, "/record/subject")),
+                ("PARTNER", |item| part(item, "/record/partners/0")),
+                ("ENABLED", |item| part(item, "/record/is_enabled")),
+            ],
+            Self::Visitors => &[
+                ("ISSUER", |item| part(item, "/record/visitor/issuer")),
+                ("SUBJECT", |item| part(item, "/record/visitor/subject")),
+                ("MCPTT ID", |item| part(item, "/record/visitor/services/mcptt_id")),
+                ("MIGRATES", |item| part(item, "/record/visitor/may_migrate")),
+            ],
+            Self::SecurityTokens => &[
+                ("JTI", KEY),
+                ("SUBJECT", |item| part(item, "/record/subject")),
+                ("CLIENT", |item| part(item, "/record/client")),
+                ("PARTNER", |item| part(item, "/record/partner")),
+                ("UNTIL", |item| part(item, "/record/expires")),
             ],
         }
     }

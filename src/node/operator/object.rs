@@ -9,6 +9,7 @@ use super::{
     table::{printable, text_of},
 };
 use crate::{
+    api::identity_management::IssuerUrl,
     identity::{Impi, McServiceId, McSystemId, SipDatabaseId},
     node::{client::ManagementClient, management::escape},
     time::Timestamp,
@@ -26,6 +27,10 @@ pub(super) enum Object {
     User(McServiceId),
     AcmUser(McServiceId),
     Pool(String),
+    IdmsClient(String),
+    IdmsUser(String),
+    /// Issuer, subject.
+    Visitor(IssuerUrl, String),
 }
 
 /// Fields that hold seconds since the Unix epoch.
@@ -49,6 +54,11 @@ impl Object {
             Self::User(id) => format!("/v1/users/{}", escape(id.as_str())),
             Self::AcmUser(id) => format!("/v1/acm/users/{}", escape(id.as_str())),
             Self::Pool(name) => format!("/v1/pools/{}", escape(name)),
+            Self::IdmsClient(name) => format!("/v1/idms/clients/{}", escape(name)),
+            Self::IdmsUser(name) => format!("/v1/idms/users/{}", escape(name)),
+            Self::Visitor(issuer, subject) => {
+                format!("/v1/idms/visitors/{}/{}", escape(issuer.as_str()), escape(subject))
+            }
         }
     }
 
@@ -62,6 +72,9 @@ impl Object {
             Self::User(_) => "user",
             Self::AcmUser(_) => "acm-user",
             Self::Pool(_) => "pool",
+            Self::IdmsClient(_) => "client",
+            Self::IdmsUser(_) => "user",
+            Self::Visitor(..) => "visitor",
         }
     }
 }

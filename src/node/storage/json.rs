@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::{
-    acm, alias_server, config_server,
+    acm, alias_server, config_server, idms,
     node::http::WrongValue,
     sip_core::Registration,
     sip_database,
@@ -65,6 +65,8 @@ pub enum Content {
     Acm(acm::StoredRecord),
     /// Of a functional alias controlling server.
     Aliases(alias_server::StoredRecord),
+    /// Of an identity management server.
+    Idms(idms::StoredRecord),
 }
 
 /// Why a JSON value is no record. It repeats no value: that may be a key or an identity.
@@ -103,6 +105,8 @@ impl StoredRecord {
             Content::Acm(stored)
         } else if let Some(stored) = alias_server::StoredRecord::decode(kind, record.value)? {
             Content::Aliases(stored)
+        } else if let Some(stored) = idms::StoredRecord::decode(kind, record.value)? {
+            Content::Idms(stored)
         } else {
             let stored = config_server::StoredRecord::decode(kind, record.value)?;
             Content::ConfigServer(stored.ok_or(RecordError::Damaged)?)
@@ -118,6 +122,7 @@ impl StoredRecord {
             Content::ConfigServer(stored) => stored.encode(),
             Content::Acm(stored) => stored.encode(),
             Content::Aliases(stored) => stored.encode(),
+            Content::Idms(stored) => stored.encode(),
         };
         Mutation { kind: self.kind, key: self.key.as_bytes().into(), value: Some(value) }
     }
@@ -136,6 +141,7 @@ impl StoredRecord {
             Content::ConfigServer(stored) => stored.check(&self.key),
             Content::Acm(stored) => stored.check(&self.key),
             Content::Aliases(stored) => stored.check(&self.key),
+            Content::Idms(stored) => stored.check(&self.key),
         }
     }
 
@@ -203,6 +209,7 @@ impl Serialize for StoredRecord {
             Content::ConfigServer(stored) => fields.serialize_field("record", stored)?,
             Content::Acm(stored) => fields.serialize_field("record", stored)?,
             Content::Aliases(stored) => fields.serialize_field("record", stored)?,
+            Content::Idms(stored) => fields.serialize_field("record", stored)?,
         }
         fields.end()
     }
@@ -226,6 +233,9 @@ impl Content {
         } else if kind == RecordKind::AliasHolder {
             let stored = alias_server::StoredRecord::deserialize(kind, from);
             stored.map(|stored| stored.map(Self::Aliases))
+        } else if kind.is_of_idms() {
+            let stored = idms::StoredRecord::deserialize(kind, from);
+            stored.map(|stored| stored.map(Self::Idms))
         } else {
             let stored = config_server::StoredRecord::deserialize(kind, from);
             stored.map(|stored| stored.map(Self::ConfigServer))
@@ -249,6 +259,7 @@ impl Content {
             Self::ConfigServer(stored) => serde_json::to_value(stored),
             Self::Acm(stored) => serde_json::to_value(stored),
             Self::Aliases(stored) => serde_json::to_value(stored),
+            Self::Idms(stored) => serde_json::to_value(stored),
         };
         let written = written.map_err(|_| wrong("record", "cannot be written again"))?;
         match difference(json, &written) {
@@ -290,7 +301,8 @@ fn secret_fields(kind: RecordKind) -> impl Iterator<Item = &'static str> {
     let database = sip_database::StoredRecord::secret_fields(kind);
     let config_server = config_server::StoredRecord::secret_fields(kind);
     let acm = acm::StoredRecord::secret_fields(kind);
-    database.iter().chain(config_server).chain(acm).copied()
+    let idms = idms::StoredRecord::secret_fields(kind);
+    database.iter().chain(config_server).chain(acm).chain(idms).copied()
 }
 
 /// Puts null in place of the secrets in a record of `kind`.

@@ -78,9 +78,11 @@ impl Validator {
             Content::Database(record) => self.references.add(place, &stored.key, record).map_err(
                 |Contradiction { field, what, other }| Misfit { other, ..Misfit::new(field, what) },
             ),
-            Content::Core(_) | Content::ConfigServer(_) | Content::Acm(_) | Content::Aliases(_) => {
-                Ok(())
-            }
+            Content::Core(_)
+            | Content::ConfigServer(_)
+            | Content::Acm(_)
+            | Content::Aliases(_)
+            | Content::Idms(_) => Ok(()),
         }
     }
 

@@ -134,7 +134,7 @@ mod tests {
             (4, "mc_service_id is missing beside acm_user"),
             (5, "may_request[0] is wrong, expected one of `configuration`"),
             (6, "rights is no known field"),
-            (7, "mc_service_id McServiceId has no scheme"),
+            (7, "mc_service_id has no scheme"),
             (9, "is there twice, first in"),
             (10, "mc_service_id is no text"),
             (11, "token is missing"),

@@ -378,7 +378,7 @@ mod tests {
         );
         let told = changes.findings.to_string();
         for (line, what) in [
-            (2, "mc_service_id McServiceId has no scheme"),
+            (2, "mc_service_id has no scheme"),
             (3, "token is shorter than 22 characters"),
             (4, "may_request is wrong, expected one of `configuration`, `groups`"),
             (5, "may_request has a kind twice"),

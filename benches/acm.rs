@@ -64,7 +64,7 @@ const READY_MAX: Duration = Duration::from_secs(10);
 const PAGE_MAX: Duration = Duration::from_secs(1);
 
 /// How long after a decision the system is killed; then it is left alone.
-const KILLED_AFTER_MS: [u64; 6] = [0, 5, 20, 50, 100, 200];
+const KILLED_AFTER_MS: [u64; 8] = [0, 5, 20, 50, 100, 200, 500, 1_000];
 
 /// Commits that are written at a time.
 const BATCH: usize = 2_000;

@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_by_field_with_what_to_write() {
-        let configuration = json!({ "revision": "x", "sip_core": [], "document": "<x/>" });
+        let configuration = json!({ "revision": "x", "sip_core": [] });
         for (kind, content, told) in [
             (Kind::Update, json!(["sip:a@a.example"]), "is no object with users and configuration"),
             (Kind::Groups, json!({}), "is no list of MC service group IDs, such as"),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     identity::Impi,
-    store::{RecordError, RecordKind, WrongField, decode, encode},
+    store::{Owner, RecordError, RecordKind, WrongField, decode, encode},
 };
 
 /// A stored record of a SIP database. It holds keys: its serializer writes them all, for people as
@@ -48,21 +48,7 @@ macro_rules! read_body {
             RecordKind::OutboundBinding => Body::Outbound($read),
             RecordKind::Grant => Body::Grant($read),
             RecordKind::WithdrawnAgreement => Body::Withdrawn($read),
-            RecordKind::Registration
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder => return Ok(None),
+            _ => return Ok(None),
         }
     };
 }
@@ -106,16 +92,7 @@ impl StoredRecord {
 
     /// Whether records of this kind are a SIP database's.
     pub const fn is_of(kind: RecordKind) -> bool {
-        matches!(
-            kind,
-            RecordKind::Subscriber
-                | RecordKind::Pool
-                | RecordKind::PoolEntry
-                | RecordKind::InboundBinding
-                | RecordKind::OutboundBinding
-                | RecordKind::Grant
-                | RecordKind::WithdrawnAgreement
-        )
+        matches!(kind.owner(), Owner::SipDatabase)
     }
 
     /// The octets of the record.
@@ -124,30 +101,12 @@ impl StoredRecord {
     }
 
     /// The names of the fields that hold secrets in records of a kind.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others hold none")]
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
             RecordKind::Subscriber => &["k", "opc"],
             RecordKind::Pool => &["key"],
-            RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder => &[],
+            _ => &[],
         }
     }
 

@@ -83,6 +83,21 @@ impl Sequencer {
     }
 }
 
+/// A role that keeps records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Owner {
+    /// `sip_database`.
+    SipDatabase,
+    /// `sip_core`.
+    SipCore,
+    /// `config_server`.
+    ConfigServer,
+    /// `acm`.
+    Acm,
+    /// `alias_server`.
+    AliasServer,
+}
+
 /// Which kind of record a key names.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
@@ -218,9 +233,35 @@ impl RecordKind {
         )
     }
 
+    /// Which role keeps records of this kind. The others pass them over.
+    pub const fn owner(self) -> Owner {
+        match self {
+            Self::Subscriber
+            | Self::Pool
+            | Self::PoolEntry
+            | Self::InboundBinding
+            | Self::OutboundBinding
+            | Self::Grant
+            | Self::WithdrawnAgreement => Owner::SipDatabase,
+            Self::Registration => Owner::SipCore,
+            Self::User | Self::Agreement | Self::SystemConfiguration => Owner::ConfigServer,
+            Self::AcmOutgoing
+            | Self::AcmIncoming
+            | Self::AcmPayload
+            | Self::AcmConfigurationSet
+            | Self::AcmMigrant
+            | Self::AcmGroup
+            | Self::AcmUser
+            | Self::AcmSession
+            | Self::AcmRevision
+            | Self::AcmStray => Owner::Acm,
+            Self::AliasHolder => Owner::AliasServer,
+        }
+    }
+
     /// Whether the role that keeps records of this kind is `acm`.
     pub const fn is_of_acm(self) -> bool {
-        self.as_u8() >= Self::AcmOutgoing.as_u8() && self.as_u8() <= Self::AcmStray.as_u8()
+        matches!(self.owner(), Owner::Acm)
     }
 }
 

@@ -173,7 +173,7 @@ enum Event {
     /// The ACM server asks the functional alias controlling server of the same system for its feed.
     SubscribeAliases { system: SystemId, incarnation: u64 },
     /// That one tells something.
-    AliasEvent { system: SystemId, incarnation: u64, event: functional_alias::Event },
+    AliasChanged { system: SystemId, incarnation: u64, event: functional_alias::Event },
     /// An ACM client is told that something is pending.
     Notified { client: usize, session: SessionId, notification: Notification },
     /// An ACM client goes on.
@@ -344,8 +344,8 @@ impl World {
             Event::SubscribeAliases { system, incarnation } => {
                 self.aliases_subscribed(system, incarnation);
             }
-            Event::AliasEvent { system, incarnation, event } => {
-                self.alias_event(system, incarnation, event);
+            Event::AliasChanged { system, incarnation, event } => {
+                self.alias_changed(system, incarnation, event);
             }
             Event::Notified { client, session, notification } => {
                 self.notified(client, session, &notification);

@@ -183,10 +183,10 @@ fn a_configuration_that_the_partner_sent_is_told_to_a_ue_that_asks_again() {
 #[test]
 fn the_storms_hold_every_kind_of_trouble_and_every_outcome() {
     let mut missing = vec![
-        "a ACM request is lost",
-        "a ACM answer is lost",
-        "a ACM client request is lost",
-        "a ACM client answer is lost",
+        "a transaction request is lost",
+        "a transaction answer is lost",
+        "a client request is lost",
+        "a client answer is lost",
         "ACM request: configuration",
         "ACM request: groups",
         "ACM request: groups-withdrawn",
@@ -217,6 +217,9 @@ fn the_storms_hold_every_kind_of_trouble_and_every_outcome() {
         "the process crashes",
     ];
     for seed in 0..300 {
+        if missing.is_empty() {
+            break;
+        }
         let mut world = World::new(seed, Options::drawn_exchanging(seed));
         world.live_through(STORM).unwrap();
         let happens = |kind: &&str| world.trace().lines().iter().any(|it| it.what.contains(*kind));

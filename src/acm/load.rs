@@ -27,6 +27,7 @@ impl AcmServer {
     /// # Errors
     ///
     /// [`RecordError`] when a record cannot be read: the storage is not this build's or is damaged.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "kinds of other roles")]
     pub fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
         match record.kind {
             RecordKind::AcmOutgoing => self.load_outgoing(decode(record.value)?),
@@ -59,27 +60,7 @@ impl AcmServer {
                 let stray = decode(record.value)?;
                 self.keep_stray(&mut self.turn(), transaction_key(record)?, stray);
             }
-            RecordKind::Subscriber
-            | RecordKind::Pool
-            | RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AliasHolder
-            | RecordKind::IdmsClient
-            | RecordKind::IdmsUser
-            | RecordKind::IdmsKey
-            | RecordKind::IdmsRefresh
-            | RecordKind::IdmsIssued
-            | RecordKind::IdmsIssuer
-            | RecordKind::IdmsVisitor
-            | RecordKind::IdmsDenied
-            | RecordKind::IdmsPresented => {}
+            _ => {}
         }
         Ok(())
     }

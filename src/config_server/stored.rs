@@ -36,34 +36,7 @@ macro_rules! read_body {
             RecordKind::User => Body::User($read),
             RecordKind::Agreement => Body::Agreement($read),
             RecordKind::SystemConfiguration => Body::SystemConfiguration($read),
-            RecordKind::Subscriber
-            | RecordKind::Pool
-            | RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder
-            | RecordKind::IdmsClient
-            | RecordKind::IdmsUser
-            | RecordKind::IdmsKey
-            | RecordKind::IdmsRefresh
-            | RecordKind::IdmsIssued
-            | RecordKind::IdmsIssuer
-            | RecordKind::IdmsVisitor
-            | RecordKind::IdmsDenied
-            | RecordKind::IdmsPresented => return Ok(None),
+            _ => return Ok(None),
         }
     };
 }
@@ -100,39 +73,12 @@ impl StoredRecord {
     }
 
     /// The names of the fields that hold secrets in records of a kind.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others hold none")]
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
             RecordKind::User => &["token"],
             RecordKind::SystemConfiguration => &["document"],
-            RecordKind::Subscriber
-            | RecordKind::Pool
-            | RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::Agreement
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder
-            | RecordKind::IdmsClient
-            | RecordKind::IdmsUser
-            | RecordKind::IdmsKey
-            | RecordKind::IdmsRefresh
-            | RecordKind::IdmsIssued
-            | RecordKind::IdmsIssuer
-            | RecordKind::IdmsVisitor
-            | RecordKind::IdmsDenied
-            | RecordKind::IdmsPresented => &[],
+            _ => &[],
         }
     }
 

@@ -18,6 +18,7 @@ impl IdentityServer {
     /// # Errors
     ///
     /// [`RecordError`] when a record cannot be read: the storage is not this build's or is damaged.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "kinds of other roles")]
     pub fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
         let mut state = self.state();
         let value = record.value;
@@ -47,28 +48,7 @@ impl IdentityServer {
                 state.denied.insert(denied);
             }
             RecordKind::IdmsPresented => state.insert_presented(decode(value)?),
-            RecordKind::Subscriber
-            | RecordKind::Pool
-            | RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder => {}
+            _ => {}
         }
         Ok(())
     }

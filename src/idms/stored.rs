@@ -46,28 +46,7 @@ macro_rules! read_body {
             RecordKind::IdmsVisitor => Body::Visitor($read),
             RecordKind::IdmsDenied => Body::Denied($read),
             RecordKind::IdmsPresented => Body::Presented($read),
-            RecordKind::Subscriber
-            | RecordKind::Pool
-            | RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder => return Ok(None),
+            _ => return Ok(None),
         }
     };
 }
@@ -117,39 +96,14 @@ impl StoredRecord {
     }
 
     /// The names of the fields that hold secrets in records of a kind.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others hold none")]
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
             RecordKind::IdmsClient => &["authentication"],
             RecordKind::IdmsUser => &["password"],
             RecordKind::IdmsKey => &["pkcs8"],
             RecordKind::IdmsRefresh => &["digest"],
-            RecordKind::IdmsIssued
-            | RecordKind::IdmsIssuer
-            | RecordKind::IdmsVisitor
-            | RecordKind::IdmsDenied
-            | RecordKind::IdmsPresented
-            | RecordKind::Subscriber
-            | RecordKind::Pool
-            | RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder => &[],
+            _ => &[],
         }
     }
 

@@ -357,8 +357,18 @@ impl AcmClient {
     fn sent(&mut self, transaction: TransactionId, answer: &Answer) {
         match answer {
             Answer::Begun(_) => self.begun.push(transaction),
-            Answer::Refused(refusal) if refusal.code != ResultCode::Busy => {}
-            _ => return,
+            Answer::Refused(refusal) if refusal.code == ResultCode::Busy => return,
+            // It was refused for good.
+            Answer::Done
+            | Answer::LoggedOn(_)
+            | Answer::Page(_)
+            | Answer::Item(_)
+            | Answer::Decided(_)
+            | Answer::AlreadyDecided(_)
+            | Answer::Groups(_)
+            | Answer::Progress(_)
+            | Answer::Refused(_)
+            | Answer::NotAuthenticated => {}
         }
         self.unanswered.retain(|begin| begin.transaction != Some(transaction));
     }

@@ -48,6 +48,10 @@ pub(super) struct Exchanged {
 
 impl SystemId {
     /// What UEs of other systems are told of this one at first, with another data network.
+    ///
+    /// # Panics
+    ///
+    /// If the document is not valid, which is a bug.
     pub fn configuration_with(self, revision: u64) -> SystemConfiguration {
         let first = self.configuration();
         let mut document = first.document.document().clone();

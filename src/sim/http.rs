@@ -102,9 +102,9 @@ impl Inquiry {
             Self::ConfigServer(_) => "configuration",
             Self::Details(..) => "connection details",
             Self::Access(..) => "system access",
-            Self::Acm(..) => "ACM",
-            Self::AcmClient(..) => "ACM client",
-            Self::AcmServer(_) => "ACM management",
+            Self::Acm(..) => "transaction",
+            Self::AcmClient(..) => "client",
+            Self::AcmServer(_) => "client management",
             Self::Aliases(_) => "functional alias",
         }
     }

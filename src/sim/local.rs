@@ -154,7 +154,7 @@ impl World {
         reply: ConfigurationReply,
     ) {
         self.call_acm(id, incarnation, |acm, ctx| {
-            acm.server.handle_configuration_reply(ctx, reply)
+            acm.server.handle_configuration_reply(ctx, reply);
         });
     }
 
@@ -162,7 +162,7 @@ impl World {
         self.call_acm(id, incarnation, |acm, ctx| acm.aliases.handle_subscription(ctx));
     }
 
-    pub(super) fn alias_event(
+    pub(super) fn alias_changed(
         &mut self,
         id: SystemId,
         incarnation: u64,
@@ -221,7 +221,7 @@ impl World {
                 self.queue.put(now, Event::SubscribeAliases { system: id, incarnation });
             }
             AcmMessage::AliasEvent(event) => {
-                self.queue.put(now, Event::AliasEvent { system: id, incarnation, event });
+                self.queue.put(now, Event::AliasChanged { system: id, incarnation, event });
             }
             AcmMessage::Answer { .. }
             | AcmMessage::Client { .. }

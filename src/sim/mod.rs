@@ -1,6 +1,11 @@
 //! The simulated world: two MC systems with their real roles, real SIP and Diameter octets between
 //! them, and UEs, in virtual time and under faults that follow from a seed. Layer 6.
 //!
+//! Worlds with an [`Exchange`] have administrators as well, who exchange configuration, groups and users through the
+//! ACM servers of their systems (TS 23.280 clause 10.17): on the same networks, storages and clocks, so that a crash or
+//! a failed commit takes all roles of a system at once, and a UE is told what administrators have agreed on. The
+//! other worlds run without these roles, as a process may.
+//!
 //! Everything happens in one queue ordered by time; the same seed gives the same trace, octet for
 //! octet. What leaves a system is checked against what its storage holds at that moment
 //! ([`Violation`]), whatever the roles believe of it.
@@ -173,7 +178,7 @@ enum Event {
     /// The ACM server asks the functional alias controlling server of the same system for its feed.
     SubscribeAliases { system: SystemId, incarnation: u64 },
     /// That one tells something.
-    AliasEvent { system: SystemId, incarnation: u64, event: functional_alias::Event },
+    AliasChanged { system: SystemId, incarnation: u64, event: functional_alias::Event },
     /// An ACM client is told that something is pending.
     Notified { client: usize, session: SessionId, notification: Notification },
     /// An ACM client goes on.
@@ -344,8 +349,8 @@ impl World {
             Event::SubscribeAliases { system, incarnation } => {
                 self.aliases_subscribed(system, incarnation);
             }
-            Event::AliasEvent { system, incarnation, event } => {
-                self.alias_event(system, incarnation, event);
+            Event::AliasChanged { system, incarnation, event } => {
+                self.alias_changed(system, incarnation, event);
             }
             Event::Notified { client, session, notification } => {
                 self.notified(client, session, &notification);

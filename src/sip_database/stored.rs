@@ -48,30 +48,7 @@ macro_rules! read_body {
             RecordKind::OutboundBinding => Body::Outbound($read),
             RecordKind::Grant => Body::Grant($read),
             RecordKind::WithdrawnAgreement => Body::Withdrawn($read),
-            RecordKind::Registration
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder
-            | RecordKind::IdmsClient
-            | RecordKind::IdmsUser
-            | RecordKind::IdmsKey
-            | RecordKind::IdmsRefresh
-            | RecordKind::IdmsIssued
-            | RecordKind::IdmsIssuer
-            | RecordKind::IdmsVisitor
-            | RecordKind::IdmsDenied
-            | RecordKind::IdmsPresented => return Ok(None),
+            _ => return Ok(None),
         }
     };
 }
@@ -113,59 +90,18 @@ impl StoredRecord {
         Ok(Some(Self(read_body!(kind, Deserialize::deserialize(from)?))))
     }
 
-    /// Whether records of this kind are a SIP database's.
-    pub const fn is_of(kind: RecordKind) -> bool {
-        matches!(
-            kind,
-            RecordKind::Subscriber
-                | RecordKind::Pool
-                | RecordKind::PoolEntry
-                | RecordKind::InboundBinding
-                | RecordKind::OutboundBinding
-                | RecordKind::Grant
-                | RecordKind::WithdrawnAgreement
-        )
-    }
-
     /// The octets of the record.
     pub fn encode(&self) -> Vec<u8> {
         with_body!(&self.0, record => encode(record))
     }
 
     /// The names of the fields that hold secrets in records of a kind.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others hold none")]
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
             RecordKind::Subscriber => &["k", "opc"],
             RecordKind::Pool => &["key"],
-            RecordKind::PoolEntry
-            | RecordKind::InboundBinding
-            | RecordKind::OutboundBinding
-            | RecordKind::Grant
-            | RecordKind::Registration
-            | RecordKind::WithdrawnAgreement
-            | RecordKind::User
-            | RecordKind::Agreement
-            | RecordKind::SystemConfiguration
-            | RecordKind::AcmOutgoing
-            | RecordKind::AcmIncoming
-            | RecordKind::AcmPayload
-            | RecordKind::AcmConfigurationSet
-            | RecordKind::AcmMigrant
-            | RecordKind::AcmGroup
-            | RecordKind::AcmUser
-            | RecordKind::AcmSession
-            | RecordKind::AcmRevision
-            | RecordKind::AcmStray
-            | RecordKind::AliasHolder
-            | RecordKind::IdmsClient
-            | RecordKind::IdmsUser
-            | RecordKind::IdmsKey
-            | RecordKind::IdmsRefresh
-            | RecordKind::IdmsIssued
-            | RecordKind::IdmsIssuer
-            | RecordKind::IdmsVisitor
-            | RecordKind::IdmsDenied
-            | RecordKind::IdmsPresented => &[],
+            _ => &[],
         }
     }
 

@@ -83,6 +83,23 @@ impl Sequencer {
     }
 }
 
+/// A role that keeps records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Owner {
+    /// `sip_database`.
+    SipDatabase,
+    /// `sip_core`.
+    SipCore,
+    /// `config_server`.
+    ConfigServer,
+    /// `acm`.
+    Acm,
+    /// `alias_server`.
+    AliasServer,
+    /// `idms`.
+    Idms,
+}
+
 /// Which kind of record a key names.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
@@ -258,14 +275,39 @@ impl RecordKind {
         )
     }
 
-    /// Whether the role that keeps records of this kind is `idms`.
-    pub const fn is_of_idms(self) -> bool {
-        self.as_u8() >= Self::IdmsClient.as_u8() && self.as_u8() <= Self::IdmsPresented.as_u8()
-    }
-
-    /// Whether the role that keeps records of this kind is `acm`.
-    pub const fn is_of_acm(self) -> bool {
-        self.as_u8() >= Self::AcmOutgoing.as_u8() && self.as_u8() <= Self::AcmStray.as_u8()
+    /// Which role keeps records of this kind. The others pass them over.
+    pub const fn owner(self) -> Owner {
+        match self {
+            Self::Subscriber
+            | Self::Pool
+            | Self::PoolEntry
+            | Self::InboundBinding
+            | Self::OutboundBinding
+            | Self::Grant
+            | Self::WithdrawnAgreement => Owner::SipDatabase,
+            Self::Registration => Owner::SipCore,
+            Self::User | Self::Agreement | Self::SystemConfiguration => Owner::ConfigServer,
+            Self::AcmOutgoing
+            | Self::AcmIncoming
+            | Self::AcmPayload
+            | Self::AcmConfigurationSet
+            | Self::AcmMigrant
+            | Self::AcmGroup
+            | Self::AcmUser
+            | Self::AcmSession
+            | Self::AcmRevision
+            | Self::AcmStray => Owner::Acm,
+            Self::AliasHolder => Owner::AliasServer,
+            Self::IdmsClient
+            | Self::IdmsUser
+            | Self::IdmsKey
+            | Self::IdmsRefresh
+            | Self::IdmsIssued
+            | Self::IdmsIssuer
+            | Self::IdmsVisitor
+            | Self::IdmsDenied
+            | Self::IdmsPresented => Owner::Idms,
+        }
     }
 }
 

@@ -125,7 +125,9 @@ fn a_cancellation_of_what_is_not_known_is_checked_as_a_request_is() {
 
 #[test]
 fn a_response_that_the_partner_never_takes_is_given_up_when_the_partner_asks_no_more() {
-    let (mut world, key) = offered();
+    let mut world = World::with(|config| config.resend_max = DAY);
+    world.put_groups(&["g1"]);
+    let key = world.send(begin_for("bert", grp(&["g1"])));
     let after_its_end = 14 * DAY + 90 * DAY;
     world.holding = is_submission;
     // From now on A knows B by no credential.

@@ -16,8 +16,8 @@ use crate::{
     sip_core::Registration,
     sip_database,
     store::{
-        CommitSeq, KEY_OCTETS_MAX, Mutation, Record, RecordError, RecordKind, WrongField, decode,
-        encode,
+        CommitSeq, KEY_OCTETS_MAX, Mutation, Owner, Record, RecordError, RecordKind, WrongField,
+        decode, encode,
     },
 };
 
@@ -222,23 +222,22 @@ impl Content {
         }
         let mut track = serde_path_to_error::Track::new();
         let from = serde_path_to_error::Deserializer::new(json, &mut track);
-        let read = if kind == RecordKind::Registration {
-            serde::Deserialize::deserialize(from).map(|content| Some(Self::Core(content)))
-        } else if sip_database::StoredRecord::is_of(kind) {
-            let stored = sip_database::StoredRecord::deserialize(kind, from);
-            stored.map(|stored| stored.map(Self::Database))
-        } else if kind.is_of_acm() {
-            let stored = acm::StoredRecord::deserialize(kind, from);
-            stored.map(|stored| stored.map(Self::Acm))
-        } else if kind == RecordKind::AliasHolder {
-            let stored = alias_server::StoredRecord::deserialize(kind, from);
-            stored.map(|stored| stored.map(Self::Aliases))
-        } else if kind.is_of_idms() {
-            let stored = idms::StoredRecord::deserialize(kind, from);
-            stored.map(|stored| stored.map(Self::Idms))
-        } else {
-            let stored = config_server::StoredRecord::deserialize(kind, from);
-            stored.map(|stored| stored.map(Self::ConfigServer))
+        let read = match kind.owner() {
+            Owner::SipCore => {
+                serde::Deserialize::deserialize(from).map(|content| Some(Self::Core(content)))
+            }
+            Owner::SipDatabase => sip_database::StoredRecord::deserialize(kind, from)
+                .map(|stored| stored.map(Self::Database)),
+            Owner::ConfigServer => config_server::StoredRecord::deserialize(kind, from)
+                .map(|stored| stored.map(Self::ConfigServer)),
+            Owner::Acm => {
+                acm::StoredRecord::deserialize(kind, from).map(|stored| stored.map(Self::Acm))
+            }
+            Owner::AliasServer => alias_server::StoredRecord::deserialize(kind, from)
+                .map(|stored| stored.map(Self::Aliases)),
+            Owner::Idms => {
+                idms::StoredRecord::deserialize(kind, from).map(|stored| stored.map(Self::Idms))
+            }
         };
         let told = |error| {
             let WrongValue { field, what, .. } =

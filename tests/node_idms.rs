@@ -21,10 +21,10 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use migcore::node::{Options, RunningSystem, config::Config};
-use node_world::metric;
+use node_world::{described::check_described, metric};
 use reqwest::{
-    Client, Response,
-    header::{COOKIE, LOCATION, SET_COOKIE},
+    Client, RequestBuilder, Response,
+    header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE},
     redirect::Policy,
 };
 use serde_json::{Value, json};
@@ -87,8 +87,8 @@ impl Site {
     }
 
     async fn ask(&self, form: &[(&str, &str)]) -> Response {
-        let request = self.http.post(format!("{}/token", self.issuer)).form(form);
-        request.send().await.unwrap()
+        let request = self.http.post(format!("{}/token", self.issuer));
+        with_form(request, form).send().await.unwrap()
     }
 
     async fn tokens(&self, form: &[(&str, &str)]) -> Value {
@@ -106,8 +106,8 @@ impl Site {
     }
 
     async fn open(&self, query: &[(&str, &str)]) -> Response {
-        let request = self.http.get(format!("{}/authorize", self.issuer)).query(query);
-        request.send().await.unwrap()
+        let url = format!("{}/authorize?{}", self.issuer, encoded(query));
+        self.http.get(url).send().await.unwrap()
     }
 
     /// Opens the page and sends it with user and password.
@@ -120,7 +120,9 @@ impl Site {
         fields.push(("user".to_owned(), user.to_owned()));
         fields.push(("password".to_owned(), password.to_owned()));
         let request = self.http.post(format!("{}/authorize", self.issuer));
-        request.header(COOKIE, cookie).form(&fields).send().await.unwrap()
+        let fields: Vec<(&str, &str)> =
+            fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        with_form(request, &fields).header(COOKIE, cookie).send().await.unwrap()
     }
 
     async fn log_in(&self) -> Value {
@@ -165,6 +167,15 @@ async fn two_sites() -> (Site, Site) {
     assert!(imported.starts_with("trusted: "), "{imported}");
     fs::remove_file(file).unwrap();
     (home, partner)
+}
+
+fn encoded(parameters: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
+}
+
+fn with_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuilder {
+    let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    request.body(encoded(form))
 }
 
 fn temp_file(name: &str) -> PathBuf {
@@ -237,7 +248,7 @@ fn claims(token: &Value) -> Value {
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_user_logs_in_at_home_and_gets_tokens_of_the_partner_across_restarts() {
     let (home, partner) = two_sites().await;
     let tokens = home.log_in().await;
@@ -268,7 +279,7 @@ async fn a_user_logs_in_at_home_and_gets_tokens_of_the_partner_across_restarts()
     assert_eq!(metric(&partner.system, "migcore_notes_total{note=\"security_token_taken\"}"), 1.0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_page_has_no_script_no_frame_and_nothing_of_the_client_unescaped() {
     let (home, _partner) = two_sites().await;
     let response = home.open(&parameters()).await;
@@ -283,7 +294,7 @@ async fn the_page_has_no_script_no_frame_and_nothing_of_the_client_unescaped() {
     assert!(hidden_fields(&page).contains(&("state".to_owned(), "x&y\"<z>".to_owned())));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_wrong_password_an_unknown_user_and_a_forged_page_do_not_log_in() {
     let (home, _partner) = two_sites().await;
     let mut pages = Vec::new();
@@ -298,8 +309,8 @@ async fn a_wrong_password_an_unknown_user_and_a_forged_page_do_not_log_in() {
     // What a page of another origin could have a browser send: without the cookie.
     let fields = [("user", "alice"), ("password", PASSWORD), ("form", "x")];
     let all: Vec<(&str, &str)> = parameters().into_iter().chain(fields).collect();
-    let request = home.http.post(format!("{}/authorize", home.issuer)).form(&all);
-    let response = request.send().await.unwrap();
+    let request = home.http.post(format!("{}/authorize", home.issuer));
+    let response = with_form(request, &all).send().await.unwrap();
     assert_eq!(response.status(), 400);
     let not_back =
         home.open(&[("client_id", CLIENT), ("redirect_uri", "https://eve.example")]).await;
@@ -310,7 +321,7 @@ async fn a_wrong_password_an_unknown_user_and_a_forged_page_do_not_log_in() {
     assert!(location.contains("error=invalid_request"), "{location}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_token_endpoint_tells_nobody_who_or_what_exists() {
     let (home, partner) = two_sites().await;
     let tokens = home.log_in().await;
@@ -346,7 +357,7 @@ async fn the_token_endpoint_tells_nobody_who_or_what_exists() {
     assert!(seen[0].1.contains("\"invalid_grant\""), "{seen:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_malformed_request_for_tokens_says_what_is_wrong() {
     let (home, _partner) = two_sites().await;
     for (form, status, error) in [
@@ -378,7 +389,7 @@ async fn a_malformed_request_for_tokens_says_what_is_wrong() {
     assert_eq!(home.error(&exchange).await, (400, "invalid_request".to_owned()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_operator_revokes_a_certificate_and_makes_a_new_key() {
     let (home, partner) = two_sites().await;
     let tokens = home.log_in().await;
@@ -409,7 +420,7 @@ async fn an_operator_revokes_a_certificate_and_makes_a_new_key() {
     fs::remove_file(file).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn operators_see_what_they_provisioned_without_secrets() {
     let (home, partner) = two_sites().await;
     let client = home.show(&format!("/v1/idms/clients/{CLIENT}")).await;
@@ -444,7 +455,7 @@ async fn operators_see_what_they_provisioned_without_secrets() {
     assert_eq!(nobody["status"], 404);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_is_discovered_is_where_it_says() {
     let (home, _partner) = two_sites().await;
     let get = async |url: &str| -> Value {
@@ -460,8 +471,53 @@ async fn what_is_discovered_is_where_it_says() {
     assert_eq!(nothing["status"], 404);
 }
 
+#[tokio::test]
+async fn every_answer_about_it_on_the_management_interface_is_as_described() {
+    let (home, partner) = two_sites().await;
+    let description = partner.show("/openapi.json").await;
+    let pem = home.trusts(&["export"]);
+    let mut asked = 0;
+    for (template, operations) in description["paths"].as_object().unwrap() {
+        if !template.starts_with("/v1/idms") {
+            continue;
+        }
+        let right = match template.as_str() {
+            "/v1/idms/clients/{client_id}" => json!({"secret": "22-characters-or-more-drawn"}),
+            "/v1/idms/users/{name}" => json!({"password": PASSWORD}),
+            "/v1/idms/trust/{issuer}" => json!({"pem": pem}),
+            _ => json!({}),
+        };
+        let path = template
+            .replace("{client_id}", "other-client")
+            .replace("{name}", "bob")
+            .replace("{issuer}", &escaped(&home.issuer))
+            .replace("{subject}", "x")
+            .replace("{kind}", "subject")
+            .replace("{id}", "x");
+        for method in ["put", "post", "get", "delete"] {
+            let operation = &operations[method];
+            for body in [Some(&right), Some(&json!({"wrong": 1})), None] {
+                if operation.is_null() {
+                    continue;
+                }
+                let url = format!("{}{path}", partner.manage);
+                let request = partner.http.request(method.to_uppercase().parse().unwrap(), url);
+                let request = match body {
+                    Some(body) => request.json(body),
+                    None => request,
+                };
+                let response = request.send().await.unwrap();
+                let what = format!("{method} {path} {body:?}");
+                check_described(&description, operation, response, &what).await;
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 50, "{asked}");
+}
+
 /// Authlib, PyJWT and requests of Debian: an OpenID Connect client that this project did not write.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_client_of_another_make_logs_in_exchanges_and_visits() {
     let available =
         Command::new("/usr/bin/python3").args(["-c", "import authlib, jwt, requests"]).output();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 use x509_parser::{
     certificate::X509Certificate,
+    extensions::GeneralName,
     pem::Pem,
     prelude::{FromDer, ParsedExtension},
     public_key::PublicKey,
@@ -314,9 +315,8 @@ fn name_of(certificate: &X509Certificate<'_>) -> String {
         let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else {
             return None;
         };
-        names.general_names.iter().find_map(|name| match name {
-            x509_parser::extensions::GeneralName::URI(uri) => Some((*uri).to_owned()),
-            _ => None,
+        names.general_names.iter().find_map(|name| {
+            if let GeneralName::URI(uri) = name { Some((*uri).to_owned()) } else { None }
         })
     });
     let name = uri.unwrap_or_else(|| certificate.subject().to_string());

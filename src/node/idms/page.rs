@@ -93,13 +93,13 @@ fn show(page: &Page, is_https: bool, system: &str) -> Response {
     };
     let mut content = String::new();
     if !told.is_empty() {
-        let _ = write!(content, "<p role=\"alert\">{told}</p>\n");
+        let _ = writeln!(content, "<p role=\"alert\">{told}</p>");
     }
     content += "<form method=\"post\" action=\"authorize\">\n";
     let hidden = page.parameters.named().into_iter().chain([("form", page.form.as_str())]);
     for (name, value) in hidden.filter(|(_, value)| !value.is_empty()) {
         let value = escape(value);
-        let _ = write!(content, "<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n");
+        let _ = writeln!(content, "<input type=\"hidden\" name=\"{name}\" value=\"{value}\">");
     }
     content += "<p><label>User <input name=\"user\" autocomplete=\"username\" autofocus required></label></p>\n\
                 <p><label>Password <input name=\"password\" type=\"password\" \

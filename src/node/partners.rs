@@ -14,8 +14,9 @@ use super::{
     http::{PROBLEM_JSON, PROBLEM_TYPES},
     http_client::{self, HttpError},
     metrics::{PartnerId, PartnerRequest},
+    names::Names,
     partner_link::PartnerLink,
-    perform::{Call, Caller, Names, Shared},
+    perform::{Call, Caller, Shared},
     worker::Worker,
 };
 use crate::{

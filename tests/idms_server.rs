@@ -393,6 +393,7 @@ fn what_operators_provision_is_there_again_after_a_restart() {
     assert_eq!(trust.len(), 1);
     assert!(world.tokens(refresh(&token, None)).is_ok());
     world.role.clear();
+    world.commits.clear();
     assert_eq!(world.own_keys().len(), 0);
 }
 

@@ -401,7 +401,7 @@ async fn an_operator_revokes_a_certificate_and_makes_a_new_key() {
     assert!(list.contains(&home.issuer) && list.contains("trusted"), "{list}");
     let json = partner.trusts(&["list", "--json"]);
     let listed: Value = serde_json::from_str(json.trim()).unwrap();
-    let fingerprint = listed["fingerprint"].as_str().unwrap();
+    let fingerprint = listed["certificate"]["fingerprint"].as_str().unwrap();
     partner.trusts(&["revoke", fingerprint, "--reason", "stolen"]);
     assert_eq!(partner.error(&present(token)).await, (400, "invalid_grant".to_owned()));
     let list = partner.trusts(&["list"]);

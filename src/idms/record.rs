@@ -224,6 +224,11 @@ pub(super) fn pair_key(issuer: &IssuerUrl, of_issuer: &str) -> String {
     format!("{issuer} {of_issuer}")
 }
 
+/// Whether a name is one that [`draw_name`] draws.
+pub(super) fn is_drawn(name: &str) -> bool {
+    BASE64_URL_SAFE_NO_PAD.decode(name).is_ok_and(|octets| octets.len() == 16)
+}
+
 /// Draws a name that nobody can guess: 128 bits in base64url.
 pub(super) fn draw_name(entropy: &mut dyn Entropy) -> String {
     let mut octets = [0; 16];

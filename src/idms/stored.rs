@@ -7,7 +7,7 @@ use super::{
     keys::HeldKey,
     record::{
         DeniedRecord, FamilyRecord, IssuedRecord, IssuerRecord, KeyRecord, PresentedRecord, Stored,
-        UserRecord, VisitorRecord,
+        UserRecord, VisitorRecord, is_drawn,
     },
 };
 use crate::{
@@ -115,11 +115,20 @@ impl StoredRecord {
     pub fn check(&self, key: &str) -> Result<(), WrongField> {
         let own = each_body!(&self.0, body => body.key());
         WrongField::unless(key == own, "key", "is not that of the record")?;
-        if let Body::Key(record) = &self.0 {
-            let is_pair = HeldKey::new((**record).clone()).is_ok();
-            WrongField::unless(is_pair, "certificate", "is not of the key")?;
+        let drawn = |name: &str, field| {
+            WrongField::unless(is_drawn(name), field, "is not 128 bits in base64url")
+        };
+        match &self.0 {
+            Body::Key(record) => {
+                let is_pair = HeldKey::new((**record).clone()).is_ok();
+                WrongField::unless(is_pair, "certificate", "is not of the key")
+            }
+            Body::User(record) => drawn(&record.subject, "subject"),
+            Body::Family(record) => drawn(&record.subject, "subject"),
+            Body::Issued(record) => drawn(&record.subject, "subject"),
+            Body::Visitor(record) => drawn(&record.local_subject, "local_subject"),
+            Body::Client(_) | Body::Issuer(_) | Body::Denied(_) | Body::Presented(_) => Ok(()),
         }
-        Ok(())
     }
 }
 

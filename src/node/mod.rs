@@ -33,6 +33,7 @@ mod loading;
 pub mod log;
 pub mod management;
 pub mod metrics;
+mod names;
 mod observe;
 pub mod operator;
 mod overload;

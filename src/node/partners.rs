@@ -14,8 +14,9 @@ use super::{
     http::{PROBLEM_JSON, PROBLEM_TYPES},
     http_client::{self, HttpError},
     metrics::{PartnerId, PartnerRequest},
+    names::Names,
     partner_link::{PartnerLink, SLOW},
-    perform::{Call, Caller, Names, Shared},
+    perform::{Call, Caller, Shared},
     places::{Place, Places},
     worker::Worker,
 };

@@ -164,9 +164,9 @@ fn export(keys: &Value, output: Option<&Path>, json: bool) -> Result<(), TrustEr
     let items = items(keys)?;
     let mut file = String::new();
     for key in items {
-        let field = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (fingerprint, from) = (field("fingerprint"), field("signs_from"));
-        file += &format!("SHA-256 {fingerprint}, signs from {from}\n{}", field("pem"));
+        let field = |pointer: &str| key.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
+        let (fingerprint, from) = (field("/certificate/fingerprint"), field("/signs_from"));
+        file += &format!("SHA-256 {fingerprint}, signs from {from}\n{}", field("/pem"));
     }
     let Some(path) = output else { return print(&file) };
     fs::write(path, &file).map_err(TrustError::Write)?;
@@ -176,10 +176,10 @@ fn export(keys: &Value, output: Option<&Path>, json: bool) -> Result<(), TrustEr
 /// Shows keys without their certificates.
 fn show_keys(keys: &Value, json: bool) -> Result<(), TrustError> {
     const COLUMNS: [(&str, &str); 4] = [
-        ("SHA-256", "fingerprint"),
-        ("SIGNS", "signs"),
-        ("FROM", "signs_from"),
-        ("KNOWN UNTIL", "not_after"),
+        ("SHA-256", "/certificate/fingerprint"),
+        ("SIGNS", "/signs"),
+        ("FROM", "/signs_from"),
+        ("KNOWN UNTIL", "/certificate/not_after"),
     ];
     show(items(keys)?, &COLUMNS, json)
 }
@@ -222,13 +222,13 @@ fn read(path: &Path) -> io::Result<String> {
 
 fn list(trust: &Value, json: bool) -> Result<(), TrustError> {
     const COLUMNS: [(&str, &str); 7] = [
-        ("ISSUER", "issuer"),
-        ("SHA-256", "fingerprint"),
-        ("STATE", "state"),
-        ("IMPORTED", "imported"),
-        ("VALID UNTIL", "not_after"),
-        ("REVOKED", "revoked"),
-        ("REASON", "reason"),
+        ("ISSUER", "/issuer"),
+        ("SHA-256", "/certificate/fingerprint"),
+        ("STATE", "/state"),
+        ("IMPORTED", "/imported"),
+        ("VALID UNTIL", "/certificate/not_after"),
+        ("REVOKED", "/revoked"),
+        ("REASON", "/reason"),
     ];
     show(items(trust)?, &COLUMNS, json)
 }
@@ -245,11 +245,10 @@ fn show(items: &[Value], columns: &[(&str, &str)], json: bool) -> Result<(), Tru
         return print(&lines.collect::<String>());
     }
     let headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
-    let cell = |item: &Value, name: &str| match item.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Bool(true)) => "yes".to_owned(),
-        Some(Value::Bool(false)) => "no".to_owned(),
-        _ => "-".to_owned(),
+    let cell = |item: &Value, pointer: &str| {
+        let value = item.pointer(pointer).unwrap_or(&Value::Null);
+        let flag = || value.as_bool().map(|flag| if flag { "yes" } else { "no" });
+        value.as_str().or_else(flag).unwrap_or("-").to_owned()
     };
     let rows = items.iter().map(|item| columns.iter().map(|(_, name)| cell(item, name)).collect());
     print(&Table::new(&headings).lines(rows.collect()))

@@ -94,8 +94,29 @@ impl fmt::Debug for VerifyingKey {
 
 /// The SHA-256 of a public key's JWK (RFC 7638), in base64url: 43 characters.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct Thumbprint(String);
+
+/// A text that is no thumbprint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("is not 32 octets in base64url")]
+pub struct InvalidThumbprint;
+
+impl TryFrom<String> for Thumbprint {
+    type Error = InvalidThumbprint;
+
+    fn try_from(text: String) -> Result<Self, InvalidThumbprint> {
+        let octets = BASE64_URL_SAFE_NO_PAD.decode(&text);
+        let fits = octets.is_ok_and(|octets| octets.len() == 32);
+        fits.then_some(Self(text)).ok_or(InvalidThumbprint)
+    }
+}
+
+impl From<Thumbprint> for String {
+    fn from(Thumbprint(text): Thumbprint) -> Self {
+        text
+    }
+}
 
 impl Thumbprint {
     /// The text.

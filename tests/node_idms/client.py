@@ -70,7 +70,7 @@ def log_in(session, server, user, password):
     assert back.startswith(REDIRECT), back
     assert parse_qs(urlsplit(back).query)["iss"] == [server["issuer"]]
     tokens = session.fetch_token(
-        server["token_endpoint"], authorization_response=back, code_verifier=verifier, client_id=session.client_id
+        server["token_endpoint"], authorization_response=back, code_verifier=verifier
     )
     claims = verified(tokens["id_token"], server, session.client_id)
     assert claims["nonce"] == nonce and claims["acr"] == "3gpp:acr:password", claims
@@ -85,7 +85,7 @@ def main(home, partner, client_id, user, password):
     )
     tokens = log_in(session, home, user, password)
     old = tokens["refresh_token"]
-    tokens = session.refresh_token(home["token_endpoint"], refresh_token=old, client_id=client_id)
+    tokens = session.refresh_token(home["token_endpoint"], refresh_token=old)
     assert tokens["refresh_token"] != old
 
     exchanged = requests.post(home["token_endpoint"], timeout=10, data={
@@ -105,7 +105,6 @@ def main(home, partner, client_id, user, password):
         visiting = OAuth2Session(client_id, token_endpoint_auth_method="none")
         tokens = visiting.fetch_token(
             partner["token_endpoint"], grant_type=ASSERTION, assertion=exchanged["access_token"], scope=SCOPE,
-            client_id=client_id,
         )
         claims = verified(tokens["access_token"], partner, "sip:b.example")
         assert verified(tokens["id_token"], partner, client_id)["sub"] == claims["sub"]

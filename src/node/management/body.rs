@@ -503,7 +503,8 @@ mod tests {
                 schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name)
             {
                 // Descriptions of a generated pool are helped with as a whole.
-                assert!(help(field).is_some() || field.ends_with("_template"), "{name}.{field}");
+                let has_help = help(field).or(super::super::idms_body::help(field)).is_some();
+                assert!(has_help || field.ends_with("_template"), "{name}.{field}");
                 asked += 1;
             }
         }

@@ -240,9 +240,15 @@ pub(super) struct IdmsUserView {
     name: UserName,
     /// Who the user is to partners: the `sub` of tokens. Partners need it to know their visitor.
     subject: String,
-    /// The MC service IDs.
-    #[serde(flatten)]
-    services: ServicesView,
+    /// The MC service ID for push to talk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcptt_id: Option<McServiceId>,
+    /// The MC service ID for video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcvideo_id: Option<McServiceId>,
+    /// The MC service ID for data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcdata_id: Option<McServiceId>,
     /// The issuer URLs of partners that the user may have security tokens for.
     #[schema(value_type = Vec<String>)]
     partners: Vec<IssuerUrl>,
@@ -253,27 +259,8 @@ pub(super) struct IdmsUserView {
 impl IdmsUserView {
     pub(super) fn new(user: User, subject: String) -> Self {
         let User { name, services, partners, is_enabled: enabled, .. } = user;
-        Self { name, subject, services: services.into(), partners, enabled }
-    }
-}
-
-/// The MC service IDs of a user.
-#[derive(Serialize, ToSchema)]
-pub(super) struct ServicesView {
-    /// For push to talk.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mcptt_id: Option<McServiceId>,
-    /// For video.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mcvideo_id: Option<McServiceId>,
-    /// For data.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mcdata_id: Option<McServiceId>,
-}
-
-impl From<ServiceIds> for ServicesView {
-    fn from(ServiceIds { mcptt_id, mcvideo_id, mcdata_id }: ServiceIds) -> Self {
-        Self { mcptt_id, mcvideo_id, mcdata_id }
+        let ServiceIds { mcptt_id, mcvideo_id, mcdata_id } = services;
+        Self { name, subject, mcptt_id, mcvideo_id, mcdata_id, partners, enabled }
     }
 }
 
@@ -308,16 +295,23 @@ pub(super) struct VisitorView {
     issuer: IssuerUrl,
     /// Who the user is to that system: the `sub` of its tokens.
     subject: String,
-    /// The MC service IDs that this system gives the user.
-    #[serde(flatten)]
-    services: ServicesView,
+    /// The MC service ID for push to talk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcptt_id: Option<McServiceId>,
+    /// The MC service ID for video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcvideo_id: Option<McServiceId>,
+    /// The MC service ID for data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mcdata_id: Option<McServiceId>,
     /// Whether the user may migrate to this system.
     may_migrate: bool,
 }
 
 impl From<Visitor> for VisitorView {
     fn from(Visitor { issuer, subject, services, may_migrate }: Visitor) -> Self {
-        Self { issuer, subject, services: services.into(), may_migrate }
+        let ServiceIds { mcptt_id, mcvideo_id, mcdata_id } = services;
+        Self { issuer, subject, mcptt_id, mcvideo_id, mcdata_id, may_migrate }
     }
 }
 
@@ -388,7 +382,7 @@ pub(super) struct TrustedView {
     /// Whose tokens it verifies.
     #[schema(value_type = String)]
     issuer: IssuerUrl,
-    #[serde(flatten)]
+    /// The certificate.
     certificate: CertificateView,
     /// `trusted`, `not-yet`, `over`, `revoked`, or `authority`: signs certificates and lists.
     state: &'static str,
@@ -493,7 +487,7 @@ pub(super) struct OwnKeysView {
 /// A key of this system.
 #[derive(Serialize, ToSchema)]
 pub(super) struct OwnKeyView {
-    #[serde(flatten)]
+    /// The certificate.
     certificate: CertificateView,
     /// From when on it signs, RFC 3339.
     signs_from: String,

@@ -145,6 +145,7 @@ fn records() -> Vec<Value> {
     .into_iter()
     .map(|(kind, key, record)| (kind, key.to_owned(), record))
     .chain(acm)
+    .chain(idms_records())
     .enumerate()
     .map(|(version, (kind, key, record))| {
         json!({"kind": kind, "key": key, "version": version + 1, "record": record})
@@ -257,6 +258,99 @@ fn acm_records(configuration: &Value) -> Vec<(&'static str, String, Value)> {
     ]
 }
 
+/// Records of every kind of an identity management server.
+fn idms_records() -> Vec<(&'static str, String, Value)> {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+    use crate::{
+        time::Timestamp,
+        token::{certificate::Certificate, key::SigningKey},
+    };
+    let (at, issuer) = ("2031-01-01T00:00:00Z", "https://idms.a.example");
+    let (name, other) = ("AAAAAAAAAAAAAAAAAAAAAA", "AQEBAQEBAQEBAQEBAQEBAQ");
+    let key = SigningKey::generate().unwrap();
+    let (from, until) = (Timestamp::from_secs(1_900_000_000), Timestamp::from_secs(2_000_000_000));
+    let certificate = Certificate::of_own(&key, issuer, from, until).unwrap();
+    let certificate = serde_json::to_value(certificate).unwrap();
+    let thumbprint = key.thumbprint().as_str().to_owned();
+    let services =
+        json!({"mcptt_id": "sip:alice@a.example", "mcvideo_id": null, "mcdata_id": null});
+    vec![
+        (
+            "idms-client",
+            "mc-client".to_owned(),
+            json!({
+                "id": "mc-client", "redirect_uris": ["com.example.app:/back"],
+                "authentication": {"secret": LONGEST}, "requires_proof": true,
+                "scopes": "openid 3gpp:mc:ptt_service",
+            }),
+        ),
+        (
+            "idms-user",
+            "alice".to_owned(),
+            json!({
+                "name": "alice",
+                "password": "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$Gpj7qOY5RCXJvcMzqcdQqvgR3wcPX7SleI4c9NtXk6E",
+                "subject": name, "services": services, "partners": [issuer], "is_enabled": true,
+            }),
+        ),
+        (
+            "idms-key",
+            thumbprint.clone(),
+            json!({
+                "pkcs8": BASE64_URL_SAFE_NO_PAD.encode(key.pkcs8().expose()),
+                "certificate": certificate, "signs_from": at,
+            }),
+        ),
+        (
+            "idms-refresh",
+            other.to_owned(),
+            json!({
+                "id": [1; 16], "subject": name, "client": "mc-client", "scopes": "openid",
+                "proof_key": thumbprint, "digest": LONGEST, "expires": at,
+            }),
+        ),
+        (
+            "idms-issued",
+            name.to_owned(),
+            json!({
+                "id": name, "subject": name, "client": "mc-client", "partner": issuer,
+                "issued": at, "expires": at,
+            }),
+        ),
+        (
+            "idms-issuer",
+            issuer.to_owned(),
+            json!({
+                "issuer": issuer, "lists": [],
+                "certificates": [{
+                    "certificate": certificate, "imported": at,
+                    "revoked": {"at": at, "reason": "stolen"},
+                }],
+            }),
+        ),
+        (
+            "idms-visitor",
+            format!("{issuer} bob"),
+            json!({
+                "visitor": {
+                    "issuer": issuer, "subject": "bob", "services": services, "may_migrate": true,
+                },
+                "local_subject": name,
+            }),
+        ),
+        ("idms-denied", format!("{issuer} s bob"), json!({"subject": [issuer, "bob"]})),
+        (
+            "idms-presented",
+            format!("{issuer} 1"),
+            json!({
+                "issuer": issuer, "id": "1", "client": "mc-client", "proof_key": null,
+                "first": at, "until": at,
+            }),
+        ),
+    ]
+}
+
 fn octets(stored: &StoredRecord) -> Vec<u8> {
     stored.mutation().value.unwrap()
 }
@@ -309,7 +403,11 @@ fn a_hidden_secret_is_null_and_is_asked_for_on_import() {
             "record.subject.envelope.digest",
             "record.payload",
             "record.configuration",
-            "record.token"
+            "record.token",
+            "record.authentication",
+            "record.password",
+            "record.pkcs8",
+            "record.digest"
         ]
     );
 }
@@ -502,7 +600,7 @@ fn paths(json: &Value) -> Vec<String> {
     };
     for (name, value) in inner {
         // Texts that may be anything.
-        let of_transactions = ["text", "elements", "differing", "label"];
+        let of_transactions = ["text", "elements", "differing", "label", "reason"];
         let others = ["parameters", "paths", "call_id", "uri", "server_name", "class"];
         if !of_transactions.contains(&name.as_str()) && !others.contains(&name.as_str()) {
             found.extend(paths(value).into_iter().map(|path| format!("/{name}{path}")));

@@ -226,7 +226,7 @@ fn acm_records(configuration: &Value) -> Vec<(&'static str, String, Value)> {
             "sip:a.example sip:g1@a.example".to_owned(),
             json!({
                 "home": "sip:a.example", "id": "sip:g1@a.example", "revision": 9,
-                "withdrawn": true, "told_by": key, "offered_to": ["sip:b.example"],
+                "withdrawn": at, "told_by": key, "offered_to": ["sip:b.example"],
             }),
         ),
         (

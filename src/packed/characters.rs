@@ -78,11 +78,11 @@ impl Alphabet {
     }
 
     /// What the characters of a number, as [`characters_of`] gives them, are packed to.
-    pub(super) const fn packed_number(number: u64) -> [u8; NUMBER_OCTETS] {
+    pub(super) fn packed_number(number: u64) -> [u8; NUMBER_OCTETS] {
         // Eight characters are five octets, the other five are 25 bits of four.
-        let [_, _, _, a, b, c, d, e] = (number >> 25).to_be_bytes();
-        let [f, g, h, i, ..] = (number << 39).to_be_bytes();
-        [a, b, c, d, e, f, g, h, i]
+        let packed = u128::from(number >> 25) << 32 | u128::from(number << 39) >> 32;
+        let [_, _, _, _, _, _, _, octets @ ..] = packed.to_be_bytes();
+        octets
     }
 
     const fn place(self) -> usize {

@@ -306,7 +306,7 @@ fn idms_records() -> Vec<(&'static str, String, Value)> {
             "idms-refresh",
             other.to_owned(),
             json!({
-                "id": [1; 16], "subject": name, "client": "mc-client", "scopes": "openid",
+                "id": vec![1; 16], "subject": name, "client": "mc-client", "scopes": "openid",
                 "proof_key": thumbprint, "digest": LONGEST, "expires": at,
             }),
         ),

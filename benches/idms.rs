@@ -10,6 +10,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::redundant_closure_for_method_calls,
+    clippy::wildcard_enum_match_arm,
     missing_docs,
     reason = "a benchmark"
 )]

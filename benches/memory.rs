@@ -139,7 +139,7 @@ impl System {
 
     /// Looks a registration up.
     fn look_up_registration(&self, impi: Impi, _: &mut Outbox) -> u64 {
-        self.core.contacts_of(&impi) as u64
+        self.core.contacts_of(&impi, NOW) as u64
     }
 
     /// Ends the loading; returns the timers, which a world would keep.

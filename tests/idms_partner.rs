@@ -680,6 +680,59 @@ fn a_table_that_is_full_refuses_as_our_own_trouble() {
 }
 
 #[test]
+fn a_list_of_revoked_certificates_counts_for_what_is_imported_before_and_after_it() {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
+        KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    };
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let signer = Issuer::from_params(&authority, &authority_key);
+    let mut two = Two::new();
+    let mut certify = |serial: u64| {
+        let key = SigningKey::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from(serial));
+        let pair = KeyPair::try_from(key.pkcs8().expose()).unwrap();
+        let pem = params.signed_by(&pair, &signer).unwrap().pem();
+        (two.forged(&key, |_| {}), pem)
+    };
+    let ((first, first_pem), (second, second_pem)) = (certify(5), certify(6));
+    let revoked = [5_u64, 6].map(|serial| RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: date_time_ymd(2030, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2030, 1, 1),
+        next_update: date_time_ymd(2031, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.into(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&signer).unwrap().pem().unwrap();
+    two.partner.import(issuer('a'), &(authority_pem + &first_pem));
+    assert!(two.partner.tokens(present(&first)).is_ok());
+    let imported = two.partner.import(issuer('a'), &list);
+    assert!(matches!(imported, management::Answer::Imported { revoked, .. } if revoked.len() == 1));
+    two.refused(&first);
+    two.partner.restart();
+    let imported = two.partner.import(issuer('a'), &second_pem);
+    assert!(matches!(imported, management::Answer::Imported { revoked, .. } if revoked.len() == 1));
+    two.refused(&second);
+    // The authority's own key signs certificates and lists, not tokens.
+    let of_authority = migcore::secret::SecretBytes::new(authority_key.serialized_der());
+    let of_authority = SigningKey::from_pkcs8(of_authority).unwrap();
+    let token = two.forged(&of_authority, |_| {});
+    assert_eq!(two.refused(&token), "signature, or certificate revoked or over");
+}
+
+#[test]
 fn an_rsa_key_of_a_partner_is_accepted() {
     use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
     // A key for this test alone, made by `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`, with its

@@ -108,7 +108,7 @@ fn a_page_of_another_browser_or_of_other_parameters_or_too_old_is_stale() {
     let mut world = world();
     let password = || password_of("alice");
     let page = world.page(parameters());
-    let mut send = |world: &mut World, change: &dyn Fn(&mut LogIn)| {
+    let send = |world: &mut World, change: &dyn Fn(&mut LogIn)| {
         let Page { parameters, visit, form, .. } = page.clone();
         let mut log_in = LogIn {
             parameters,

@@ -4,7 +4,9 @@
 use super::{
     IdentityServer,
     config::ISSUED_OF_USER_MAX,
+    expiry::wake,
     full,
+    issue::sign,
     record::{IssuedRecord, Stored, draw_name},
     refuse,
 };
@@ -80,9 +82,9 @@ impl IdentityServer {
         };
         self.commit(ctx, [issued.put()])?;
         state.insert_issued(issued);
-        self.wake(ctx, &mut state);
+        wake(ctx, &mut state);
         drop(state);
-        let access_token = self.sign(ctx, &key, TOKEN_TYPE, &token)?;
+        let access_token = sign(ctx, &key, TOKEN_TYPE, &token)?;
         ctx.out
             .note(Note::Idms(IdmsNote::SecurityTokenIssued { client: client.id.clone(), partner }));
         Ok(Tokens {

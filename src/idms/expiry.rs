@@ -33,24 +33,8 @@ impl IdentityServer {
         self.forget_keys(ctx, state);
         let key_due = self.keep_keys(ctx, state).unwrap_or(ctx.now + RETRY);
         self.let_go(ctx, state);
-        self.arm(ctx, state, key_due);
-        self.wake(ctx, state);
-    }
-
-    /// Arms the timer for the first that expires, unless it is armed for that or something earlier.
-    pub(super) fn wake(&self, ctx: &mut Context<'_>, state: &mut State) {
-        if let Some((first, _)) = state.ends.first() {
-            let retry = if *first <= ctx.now { ctx.now + RETRY } else { *first };
-            self.arm(ctx, state, retry);
-        }
-    }
-
-    fn arm(&self, ctx: &mut Context<'_>, state: &mut State, at: Timestamp) {
-        if state.armed.is_none_or(|armed| at < armed) {
-            state.armed = Some(at);
-            let timer = TimerKey { role: Role::Idms, what: TimerWhat::IdmsDue, version: 0 };
-            ctx.out.arm(at, timer);
-        }
+        arm(ctx, state, key_due);
+        wake(ctx, state);
     }
 
     fn let_go(&self, ctx: &mut Context<'_>, state: &mut State) {
@@ -75,5 +59,21 @@ impl IdentityServer {
                 let _ = self.commit(ctx, [deletion]);
             }
         }
+    }
+}
+
+/// Arms the timer for the first that expires, unless it is armed for that or something earlier.
+pub(super) fn wake(ctx: &mut Context<'_>, state: &mut State) {
+    if let Some((first, _)) = state.ends.first() {
+        let at = if *first <= ctx.now { ctx.now + RETRY } else { *first };
+        arm(ctx, state, at);
+    }
+}
+
+fn arm(ctx: &mut Context<'_>, state: &mut State, at: Timestamp) {
+    if state.armed.is_none_or(|armed| at < armed) {
+        state.armed = Some(at);
+        let timer = TimerKey { role: Role::Idms, what: TimerWhat::IdmsDue, version: 0 };
+        ctx.out.arm(at, timer);
     }
 }

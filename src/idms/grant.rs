@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{
     IdentityServer,
     config::REFRESH_OF_USER_MAX,
+    expiry::wake,
     full,
     issue::About,
     record::{FamilyId, FamilyRecord, Stored},
@@ -64,7 +65,7 @@ impl IdentityServer {
         if let Some(code) = state.codes.get_mut(&digest) {
             code.redeemed = Some(id);
         }
-        self.wake(ctx, &mut state);
+        wake(ctx, &mut state);
         drop(state);
         let about = About {
             subject: user.subject,

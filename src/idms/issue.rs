@@ -58,7 +58,7 @@ impl IdentityServer {
             cnf: proof_key.map(|jkt| Confirmation { jkt }),
             services: services.clone().into(),
         };
-        let access_token = self.sign(ctx, &key, ACCESS_TOKEN_TYPE, &access)?;
+        let access_token = sign(ctx, &key, ACCESS_TOKEN_TYPE, &access)?;
         let id_token = if Scopes::OPENID.is_within(scopes) {
             let token = IdToken {
                 iss: issuer,
@@ -70,7 +70,7 @@ impl IdentityServer {
                 acr: by_password.then(|| ACR_PASSWORD.to_owned()),
                 services: services.into(),
             };
-            Some(self.sign(ctx, &key, TOKEN_TYPE, &token)?)
+            Some(sign(ctx, &key, TOKEN_TYPE, &token)?)
         } else {
             None
         };
@@ -79,23 +79,22 @@ impl IdentityServer {
         Ok(Tokens { access_token, kind, expires_in, scope, refresh_token: None, id_token })
     }
 
-    /// Signs claims.
-    pub(super) fn sign(
-        &self,
-        ctx: &mut Context<'_>,
-        key: &HeldKey,
-        typ: &str,
-        claims: &impl serde::Serialize,
-    ) -> Result<SecretText, Refusal> {
-        let signed = key.signing.sign(typ, claims).map(SecretText::new);
-        signed.map_err(|_| refuse(ctx, Refusal::Unavailable, "no random numbers"))
-    }
-
     /// The key that signs now.
     pub(super) fn signing_key(&self, ctx: &mut Context<'_>) -> Result<Arc<HeldKey>, Refusal> {
         let key = self.state().signing_key(ctx.now);
         key.ok_or_else(|| refuse(ctx, Refusal::Unavailable, "no key yet"))
     }
+}
+
+/// Signs claims.
+pub(super) fn sign(
+    ctx: &mut Context<'_>,
+    key: &HeldKey,
+    typ: &str,
+    claims: &impl serde::Serialize,
+) -> Result<SecretText, Refusal> {
+    let signed = key.signing.sign(typ, claims).map(SecretText::new);
+    signed.map_err(|_| refuse(ctx, Refusal::Unavailable, "no random numbers"))
 }
 
 /// The IDs of the services that a scope is about.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     IdentityServer, Unavailable,
+    expiry::wake,
     record::{KeyRecord, Stored},
     state::State,
 };
@@ -114,7 +115,7 @@ impl IdentityServer {
         }
         let state = &mut self.state();
         self.make_key(ctx, state, from)?;
-        self.wake(ctx, state);
+        wake(ctx, state);
         Ok(own_keys(state, ctx.now))
     }
 

@@ -48,6 +48,7 @@ struct Wanted {
 }
 
 /// Why there is no page.
+#[derive(Clone, Copy)]
 enum Unwanted {
     /// The browser cannot go back.
     Here(NoRedirect),
@@ -146,7 +147,7 @@ impl IdentityServer {
                     state.attempts.give(Of::Source, source);
                 }
                 drop(state);
-                self.send_back(ctx, parameters, &subject)
+                self.send_back(ctx, &parameters, &subject)
             }
             (Ok(_), _) => {
                 ctx.out.note(Note::Idms(IdmsNote::LogIn(false)));
@@ -160,20 +161,25 @@ impl IdentityServer {
     }
 
     /// Sends a browser back with a code.
-    fn send_back(&self, ctx: &mut Context<'_>, parameters: Authorization, subject: &str) -> Answer {
+    fn send_back(
+        &self,
+        ctx: &mut Context<'_>,
+        parameters: &Authorization,
+        subject: &str,
+    ) -> Answer {
         // Client and user may have changed while the user thought.
-        let wanted = match self.check(&parameters) {
+        let wanted = match self.check(parameters) {
             Ok(wanted) => wanted,
-            Err(unwanted) => return self.unwanted(&parameters, unwanted),
+            Err(unwanted) => return self.unwanted(parameters, unwanted),
         };
         let mut state = self.state();
         let Some(user) = state.user_of(subject) else {
-            return self.unwanted(&parameters, Unwanted::Client("access_denied"));
+            return self.unwanted(parameters, Unwanted::Client("access_denied"));
         };
         let possible = wanted.client.scopes.and(user.services.scopes());
         let scopes = wanted.scopes.unwrap_or(possible);
         if !scopes.is_within(possible) || scopes.is_none() {
-            return self.unwanted(&parameters, Unwanted::Client("invalid_scope"));
+            return self.unwanted(parameters, Unwanted::Client("invalid_scope"));
         }
         let mut octets = [0; 32];
         ctx.entropy.fill(&mut octets);
@@ -196,11 +202,11 @@ impl IdentityServer {
         if !state.codes.insert(Sha256::digest(&text).into(), code, until, ctx.now) {
             drop(state);
             ctx.out.note(Note::TableFull("codes"));
-            return self.unwanted(&parameters, Unwanted::Client("temporarily_unavailable"));
+            return self.unwanted(parameters, Unwanted::Client("temporarily_unavailable"));
         }
         drop(state);
         ctx.out.note(Note::Idms(IdmsNote::LogIn(true)));
-        self.redirect(&parameters, ("code", text))
+        self.redirect(parameters, ("code", text))
     }
 
     /// Checks what a client sent a user with.

@@ -45,11 +45,11 @@ impl IdentityServer {
             }
             Request::DeleteVisitor(issuer, subject) => self.delete_visitor(ctx, issuer, subject),
             Request::Deny(denied) => self.deny(ctx, denied),
-            Request::Allow(denied) => self.allow(ctx, denied),
+            Request::Allow(denied) => self.allow(ctx, &denied),
             Request::ListDenied => {
                 Ok(Answer::Denied(self.state().denied.iter().cloned().collect()))
             }
-            Request::Import { issuer, file } => self.import(ctx, issuer, &file),
+            Request::Import { issuer, file } => self.import(ctx, &issuer, &file),
             Request::ListTrust => Ok(self.list_trust()),
             Request::Revoke { fingerprint, reason } => self.revoke(ctx, fingerprint, &reason),
             Request::Export => Ok(self.export_keys(ctx.now)),
@@ -154,13 +154,13 @@ impl IdentityServer {
         Ok(Answer::Done)
     }
 
-    fn allow(&self, ctx: &mut Context<'_>, denied: Denied) -> Result<Answer, Refusal> {
+    fn allow(&self, ctx: &mut Context<'_>, denied: &Denied) -> Result<Answer, Refusal> {
         let state = &mut self.state();
-        if !state.denied.contains(&denied) {
+        if !state.denied.contains(denied) {
             return Err(Refusal::NotFound("entry of the deny list"));
         }
         self.commit(ctx, [DeniedRecord(denied.clone()).delete()])?;
-        state.denied.remove(&denied);
+        state.denied.remove(denied);
         Ok(Answer::Done)
     }
 }

@@ -108,8 +108,10 @@ impl<K: Clone + Ord, V> Passing<K, V> {
 
     /// Forgets what is over by `now`, and keeps one more until `until`. `false` if there is no room.
     pub(super) fn insert(&mut self, key: K, value: V, until: Timestamp, now: Timestamp) -> bool {
-        while let Some((_, old)) = self.order.pop_front_if(|(end, _)| *end <= now) {
-            self.entries.remove(&old);
+        while self.order.front().is_some_and(|(end, _)| *end <= now) {
+            if let Some((_, old)) = self.order.pop_front() {
+                self.entries.remove(&old);
+            }
         }
         if self.order.len() >= self.max {
             return false;

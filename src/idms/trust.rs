@@ -109,19 +109,19 @@ impl IdentityServer {
     pub(super) fn import(
         &self,
         ctx: &mut Context<'_>,
-        issuer: IssuerUrl,
+        issuer: &IssuerUrl,
         file: &TrustFile,
     ) -> Result<Answer, Refusal> {
-        if issuer == self.config.issuer {
+        if *issuer == self.config.issuer {
             return Err(Refusal::Own);
         }
         let state = &mut self.state();
-        let before = state.issuers.get(&issuer);
+        let before = state.issuers.get(issuer);
         if before.is_none() && state.issuers.len() >= ISSUERS_MAX {
             return Err(Refusal::Full("issuers"));
         }
-        let mut record = before.cloned().unwrap_or_else(|| IssuerRecord::new(&issuer));
-        let others = state.issuers.values().filter(|other| other.issuer != issuer);
+        let mut record = before.cloned().unwrap_or_else(|| IssuerRecord::new(issuer));
+        let others = state.issuers.values().filter(|other| other.issuer != *issuer);
         let others: Vec<&VerifyingKey> = others
             .flat_map(|other| &other.certificates)
             .filter(|known| !known.certificate.is_authority())

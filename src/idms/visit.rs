@@ -4,7 +4,9 @@
 //! No other system is asked: what this one knows of the partner came by a file, and of the user by an operator.
 
 use super::{
-    IdentityServer, full,
+    IdentityServer,
+    expiry::wake,
+    full,
     issue::About,
     record::{PresentedRecord, Stored},
     refuse,
@@ -136,7 +138,7 @@ impl IdentityServer {
                 };
                 self.commit(ctx, [presented.put()])?;
                 state.insert_presented(presented);
-                self.wake(ctx, &mut state);
+                wake(ctx, &mut state);
             }
         }
         drop(state);

@@ -432,8 +432,8 @@ impl Caller {
         );
         let mut ctx = Context { now: *now, entropy, out: outbox };
         let Roles { core, database, config_server, acm, aliases, idms } = &shared.roles;
-        let (core, database, config_server, acm) =
-            (core.as_ref(), database.as_ref(), config_server.as_ref(), acm.as_ref());
+        let (core, database, config_server, acm, idms) =
+            (core.as_ref(), database.as_ref(), config_server.as_ref(), acm.as_ref(), idms.as_ref());
         match call {
             Call::Sip { flow, octets } => {
                 if let Some(core) = core {
@@ -445,19 +445,12 @@ impl Caller {
                     database.handle_request(&mut ctx, &from, to, request);
                 }
             }
-            Call::CxReply(reply) => match (reply.id.role, core, database) {
-                (Role::SipCore, Some(core), _) => core.handle_answer(&mut ctx, reply),
-                (Role::SipDatabase, _, Some(database)) => database.handle_answer(&mut ctx, reply),
-                (
-                    Role::Acm
-                    | Role::ConfigServer
-                    | Role::Idms
-                    | Role::SipCore
-                    | Role::SipDatabase
-                    | Role::Ue,
-                    _,
-                    _,
-                ) => {}
+            Call::CxReply(reply) => match reply.id.role {
+                Role::SipCore => each(core, |core| core.handle_answer(&mut ctx, reply)),
+                Role::SipDatabase => {
+                    each(database, |database| database.handle_answer(&mut ctx, reply));
+                }
+                Role::Acm | Role::ConfigServer | Role::Idms | Role::Ue => {}
             },
             Call::Management { to, request } => {
                 if let Some(database) = database {
@@ -465,9 +458,7 @@ impl Caller {
                 }
             }
             Call::Registration { to, request } => {
-                if let Some(core) = core {
-                    core.handle_management(&mut ctx, to, request);
-                }
+                each(core, |core| core.handle_management(&mut ctx, to, request));
             }
             Call::Aliases { to, request } => {
                 if let Some(aliases) = aliases {
@@ -500,13 +491,13 @@ impl Caller {
                 }
             }
             Call::Idms { to, request } => {
-                each(idms.as_ref(), |idms| idms.handle_request(&mut ctx, to, request));
+                each(idms, |idms| idms.handle_request(&mut ctx, to, request));
             }
             Call::IdmsManagement { to, request } => {
-                each(idms.as_ref(), |idms| idms.handle_management(&mut ctx, to, request));
+                each(idms, |idms| idms.handle_management(&mut ctx, to, request));
             }
             Call::PasswordReply(reply) => {
-                each(idms.as_ref(), |idms| idms.handle_password(&mut ctx, reply));
+                each(idms, |idms| idms.handle_password(&mut ctx, reply));
             }
             Call::Timer(timer) => match timer.role {
                 Role::SipCore => each(core, |core| core.handle_timer(&mut ctx, &timer)),
@@ -517,7 +508,7 @@ impl Caller {
                     each(config_server, |server| server.handle_timer(&mut ctx, &timer));
                 }
                 Role::Acm => each(acm, |acm| acm.handle_timer(&mut ctx, &timer)),
-                Role::Idms => each(idms.as_ref(), |idms| idms.handle_timer(&mut ctx, &timer)),
+                Role::Idms => each(idms, |idms| idms.handle_timer(&mut ctx, &timer)),
                 Role::Ue => {}
             },
             Call::Loaded => {
@@ -531,7 +522,7 @@ impl Caller {
                     config_server.handle_loaded(&mut ctx);
                 }
                 each(acm, |acm| acm.handle_loaded(&mut ctx));
-                each(idms.as_ref(), |idms| idms.handle_loaded(&mut ctx));
+                each(idms, |idms| idms.handle_loaded(&mut ctx));
             }
         }
     }

@@ -4,6 +4,7 @@
 //! over has to be known, though: the fingerprint can be compared by another way.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
@@ -166,7 +167,7 @@ fn export(keys: &Value, output: Option<&Path>, json: bool) -> Result<(), TrustEr
     for key in items {
         let field = |pointer: &str| key.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
         let (fingerprint, from) = (field("/certificate/fingerprint"), field("/signs_from"));
-        file += &format!("SHA-256 {fingerprint}, signs from {from}\n{}", field("/pem"));
+        let _ = write!(file, "SHA-256 {fingerprint}, signs from {from}\n{}", field("/pem"));
     }
     let Some(path) = output else { return print(&file) };
     fs::write(path, &file).map_err(TrustError::Write)?;
@@ -199,7 +200,7 @@ async fn import(
     let mut text = String::new();
     for (name, what) in [("added", "trusted"), ("revoked", "revoked")] {
         for fingerprint in of(name) {
-            text += &format!("{what}: {}\n", fingerprint.as_str().unwrap_or_default());
+            let _ = writeln!(text, "{what}: {}", fingerprint.as_str().unwrap_or_default());
         }
     }
     if text.is_empty() {

@@ -12,6 +12,7 @@ use crate::{
 
 /// A message of an identity management server, addressed.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "few are under way at a time")]
 pub enum IdmsMessage {
     /// The answer to a client or to a user's browser.
     Answer {

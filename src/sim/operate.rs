@@ -93,7 +93,7 @@ impl World {
             self.run_for(Duration::from_secs(1))?;
             for ue in &self.ues {
                 let impi = &ue.identity.impi;
-                let known = self.system(ue.at).roles.core.contacts_of(impi);
+                let known = self.system(ue.at).roles.core.contacts_of(impi, self.now());
                 let stored = self.stored_contacts(ue.at, impi);
                 if known != stored {
                     let detail =

@@ -61,6 +61,7 @@ use crate::{
     },
     store::{CommitSeq, Mark, Record, RecordError, RecordKind, decode},
     table::{Bound, Table, new_table},
+    time::Timestamp,
 };
 
 use answer::RegisterError;
@@ -242,9 +243,12 @@ impl SipCore {
         }
     }
 
-    /// Returns how many contacts `impi` has registered, for tests.
-    pub fn contacts_of(&self, impi: &Impi) -> usize {
-        self.registrations.get(impi).map_or(0, |it| it.registration.contacts.len())
+    /// Returns how many contacts `impi` has registered that have not expired, for tests.
+    pub fn contacts_of(&self, impi: &Impi, now: Timestamp) -> usize {
+        let live = |it: Registered| {
+            it.registration.contacts.iter().filter(|it| it.expires_at > now).count()
+        };
+        self.registrations.get(impi).map_or(0, live)
     }
 
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {

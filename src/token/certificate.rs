@@ -293,20 +293,18 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     if der.len() > CERTIFICATE_OCTETS_MAX {
         return Err(CertificateError::Malformed);
     }
-    match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
-        _ => Err(CertificateError::Malformed),
-    }
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    rest.is_empty().then_some(certificate).ok_or(CertificateError::Malformed)
 }
 
 fn parse_list(der: &[u8]) -> Result<CertificateRevocationList<'_>, CertificateError> {
     if der.len() > LIST_OCTETS_MAX {
         return Err(CertificateError::Malformed);
     }
-    match CertificateRevocationList::from_der(der) {
-        Ok((rest, list)) if rest.is_empty() => Ok(list),
-        _ => Err(CertificateError::Malformed),
-    }
+    let (rest, list) =
+        CertificateRevocationList::from_der(der).map_err(|_| CertificateError::Malformed)?;
+    rest.is_empty().then_some(list).ok_or(CertificateError::Malformed)
 }
 
 /// The URI that a certificate is for, or else its subject, without what would steer a terminal.

@@ -203,6 +203,7 @@ impl ServiceIds {
 
 /// [`ServiceIds`] as claims of a token: those that there are.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Deserialize, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the claims")]
 pub struct ServiceIdClaims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mcptt_id: Option<McServiceId>,

@@ -69,11 +69,10 @@ impl Object {
             Self::Agreement(..) => "agreement",
             Self::Grant(..) => "grant",
             Self::Subscriber(_) => "subscriber",
-            Self::User(_) => "user",
+            Self::User(_) | Self::IdmsUser(_) => "user",
             Self::AcmUser(_) => "acm-user",
             Self::Pool(_) => "pool",
             Self::IdmsClient(_) => "client",
-            Self::IdmsUser(_) => "user",
             Self::Visitor(..) => "visitor",
         }
     }

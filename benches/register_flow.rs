@@ -195,6 +195,7 @@ impl World {
             },
             Message::ManagementRequest { .. }
             | Message::ConnectionDetailsRequest(_)
+            | Message::Idms(_)
             | Message::ConnectionDetails { .. }
             | Message::SystemAccessRequest { .. }
             | Message::SystemAccess { .. }
@@ -228,7 +229,7 @@ impl World {
         let began = Instant::now();
         match id.role {
             Role::SipCore => system.core.handle_answer(&mut ctx, reply),
-            Role::Acm | Role::ConfigServer | Role::SipDatabase | Role::Ue => {
+            Role::Acm | Role::ConfigServer | Role::Idms | Role::SipDatabase | Role::Ue => {
                 system.database.handle_answer(&mut ctx, reply);
             }
         }

@@ -20,6 +20,9 @@ const SHARDS: usize = 64;
 /// Most ends in one run of [`Ends`], unless they are equal: that many are looked through for one of them.
 const RUN_MAX: usize = 256;
 
+/// Room for this many ends is not given back: what few records are in one part would ask for it again at once.
+const ROOM_KEPT: usize = 16;
+
 /// Things that one timer call ends at most, so that the worker serves others in between.
 pub const ENDS_PER_CALL_MAX: usize = 64;
 
@@ -59,6 +62,8 @@ struct Ends {
     /// Of each run a lower bound of what is in it and in those after it. Apart, so that they are in few cache lines.
     bounds: Vec<End>,
     runs: Vec<Vec<End>>,
+    /// The room of a run that has become empty, for the next one.
+    spare: Vec<End>,
 }
 
 /// Seconds since the Unix epoch: the last one is in the year 2106.
@@ -216,8 +221,10 @@ impl Ends {
             0
         });
         let Some(run) = self.runs.get_mut(place) else {
+            let mut run = std::mem::take(&mut self.spare);
+            run.push(end);
             self.bounds.push(end);
-            return self.runs.push(vec![end]);
+            return self.runs.push(run);
         };
         if run.len() < run.capacity() {
             return run.push(end);
@@ -235,7 +242,7 @@ impl Ends {
         run.swap_remove(at);
         if run.is_empty() {
             self.bounds.remove(place);
-            self.runs.remove(place);
+            self.spare = self.runs.remove(place);
         } else {
             shrink(run);
         }
@@ -282,7 +289,7 @@ fn add(run: &mut Vec<End>, end: End) -> Option<(End, Vec<End>)> {
 
 /// Gives room back of which half is not needed.
 fn shrink(run: &mut Vec<End>) {
-    if run.len() < run.capacity() / 2 {
+    if run.capacity() > ROOM_KEPT && run.len() < run.capacity() / 2 {
         run.shrink_to_fit();
     }
 }

@@ -361,7 +361,7 @@ impl SipDatabase {
         };
         step(ctx, 10, "inbound pair allocated and bound");
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        self.insert_inbound(ctx, drawn, (holder, primary), lease, allowed)
+        Ok(self.insert_inbound(ctx, drawn, (holder, primary), lease, allowed))
     }
 
     /// Binds a drawn pair to the user whose entry `holder` is; the caller has taken a place.
@@ -372,7 +372,7 @@ impl SipDatabase {
         (holder, primary): (&mut IndexShard<'_>, &PrimaryUser),
         lease: Lease,
         allowed: Option<Allowance>,
-    ) -> Outcome {
+    ) -> (Answer, CommitSeq) {
         let Drawn { identity: UserIdentity { impi, impu }, fingerprint, form, origin, mutation } =
             drawn;
         let record = InboundView {
@@ -402,7 +402,7 @@ impl SipDatabase {
             lent: Lent::Anew,
             details: None,
         };
-        Ok((Answer::Binding(binding), version))
+        (Answer::Binding(binding), version)
     }
 
     /// Shows a binding.

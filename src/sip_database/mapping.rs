@@ -64,7 +64,7 @@ impl SipDatabase {
                 let drawn = mappable.take(ctx.now).inspect_err(|_| self.inbound_bound.give())?;
                 let lease = Lease::Mapped { active: false };
                 let holder = (&mut holder, &primary);
-                let (_, version) = self.insert_inbound(ctx, drawn, holder, lease, None)?;
+                let (_, version) = self.insert_inbound(ctx, drawn, holder, lease, None);
                 Ok((Answer::Done, version))
             }
         }

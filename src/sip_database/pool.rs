@@ -187,8 +187,11 @@ impl Form<'_> {
     }
 
     pub(super) fn pack_origin(self, origin: OriginView<'_>, to: &mut Writer<'_>) {
+        fn word(to: &mut Writer<'_>, pool: &str) {
+            to.word(pool);
+        }
         match self {
-            Self::Listed => origin.pack(|to, pool| to.word(pool), to),
+            Self::Listed => origin.pack(word, to),
             Self::Generated { pool, .. } => origin.pack(|to, _| to.same_word(pool), to),
         }
     }

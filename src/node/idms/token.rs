@@ -326,7 +326,7 @@ mod tests {
     }
 
     fn error(form: &str) -> &'static str {
-        parse(form, &[]).map(|_| "none").unwrap_or_else(|wrong| wrong.error)
+        parse(form, &[]).map_or_else(|wrong| wrong.error, |_| "none")
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn authority() -> (CertificateParams, KeyPair, String) {
 fn a_key_that_this_system_certifies_goes_through_a_file() {
     let (key, certificate) = own();
     let file = TrustFile::read(&format!("hello\n{}", certificate.to_pem())).unwrap();
-    assert_eq!(file.certificates, [certificate.clone()]);
+    assert_eq!(file.certificates, std::slice::from_ref(&certificate));
     assert_eq!(certificate.key(), key.public());
     assert_eq!((certificate.not_before, certificate.not_after), (FROM, UNTIL));
     assert_eq!(certificate.subject, "https://idms.a.example");

@@ -9,7 +9,7 @@
 //! with its own MC service IDs.
 //!
 //! **A security token serves the whole trip**, answers that got lost included: the client that presented it first may do
-//! so again until it expires, and nobody else ever.
+//! so again until it expires, and no other client and no other key ever.
 //!
 //! **Least disclosure.** Of what is wrong with a user, a token or a client nobody is told more than that it is not to be
 //! taken; the operator is, by a note. Unknown users cost as much time as known ones.

@@ -2,14 +2,14 @@
 //!
 //! Source: 3GPP TS 33.180 clauses 5.1.2 to 5.1.4 and annex B, which profile OpenID Connect 1.0 and OAuth 2.0.
 //!
-//! At home, a user logs in with a password ([`log_in`]), and the client gets an access token, an ID token and a refresh
-//! token ([`grant`]). For a partner system it exchanges its access token for a *security token* while it is still there
-//! ([`exchange`]). At the partner, which may have no link to the home at all, the client presents that one ([`visit`]):
-//! the partner knows the certificates of the home's signing keys from a file ([`trust`]), and gives tokens of its own
+//! At home, a user logs in with a password (`log_in.rs`), and the client gets an access token, an ID token and a refresh
+//! token (`grant.rs`). For a partner system it exchanges its access token for a *security token* while it is still there
+//! (`exchange.rs`). At the partner, which may have no link to the home at all, the client presents that one (`visit.rs`):
+//! the partner knows the certificates of the home's signing keys from a file (`trust.rs`), and gives tokens of its own
 //! with its own MC service IDs.
 //!
 //! **A security token serves the whole trip**, answers that got lost included: the client that presented it first may do
-//! so again until it expires, and nobody else ever.
+//! so again until it expires, and no other client and no other key ever.
 //!
 //! **Least disclosure.** Of what is wrong with a user, a token or a client nobody is told more than that it is not to be
 //! taken; the operator is, by a note. Unknown users cost as much time as known ones.

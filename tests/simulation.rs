@@ -1,6 +1,6 @@
 //! The simulated world: both systems with their real roles under faults that follow from a seed.
 //!
-//! `cargo test --release --test simulation` runs 20,000 seeds; `MIGCORE_FULL=1` runs 100,000, and
+//! `cargo test --release --test simulation` runs 10,000 seeds; `MIGCORE_FULL=1` runs 100,000, and
 //! `MIGCORE_SEED=n` one, with its whole trace.
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ fn seeds() -> std::ops::Range<u64> {
     match (number("MIGCORE_SEED"), number("MIGCORE_FULL")) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(1)) => 0..100_000,
-        (None, _) => 0..20_000,
+        (None, _) => 0..10_000,
     }
 }
 

@@ -11,10 +11,9 @@
     reason = "test code"
 )]
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+mod seeded;
+
+use std::time::Duration;
 
 use migcore::{
     api::{
@@ -24,58 +23,14 @@ use migcore::{
     },
     sim::{Committing, Options, SystemId, World},
 };
+use seeded::{STORM, live_through_all};
 
 const A: SystemId = SystemId::A;
 const B: SystemId = SystemId::B;
 
-/// How long faults go on in a world.
-const STORM: Duration = Duration::from_secs(300);
-
-/// Which seeds to run.
-fn seeds() -> std::ops::Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    match (number("MIGCORE_SEED"), number("MIGCORE_FULL")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, Some(1)) => 0..10_000,
-        (None, _) => 0..1_000,
-    }
-}
-
-/// Runs one world and says what went wrong in it, if anything.
-fn live(seed: u64) -> Result<(), String> {
-    let mut world = World::new(seed, Options::drawn_exchanging(seed));
-    world.live_through(STORM).map_err(|violation| {
-        let tail = world.trace().tail(std::env::var("MIGCORE_SEED").map_or(60, |_| usize::MAX));
-        format!("seed {seed}: {violation}\n{:#?}\n{tail}", Options::drawn_exchanging(seed))
-    })
-}
-
 #[test]
 fn whatever_happens_every_transaction_ends_once_and_both_sides_agree() {
-    let seeds = seeds();
-    let next = AtomicU64::new(seeds.start);
-    let work = || {
-        let mut failures = Vec::new();
-        while let seed = next.fetch_add(1, Ordering::Relaxed)
-            && seed < seeds.end
-        {
-            failures.extend(live(seed).err().map(|text| (seed, text)));
-        }
-        failures
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut failures: Vec<(u64, String)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
-    failures.sort();
-    let numbers: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
-    assert!(
-        failures.is_empty(),
-        "{} seeds fail, {numbers:?}; the first:\n{}",
-        failures.len(),
-        failures[0].1
-    );
+    live_through_all(1_000, 10_000, Options::drawn_exchanging);
 }
 
 #[test]

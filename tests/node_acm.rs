@@ -15,13 +15,19 @@
     reason = "a test speaks to the sockets"
 )]
 
+#[path = "node_acm/description.rs"]
+mod description;
 #[path = "node_acm/interfaces.rs"]
 mod interfaces;
 #[path = "node_acm/ladder.rs"]
 mod ladder;
 #[path = "node_acm/links.rs"]
 mod links;
+#[path = "node_acm/long_bodies.rs"]
+mod long_bodies;
 mod node_world;
+#[path = "node_acm/outage.rs"]
+mod outage;
 #[path = "node_acm/process.rs"]
 mod process;
 #[path = "node_acm/world.rs"]

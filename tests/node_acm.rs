@@ -17,6 +17,7 @@
 
 #[path = "node_acm/description.rs"]
 mod description;
+mod free_ports;
 #[path = "node_acm/interfaces.rs"]
 mod interfaces;
 #[path = "node_acm/ladder.rs"]

@@ -10,16 +10,17 @@
     reason = "test code"
 )]
 
+mod free_ports;
 mod node_world;
 
 use std::{
     fs,
-    net::TcpListener,
     path::PathBuf,
     process::{Command, Output},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use free_ports::free_ports;
 use migcore::node::{Options, RunningSystem, config::Config};
 use node_world::{described::check_described, metric};
 use reqwest::{
@@ -50,7 +51,7 @@ struct Site {
 impl Site {
     /// Passwords cost little here: what they cost is not what these tests are about.
     fn start(letter: char) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_ports(1);
         let issuer = format!("http://127.0.0.1:{port}");
         let config = format!(
             "roles = [\"idms\"]\n[system]\ndomain = \"{letter}.example\"\n[diameter]\n[admin]\n[management]\n\

@@ -8,6 +8,7 @@
     reason = "a test speaks to the sockets"
 )]
 
+mod free_ports;
 mod node_storage_medium;
 mod node_world;
 
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use free_ports::free_address;
 use migcore::node::{Options, RunningSystem, StartError, config::Config};
 use node_storage_medium::{Medium, SlowEngine};
 use node_world::{eventually, metric, start_with, toml};
@@ -272,8 +274,7 @@ async fn while_records_are_loaded_only_metrics_and_health_are_served() {
     assert_eq!(status(put(&before, "bob")).await, 204);
     drop(before.shutdown().await);
 
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (admin, management) = (free(), free());
+    let (admin, management) = (free_address(), free_address());
     let more = format!("[admin]\nlisten = \"{admin}\"\n[management]\nlisten = \"{management}\"\n");
     let config = Config::parse(&toml("a.example", &more)).unwrap();
     medium.hold_replays(true);
@@ -319,7 +320,7 @@ async fn an_address_in_use_is_told_before_anything_is_loaded() {
 async fn a_storage_that_cannot_be_loaded_is_told_and_leaves_nothing_running() {
     let medium = Medium::new();
     medium.fail_replays(1);
-    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = free_address();
     let more = format!("[admin]\nlisten = \"{admin}\"\n");
     let config = Config::parse(&toml("a.example", &more)).unwrap();
     let started = RunningSystem::start(config, on(&medium));

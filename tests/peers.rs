@@ -11,6 +11,7 @@
 mod capture;
 #[path = "peers/demo.rs"]
 mod demo;
+mod free_ports;
 
 use std::{
     path::{Path, PathBuf},
@@ -275,7 +276,7 @@ fn the_ladder_matches_the_capture_one_to_one() {
         return;
     }
     let folder = scratch("ladder");
-    let base_port = demo::free_ports();
+    let base_port = free_ports::free_ports(demo::PORTS);
     let capture = Capture::start(&folder.join("demo.pcapng"), base_port);
     let ladder = demo::run_json(base_port);
     let frames = capture.stop();

@@ -11,12 +11,13 @@
 )]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test measures time")]
 
+mod free_ports;
 mod node_world;
 
 use std::{
     fmt::Write as _,
     fs,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -27,6 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use free_ports::free_address;
 use migcore::{
     entropy::Entropy,
     node::{
@@ -281,7 +283,7 @@ async fn a_kill_in_the_middle_leaves_all_of_a_request_or_nothing() {
     const ROWS: usize = 20_000;
     const KILLS: u32 = 10;
     let files = Files::new("many-killed");
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let url = format!("http://{address}");
     let rows: String =
         (0..ROWS).map(|n| row(&format!("u{n}"), &format!("sip:u{n}@a.example"))).collect();

@@ -1,11 +1,6 @@
 //! Two systems with ACM servers, and their administrators as HTTP clients.
 
-use std::{
-    fmt::Write as _,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
-    sync::atomic::{AtomicU16, Ordering},
-    time::Duration,
-};
+use std::{fmt::Write as _, time::Duration};
 
 use migcore::{
     api::{acm_client::Begin, acm_payload::Kind, acm_payload::Payload},
@@ -17,7 +12,7 @@ use migcore::{
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::node_world;
+use crate::{free_ports::free_ports, node_world};
 
 /// How long anything may take that takes no time.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -70,28 +65,14 @@ pub struct Ports {
     pub admin: u16,
 }
 
-/// A port that nobody listens on now, and that no other test of this process is given: below those that Linux gives
-/// to outgoing connections.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let number = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = 12_000 + (std::process::id().wrapping_mul(67) + number) % 18_000;
-        let address = (Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap());
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return address.1;
-        }
-    }
-}
-
 impl Ports {
     pub fn draw() -> Self {
         Self {
-            client: free_port(),
-            partner: free_port(),
-            csc17: free_port(),
-            management: free_port(),
-            admin: free_port(),
+            client: free_ports(1),
+            partner: free_ports(1),
+            csc17: free_ports(1),
+            management: free_ports(1),
+            admin: free_ports(1),
         }
     }
 }

@@ -1,19 +1,20 @@
 //! The demo as a process: two systems on loopback ports.
 #![allow(unreachable_pub, reason = "a part of one test binary")]
-#![allow(clippy::disallowed_types, reason = "a test looks for free ports")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
 
+use crate::free_ports::free_ports;
+
 /// Ports that the demo takes from its base port on: A's SIP, Diameter, management, admin, CSC-4 and CSC-17; B's
 /// in the same order from the eleventh on.
-const PORTS: u16 = 16;
+pub const PORTS: u16 = 16;
 
 /// A demo that was left running.
 pub struct Demo {
@@ -24,7 +25,7 @@ pub struct Demo {
 impl Demo {
     /// Starts `migcore demo --keep` with settings, and waits until it says how to reach it.
     pub fn keep(settings: &[&str]) -> Self {
-        let base_port = free_ports();
+        let base_port = free_ports(PORTS);
         let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
         command.args(["demo", "--json", "--keep", "--base-port", &base_port.to_string()]);
         for setting in settings {
@@ -108,23 +109,6 @@ pub fn ports_and_octets(line: &Value) -> (u64, u64, u64) {
 pub fn first_column(users: &Path) -> String {
     let text = std::fs::read_to_string(users).unwrap();
     text.lines().nth(1).unwrap().split('@').next().unwrap().to_owned()
-}
-
-/// The first of sixteen ports that are free now, on both transports.
-pub fn free_ports() -> u16 {
-    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    let start = 20_000 + u16::try_from(std::process::id() % 750).unwrap() * PORTS;
-    loop {
-        let offset = NEXT.fetch_add(PORTS, std::sync::atomic::Ordering::SeqCst);
-        let base = 20_000 + (start - 20_000).wrapping_add(offset) % 12_000;
-        let free = |port: u16| {
-            TcpListener::bind(("127.0.0.1", port)).is_ok()
-                && UdpSocket::bind(("127.0.0.1", port)).is_ok()
-        };
-        if (base..base + PORTS).all(free) {
-            return base;
-        }
-    }
 }
 
 fn get(port: u16, path: &str) -> String {

@@ -126,7 +126,13 @@ impl AcmServer {
             }
             return Ok((outcome_of(first), false));
         }
-        let octets = self.verify(from, &submission, ctx)?;
+        let octets = verify(from, &submission, ctx.now)?;
+        if let Err(Refusal { code, text, elements }) = self.check_admitted(from, &submission) {
+            let Submission { envelope, payload, .. } = submission;
+            let outcome = Outcome::of(code, &text, elements);
+            let answer = self.store_decided(ctx, turn, (envelope, payload.kind()), outcome)?;
+            return Ok((answer, false));
+        }
         let kind = submission.payload.kind();
         let policy = from.policies.of(kind);
         if turn.undecided_count(&from.id, kind) >= policy.undecided_max {
@@ -144,24 +150,11 @@ impl AcmServer {
         }
     }
 
-    /// Verifies a request: its digest, its times, what it says, whom it is for. What fails is refused at once and not
-    /// stored.
-    fn verify(
-        &self,
-        from: &Partner,
-        submission: &Submission,
-        ctx: &Context<'_>,
-    ) -> Result<u64, Refusal> {
-        let Submission { envelope, parties, payload } = submission;
-        let Envelope { originator, revision, .. } = envelope;
+    /// Checks a request against what holds here now: whom it is for, and what is in force. What fails is decided by
+    /// that, and the decision stored: another copy of the request may come when something else holds.
+    fn check_admitted(&self, from: &Partner, submission: &Submission) -> Result<(), Refusal> {
+        let Submission { envelope: Envelope { revision, .. }, parties, payload } = submission;
         let kind = payload.kind();
-        let policy = from.policies.of(kind);
-        let measured = ContentDigest::of(originator, parties, *revision, payload);
-        if measured.digest != envelope.digest {
-            return Err(invalid("is not that of the content", ["digest"]));
-        }
-        check_envelope(from, envelope, ctx.now)?;
-        check_request(parties, *revision, payload, &from.domains, (policy, measured.octets))?;
         self.check_target(from, parties, kind)?;
         if kind == Kind::PleaseSend && self.config.answers_pull.is_none() {
             let text = "this system sends its configuration unasked only";
@@ -172,7 +165,7 @@ impl AcmServer {
             let text = "this revision or a later one is in force";
             return Err(Refusal::of(ResultCode::StaleRevision, text, ["revision"]));
         }
-        Ok(measured.octets)
+        Ok(())
     }
 
     /// Checks that the target user exists and may decide such requests. An alias is resolved later.
@@ -262,20 +255,22 @@ impl AcmServer {
             Some(record) => return Ok(outcome_of(&record)),
             None => {
                 check_envelope(from, &cancellation.envelope, ctx.now)?;
-                self.store_cancelled(ctx, turn, cancellation, outcome)?;
+                let Cancellation { envelope, kind } = cancellation;
+                return self.store_decided(ctx, turn, (envelope, kind), outcome);
             }
         }
         let held = self.incoming.get(&key);
         Ok(held.map_or(Answer::Stored, |held| outcome_of(&held.record)))
     }
 
-    fn store_cancelled(
+    /// Keeps the outcome of a request that is over before it was stored, without its content. It is the answer.
+    fn store_decided(
         &self,
         ctx: &mut Context<'_>,
         turn: &mut Ordered,
-        Cancellation { envelope, kind }: Cancellation,
+        (envelope, kind): (Envelope, Kind),
         outcome: Outcome,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Answer, Refusal> {
         self.take_partner_room(ctx, turn, &envelope.origin, 0)?;
         let (key, number) = (envelope.key(), turn.next_number());
         let response = self.response_to(ctx, &envelope, Handler::default(), outcome);
@@ -289,10 +284,11 @@ impl AcmServer {
             accepted_by: None,
             response: Some(response),
         };
+        let answer = outcome_of(&record);
         self.commit(ctx, [record.put()]);
         self.incoming.insert(key.clone(), HeldIncoming::new(record));
         self.schedule(turn, &key);
-        Ok(())
+        Ok(answer)
     }
 
     /// The response to a transaction of another system.
@@ -384,6 +380,21 @@ impl AcmServer {
             turn.shares.give(&key.origin, Shared::Transactions, 1);
         }
     }
+}
+
+/// Verifies a request by itself: its digest, its times, what it says. What fails is refused at once and not stored.
+/// Returns the octets that the digest counts.
+fn verify(from: &Partner, submission: &Submission, now: Timestamp) -> Result<u64, Refusal> {
+    let Submission { envelope, parties, payload } = submission;
+    let Envelope { originator, revision, .. } = envelope;
+    let policy = from.policies.of(payload.kind());
+    let measured = ContentDigest::of(originator, parties, *revision, payload);
+    if measured.digest != envelope.digest {
+        return Err(invalid("is not that of the content", ["digest"]));
+    }
+    check_envelope(from, envelope, now)?;
+    check_request(parties, *revision, payload, &from.domains, (policy, measured.octets))?;
+    Ok(measured.octets)
 }
 
 /// Checks the times of an envelope of a partner, and that its user is one of the partner's.

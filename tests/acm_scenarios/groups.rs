@@ -1,14 +1,18 @@
 //! Scenarios 19 to 27: provision of interconnection group IDs.
 
+use std::sync::Mutex;
+
 use super::acm_harness::*;
 use migcore::{
     acm::KnownGroup,
     api::{
         acm_client::{Answer as ClientAnswer, Begin, Request as Client, State},
         acm_interconnection::{Answer, Request, ResultCode, TransactionKey},
+        acm_management::{Answer as ManagementAnswer, Request as Manage},
         acm_payload::{Kind, Payload},
     },
     identity::McServiceGroupId,
+    store::{Engine as _, Record, RecordKind},
 };
 
 fn ready() -> World {
@@ -99,21 +103,63 @@ fn scenario_21_the_partner_does_not_take_the_senders_word_for_it() {
 }
 
 #[test]
-fn scenario_22_a_target_that_does_not_exist_is_refused_and_nothing_is_stored() {
+fn scenario_22_a_target_that_does_not_exist_is_refused_and_nothing_of_the_request_is_stored() {
     let mut world = ready();
-    let before = world.system(Side::B).commits;
     let key = world.send(begin_for("mallory", grp(&["g1"])));
     assert_eq!(world.result(&key), Some(ResultCode::UnknownTargetUser));
-    assert_eq!(world.system(Side::B).commits, before);
+    assert_keeps_refusal_only(&mut world);
 }
 
 #[test]
 fn scenario_23_a_target_that_is_no_administrator_is_refused() {
     let mut world = ready();
-    let before = world.system(Side::B).commits;
     let key = world.send(begin_for("norights", grp(&["g1"])));
     assert_eq!(world.result(&key), Some(ResultCode::NotAuthorised));
-    assert_eq!(world.system(Side::B).commits, before);
+    assert_keeps_refusal_only(&mut world);
+}
+
+/// B keeps what it refused, for whom a second copy of the request comes to, but not what was in it.
+fn assert_keeps_refusal_only(world: &mut World) {
+    let refused = Mutex::new(0);
+    let engine = &mut world.system(Side::B).engine;
+    let read = |record: Record<'_>| {
+        assert!(record.kind != RecordKind::AcmPayload, "the content is kept");
+        if record.kind == RecordKind::AcmIncoming {
+            *refused.lock().unwrap() += 1;
+            let record = String::from_utf8_lossy(record.value).into_owned();
+            assert!(!record.contains("g1") && !record.contains("norights"), "{record}");
+        }
+        Ok(())
+    };
+    engine.replay(&read).unwrap();
+    assert_eq!(*refused.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_refusal_holds_for_a_copy_of_the_request_that_comes_when_its_target_has_the_right() {
+    let mut world = ready();
+    let submission = submission_of("a", 1, grp(&["g1"]), world.now);
+    let post = |world: &mut World| {
+        let request = Request::Submit(Box::new(submission.clone()));
+        world.post(Side::B, Some(&token("system-a")), request).unwrap()
+    };
+    let give = |world: &mut World, rights: &[Kind]| {
+        let user = administrator(Side::B, "bert", rights);
+        assert_eq!(world.manage(Side::B, Manage::PutUser(user)), ManagementAnswer::Done);
+    };
+    give(&mut world, &[]);
+    let Answer::Decided(first) = post(&mut world) else { panic!("taken") };
+    assert_eq!(first.result, ResultCode::NotAuthorised);
+    give(&mut world, &Kind::ALL);
+    for _ in 0..2 {
+        assert_eq!(post(&mut world), Answer::Decided(first.clone()));
+        assert_eq!(world.list(Side::B, "bert"), []);
+        assert_eq!(known(&mut world), []);
+        world.restart(Side::B);
+    }
+    world.pass(200 * DAY);
+    let Answer::Refused(late) = post(&mut world) else { panic!("remembered") };
+    assert_eq!(late.code, ResultCode::Expired);
 }
 
 #[test]

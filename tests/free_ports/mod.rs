@@ -7,9 +7,9 @@ use std::{
 };
 
 /// Where the ports lie: below those that Linux gives to whoever names none, so that no connection of another test
-/// takes one meanwhile.
+/// takes one meanwhile, and below those that a demonstration looks among.
 const FIRST: u16 = 12_000;
-const SPAN: u16 = 20_000;
+const SPAN: u16 = 8_000;
 
 /// The first of `count` consecutive ports that nobody uses now, over UDP and TCP, and that nothing else in this
 /// process is given.

@@ -54,7 +54,14 @@ impl Capture {
 
     /// Ends the capture once the kernel has handed everything over.
     pub fn stop(mut self) -> Frames {
-        std::thread::sleep(Duration::from_secs(2));
+        let written = || std::fs::metadata(&self.file).map_or(0, |file| file.len());
+        for _ in 0..15 {
+            let before = written();
+            std::thread::sleep(Duration::from_secs(2));
+            if written() == before {
+                break;
+            }
+        }
         Command::new("kill").args(["-INT", &self.process.id().to_string()]).status().unwrap();
         self.process.wait().unwrap();
         Frames { file: self.file.clone(), base_port: self.base_port }
@@ -65,6 +72,13 @@ impl Frames {
     /// How many frames match a display filter.
     pub fn count(&self, filter: &str) -> usize {
         self.fields(filter, &["frame.number"]).len()
+    }
+
+    /// How many SIP messages there are: a TCP segment may hold several.
+    pub fn sip_messages(&self) -> usize {
+        let rows = self.fields("sip", &["sip.Method", "sip.Status-Code"]);
+        let values = rows.iter().flatten().flat_map(|values| values.split(','));
+        values.filter(|value| !value.is_empty()).count()
     }
 
     /// What is malformed or worth a warning or an error to tshark, HTTP left out.

@@ -101,6 +101,9 @@ async fn neither_identities_nor_keys_reach_logs_ladders_or_metrics() {
             && seen.contains("authentication_failed"),
         "{seen}"
     );
+    let is_security_event =
+        |line: &str| line.contains("migcore::security") && line.contains("authentication_failed");
+    assert!(seen.lines().any(is_security_event), "{seen}");
     while let Ok(entry) = ladder.try_recv() {
         seen += &serde_json::to_string(&entry).unwrap();
         seen += "\n";

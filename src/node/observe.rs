@@ -361,9 +361,11 @@ impl Shared {
 
     pub(super) fn report_note(&self, note: &Note) {
         self.metrics.note(note);
-        let is_usual = matches!(note, Note::VectorIssued { .. } | Note::Registered(_))
-            || matches!(note, Note::Idms(note) if is_usual(note));
-        if is_usual && !tracing::enabled!(tracing::Level::DEBUG) {
+        let is_of_registration = matches!(note, Note::VectorIssued { .. } | Note::Registered(_));
+        let is_of_log_in = matches!(note, Note::Idms(note) if is_usual(note));
+        if is_of_registration && !tracing::enabled!(tracing::Level::DEBUG)
+            || is_of_log_in && !tracing::enabled!(target: SECURITY, tracing::Level::DEBUG)
+        {
             return;
         }
         let system = &*self.config.system.name;
@@ -375,18 +377,19 @@ impl Shared {
         }
         match note {
             Note::VectorRefused { partner } => {
-                tracing::warn!(system, %partner, note = name, "a partner asked a vector it may not have");
+                tracing::warn!(target: SECURITY, system, %partner, note = name, "a partner asked a vector it may not have");
             }
             Note::AuthenticationFailed | Note::ResynchronisationRefused | Note::SqnMovedBack => {
-                tracing::warn!(system, note = name, "authentication");
+                tracing::warn!(target: SECURITY, system, note = name, "authentication");
             }
             Note::PeerRefused { peer, reason } => {
                 let peer = peer.as_ref().map(crate::identity::McSystemId::as_str);
-                tracing::warn!(system, peer, note = name, reason, "a peer system was refused");
+                tracing::warn!(target: SECURITY, system, peer, note = name, reason, "a peer system was refused");
             }
-            Note::TransactionConflict { partner }
-            | Note::StrayResponse { partner }
-            | Note::ResponseUndelivered { partner } => {
+            Note::TransactionConflict { partner } => {
+                tracing::warn!(target: SECURITY, system, %partner, note = name, "a transaction of a partner");
+            }
+            Note::StrayResponse { partner } | Note::ResponseUndelivered { partner } => {
                 tracing::warn!(system, %partner, note = name, "a transaction of a partner");
             }
             Note::AccessMisconfigured { partner, what } => {
@@ -395,13 +398,17 @@ impl Shared {
             Note::Idms(note) => report_idms_note(system, name, note),
             Note::TableFull(table) => tracing::warn!(system, note = name, table, "a table is full"),
             Note::Limited(limit) => {
-                tracing::warn!(system, note = name, limit = limit.as_str(), "a limit was reached");
+                tracing::warn!(target: SECURITY, system, note = name, limit = limit.as_str(), "a limit was reached");
             }
             Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
             Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),
         }
     }
 }
+
+/// The target of log lines that are security events: with `migcore::security=debug` in `log.level`, log-ins and tokens
+/// that were given, too.
+const SECURITY: &str = "migcore::security";
 
 /// What happens at each request.
 const fn is_usual(note: &IdmsNote) -> bool {
@@ -426,27 +433,29 @@ const fn is_of_operator(note: &Note) -> bool {
 /// Logs what an identity management server has to tell. Trust and keys are what an operator has to be able to look up.
 fn report_idms_note(system: &str, name: &str, note: &IdmsNote) {
     match note {
-        IdmsNote::Refused(why) => tracing::info!(system, note = name, why, "no tokens"),
-        IdmsNote::LogIn(_) => tracing::debug!(system, note = name),
+        IdmsNote::Refused(why) => {
+            tracing::info!(target: SECURITY, system, note = name, why, "no tokens");
+        }
+        IdmsNote::LogIn(_) => tracing::debug!(target: SECURITY, system, note = name),
         IdmsNote::SecurityTokenIssued { client, partner } => {
-            tracing::debug!(system, note = name, %client, %partner);
+            tracing::debug!(target: SECURITY, system, note = name, %client, %partner);
         }
         IdmsNote::SecurityTokenTaken { client, issuer, first } => {
-            tracing::debug!(system, note = name, %client, %issuer, first);
+            tracing::debug!(target: SECURITY, system, note = name, %client, %issuer, first);
         }
         IdmsNote::RefreshTokenReused(client) => {
-            tracing::warn!(system, note = name, %client, "an old token was presented");
+            tracing::warn!(target: SECURITY, system, note = name, %client, "an old token was presented");
         }
         IdmsNote::TrustImported { issuer, added } => {
             for certificate in added {
-                tracing::info!(system, note = name, %issuer, %certificate, "trusted from now on");
+                tracing::info!(target: SECURITY, system, note = name, %issuer, %certificate, "trusted from now on");
             }
         }
         IdmsNote::TrustRevoked { issuer, fingerprint } => {
-            tracing::warn!(system, note = name, %issuer, certificate = %fingerprint, "revoked");
+            tracing::warn!(target: SECURITY, system, note = name, %issuer, certificate = %fingerprint, "revoked");
         }
         IdmsNote::KeyMade(certificate) => {
-            tracing::info!(system, note = name, %certificate, "a new key of this system");
+            tracing::info!(target: SECURITY, system, note = name, %certificate, "a new key of this system");
         }
     }
 }

@@ -42,6 +42,7 @@ impl ConfigServer {
                 return self.give_up_change(ctx, to, request, refusal);
             }
             management::Answer::Subscriber { .. }
+            | management::Answer::DigestSubscriber { .. }
             | management::Answer::Pool { .. }
             | management::Answer::Binding(_)
             | management::Answer::Granted { .. }

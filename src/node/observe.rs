@@ -89,6 +89,9 @@ impl Shared {
             management::Request::BindOutbound { .. } => Step::mig(4),
             management::Request::BindInbound { .. } => Step::mig(9),
             management::Request::PutSubscriber(_)
+            | management::Request::PutDigestSubscriber(_)
+            | management::Request::GetDigestSubscriber(_)
+            | management::Request::DeleteDigestSubscriber(_)
             | management::Request::PutSubscribers(_)
             | management::Request::GetSubscriber(_)
             | management::Request::DeleteSubscriber(_)
@@ -464,6 +467,9 @@ const fn describe_management_request(request: &management::Request) -> &'static 
         management::Request::EndVisits(_) => "end the visits of a user",
         management::Request::Check(_) => "ask whether it would be refused",
         management::Request::PutSubscriber(_)
+        | management::Request::PutDigestSubscriber(_)
+        | management::Request::GetDigestSubscriber(_)
+        | management::Request::DeleteDigestSubscriber(_)
         | management::Request::PutSubscribers(_)
         | management::Request::GetSubscriber(_)
         | management::Request::DeleteSubscriber(_)
@@ -501,6 +507,7 @@ const fn describe_management_answer(answer: &management::Answer) -> &'static str
         management::Answer::Refused(_) | management::Answer::RowsRefused(_) => "refused",
         management::Answer::Done
         | management::Answer::Subscriber { .. }
+        | management::Answer::DigestSubscriber { .. }
         | management::Answer::Pool { .. } => "done",
     }
 }

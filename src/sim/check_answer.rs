@@ -59,6 +59,7 @@ impl World {
                 Answer::Pool { direction, total, .. } => {
                     self.check_pool(id, &request, since, (*direction, *total))?;
                 }
+                Answer::DigestSubscriber { .. } => {} // no script provisions one
                 Answer::Subscriber { impi, impus, seq } => {
                     let known = |value: &[u8]| {
                         decode::<SubscriberRecord>(value)
@@ -324,6 +325,9 @@ fn record_of(request: &Request) -> Option<(RecordKind, String)> {
         Request::GetSubscriber(impi) | Request::DeleteSubscriber(impi) => {
             Some((RecordKind::Subscriber, impi.as_str().to_owned()))
         }
+        Request::GetDigestSubscriber(impi) | Request::DeleteDigestSubscriber(impi) => {
+            Some((RecordKind::DigestSubscriber, impi.as_str().to_owned()))
+        }
         Request::BindOutbound { user, .. } | Request::PutGrant { user, .. } => {
             Some((RecordKind::Subscriber, user.impi.as_str().to_owned()))
         }
@@ -338,6 +342,7 @@ fn record_of(request: &Request) -> Option<(RecordKind, String)> {
             Some((RecordKind::InboundBinding, impi.as_str().to_owned()))
         }
         Request::PutSubscriber(_)
+        | Request::PutDigestSubscriber(_)
         | Request::PutSubscribers(_)
         | Request::PutPool(_)
         | Request::BindInbound { .. }

@@ -162,7 +162,7 @@ impl World {
     }
 
     fn changes_of(id: SystemId, request: &Request) -> Vec<Change> {
-        use RecordKind::{Grant, Pool, Subscriber, WithdrawnAgreement};
+        use RecordKind::{DigestSubscriber, Grant, Pool, Subscriber, WithdrawnAgreement};
         let put = |kind, key: &str| vec![Change::Put { kind, key: key.to_owned() }];
         let delete = |kind, key: &str| vec![Change::Delete { kind, key: key.to_owned() }];
         let release =
@@ -172,6 +172,8 @@ impl World {
             Request::PutSubscribers(all) => {
                 all.iter().flat_map(|it| put(Subscriber, it.impi.as_str())).collect()
             }
+            Request::PutDigestSubscriber(it) => put(DigestSubscriber, it.impi.as_str()),
+            Request::DeleteDigestSubscriber(impi) => delete(DigestSubscriber, impi.as_str()),
             Request::PutPool(pool) => put(Pool, &pool.name),
             Request::WithdrawAgreement(agreement) => {
                 put(WithdrawnAgreement, &agreement.0.to_string())
@@ -194,6 +196,7 @@ impl World {
                 asked.map(lend).into_iter().collect()
             }
             Request::GetSubscriber(_)
+            | Request::GetDigestSubscriber(_)
             | Request::GetPool(_)
             | Request::GetOutbound(_)
             | Request::GetInbound(_)
@@ -279,7 +282,10 @@ impl World {
             Answer::Refused(Refusal::Unavailable) => Outcome::Unknown,
             Answer::Refused(_) | Answer::RowsRefused(_) => Outcome::Refused,
             Answer::Granted { until, .. } => Outcome::Kept { until: *until },
-            Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => Outcome::Done,
+            Answer::Done
+            | Answer::Subscriber { .. }
+            | Answer::DigestSubscriber { .. }
+            | Answer::Pool { .. } => Outcome::Done,
         };
         let now = self.now();
         self.checks.facts.end(now, &cause, &outcome)

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    body::{BindingView, PoolView, SubscriberView, help},
+    body::{BindingView, DigestSubscriberView, PoolView, SubscriberView, help},
     configuration_body::{AgreementView, SystemConfigurationView, UserView},
     operator_body::{HeldBindingView, RegistrationView},
 };
@@ -109,6 +109,9 @@ pub(super) fn from_database(answer: management::Answer) -> Response {
         }
         management::Answer::Subscriber { impi, impus, seq } => {
             Json(SubscriberView { impi, impus, seq }).into_response()
+        }
+        management::Answer::DigestSubscriber { impi, impus, realm, algorithm } => {
+            Json(DigestSubscriberView { impi, impus, realm, algorithm }).into_response()
         }
         management::Answer::Pool { direction, total, lent, free } => {
             Json(PoolView { direction, total, lent, free }).into_response()

@@ -167,6 +167,19 @@ pub(super) async fn list_subscribers(
     answer(&shared, "list_subscribers", page.await)
 }
 
+/// Lists the subscribers with a password, by private identity, without HA1.
+#[utoipa::path(
+    get, path = "/v1/digest-subscribers", params(PageQuery),
+    responses((status = 200, description = "Subscribers.", body = PageView), Refusals)
+)]
+pub(super) async fn list_digest_subscribers(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::DigestSubscriber, query?).await };
+    answer(&shared, "list_digest_subscribers", page.await)
+}
+
 /// Lists the users, by MC service ID, without tokens.
 #[utoipa::path(
     get, path = "/v1/users", params(PageQuery),
@@ -295,6 +308,7 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
             roles.config_server.is_some()
         }
         RecordKind::Subscriber
+        | RecordKind::DigestSubscriber
         | RecordKind::Pool
         | RecordKind::PoolEntry
         | RecordKind::InboundBinding

@@ -63,6 +63,22 @@ fn records() -> Vec<Value> {
             subscriber(many, ((1 << 40) - 1, 8), &visited, json!("sip:core.a.example")),
         ),
         (
+            "digest-subscriber",
+            "guest@b.example",
+            json!({
+                "impus": ["sip:guest@b.example"], "realm": "b.example", "ha1": {"md5": K},
+                "server_name": null, "registered": false,
+            }),
+        ),
+        (
+            "digest-subscriber",
+            &long,
+            json!({
+                "impus": ["sip:guest@b.example"], "realm": "b.example", "ha1": {"sha256": LONGEST},
+                "server_name": "sip:core.b.example", "registered": true,
+            }),
+        ),
+        (
             "pool",
             "visitors",
             json!({"direction": "inbound", "source": {"generated": {

@@ -77,6 +77,10 @@ impl ConfigServer {
             | Request::PutSystemConfiguration { .. }
             | Request::GetSystemConfiguration(_)
             | Request::DeleteSystemConfiguration(_)
+            | Request::PutUserProfile { .. }
+            | Request::GetUserProfile(_)
+            | Request::ReadUserProfile(_)
+            | Request::DeleteUserProfile(_)
             | Request::Check(_) => {}
         }
         self.answer_configuration(ctx, to, CommitSeq::NOTHING, Answer::Refused(refusal));
@@ -108,6 +112,10 @@ impl ConfigServer {
             Request::DeleteSystemConfiguration(system) => {
                 self.delete_configuration(ctx, system, after)
             }
+            Request::PutUserProfile { key, profile } => self.put_profile(ctx, key, profile, after),
+            Request::GetUserProfile(key) => self.get_profile(key, after),
+            Request::ReadUserProfile(key) => self.read_profile(ctx, key, after),
+            Request::DeleteUserProfile(key) => self.delete_profile(ctx, key, after),
             Request::Check(request) => self.check(request, after),
         }
     }
@@ -132,6 +140,10 @@ impl ConfigServer {
             | Request::DeleteSystemConfiguration(system) => {
                 self.get_configuration(system, after).map(drop)
             }
+            Request::PutUserProfile { key, profile } => self.check_profile(key, profile, after),
+            Request::GetUserProfile(key)
+            | Request::ReadUserProfile(key)
+            | Request::DeleteUserProfile(key) => self.get_profile(key, after).map(drop),
             Request::Check(_) => Err(Refusal::Invalid("a check cannot be checked")),
         };
         checked.map(|()| Next::Answer(Answer::Done))

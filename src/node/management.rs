@@ -31,6 +31,7 @@ use axum::{
 };
 use utoipa::{IntoResponses, OpenApi};
 
+pub(super) use answer::refused;
 pub(super) use target::{Target, escape};
 
 pub use body::{BODY_OCTETS_MAX, BindingView, SystemView};
@@ -80,6 +81,10 @@ use super::{
         list::list_grants,
         list::list_subscribers,
         list::list_users,
+        configuration::put_user_profile,
+        configuration::get_user_profile,
+        configuration::delete_user_profile,
+        list::list_user_profiles,
         list::list_pools,
         list::list_acm_users,
         configuration::put_user,
@@ -177,6 +182,10 @@ fn operations() -> Vec<http::Operation> {
             "delete",
             delete(cms::delete_system_configuration),
         ),
+        ("/v1/user-profiles", "get", get(list::list_user_profiles)),
+        (cms::PROFILE_PATH, "put", put(cms::put_user_profile)),
+        (cms::PROFILE_PATH, "get", get(cms::get_user_profile)),
+        (cms::PROFILE_PATH, "delete", delete(cms::delete_user_profile)),
         ("/v1/acm/users", "get", get(list::list_acm_users)),
         ("/v1/acm/users/{mc_service_id}", "put", put(acm::put_acm_user)),
         ("/v1/acm/users/{mc_service_id}", "get", get(acm::get_acm_user)),

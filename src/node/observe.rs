@@ -186,6 +186,7 @@ impl Shared {
                     "refused"
                 }
                 configuration::Answer::SystemConfiguration(_) => "a configuration",
+                configuration::Answer::UserProfile(_) => "a user profile",
                 configuration::Answer::Done
                 | configuration::Answer::User { .. }
                 | configuration::Answer::Agreement { .. } => "done",
@@ -364,6 +365,21 @@ impl Shared {
 
     pub(super) fn report_note(&self, note: &Note) {
         self.metrics.note(note);
+        if let Note::Idms(IdmsNote::Refused(why)) = note
+            && self.is_observed()
+        {
+            // Whoever asked is not told; who follows the procedure is.
+            let idms = self.names.of(Role::Idms);
+            let (direction, to) = (Direction::Out, Arc::clone(&idms));
+            self.record_message(
+                Protocol::Step,
+                direction,
+                None,
+                idms,
+                to,
+                format!("no tokens: {why}"),
+            );
+        }
         let is_usual = matches!(note, Note::VectorIssued { .. } | Note::Registered(_))
             || matches!(note, Note::Idms(note) if is_usual(note));
         if is_usual && !tracing::enabled!(tracing::Level::DEBUG) {
@@ -489,7 +505,11 @@ const fn describe_configuration_request(request: &configuration::Request) -> &'s
         configuration::Request::PutSystemConfiguration { .. } => "bring a configuration into force",
         configuration::Request::PutAgreement(_) => "make an agreement",
         configuration::Request::DeleteAgreement(_) => "end an agreement",
+        configuration::Request::ReadUserProfile(_) => "ask for a user profile",
         configuration::Request::DeleteSystemConfiguration(_)
+        | configuration::Request::PutUserProfile { .. }
+        | configuration::Request::GetUserProfile(_)
+        | configuration::Request::DeleteUserProfile(_)
         | configuration::Request::GetAgreement(_)
         | configuration::Request::PutUser(_)
         | configuration::Request::PutUsers(_)

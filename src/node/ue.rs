@@ -2,6 +2,7 @@
 
 pub mod command;
 mod configuration;
+pub mod identity;
 pub mod state;
 
 use std::{

@@ -105,7 +105,11 @@ impl World {
             Asked::GetSystemConfiguration(of) | Asked::DeleteSystemConfiguration(of) => {
                 Some((RecordKind::SystemConfiguration, of.to_string()))
             }
+            Asked::GetUserProfile(key)
+            | Asked::ReadUserProfile(key)
+            | Asked::DeleteUserProfile(key) => Some((RecordKind::UserProfile, key.record_key())),
             Asked::PutUser(_)
+            | Asked::PutUserProfile { .. }
             | Asked::PutUsers(_)
             | Asked::PutAgreement(_)
             | Asked::PutSystemConfiguration { .. }

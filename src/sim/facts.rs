@@ -226,7 +226,11 @@ impl World {
             Asked::DeleteAgreement(key) => delete((RecordKind::Agreement, agreement_key(key))),
             Asked::PutSystemConfiguration { system, .. } => put(description(system)),
             Asked::DeleteSystemConfiguration(system) => delete(description(system)),
+            Asked::PutUserProfile { key, .. } => put((RecordKind::UserProfile, key.record_key())),
+            Asked::DeleteUserProfile(key) => delete((RecordKind::UserProfile, key.record_key())),
             Asked::GetUser(_)
+            | Asked::GetUserProfile(_)
+            | Asked::ReadUserProfile(_)
             | Asked::GetAgreement(_)
             | Asked::GetSystemConfiguration(_)
             | Asked::Check(_) => Vec::new(),
@@ -249,7 +253,8 @@ impl World {
             configuration::Answer::Done
             | configuration::Answer::User { .. }
             | configuration::Answer::Agreement { .. }
-            | configuration::Answer::SystemConfiguration(_) => Outcome::Done,
+            | configuration::Answer::SystemConfiguration(_)
+            | configuration::Answer::UserProfile(_) => Outcome::Done,
         };
         let now = self.now();
         self.checks.facts.end(now, cause, &outcome)

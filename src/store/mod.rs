@@ -168,11 +168,13 @@ pub enum RecordKind {
     IdmsPresented = 31,
     /// A subscriber of this system with a password, by IMPI (`sip_database`).
     DigestSubscriber = 32,
+    /// A user profile, by service, index and MC service ID (`config_server`).
+    UserProfile = 33,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,
@@ -205,6 +207,7 @@ impl RecordKind {
         Self::IdmsDenied,
         Self::IdmsPresented,
         Self::DigestSubscriber,
+        Self::UserProfile,
     ];
 
     /// The kind as people write it.
@@ -242,6 +245,7 @@ impl RecordKind {
             Self::IdmsDenied => "idms-denied",
             Self::IdmsPresented => "idms-presented",
             Self::DigestSubscriber => "digest-subscriber",
+            Self::UserProfile => "user-profile",
         }
     }
 
@@ -269,6 +273,7 @@ impl RecordKind {
                 | Self::DigestSubscriber
                 | Self::Pool
                 | Self::SystemConfiguration
+                | Self::UserProfile
                 | Self::AcmOutgoing
                 | Self::AcmIncoming
                 | Self::AcmPayload
@@ -292,7 +297,9 @@ impl RecordKind {
             | Self::Grant
             | Self::WithdrawnAgreement => Owner::SipDatabase,
             Self::Registration => Owner::SipCore,
-            Self::User | Self::Agreement | Self::SystemConfiguration => Owner::ConfigServer,
+            Self::User | Self::Agreement | Self::SystemConfiguration | Self::UserProfile => {
+                Owner::ConfigServer
+            }
             Self::AcmOutgoing
             | Self::AcmIncoming
             | Self::AcmPayload

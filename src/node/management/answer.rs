@@ -10,7 +10,7 @@ use axum::{
 
 use super::{
     body::{BindingView, DigestSubscriberView, PoolView, SubscriberView, help},
-    configuration_body::{AgreementView, SystemConfigurationView, UserView},
+    configuration_body::{AgreementView, SystemConfigurationView, UserProfileView, UserView},
     operator_body::{HeldBindingView, RegistrationView},
 };
 use crate::{
@@ -138,6 +138,9 @@ pub(super) fn from_configuration(answer: configuration::Answer, with_secrets: bo
         configuration::Answer::SystemConfiguration(found) => {
             Json(SystemConfigurationView::new(found, with_secrets)).into_response()
         }
+        configuration::Answer::UserProfile(found) => {
+            Json(UserProfileView::new(found, with_secrets)).into_response()
+        }
         configuration::Answer::Refused(refusal) => refused(&refusal).into_response(),
         configuration::Answer::RowsRefused(rows) => rows_refused(&rows).into_response(),
     }
@@ -169,7 +172,7 @@ fn from_core(answer: registration::Answer) -> Response {
 }
 
 /// The problem that a role's refusal is.
-pub(super) fn refused(refusal: &management::Refusal) -> Problem {
+pub(in crate::node) fn refused(refusal: &management::Refusal) -> Problem {
     use management::Refusal;
     let (status, name, fix) = match refusal {
         Refusal::NotFound(_) => {

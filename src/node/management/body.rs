@@ -113,7 +113,12 @@ const HELP: &[(&str, &str)] = &[
     ("limit", "write how many records, 1 to 1000, or leave it out for 100"),
     ("alias", "write a functional alias, such as \"sip:driver@a.example\", percent-encoded"),
     ("holder", "write the private identity of a user, in a list of bindings or grants"),
-    ("document", "write an initial UE configuration document of TS 24.484 as text"),
+    (
+        "document",
+        "write an initial UE configuration document, or a user profile, of TS 24.484 as text",
+    ),
+    ("service", "write mcptt, mcvideo or mcdata"),
+    ("index", "write a number from 0 to 255"),
 ];
 
 /// What to write in the field of this name.

@@ -69,9 +69,11 @@ fn a_user_who_may_migrate_is_served_the_partners_with_their_documents_unchanged(
     assert_eq!(stored, Answer::UserProfile(profile(1)), "an administrator sees what was put");
 }
 
+type Change = fn(&mut System);
+
 #[test]
 fn who_may_not_migrate_takes_no_partner_along() {
-    let changes: [(&str, fn(&mut System)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("the user may not", |a| {
             a.done(Configure::PutUser(User { may_migrate: false, ..user("alice") }));
         }),

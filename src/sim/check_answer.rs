@@ -59,7 +59,6 @@ impl World {
                 Answer::Pool { direction, total, .. } => {
                     self.check_pool(id, &request, since, (*direction, *total))?;
                 }
-                Answer::DigestSubscriber { .. } => {} // no script provisions one
                 Answer::Subscriber { impi, impus, seq } => {
                     let known = |value: &[u8]| {
                         decode::<SubscriberRecord>(value)
@@ -68,7 +67,8 @@ impl World {
                     let kind = RecordKind::Subscriber;
                     self.check_stored(id, (kind, impi.as_str()), since, known)?;
                 }
-                Answer::Refused(_) | Answer::RowsRefused(_) => {}
+                // No script provisions a subscriber with a password.
+                Answer::Refused(_) | Answer::RowsRefused(_) | Answer::DigestSubscriber { .. } => {}
             }
         }
         self.enter_answer(id, to, answer)

@@ -42,9 +42,7 @@ impl SipDatabase {
         request: MultimediaAuthRequest,
     ) {
         let step = matches!(from, Peer::Database(_)).then(|| Step::mig(19));
-        let issued = if !ctx.out.storage_available() {
-            Err(ResultCode::TOO_BUSY.into())
-        } else {
+        let issued = if ctx.out.storage_available() {
             match (Scheme::of(&request.scheme), from) {
                 (Some(Scheme::Aka | Scheme::Unknown), Peer::Database(partner)) => {
                     self.answer_partner(ctx, partner, &request)
@@ -52,23 +50,29 @@ impl SipDatabase {
                 (Some(Scheme::SipDigest), Peer::OwnCore) => {
                     return self.answer_digest(ctx, to, request);
                 }
-                (Some(scheme), Peer::OwnCore) => match self.primary_of(ctx, &request.identity) {
-                    Some(primary) => return self.forward(ctx, to, request, primary),
-                    None if self.digest_subscribers.contains_key(&request.identity.impi) => {
-                        match scheme {
-                            Scheme::Aka => Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into()),
-                            Scheme::SipDigest | Scheme::Unknown => {
-                                return self.answer_digest(ctx, to, request);
-                            }
-                        }
+                (Some(scheme), Peer::OwnCore) => {
+                    if let Some(primary) = self.primary_of(ctx, &request.identity) {
+                        return self.forward(ctx, to, request, primary);
                     }
-                    None => self.issue_at_home(ctx, &request),
-                },
+                    let issued = self.issue_at_home(ctx, &request);
+                    let is_unknown = matches!(&issued, Err(declined) if declined.result == ResultCode::USER_UNKNOWN);
+                    // Looked for among them last: nearly all subscribers have a key.
+                    if !is_unknown || !self.digest_subscribers.contains_key(&request.identity.impi)
+                    {
+                        issued
+                    } else if matches!(scheme, Scheme::Aka) {
+                        Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
+                    } else {
+                        return self.answer_digest(ctx, to, request);
+                    }
+                }
                 // HA1 is for this system's own SIP core alone.
                 (None, _) | (Some(Scheme::SipDigest), Peer::Database(_)) => {
                     Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
                 }
             }
+        } else {
+            Err(ResultCode::TOO_BUSY.into())
         };
         self.answer_vector(ctx, to, step, Asked::by(request), issued);
     }

@@ -376,7 +376,7 @@ impl UserAgent {
             realm: response.realm.into(),
             nonce: response.nonce.into(),
             uri: uri.into(),
-            response: response.response.as_str().into(),
+            response: response.digest.as_str().into(),
             algorithm: Some(response.algorithm),
             qop: response.nc.is_some().then_some(Qop::Auth.as_str()),
             cnonce: response.nc.is_some().then(|| cnonce.into()),

@@ -10,6 +10,7 @@ use super::Isim;
 
 /// What a UE answers challenges with. Never prints a key or a password.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every UE has an ISIM")]
 pub enum Credentials {
     /// An application with a key: AKA.
     Isim(Isim),
@@ -60,7 +61,7 @@ pub(super) struct Response {
     pub(super) algorithm: &'static str,
     /// 8 hexadecimal digits, if the challenge had a `qop`.
     pub(super) nc: Option<String>,
-    pub(super) response: HexDigest,
+    pub(super) digest: HexDigest,
     /// The proof to be expected of the SIP core.
     pub(super) rspauth: HexDigest,
 }
@@ -104,7 +105,7 @@ impl Nonce {
             opaque: self.opaque.clone(),
             algorithm: self.algorithm.as_str(),
             nc,
-            response,
+            digest: response,
             rspauth,
         }
     }

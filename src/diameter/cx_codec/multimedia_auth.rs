@@ -182,10 +182,10 @@ pub(super) fn read_answer(
     check_user_name(user_name.first, &asked.identity.impi)?;
     check_public_identity(impu.first, &asked.identity.impu)?;
     let item = lowest_item(message, &items).filter(|_| result.is_success());
-    let item = item.map(|item| item.group().firsts(ITEM)).unwrap_or_default();
-    let [scheme, digests, ..] = item;
-    let vector = read_vector(item);
-    let digest = if vector.is_some() { None } else { digests.as_ref().and_then(read_digest) };
+    let members = item.as_ref().map(|item| item.group().firsts(ITEM)).unwrap_or_default();
+    let [scheme, ..] = members;
+    let vector = read_vector(members);
+    let digest = item.filter(|_| vector.is_none()).and_then(|item| read_digest(&item));
     if result.is_success() && vector.is_none() && digest.is_none() {
         return Err(InvalidAnswer::Vector);
     }
@@ -200,17 +200,16 @@ pub(super) fn read_answer(
 }
 
 /// The members of an authentication item that an answer is read from.
-static ITEM: [&Definition; 6] = [
+static ITEM: [&Definition; 5] = [
     &avp::SIP_AUTHENTICATION_SCHEME,
-    &avp::SIP_DIGEST_AUTHENTICATE,
     &avp::SIP_AUTHENTICATE,
     &avp::SIP_AUTHORIZATION,
     &avp::CONFIDENTIALITY_KEY,
     &avp::INTEGRITY_KEY,
 ];
 
-fn read_vector(item: [Option<Avp<'_>>; 6]) -> Option<AuthVector> {
-    let [_, _, challenge, xres, ck, ik] = item.map(|avp| avp.map(|avp| avp.data));
+fn read_vector(item: [Option<Avp<'_>>; 5]) -> Option<AuthVector> {
+    let [_, challenge, xres, ck, ik] = item.map(|avp| avp.map(|avp| avp.data));
     let (rand, autn) = challenge?.split_first_chunk()?;
     let is_key = |octets: &&[u8]| matches!(octets.len(), 16 | 32);
     Some(AuthVector {
@@ -224,7 +223,8 @@ fn read_vector(item: [Option<Avp<'_>>; 6]) -> Option<AuthVector> {
 
 /// Reads what SIP Digest is checked with. An algorithm that is not named is MD5; one that is not known is of no use,
 /// and neither is a quality of protection without `auth`.
-fn read_digest(digests: &Avp<'_>) -> Option<SipDigest> {
+fn read_digest(item: &Avp<'_>) -> Option<SipDigest> {
+    let digests = item.member(&avp::SIP_DIGEST_AUTHENTICATE)?;
     let wanted = [&avp::DIGEST_REALM, &avp::DIGEST_ALGORITHM, &avp::DIGEST_QOP, &avp::DIGEST_HA1];
     let [realm, algorithm, qop, ha1] = digests.group().firsts(wanted);
     let algorithm = match algorithm {

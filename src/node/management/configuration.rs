@@ -151,7 +151,7 @@ pub(super) async fn put_user_profile(
     Query(query): Query<CheckQuery>,
     Body(body): Body<UserProfileBody>,
 ) -> Response {
-    let request = async { Ok(query?.ask(profile_request(key?, body?)?, Request::Check)) };
+    let request = async { Ok(query?.ask(profile_request(key?, &body?)?, Request::Check)) };
     ask_configuration(&shared, "put_user_profile", request.await, false).await
 }
 
@@ -197,7 +197,7 @@ pub(super) async fn delete_user_profile(
     ask_configuration(&shared, "delete_user_profile", request, false).await
 }
 
-fn profile_request(key: KeySegments, body: UserProfileBody) -> Result<Request, Problem> {
+fn profile_request(key: KeySegments, body: &UserProfileBody) -> Result<Request, Problem> {
     let key = profile_key(key)?;
     let profile = UserProfile::parse(key.service, &body.document)
         .map_err(|error| invalid_field("document", &error.to_string()))?;

@@ -138,7 +138,9 @@ impl Traveller {
     pub(super) async fn register(&mut self, way: Way, core: SocketAddr) -> Result<(), DemoError> {
         match self.try_to_register(way, core).await? {
             State::Registered(registered) if registered.mutual => Ok(()),
-            state => Err(DemoError::Differs(format!("the UE is {state:?}"))),
+            state @ (State::Idle | State::Busy | State::Registered(_) | State::Failed(_)) => {
+                Err(DemoError::Differs(format!("the UE is {state:?}")))
+            }
         }
     }
 

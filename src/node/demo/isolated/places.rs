@@ -194,7 +194,7 @@ fn system_toml(which: Which, base_port: u16) -> String {
     let (domain, address) = (which.domain(), which.address());
     let at = |offset: u16| format!("{address}:{}", base_port.saturating_add(offset));
     let idms = at(6);
-    let mut toml = format!(
+    let toml = format!(
         "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\"]\n\
          [system]\ndomain = \"{domain}\"\n\
          [sip]\nlisten = [\"{}\"]\n\
@@ -210,14 +210,14 @@ fn system_toml(which: Which, base_port: u16) -> String {
         at(4),
         at(5),
     );
-    if which == Which::Home {
-        let [send, accept] = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
-        let (partner, send, accept) = (Which::Partner.domain(), send.expose(), accept.expose());
-        toml += &format!(
-            "[[config_server.partners]]\nid = \"sip:{partner}\"\nsip_database = \"sipdb.{partner}\"\n\
+    if which == Which::Partner {
+        return toml;
+    }
+    let [send, accept] = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
+    let (partner, send, accept) = (Which::Partner.domain(), send.expose(), accept.expose());
+    format!(
+        "{toml}[[config_server.partners]]\nid = \"sip:{partner}\"\nsip_database = \"sipdb.{partner}\"\n\
              url = \"http://{partner}\"\nsend_token = \"{send}\"\naccept_token = \"{accept}\"\n\
              [[diameter.peers]]\nhost = \"sipdb.{partner}\"\nrealm = \"{partner}\"\nkind = \"database\"\n"
-        );
-    }
-    toml
+    )
 }

@@ -89,6 +89,7 @@ fn answer(request: &Request) -> Answer {
             ck: SecretBytes::new(&[4; 16]),
             ik: SecretBytes::new(&[5; 16]),
         }),
+        digest: None,
     })
 }
 

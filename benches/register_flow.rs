@@ -191,6 +191,7 @@ impl World {
                 | management::Answer::Granted { .. }
                 | management::Answer::RowsRefused(_)
                 | management::Answer::Subscriber { .. }
+                | management::Answer::DigestSubscriber { .. }
                 | management::Answer::Pool { .. } => {}
             },
             Message::ManagementRequest { .. }

@@ -20,7 +20,7 @@
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
-//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`packed`], [`deadlines`], [`patience`] | tables, arithmetic, XML |
+//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`user_profile`], [`packed`], [`deadlines`], [`patience`] | tables, arithmetic, XML |
 //! | 0 values | [`identity`], [`secret`], [`entropy`], [`time`], [`step`], [`table`] | themselves |
 //!
 //! # Where to begin
@@ -87,3 +87,4 @@ pub mod time;
 pub mod token;
 pub mod ue;
 pub mod ue_configuration;
+pub mod user_profile;

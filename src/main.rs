@@ -122,6 +122,13 @@ mc_service_id the row is also a user of the configuration server, who presents t
   Columns: impi, impu (several with spaces between, the default one first), k, op, opc, amf, seq, mc_service_id,
   class, may_migrate (true or false), token (22 to 4096 characters drawn at random).
 
+A CSV file of subscribers with a password in place of a key (SIP Digest) has a header with a column password:
+
+  impi,impu,password
+  guest-1@b.example,sip:guest-1@b.example,PASSWORD
+
+  Columns: impi, impu, password (8 to 256 characters), algorithm (MD5 or SHA-256), realm.
+
 A CSV file of agreements has a header with a column partner. users is everybody, class:NAME or
 user:MC-SERVICE-ID; times are seconds since 1970 or dates of RFC 3339:
 
@@ -139,9 +146,10 @@ please-send:
   sip:admin@a.example,TOKEN,all,configuration groups
   sip:clerk@a.example,TOKEN,groups,
 
-A JSON lines file (.jsonl) has one subscriber, user or user of ACM clients a line:
+A JSON lines file (.jsonl) has one subscriber, subscriber with a password, user or user of ACM clients a line:
 
   {"impi": "alice@a.example", "subscriber": {"impus": ["sip:alice@a.example"], "k": "..", "opc": ".."}}
+  {"impi": "guest-1@b.example", "digest_subscriber": {"impus": ["sip:guest-1@b.example"], "password": ".."}}
   {"mc_service_id": "sip:alice@a.example", "user": {"impi": "..", "impu": "..", "token": ".."}}
   {"mc_service_id": "sip:admin@a.example", "acm_user": {"token": "..", "may_request": ["groups"], "may_decide": []}}
 

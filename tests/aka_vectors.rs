@@ -12,8 +12,8 @@ use migcore::{
     aka::{
         AuthVector, MacFailure, Milenage, Sqn,
         digest::{
-            self, Algorithm, DigestInput, Qop, QopInput, WrongResponse, decode_auts, decode_nonce,
-            encode_auts, encode_nonce,
+            self, Algorithm, DigestInput, Ha1, Ha1Algorithm, Qop, QopInput, WrongResponse,
+            decode_auts, decode_nonce, encode_auts, encode_nonce,
         },
         opc_from_op,
     },
@@ -123,6 +123,45 @@ fn the_autn_and_auts_of_another_implementation_are_ours() {
         assert_eq!(ue.verify_auts(&rand, &over_amf), Err(MacFailure));
     }
     assert_eq!(material.len(), 1);
+}
+
+#[test]
+fn a_password_by_its_ha1_gives_the_published_responses_and_takes_no_other() {
+    let mut checked = 0;
+    for case in cases(DIGEST, "published") {
+        let Some(algorithm) = Ha1Algorithm::parse(text(&case, "algorithm")) else { continue };
+        let inputs = &case["inputs"];
+        let qop = QopInput {
+            qop: Qop::parse(text(inputs, "qop")).unwrap(),
+            nc: text(inputs, "nc"),
+            cnonce: text(inputs, "cnonce"),
+        };
+        let input = DigestInput {
+            username: text(inputs, "username"),
+            realm: text(inputs, "realm"),
+            method: text(inputs, "method"),
+            uri: text(inputs, "uri"),
+            nonce: text(inputs, "nonce"),
+            qop: Some(qop),
+            body: &[],
+        };
+        let password = text(inputs, "password_utf8").as_bytes();
+        let ha1 = Ha1::compute(algorithm, input.username, input.realm, password);
+        let response = text(&case["expected"], "response");
+        let [computed, rspauth] = ha1.both(&input);
+        assert_eq!(computed.as_str(), response);
+        if let Some(expected) = case["expected"]["ha1"].as_str() {
+            assert_eq!(ha1.to_hex().as_str(), expected);
+        }
+        assert_eq!(Ha1::from_hex(algorithm, &ha1.to_hex()), Some(ha1.clone()));
+        assert_eq!(ha1.verify(&input, response).unwrap().rspauth, Some(rspauth));
+        let wrong = format!("{}{}", &response[1..], &response[..1]);
+        for wrong in [&wrong, "", &response[1..]] {
+            assert!(ha1.verify(&input, wrong).is_err(), "{wrong}");
+        }
+        checked += 1;
+    }
+    assert_eq!(checked, 3, "RFC 2617, and RFC 7616 twice");
 }
 
 #[test]

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("procedure", 1),
     ("token", 1),
     ("ue_configuration", 1),
+    ("user_profile", 1),
     ("api", 2),
     ("diameter", 2),
     ("sip", 2),
@@ -45,8 +46,13 @@ const LAYERS: &[(&str, u8)] = &[
 ];
 
 /// Within a layer a module may name its neighbours listed here; nowhere else.
-const NEIGHBOURS: &[(&str, &str)] =
-    &[("table", "entropy"), ("deadlines", "packed"), ("load", "node"), ("sim", "load")];
+const NEIGHBOURS: &[(&str, &str)] = &[
+    ("table", "entropy"),
+    ("deadlines", "packed"),
+    ("user_profile", "ue_configuration"),
+    ("load", "node"),
+    ("sim", "load"),
+];
 
 fn layer_of(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)

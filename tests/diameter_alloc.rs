@@ -85,6 +85,7 @@ fn a_vector_request_and_its_answer_cost_a_handful_of_allocations() {
             ck: SecretBytes::new(&[4; 16]),
             ik: SecretBytes::new(&[5; 16]),
         }),
+        digest: None,
     });
     let (mut pair, destination) = (Pair::open(), to_database());
     // The first ones grow the buffers that the others find grown.

@@ -169,6 +169,7 @@ fn maa(number: u64) -> Answer {
             ck: SecretBytes::new(&[octet; 16]),
             ik: SecretBytes::new(&[octet; 16]),
         }),
+        digest: None,
     })
 }
 
@@ -178,6 +179,7 @@ fn failure(number: u64, result: ResultCode) -> Answer {
         identity: user(number),
         scheme: SCHEME_AKA_V1.into(),
         vector: None,
+        digest: None,
     })
 }
 

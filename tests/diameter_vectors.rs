@@ -15,12 +15,13 @@ use diameter_support::{
     OwnedAvp, Vectors, avps_of, build, changed, hex, message, octets_of, origin, unhex,
 };
 use migcore::{
+    aka::digest::{Ha1, Ha1Algorithm},
     diameter::{
         avp::{AvpReader, AvpWriter},
         context::{RequestContext, encode_rejection},
         cx::{
-            Answer, MultimediaAuthRequest, Request, ResultCode, Resync, SCHEME_AKA_V1,
-            ServerAssignmentType,
+            Answer, MultimediaAuthAnswer, MultimediaAuthRequest, Request, ResultCode, Resync,
+            SCHEME_AKA_V1, SCHEME_SIP_DIGEST, ServerAssignmentType, SipDigest,
         },
         cx_codec::{
             Destination, Envelope, InvalidAnswer, decode_answer, decode_other_answer,
@@ -325,6 +326,42 @@ fn of_several_vectors_the_one_with_the_lowest_item_number_is_taken() {
     assert_eq!(hex(vector.xres.expose()), "4ac5a154cccd27e4");
     assert_eq!(hex(vector.ck.expose()), "fa2b98b6daced31f5e984f46114f1fc7");
     assert_eq!(hex(vector.ik.expose()), "61ace72dbe482feaca8383a256a4204b");
+}
+
+#[test]
+fn what_sip_digest_is_checked_with_is_read_as_it_was_written() {
+    let vectors = Vectors::load();
+    let asked = MultimediaAuthRequest { scheme: "Unknown".into(), ..mar_of(&vectors, "mar-aka") };
+    let request = Request::MultimediaAuth(asked.clone());
+    let context = context_of_answer(&vectors.octets("maa-aka"));
+    for algorithm in [Ha1Algorithm::Md5, Ha1Algorithm::Sha256] {
+        let ha1 = Ha1::compute(algorithm, "guest@b.example", "b.example", b"a password");
+        let digest = SipDigest { realm: "b.example".to_owned(), ha1 };
+        let sent = MultimediaAuthAnswer {
+            result: ResultCode::SUCCESS,
+            identity: asked.identity.clone(),
+            scheme: SCHEME_SIP_DIGEST.into(),
+            vector: None,
+            digest: Some(Box::new(digest)),
+        };
+        let mut octets = BytesMut::new();
+        let answer = Answer::MultimediaAuth(sent.clone());
+        encode_answer(&context, &origin(diameter_support::DATABASE), &answer, &mut octets).unwrap();
+        let read = decode_answer(&message(&octets), &request).unwrap();
+        assert_eq!(read, Answer::MultimediaAuth(sent));
+    }
+    let neither = MultimediaAuthAnswer {
+        result: ResultCode::SUCCESS,
+        identity: asked.identity,
+        scheme: SCHEME_SIP_DIGEST.into(),
+        vector: None,
+        digest: None,
+    };
+    let answer = Answer::MultimediaAuth(neither);
+    assert!(
+        encode_answer(&context, &origin(diameter_support::DATABASE), &answer, &mut BytesMut::new())
+            .is_err()
+    );
 }
 
 #[test]

@@ -215,6 +215,41 @@ fn sipp_refreshes_deregisters_fails_and_comes_through_a_pcscf() {
     }
 }
 
+/// The keyword takes a password as well: then the very same scenario answers by MD5.
+#[test]
+fn sipp_registers_with_a_password_of_the_partner_that_a_file_gave_it() {
+    if !has_peer("sipp") {
+        return;
+    }
+    let demo = Demo::keep(&[]);
+    let folder = scratch("password");
+    let (users, table) = (folder.join("users.csv"), folder.join("guests.csv"));
+    let (mut injected, mut rows) = ("SEQUENTIAL\n".to_owned(), "impi,impu,password\n".to_owned());
+    for n in 0..20 {
+        let impi = format!("guest-{n}@b.example");
+        let password = format!("password-of-guest-{n}");
+        rows += &format!("{impi},sip:guest-{n}@b.example,{password}\n");
+        injected += &format!(
+            "{impi};guest-{n};b.example;[authentication username={impi} password={password}]\n"
+        );
+    }
+    std::fs::write(&users, injected).unwrap();
+    std::fs::write(&table, rows).unwrap();
+    let loaded = Command::new(env!("CARGO_BIN_EXE_migcore"))
+        .args(["provision", "load"])
+        .arg(&table)
+        .args(["--system", &format!("http://127.0.0.1:{}", demo.base_port + 12)])
+        .output()
+        .unwrap();
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    for (file, registered) in [("register.xml", 20), ("wrong-key.xml", 20)] {
+        let outcome = sipp(&demo, file, &users, (20, 100), "u1");
+        let screen = &outcome.screen;
+        assert_eq!((outcome.successful, outcome.failed), (20, 0), "{file}: {screen}");
+        assert_eq!(demo.partner_metric("migcore_registrations"), registered, "{file}");
+    }
+}
+
 /// SIPp up to 3.6.1 cuts RES at a 00 octet: 1 - (255/256)^8 = 3.1 % of random challenges. The answer
 /// is wrong then, and refused.
 #[test]

@@ -227,6 +227,7 @@ impl Device<'_> {
                     identity: request.identity,
                     scheme: request.scheme,
                     vector: None,
+                    digest: None,
                 })
             }
             cx::Request::MultimediaAuth(request) => {
@@ -242,6 +243,7 @@ impl Device<'_> {
                         Sqn::new(seq, 0, 5),
                         [0x80, 0],
                     )),
+                    digest: None,
                 })
             }
             cx::Request::ServerAssignment(request) => {

@@ -543,7 +543,7 @@ fn step_21_passes_the_refusal_of_the_primary_on() {
     for result in [UNKNOWN, ResultCode::TOO_BUSY, ResultCode::AUTH_SCHEME_NOT_SUPPORTED] {
         let (_, id, request) = migration.core_asks(None).forwarded();
         let MultimediaAuthRequest { identity, scheme, .. } = request;
-        let refusal = MultimediaAuthAnswer { result, identity, scheme, vector: None };
+        let refusal = MultimediaAuthAnswer { result, identity, scheme, vector: None, digest: None };
         assert_eq!(migration.b.answered(id, refusal).vector().result, result);
     }
 }

@@ -17,11 +17,14 @@ use common::Seeded;
 use migcore::{
     aka::{
         AuthVector, Milenage, Sqn, SqnArray,
-        digest::{Algorithm, DigestInput, Qop, QopInput, decode_auts, encode_nonce, verify},
+        digest::{
+            Algorithm, DigestInput, Ha1, Ha1Algorithm, Qop, QopInput, decode_auts, encode_nonce,
+            verify,
+        },
     },
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, Effect, Flow, Message, Outbox, TimerKey, TimerWhat, Transport},
-    secret::Secret,
+    secret::{Secret, SecretText},
     sip::{
         Framing, auth_header::DigestCredentials, name_addr::Contacts, register::RegisterRequest,
         view::MessageView,
@@ -363,13 +366,101 @@ fn deregistration_asks_for_zero_seconds_and_leaves_it_idle() {
     assert_eq!(*bench.ue.state(), State::Idle);
 }
 
+/// A UE with a password in place of an ISIM.
+fn with_password() -> Bench {
+    let mut bench = Bench::new(SqnArray::default());
+    let config = config(*bench.ue.flow());
+    let password = SecretText::new("a password");
+    bench.ue = UserAgent::new(config, password, &mut bench.entropy);
+    bench
+}
+
+fn password_challenge(nonce: &str, more: &str) -> String {
+    format!(
+        "WWW-Authenticate: Digest realm=\"b.example\", nonce=\"{nonce}\", qop=\"auth\"{more}\r\n"
+    )
+}
+
+/// What the last REGISTER answers: nonce, count, algorithm, and whether the response is right.
+fn answered(bench: &Bench) -> (String, String, String, bool) {
+    with_credentials(bench.last(), |_, credentials| {
+        let algorithm = Ha1Algorithm::parse(credentials.algorithm.unwrap()).unwrap();
+        let ha1 = Ha1::compute(algorithm, "mig-7@b.example", "b.example", b"a password");
+        let input = DigestInput {
+            username: &credentials.username,
+            realm: &credentials.realm,
+            method: "REGISTER",
+            uri: &credentials.uri,
+            nonce: &credentials.nonce,
+            qop: Some(QopInput {
+                qop: Qop::Auth,
+                nc: credentials.nc.unwrap(),
+                cnonce: credentials.cnonce.as_deref().unwrap(),
+            }),
+            body: &[],
+        };
+        let is_right = ha1.verify(&input, &credentials.response).is_ok();
+        let nonce = credentials.nonce.clone().into_owned();
+        (nonce, credentials.nc.unwrap().to_owned(), algorithm.as_str().to_owned(), is_right)
+    })
+}
+
+#[test]
+fn a_password_answers_the_topmost_challenge_that_it_can() {
+    let unknown =
+        "WWW-Authenticate: Digest realm=\"b.example\", nonce=\"0\", algorithm=SHA-512-256\r\n";
+    for (challenges, nonce, algorithm) in [
+        (password_challenge("n1", ""), "n1", "MD5"),
+        (unknown.to_owned() + &password_challenge("n2", ", algorithm=SHA-256"), "n2", "SHA-256"),
+    ] {
+        let mut bench = with_password();
+        bench.with_ue(UserAgent::register);
+        bench.answer("401 Unauthorized", &challenges);
+        let expected = (nonce.to_owned(), "00000001".to_owned(), algorithm.to_owned(), true);
+        assert_eq!(answered(&bench), expected);
+        bench.confirm();
+        assert!(matches!(bench.ue.state(), State::Registered(_)));
+    }
+}
+
+#[test]
+fn a_password_uses_its_nonce_again_until_it_is_stale() {
+    let mut bench = with_password();
+    bench.with_ue(UserAgent::register);
+    bench.answer("401 Unauthorized", &password_challenge("n1", ""));
+    bench.confirm();
+    let sent = bench.sent.len();
+    bench.with_ue(UserAgent::register);
+    assert_eq!(bench.sent.len(), sent + 1);
+    assert_eq!(answered(&bench), ("n1".to_owned(), "00000002".to_owned(), "MD5".to_owned(), true));
+    bench.answer("401 Unauthorized", &password_challenge("n2", ", stale=true"));
+    assert_eq!(answered(&bench), ("n2".to_owned(), "00000001".to_owned(), "MD5".to_owned(), true));
+    bench.confirm();
+    assert!(matches!(bench.ue.state(), State::Registered(_)));
+}
+
+#[test]
+fn a_second_challenge_that_is_not_stale_means_a_wrong_password() {
+    let mut bench = with_password();
+    bench.with_ue(UserAgent::register);
+    bench.answer("401 Unauthorized", &password_challenge("n1", ""));
+    let sent = bench.sent.len();
+    bench.answer("401 Unauthorized", &password_challenge("n2", ""));
+    assert_eq!((bench.sent.len(), bench.ue.state()), (sent, &State::Failed(Failure::Refused(401))));
+    // A challenge of AKA is none that a password answers.
+    let mut bench = with_password();
+    bench.with_ue(UserAgent::register);
+    bench.challenge(&vector(10));
+    assert_eq!(bench.ue.state(), &State::Failed(Failure::Refused(401)));
+}
+
 #[test]
 fn another_process_goes_on_with_the_same_call_id_a_higher_cseq_and_the_same_contact() {
     let mut bench = Bench::new(SqnArray::default());
     bench.with_ue(UserAgent::register);
     bench.challenge(&vector(10));
     bench.confirm();
-    let (saved, isim) = (bench.ue.saved(), bench.ue.isim().clone());
+    let (saved, isim) = (bench.ue.saved(), bench.ue.credentials().clone());
     assert_eq!(saved.cseq, 2);
 
     let mut later = Bench::new(SqnArray::default());

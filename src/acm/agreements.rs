@@ -185,7 +185,8 @@ impl AcmServer {
             | Answer::RowsRefused(_)
             | Answer::User { .. }
             | Answer::Agreement { .. }
-            | Answer::SystemConfiguration(_) => false,
+            | Answer::SystemConfiguration(_)
+            | Answer::UserProfile(_) => false,
         };
         if !is_done {
             return self.agreement_failed(ctx, turn, key, link);

@@ -1,4 +1,4 @@
-//! HTTP Digest AKA: `AKAv1-MD5` (RFC 3310), `AKAv2-MD5` (RFC 4169) and `AKAv2-SHA-256`
+//! HTTP Digest, and HTTP Digest AKA: `AKAv1-MD5` (RFC 3310), `AKAv2-MD5` (RFC 4169) and `AKAv2-SHA-256`
 //! (TS 33.203, TS 24.229 clause 5.4.1.2.1A), over the digest of RFC 2617, RFC 7616 and RFC 8760.
 //!
 //! The answer to a challenge depends on user name, realm and URI, the vector behind it does not:
@@ -15,6 +15,10 @@ use hmac::{EagerHash, Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
+
+mod ha1;
+
+pub use ha1::{Ha1, Ha1Algorithm};
 
 use super::{AuthVector, Autn, Auts, Rand, md5::Md5};
 use crate::secret::SecretBytes;
@@ -173,17 +177,18 @@ impl fmt::Display for HexDigest {
     }
 }
 
-/// Proof that a UE answered a challenge rightly. Only [`verify`] makes one, and it cannot be copied.
+/// Proof that a UE answered a challenge rightly. Only [`verify`] and [`Ha1::verify`] make one, and it cannot be
+/// copied.
 #[derive(Debug)]
 #[must_use]
-pub struct AkaVerified(());
+pub struct DigestVerified(());
 
 /// What a right response gives.
 #[derive(Debug)]
 #[must_use]
 pub struct Verified {
     /// That it was right.
-    pub proof: AkaVerified,
+    pub proof: DigestVerified,
     /// The `rspauth` of an answer without a body; `None` without a `qop`, and so without a `cnonce` to
     /// prove anything about.
     pub rspauth: Option<HexDigest>,
@@ -225,7 +230,7 @@ pub fn verify(
     if !Zeroizing::new(expected).is(response) {
         return Err(WrongResponse);
     }
-    Ok(Verified { proof: AkaVerified(()), rspauth: input.qop.map(|_| rspauth) })
+    Ok(Verified { proof: DigestVerified(()), rspauth: input.qop.map(|_| rspauth) })
 }
 
 /// Computes the digest password: for `AKAv1` RES as raw octets (RFC 3310 clause 3.3), for `AKAv2` the
@@ -247,7 +252,8 @@ pub fn rspauth(algorithm: Algorithm, input: &DigestInput<'_>, password: &[u8]) -
     of(algorithm, input, "", password)
 }
 
-/// A nonce as text: base64 of RAND || AUTN (RFC 3310 clause 3.2).
+/// A nonce as text: base64 of RAND || AUTN (RFC 3310 clause 3.2), or of 32 octets drawn at random where no vector is
+/// behind it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NonceText([u8; NONCE_CHARACTERS]);
 
@@ -255,6 +261,18 @@ pub struct NonceText([u8; NONCE_CHARACTERS]);
 const NONCE_CHARACTERS: usize = 44;
 
 impl NonceText {
+    /// A nonce of octets drawn at random.
+    pub fn random(octets: &[u8; 32]) -> Self {
+        Self::encode(octets)
+    }
+
+    fn encode(octets: &[u8]) -> Self {
+        let mut text = [b'='; NONCE_CHARACTERS];
+        // Fits: three octets are four characters.
+        let _ = BASE64.encode_slice(octets, &mut text);
+        Self(text)
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -277,10 +295,7 @@ impl fmt::Display for NonceText {
 
 /// Writes a nonce.
 pub fn encode_nonce(rand: &Rand, autn: &Autn) -> NonceText {
-    let mut text = [b'='; NONCE_CHARACTERS];
-    // Fits: three octets are four characters.
-    let _ = BASE64.encode_slice([*rand, *autn].as_flattened(), &mut text);
-    NonceText(text)
+    NonceText::encode([*rand, *autn].as_flattened())
 }
 
 /// Reads RAND and AUTN from a nonce; server data may follow them, padding may be missing.

@@ -11,6 +11,7 @@ use crate::{
     identity::{McServiceId, McSystemId, UserIdentity},
     time::Timestamp,
     token::TokenDigest,
+    user_profile::{ProfileService, UserProfile},
 };
 
 pub use super::migration_identity::ROWS_MAX;
@@ -46,6 +47,19 @@ pub enum Request {
     GetSystemConfiguration(McSystemId),
     /// Forgets what UEs are told of a system.
     DeleteSystemConfiguration(McSystemId),
+    /// Creates or replaces a user profile; the revision must grow.
+    PutUserProfile {
+        /// Which one.
+        key: ProfileKey,
+        /// The profile.
+        profile: StoredProfile,
+    },
+    /// Asks for a user profile as it was put; secrets in it are shown to whoever may ask.
+    GetUserProfile(ProfileKey),
+    /// Asks for a user profile as its user gets it: with the partner systems that the user may migrate to.
+    ReadUserProfile(ProfileKey),
+    /// Forgets a user profile.
+    DeleteUserProfile(ProfileKey),
     /// Says whether a request would be refused, and changes nothing.
     Check(Box<Request>),
 }
@@ -63,6 +77,68 @@ pub struct User {
     pub may_migrate: bool,
     /// The bearer token that the user's UE presents.
     pub token: TokenDigest,
+}
+
+/// Which user profile.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ProfileKey {
+    /// Of which service.
+    pub service: ProfileService,
+    /// Whose: the MC service ID for that service.
+    pub user: McServiceId,
+    /// Which one of the user's.
+    pub index: u8,
+}
+
+impl ProfileKey {
+    /// The key of its record.
+    pub fn record_key(&self) -> String {
+        format!("{} {} {}", self.service, self.index, self.user.as_str())
+    }
+
+    /// Reads the key of a record.
+    pub fn from_record_key(key: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(key).ok()?;
+        let mut parts = text.splitn(3, ' ');
+        let (service, index, user) = (parts.next()?, parts.next()?, parts.next()?);
+        let read = Self {
+            service: ProfileService::parse(service)?,
+            user: McServiceId::parse(user).ok()?,
+            index: index.parse().ok()?,
+        };
+        (read.record_key() == text).then_some(read)
+    }
+}
+
+/// A user profile with its revision.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct StoredProfile {
+    /// Grows with each change.
+    pub revision: u64,
+    /// The document.
+    #[serde(rename = "document", with = "profile_record")]
+    pub profile: UserProfile,
+}
+
+/// A profile in a record: its service and its text.
+mod profile_record {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::user_profile::{ProfileService, UserProfile};
+
+    pub(super) fn serialize<S: Serializer>(
+        profile: &UserProfile,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        (profile.service(), profile.as_str()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<UserProfile, D::Error> {
+        let (service, text) = <(ProfileService, String)>::deserialize(deserializer)?;
+        UserProfile::parse(service, &text).map_err(D::Error::custom)
+    }
 }
 
 /// What an agreement is about.
@@ -126,6 +202,8 @@ pub enum Answer {
     },
     /// What UEs are told of a system.
     SystemConfiguration(SystemConfiguration),
+    /// A user profile.
+    UserProfile(StoredProfile),
     /// It did not work; nothing changed.
     Refused(Refusal),
     /// Some of many are refused, in their order; nothing changed.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::{
+    aka::digest::{Ha1, Ha1Algorithm},
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     secret::Secret,
     time::Timestamp,
@@ -24,6 +25,12 @@ pub enum Request {
     GetSubscriber(Impi),
     /// Removes a subscriber with its outbound bindings and grants.
     DeleteSubscriber(Impi),
+    /// Creates or replaces a subscriber with a password in place of a key.
+    PutDigestSubscriber(DigestSubscriber),
+    /// Asks for a subscriber with a password, without it.
+    GetDigestSubscriber(Impi),
+    /// Removes a subscriber with a password.
+    DeleteDigestSubscriber(Impi),
     /// Creates a pool, or extends a listed one. The definition of a generated pool never changes.
     PutPool(Pool),
     /// Asks how full a pool is.
@@ -133,6 +140,19 @@ pub struct Subscriber {
     pub seq: u64,
 }
 
+/// A subscriber with a password to provision: of SIP Digest.
+#[derive(Clone, Debug)]
+pub struct DigestSubscriber {
+    /// The private identity: the user name of its responses.
+    pub impi: Impi,
+    /// The implicit registration set, the default one first; at least one.
+    pub impus: Vec<Impu>,
+    /// The realm that HA1 is for, and that the SIP core challenges with.
+    pub realm: String,
+    /// What responses are checked with.
+    pub ha1: Ha1,
+}
+
 /// OP or OPc, 16 octets each.
 #[derive(Clone, Debug)]
 pub enum OperatorKey {
@@ -199,6 +219,17 @@ pub enum Answer {
         impus: Vec<Impu>,
         /// The highest SEQ that may have been used.
         seq: u64,
+    },
+    /// A subscriber with a password, without it.
+    DigestSubscriber {
+        /// The private identity.
+        impi: Impi,
+        /// The implicit registration set.
+        impus: Vec<Impu>,
+        /// The realm.
+        realm: String,
+        /// The algorithm of its responses.
+        algorithm: Ha1Algorithm,
     },
     /// How full a pool is.
     Pool {

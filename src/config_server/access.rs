@@ -131,6 +131,7 @@ impl ConfigServer {
             | management::Answer::Granted { .. }
             | management::Answer::RowsRefused(_)
             | management::Answer::Subscriber { .. }
+            | management::Answer::DigestSubscriber { .. }
             | management::Answer::Pool { .. } => Refusal::Unavailable,
         };
         self.refuse_access(ctx, admission.to, admission.after, refusal);

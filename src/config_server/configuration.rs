@@ -42,6 +42,7 @@ impl ConfigServer {
                 return self.give_up_change(ctx, to, request, refusal);
             }
             management::Answer::Subscriber { .. }
+            | management::Answer::DigestSubscriber { .. }
             | management::Answer::Pool { .. }
             | management::Answer::Binding(_)
             | management::Answer::Granted { .. }
@@ -76,6 +77,10 @@ impl ConfigServer {
             | Request::PutSystemConfiguration { .. }
             | Request::GetSystemConfiguration(_)
             | Request::DeleteSystemConfiguration(_)
+            | Request::PutUserProfile { .. }
+            | Request::GetUserProfile(_)
+            | Request::ReadUserProfile(_)
+            | Request::DeleteUserProfile(_)
             | Request::Check(_) => {}
         }
         self.answer_configuration(ctx, to, CommitSeq::NOTHING, Answer::Refused(refusal));
@@ -107,6 +112,10 @@ impl ConfigServer {
             Request::DeleteSystemConfiguration(system) => {
                 self.delete_configuration(ctx, system, after)
             }
+            Request::PutUserProfile { key, profile } => self.put_profile(ctx, key, profile, after),
+            Request::GetUserProfile(key) => self.get_profile(key, after),
+            Request::ReadUserProfile(key) => self.read_profile(ctx, key, after),
+            Request::DeleteUserProfile(key) => self.delete_profile(ctx, key, after),
             Request::Check(request) => self.check(request, after),
         }
     }
@@ -131,6 +140,10 @@ impl ConfigServer {
             | Request::DeleteSystemConfiguration(system) => {
                 self.get_configuration(system, after).map(drop)
             }
+            Request::PutUserProfile { key, profile } => self.check_profile(key, profile, after),
+            Request::GetUserProfile(key)
+            | Request::ReadUserProfile(key)
+            | Request::DeleteUserProfile(key) => self.get_profile(key, after).map(drop),
             Request::Check(_) => Err(Refusal::Invalid("a check cannot be checked")),
         };
         checked.map(|()| Next::Answer(Answer::Done))

@@ -162,6 +162,7 @@ impl ConfigServer {
             | management::Answer::Granted { .. }
             | management::Answer::RowsRefused(_)
             | management::Answer::Subscriber { .. }
+            | management::Answer::DigestSubscriber { .. }
             | management::Answer::Pool { .. } => {
                 return self.refuse_migration(ctx, *migration, Refusal::Unavailable);
             }

@@ -7,9 +7,13 @@ use super::{
     agreement::{AgreementRecord, HeldAgreement},
     system_configuration::HeldConfiguration,
     user::HeldUser,
+    user_profile::HeldProfile,
 };
 use crate::{
-    api::{configuration::User, connection_details::SystemConfiguration},
+    api::{
+        configuration::{ProfileKey, StoredProfile, User},
+        connection_details::SystemConfiguration,
+    },
     identity::McSystemId,
     store::{Record, RecordError, RecordKind, decode},
 };
@@ -41,6 +45,15 @@ impl ConfigServer {
                 let held = HeldConfiguration { configuration, version };
                 self.configurations.insert(system_of(record)?, held);
             }
+            RecordKind::UserProfile => {
+                let key = ProfileKey::from_record_key(record.key).ok_or(RecordError::Damaged)?;
+                let profile: StoredProfile = decode(record.value)?;
+                if profile.profile.service() != key.service {
+                    return Err(RecordError::Damaged);
+                }
+                self.profiles.insert(key, HeldProfile { profile, version });
+                self.profiles_bound.take_loaded();
+            }
             _ => {}
         }
         Ok(())
@@ -52,9 +65,12 @@ impl ConfigServer {
         self.users.clear();
         self.agreements.clear();
         self.configurations.clear();
+        self.profiles.clear();
         self.pending.clear();
         self.under_way.clear();
-        for bound in [&self.users_bound, &self.agreements_bound, &self.pending_bound] {
+        for bound in
+            [&self.users_bound, &self.agreements_bound, &self.profiles_bound, &self.pending_bound]
+        {
             bound.reset();
         }
         self.removed.reset();

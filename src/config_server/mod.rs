@@ -21,6 +21,7 @@ mod stored;
 mod system_configuration;
 mod under_way;
 mod user;
+mod user_profile;
 
 use std::{
     sync::{RwLock, atomic::AtomicU64},
@@ -31,7 +32,7 @@ pub use stored::StoredRecord;
 
 use self::{
     agreement::HeldAgreement, pending::Pending, system_configuration::HeldConfiguration,
-    under_way::UnderWay, user::HeldUser,
+    under_way::UnderWay, user::HeldUser, user_profile::HeldProfile,
 };
 use crate::{
     api::{
@@ -51,6 +52,8 @@ use crate::{
 pub const USERS_MAX: usize = 20_000_000;
 /// Agreements, unless configured otherwise.
 pub const AGREEMENTS_MAX: usize = 1_000_000;
+/// User profiles, unless configured otherwise.
+pub const PROFILES_MAX: usize = 1_000_000;
 /// Requests that wait for the SIP database or another system, unless configured otherwise.
 pub const PENDING_MAX: usize = 65_536;
 /// Partners of one system.
@@ -75,6 +78,8 @@ pub struct Config {
     pub users_max: usize,
     /// See [`AGREEMENTS_MAX`].
     pub agreements_max: usize,
+    /// See [`PROFILES_MAX`].
+    pub profiles_max: usize,
     /// See [`PENDING_MAX`].
     pub pending_max: usize,
 }
@@ -91,6 +96,7 @@ impl Config {
             hands_out_configuration: true,
             users_max: USERS_MAX,
             agreements_max: AGREEMENTS_MAX,
+            profiles_max: PROFILES_MAX,
             pending_max: PENDING_MAX,
         }
     }
@@ -121,6 +127,9 @@ pub struct ConfigServer {
     agreements_bound: Bound,
     /// What UEs are told of this system and of partners.
     configurations: Table<McSystemId, HeldConfiguration>,
+    /// User profiles, of users of this system and of others.
+    profiles: Table<configuration_api::ProfileKey, HeldProfile>,
+    profiles_bound: Bound,
     /// What waits for an answer, by request number.
     pending: Table<u64, Pending>,
     pending_bound: Bound,
@@ -142,6 +151,8 @@ impl ConfigServer {
             agreements: new_table(entropy),
             agreements_bound: Bound::new(config.agreements_max),
             configurations: new_table(entropy),
+            profiles: new_table(entropy),
+            profiles_bound: Bound::new(config.profiles_max),
             pending: new_table(entropy),
             pending_bound: Bound::new(config.pending_max),
             under_way: new_table(entropy),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{
-        configuration::{User, Users},
+        configuration::{ProfileKey, StoredProfile, User, Users},
         connection_details::SystemConfiguration,
     },
     identity::McSystemId,
@@ -27,6 +27,7 @@ enum Body {
     User(User),
     Agreement(AgreementRecord),
     SystemConfiguration(SystemConfiguration),
+    UserProfile(StoredProfile),
 }
 
 /// Reads the body of a kind of record with an expression that gives whatever type it has.
@@ -36,6 +37,7 @@ macro_rules! read_body {
             RecordKind::User => Body::User($read),
             RecordKind::Agreement => Body::Agreement($read),
             RecordKind::SystemConfiguration => Body::SystemConfiguration($read),
+            RecordKind::UserProfile => Body::UserProfile($read),
             _ => return Ok(None),
         }
     };
@@ -69,6 +71,7 @@ impl StoredRecord {
             Body::User(user) => encode(user),
             Body::Agreement(record) => encode(record),
             Body::SystemConfiguration(configuration) => encode(configuration),
+            Body::UserProfile(profile) => encode(profile),
         }
     }
 
@@ -77,7 +80,7 @@ impl StoredRecord {
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
             RecordKind::User => &["token"],
-            RecordKind::SystemConfiguration => &["document"],
+            RecordKind::SystemConfiguration | RecordKind::UserProfile => &["document"],
             _ => &[],
         }
     }
@@ -103,6 +106,11 @@ impl StoredRecord {
                 let lasts = agreement.valid_from < agreement.valid_until;
                 WrongField::unless(lasts, "agreement.valid_until", "is not after valid_from")
             }
+            Body::UserProfile(profile) => {
+                let parsed = ProfileKey::from_record_key(key.as_bytes());
+                let fits = parsed.is_some_and(|key| key.service == profile.profile.service());
+                WrongField::unless(fits, "key", "is not service, index and user of the document")
+            }
             Body::SystemConfiguration(configuration) => {
                 let fits = McSystemId::parse(key).is_ok_and(|system| system.as_str() == key);
                 WrongField::unless(fits, "key", "is not an MC system ID in lower case")?;
@@ -122,6 +130,7 @@ impl Serialize for StoredRecord {
             Body::User(user) => user.serialize(serializer),
             Body::Agreement(record) => record.serialize(serializer),
             Body::SystemConfiguration(configuration) => configuration.serialize(serializer),
+            Body::UserProfile(profile) => profile.serialize(serializer),
         }
     }
 }

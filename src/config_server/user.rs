@@ -64,6 +64,15 @@ impl ConfigServer {
         })
     }
 
+    /// The user `name`, if it is one of this system that may migrate.
+    pub(super) fn caller_named(&self, name: &McServiceId, after: &mut CommitSeq) -> Option<Caller> {
+        let held = self.users.get(name)?;
+        rely_on(after, held.version);
+        let User { identity, class, may_migrate, .. } = held.user.clone();
+        let may_migrate = may_migrate && !held.ending;
+        may_migrate.then(|| Caller { name: name.clone(), identity, class, may_migrate })
+    }
+
     /// Whether `caller` may still migrate, under the same real pair as before.
     pub(super) fn may_still_migrate(&self, caller: &Caller, after: &mut CommitSeq) -> bool {
         self.users.get(&caller.name).is_some_and(|held| {

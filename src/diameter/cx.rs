@@ -7,7 +7,7 @@ use std::{borrow::Cow, sync::Arc};
 use smallvec::SmallVec;
 
 use crate::{
-    aka::{AuthVector, Auts, Rand},
+    aka::{AuthVector, Auts, Rand, digest::Ha1},
     identity::{Impi, Impu, UserIdentity},
 };
 
@@ -42,8 +42,14 @@ pub struct MultimediaAuthRequest {
     pub server_name: Arc<str>,
 }
 
-/// The scheme of every vector request (TS 29.229 clause 6.3.9): the same for `AKAv1` and `AKAv2`.
+/// The scheme of vectors (TS 29.229 clause 6.3.9): the same for `AKAv1` and `AKAv2`.
 pub const SCHEME_AKA_V1: &str = "Digest-AKAv1-MD5";
+
+/// The scheme of a user with a password.
+pub const SCHEME_SIP_DIGEST: &str = "SIP Digest";
+
+/// What a SIP core sends that leaves it to the SIP database which scheme a user has.
+pub const SCHEME_UNKNOWN: &str = "Unknown";
 
 /// What a UE sends when the SQN of a challenge is out of its range (TS 33.102 clause 6.3.5).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,17 +60,37 @@ pub struct Resync {
     pub auts: Auts,
 }
 
-/// MAA: one vector, or why there is none. Echoes the pair it was asked with, errors included.
+/// MAA: one vector, or what SIP Digest is checked with, or why there is neither. Echoes the pair it was asked with,
+/// errors included.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MultimediaAuthAnswer {
     /// The outcome.
     pub result: ResultCode,
     /// The pair of the request.
     pub identity: UserIdentity,
-    /// SIP-Authentication-Scheme, echoed ("Unknown" becomes [`SCHEME_AKA_V1`]).
+    /// SIP-Authentication-Scheme, echoed ([`SCHEME_UNKNOWN`] becomes the one of the answer).
     pub scheme: Cow<'static, str>,
-    /// The vector; present if and only if the result is success.
+    /// The vector. On success there is this or [`Self::digest`].
     pub vector: Option<AuthVector>,
+    /// What the response of a user with a password is checked with.
+    pub digest: Option<Box<SipDigest>>,
+}
+
+impl MultimediaAuthAnswer {
+    /// Whether it has what its result promises: one of vector and digest on success.
+    pub const fn is_complete(&self) -> bool {
+        !self.result.is_success() || (self.vector.is_some() != self.digest.is_some())
+    }
+}
+
+/// What the response of a user with a password is checked with (SIP-Digest-Authenticate, TS 29.229 clause 6.3.36).
+/// The quality of protection is always `auth`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SipDigest {
+    /// Digest-Realm: the realm that HA1 is for.
+    pub realm: String,
+    /// Digest-HA1, by Digest-Algorithm.
+    pub ha1: Ha1,
 }
 
 /// SAR: tells the SIP database that a user registered, re-registered, left, or failed.

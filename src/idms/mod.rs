@@ -18,6 +18,7 @@
 //! and so for all that it may rely on. Signatures are made and verified without `state`, which they would keep from
 //! others for long.
 
+mod access;
 mod attempts;
 mod client;
 mod config;

@@ -137,6 +137,16 @@ impl ManagementClient {
         self.send(what, self.http.put(self.path(path))).await.map(drop)
     }
 
+    /// Creates or replaces what is at `path` with `body`.
+    pub(super) async fn put_json(
+        &self,
+        what: &'static str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<(), ClientError> {
+        self.send(what, self.http.put(self.path(path)).json(body)).await.map(drop)
+    }
+
     /// Ends what is at `path`.
     pub(super) async fn delete(&self, what: &'static str, path: &str) -> Result<(), ClientError> {
         self.send(what, self.http.delete(self.path(path))).await.map(drop)
@@ -401,8 +411,18 @@ impl ManagementClient {
 /// that the environment names, nor on to where an answer leads.
 #[expect(clippy::expect_used, reason = "without TLS there is nothing to set up that may fail")]
 pub(super) fn direct() -> reqwest::Client {
+    direct_builder().build().expect("a client without TLS")
+}
+
+/// The same, that leaves no connection open: for a UE, which moves on to another system.
+#[expect(clippy::expect_used, reason = "without TLS there is nothing to set up that may fail")]
+pub(super) fn direct_once() -> reqwest::Client {
+    direct_builder().pool_max_idle_per_host(0).build().expect("a client without TLS")
+}
+
+fn direct_builder() -> reqwest::ClientBuilder {
     let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT);
-    client.redirect(reqwest::redirect::Policy::none()).build().expect("a client without TLS")
+    client.redirect(reqwest::redirect::Policy::none())
 }
 
 /// What a server says that it refused with.

@@ -1,4 +1,7 @@
-//! CSC-4: the UEs of this system ask how to reach a partner (`MIG-1`, answered by `MIG-13`).
+//! CSC-4: the UEs of this system ask how to reach a partner (`MIG-1`, answered by `MIG-13`), and users get their
+//! profiles.
+
+mod profile;
 
 use std::sync::Arc;
 
@@ -34,9 +37,10 @@ const UNREACHABLE_RETRY_SECS: u32 = 5;
 #[openapi(
     info(
         title = "migcore CSC-4",
-        description = "What a UE needs to register in a partner MC system (3GPP TR 23.781 solution 2, steps 1 and 13).",
+        description = "What a UE needs to register in a partner MC system (3GPP TR 23.781 solution 2, steps 1 and 13), and \
+                       user profiles (TS 24.484).",
     ),
-    paths(ask_connection_details, get_description),
+    paths(ask_connection_details, profile::read_profile, get_description),
     modifiers(&BearerScheme)
 )]
 struct Description;
@@ -47,9 +51,10 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 /// Every path with its methods; the description is tested against it.
-fn operations() -> [http::Operation; 2] {
+fn operations() -> [http::Operation; 3] {
     [
         (DETAILS_PATH, "post", post(ask_connection_details)),
+        (profile::PROFILE_PATH, "get", get(profile::read_profile)),
         ("/openapi.json", "get", get(get_description)),
     ]
 }

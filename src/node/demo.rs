@@ -9,6 +9,7 @@ mod cast;
 pub mod command;
 mod device;
 mod fault;
+pub mod isolated;
 mod place;
 mod stage;
 

@@ -31,6 +31,7 @@ use axum::{
 };
 use utoipa::{IntoResponses, OpenApi};
 
+pub(super) use answer::refused;
 pub(super) use target::{Target, escape};
 
 pub use body::{BODY_OCTETS_MAX, BindingView, SystemView};
@@ -57,6 +58,10 @@ use super::{
         many::put_subscribers,
         database::get_subscriber,
         database::delete_subscriber,
+        database::put_digest_subscriber,
+        database::get_digest_subscriber,
+        database::delete_digest_subscriber,
+        list::list_digest_subscribers,
         database::put_pool,
         database::get_pool,
         database::bind_outbound,
@@ -76,6 +81,10 @@ use super::{
         list::list_grants,
         list::list_subscribers,
         list::list_users,
+        configuration::put_user_profile,
+        configuration::get_user_profile,
+        configuration::delete_user_profile,
+        list::list_user_profiles,
         list::list_pools,
         list::list_acm_users,
         configuration::put_user,
@@ -136,6 +145,10 @@ fn operations() -> Vec<http::Operation> {
         ("/v1/subscribers/{impi}", "put", put(database::put_subscriber)),
         ("/v1/subscribers/{impi}", "get", get(database::get_subscriber)),
         ("/v1/subscribers/{impi}", "delete", delete(database::delete_subscriber)),
+        ("/v1/digest-subscribers", "get", get(list::list_digest_subscribers)),
+        ("/v1/digest-subscribers/{impi}", "put", put(database::put_digest_subscriber)),
+        ("/v1/digest-subscribers/{impi}", "get", get(database::get_digest_subscriber)),
+        ("/v1/digest-subscribers/{impi}", "delete", delete(database::delete_digest_subscriber)),
         ("/v1/pools", "get", get(list::list_pools)),
         ("/v1/pools/{name}", "put", put(database::put_pool)),
         ("/v1/pools/{name}", "get", get(database::get_pool)),
@@ -169,6 +182,10 @@ fn operations() -> Vec<http::Operation> {
             "delete",
             delete(cms::delete_system_configuration),
         ),
+        ("/v1/user-profiles", "get", get(list::list_user_profiles)),
+        (cms::PROFILE_PATH, "put", put(cms::put_user_profile)),
+        (cms::PROFILE_PATH, "get", get(cms::get_user_profile)),
+        (cms::PROFILE_PATH, "delete", delete(cms::delete_user_profile)),
         ("/v1/acm/users", "get", get(list::list_acm_users)),
         ("/v1/acm/users/{mc_service_id}", "put", put(acm::put_acm_user)),
         ("/v1/acm/users/{mc_service_id}", "get", get(acm::get_acm_user)),

@@ -89,6 +89,9 @@ impl Shared {
             management::Request::BindOutbound { .. } => Step::mig(4),
             management::Request::BindInbound { .. } => Step::mig(9),
             management::Request::PutSubscriber(_)
+            | management::Request::PutDigestSubscriber(_)
+            | management::Request::GetDigestSubscriber(_)
+            | management::Request::DeleteDigestSubscriber(_)
             | management::Request::PutSubscribers(_)
             | management::Request::GetSubscriber(_)
             | management::Request::DeleteSubscriber(_)
@@ -183,6 +186,7 @@ impl Shared {
                     "refused"
                 }
                 configuration::Answer::SystemConfiguration(_) => "a configuration",
+                configuration::Answer::UserProfile(_) => "a user profile",
                 configuration::Answer::Done
                 | configuration::Answer::User { .. }
                 | configuration::Answer::Agreement { .. } => "done",
@@ -361,6 +365,21 @@ impl Shared {
 
     pub(super) fn report_note(&self, note: &Note) {
         self.metrics.note(note);
+        if let Note::Idms(IdmsNote::Refused(why)) = note
+            && self.is_observed()
+        {
+            // Whoever asked is not told; who follows the procedure is.
+            let idms = self.names.of(Role::Idms);
+            let (direction, to) = (Direction::Out, Arc::clone(&idms));
+            self.record_message(
+                Protocol::Step,
+                direction,
+                None,
+                idms,
+                to,
+                format!("no tokens: {why}"),
+            );
+        }
         let is_of_registration = matches!(note, Note::VectorIssued { .. } | Note::Registered(_));
         let is_of_log_in = matches!(note, Note::Idms(note) if is_usual(note));
         if is_of_registration && !tracing::enabled!(tracing::Level::DEBUG)
@@ -473,6 +492,9 @@ const fn describe_management_request(request: &management::Request) -> &'static 
         management::Request::EndVisits(_) => "end the visits of a user",
         management::Request::Check(_) => "ask whether it would be refused",
         management::Request::PutSubscriber(_)
+        | management::Request::PutDigestSubscriber(_)
+        | management::Request::GetDigestSubscriber(_)
+        | management::Request::DeleteDigestSubscriber(_)
         | management::Request::PutSubscribers(_)
         | management::Request::GetSubscriber(_)
         | management::Request::DeleteSubscriber(_)
@@ -492,7 +514,11 @@ const fn describe_configuration_request(request: &configuration::Request) -> &'s
         configuration::Request::PutSystemConfiguration { .. } => "bring a configuration into force",
         configuration::Request::PutAgreement(_) => "make an agreement",
         configuration::Request::DeleteAgreement(_) => "end an agreement",
+        configuration::Request::ReadUserProfile(_) => "ask for a user profile",
         configuration::Request::DeleteSystemConfiguration(_)
+        | configuration::Request::PutUserProfile { .. }
+        | configuration::Request::GetUserProfile(_)
+        | configuration::Request::DeleteUserProfile(_)
         | configuration::Request::GetAgreement(_)
         | configuration::Request::PutUser(_)
         | configuration::Request::PutUsers(_)
@@ -510,6 +536,7 @@ const fn describe_management_answer(answer: &management::Answer) -> &'static str
         management::Answer::Refused(_) | management::Answer::RowsRefused(_) => "refused",
         management::Answer::Done
         | management::Answer::Subscriber { .. }
+        | management::Answer::DigestSubscriber { .. }
         | management::Answer::Pool { .. } => "done",
     }
 }

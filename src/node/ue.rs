@@ -2,6 +2,7 @@
 
 pub mod command;
 mod configuration;
+pub mod identity;
 pub mod state;
 
 use std::{
@@ -34,7 +35,7 @@ use crate::{
     step::Step,
     store::Sequencer,
     time::Timestamp,
-    ue::{Config, Isim, State, UserAgent},
+    ue::{Config, Credentials, State, UserAgent},
 };
 
 /// How long connecting to a SIP core may take.
@@ -80,7 +81,7 @@ impl RunningUe {
     pub async fn open(
         mut config: Config,
         remote: SocketAddr,
-        isim: Isim,
+        credentials: impl Into<Credentials>,
         tap: Option<Tap>,
         core: &str,
     ) -> io::Result<Self> {
@@ -88,7 +89,7 @@ impl RunningUe {
         let (socket, flow) = Socket::open(config.flow, None).await?;
         config.flow = flow;
         let mut entropy = SystemEntropy::new();
-        let agent = UserAgent::new(config, isim, &mut entropy);
+        let agent = UserAgent::new(config, credentials, &mut entropy);
         Ok(Self::with(agent, socket, entropy, (tap, core)))
     }
 
@@ -195,9 +196,10 @@ impl RunningUe {
         self.settle(Some(file)).await
     }
 
-    /// The ISIM with the sequence numbers accepted so far, for another user agent of the same UE.
-    pub const fn isim(&self) -> &Isim {
-        self.agent.isim()
+    /// What it answers challenges with, an ISIM with the sequence numbers accepted so far: for another user agent of
+    /// the same UE.
+    pub const fn credentials(&self) -> &Credentials {
+        self.agent.credentials()
     }
 
     /// Goes by another clock, such as one that is ahead.

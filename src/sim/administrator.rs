@@ -193,6 +193,7 @@ impl World {
             | management::Answer::Binding(_)
             | management::Answer::Granted { .. }
             | management::Answer::Subscriber { .. }
+            | management::Answer::DigestSubscriber { .. }
             | management::Answer::Pool { .. } => {
                 let detail = format!("{answer:?}");
                 self.violate(Violation::new("what was lent can be revoked", &detail));

@@ -67,7 +67,8 @@ impl World {
                     let kind = RecordKind::Subscriber;
                     self.check_stored(id, (kind, impi.as_str()), since, known)?;
                 }
-                Answer::Refused(_) | Answer::RowsRefused(_) => {}
+                // No script provisions a subscriber with a password.
+                Answer::Refused(_) | Answer::RowsRefused(_) | Answer::DigestSubscriber { .. } => {}
             }
         }
         self.enter_answer(id, to, answer)
@@ -104,7 +105,11 @@ impl World {
             Asked::GetSystemConfiguration(of) | Asked::DeleteSystemConfiguration(of) => {
                 Some((RecordKind::SystemConfiguration, of.to_string()))
             }
+            Asked::GetUserProfile(key)
+            | Asked::ReadUserProfile(key)
+            | Asked::DeleteUserProfile(key) => Some((RecordKind::UserProfile, key.record_key())),
             Asked::PutUser(_)
+            | Asked::PutUserProfile { .. }
             | Asked::PutUsers(_)
             | Asked::PutAgreement(_)
             | Asked::PutSystemConfiguration { .. }
@@ -324,6 +329,9 @@ fn record_of(request: &Request) -> Option<(RecordKind, String)> {
         Request::GetSubscriber(impi) | Request::DeleteSubscriber(impi) => {
             Some((RecordKind::Subscriber, impi.as_str().to_owned()))
         }
+        Request::GetDigestSubscriber(impi) | Request::DeleteDigestSubscriber(impi) => {
+            Some((RecordKind::DigestSubscriber, impi.as_str().to_owned()))
+        }
         Request::BindOutbound { user, .. } | Request::PutGrant { user, .. } => {
             Some((RecordKind::Subscriber, user.impi.as_str().to_owned()))
         }
@@ -338,6 +346,7 @@ fn record_of(request: &Request) -> Option<(RecordKind, String)> {
             Some((RecordKind::InboundBinding, impi.as_str().to_owned()))
         }
         Request::PutSubscriber(_)
+        | Request::PutDigestSubscriber(_)
         | Request::PutSubscribers(_)
         | Request::PutPool(_)
         | Request::BindInbound { .. }

@@ -185,7 +185,12 @@ impl World {
             Request::WithdrawAgreement(agreement) => {
                 self.checks.ended.insert((id, *agreement));
             }
+            Request::DeleteDigestSubscriber(impi) => {
+                gone.push((RecordKind::DigestSubscriber, impi.as_str().to_owned()));
+            }
             Request::PutSubscriber(_)
+            | Request::PutDigestSubscriber(_)
+            | Request::GetDigestSubscriber(_)
             | Request::PutSubscribers(_)
             | Request::GetSubscriber(_)
             | Request::PutPool(_)

@@ -162,7 +162,7 @@ impl World {
     }
 
     fn changes_of(id: SystemId, request: &Request) -> Vec<Change> {
-        use RecordKind::{Grant, Pool, Subscriber, WithdrawnAgreement};
+        use RecordKind::{DigestSubscriber, Grant, Pool, Subscriber, WithdrawnAgreement};
         let put = |kind, key: &str| vec![Change::Put { kind, key: key.to_owned() }];
         let delete = |kind, key: &str| vec![Change::Delete { kind, key: key.to_owned() }];
         let release =
@@ -172,6 +172,8 @@ impl World {
             Request::PutSubscribers(all) => {
                 all.iter().flat_map(|it| put(Subscriber, it.impi.as_str())).collect()
             }
+            Request::PutDigestSubscriber(it) => put(DigestSubscriber, it.impi.as_str()),
+            Request::DeleteDigestSubscriber(impi) => delete(DigestSubscriber, impi.as_str()),
             Request::PutPool(pool) => put(Pool, &pool.name),
             Request::WithdrawAgreement(agreement) => {
                 put(WithdrawnAgreement, &agreement.0.to_string())
@@ -194,6 +196,7 @@ impl World {
                 asked.map(lend).into_iter().collect()
             }
             Request::GetSubscriber(_)
+            | Request::GetDigestSubscriber(_)
             | Request::GetPool(_)
             | Request::GetOutbound(_)
             | Request::GetInbound(_)
@@ -223,7 +226,11 @@ impl World {
             Asked::DeleteAgreement(key) => delete((RecordKind::Agreement, agreement_key(key))),
             Asked::PutSystemConfiguration { system, .. } => put(description(system)),
             Asked::DeleteSystemConfiguration(system) => delete(description(system)),
+            Asked::PutUserProfile { key, .. } => put((RecordKind::UserProfile, key.record_key())),
+            Asked::DeleteUserProfile(key) => delete((RecordKind::UserProfile, key.record_key())),
             Asked::GetUser(_)
+            | Asked::GetUserProfile(_)
+            | Asked::ReadUserProfile(_)
             | Asked::GetAgreement(_)
             | Asked::GetSystemConfiguration(_)
             | Asked::Check(_) => Vec::new(),
@@ -246,7 +253,8 @@ impl World {
             configuration::Answer::Done
             | configuration::Answer::User { .. }
             | configuration::Answer::Agreement { .. }
-            | configuration::Answer::SystemConfiguration(_) => Outcome::Done,
+            | configuration::Answer::SystemConfiguration(_)
+            | configuration::Answer::UserProfile(_) => Outcome::Done,
         };
         let now = self.now();
         self.checks.facts.end(now, cause, &outcome)
@@ -279,7 +287,10 @@ impl World {
             Answer::Refused(Refusal::Unavailable) => Outcome::Unknown,
             Answer::Refused(_) | Answer::RowsRefused(_) => Outcome::Refused,
             Answer::Granted { until, .. } => Outcome::Kept { until: *until },
-            Answer::Done | Answer::Subscriber { .. } | Answer::Pool { .. } => Outcome::Done,
+            Answer::Done
+            | Answer::Subscriber { .. }
+            | Answer::DigestSubscriber { .. }
+            | Answer::Pool { .. } => Outcome::Done,
         };
         let now = self.now();
         self.checks.facts.end(now, &cause, &outcome)

@@ -300,6 +300,7 @@ impl World {
             | Answer::Binding(_)
             | Answer::Granted { .. }
             | Answer::Subscriber { .. }
+            | Answer::DigestSubscriber { .. }
             | Answer::Pool { .. } => {
                 let detail = format!("{answer:?}");
                 self.violate(Violation::new("what was lent can be given back", &detail));

@@ -233,9 +233,9 @@ impl UeHost {
 
     /// Takes a new user agent into use, with the same ISIM.
     fn renew_agent(&mut self, config: ue::Config) {
-        let isim = self.agent.isim().clone();
+        let credentials = self.agent.credentials().clone();
         self.generation += 1;
-        self.agent = UserAgent::new(config, isim, &mut self.entropy);
+        self.agent = UserAgent::new(config, credentials, &mut self.entropy);
     }
 
     /// Sets the ISIM as if vectors up to `seq` of the first visited system had been accepted.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    aka::digest::{Algorithm, decode_auts, encode_nonce},
+    aka::digest::{Algorithm, NonceText, decode_auts, encode_nonce},
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, CxDestination, Limit, Message, Note, RequestId, Role, Undeliverable},
@@ -24,7 +24,9 @@ use super::{
     answer::{CHALLENGE_STEP, RegisterError, refusal},
     expiry,
     notice::Asked,
-    user::{Attempt, AttemptState, AwaitVector, Challenged, Origin, REPEATS_MAX, Room, User},
+    user::{
+        Attempt, AttemptState, AwaitVector, Challenged, Origin, REPEATS_MAX, Room, Secret, User,
+    },
 };
 
 /// A UE may send AUTS this often in one attempt (TS 24.229: it answers at most two invalid challenges).
@@ -69,7 +71,8 @@ impl SipCore {
         Ok(())
     }
 
-    /// `MIG-16`: asks the SIP database for one vector.
+    /// `MIG-16`: asks the SIP database for one vector, or for what else it has: which scheme a user has only it knows.
+    /// After AUTS it can only be AKA.
     pub(super) fn request_vector(
         &self,
         ctx: &mut Context<'_>,
@@ -80,7 +83,7 @@ impl SipCore {
     ) {
         let request = cx::Request::MultimediaAuth(cx::MultimediaAuthRequest {
             identity: UserIdentity { impi: impi.clone(), impu: origin.impu.clone() },
-            scheme: cx::SCHEME_AKA_V1.into(),
+            scheme: if resync.is_some() { cx::SCHEME_AKA_V1 } else { cx::SCHEME_UNKNOWN }.into(),
             resync,
             server_name: Arc::clone(&self.config.server_name),
         });
@@ -135,28 +138,27 @@ impl SipCore {
         (origin, waiting): (Origin, AwaitVector),
         outcome: Result<cx::Answer, Undeliverable>,
     ) {
-        let vector = match outcome {
-            Ok(cx::Answer::MultimediaAuth(answer)) => match answer.vector {
-                Some(vector) if answer.result.is_success() => Ok(vector),
-                _ => Err(refusal(answer.result, waiting.resync)),
-            },
+        let secret = match outcome {
+            Ok(cx::Answer::MultimediaAuth(answer)) => self.secret_of(answer, waiting.resync),
             Ok(cx::Answer::ServerAssignment(_)) | Err(Undeliverable) => {
                 Err(RegisterError::HomeUnreachable)
             }
         };
-        match vector {
-            Ok(vector) => {
-                let nonce = encode_nonce(&vector.rand, &vector.autn);
-                let expires_at = ctx.now + self.config.reg_await_auth;
-                let (number, timer) = self.challenges.add(ctx.now, impi.clone());
-                let challenged = Challenged { vector, nonce, expires_at, number };
+        match secret {
+            Ok(secret) => {
+                let nonce = match &secret {
+                    Secret::Vector(vector) => encode_nonce(&vector.rand, &vector.autn),
+                    Secret::Password { .. } => {
+                        let mut octets = [0; 32];
+                        ctx.entropy.fill(&mut octets);
+                        NonceText::random(&octets)
+                    }
+                };
+                let challenged = self.await_answer(ctx, impi, secret, nonce);
                 for key in waiting.transactions() {
                     self.challenge(ctx, &origin, &challenged, key);
                 }
                 user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
-                if let Some(at) = timer {
-                    ctx.out.arm(at, expiry::CHALLENGES_TIMER);
-                }
             }
             Err(error) => {
                 for key in waiting.transactions() {
@@ -166,6 +168,42 @@ impl SipCore {
                 }
             }
         }
+    }
+
+    /// What the response will be checked with. HA1 of another realm is of no use: the SIP core and its database are
+    /// configured apart from each other, which is no fault of the UE's.
+    fn secret_of(
+        &self,
+        answer: cx::MultimediaAuthAnswer,
+        resync: bool,
+    ) -> Result<Secret, RegisterError> {
+        if !answer.result.is_success() {
+            return Err(refusal(answer.result, resync));
+        }
+        match (answer.vector, answer.digest) {
+            (Some(vector), _) => Ok(Secret::Vector(vector)),
+            (None, Some(digest)) if digest.realm == self.config.realm && !resync => {
+                let cx::SipDigest { ha1, .. } = *digest;
+                Ok(Secret::Password { ha1, nonce_count: 0 })
+            }
+            (None, _) => Err(RegisterError::HomeUnreachable),
+        }
+    }
+
+    /// Waits for a response from now on, for reg-await-auth.
+    pub(super) fn await_answer(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        secret: Secret,
+        nonce: NonceText,
+    ) -> Challenged {
+        let (number, timer) = self.challenges.add(ctx.now, impi.clone());
+        if let Some(at) = timer {
+            ctx.out.arm(at, expiry::CHALLENGES_TIMER);
+        }
+        let expires_at = ctx.now + self.config.reg_await_auth;
+        Challenged { secret, nonce, expires_at, number }
     }
 
     /// A UE that found SQN out of its range sends AUTS: one new vector, beginning at `MIG-16`.
@@ -178,10 +216,11 @@ impl SipCore {
         cseq: u32,
         auts: &str,
     ) -> Result<(), RegisterError> {
-        let Some(auts) = decode_auts(auts) else {
+        let (Some(auts), Secret::Vector(vector)) = (decode_auts(auts), &challenged.secret) else {
             user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
             return Err(RegisterError::MalformedAuts);
         };
+        let rand = vector.rand;
         if origin.resyncs >= RESYNCS_MAX {
             let failure = ServerAssignmentType::AuthenticationFailure;
             self.report_failure(ctx, impi, origin.impu, failure);
@@ -190,7 +229,7 @@ impl SipCore {
         origin.resyncs += 1;
         origin.stale = false; // the nonce was live; SQN was not
         origin.cseq = cseq;
-        let resync = cx::Resync { rand: challenged.vector.rand, auts };
+        let resync = cx::Resync { rand, auts };
         self.request_vector(ctx, (impi, user), origin, key, Some(resync));
         Ok(())
     }
@@ -222,10 +261,14 @@ impl SipCore {
         challenged: &Challenged,
         key: u128,
     ) {
+        let algorithm = match &challenged.secret {
+            Secret::Vector(_) => origin.algorithm.as_str(),
+            Secret::Password { ha1, .. } => ha1.algorithm().as_str(),
+        };
         let challenge = DigestChallenge {
             realm: self.config.realm.as_str().into(),
             nonce: challenged.nonce.as_str().into(),
-            algorithm: Some(origin.algorithm.as_str().into()),
+            algorithm: Some(algorithm.into()),
             qop: Some("auth".into()),
             stale: origin.stale,
             opaque: None,

@@ -52,7 +52,7 @@ impl SipCore {
         }
     }
 
-    /// reg-await-auth is over: the attempt failed; an existing registration stays (TS 24.229).
+    /// reg-await-auth is over: the attempt failed, unless it was answered; an existing registration stays (TS 24.229).
     fn expire_challenges_of(&self, ctx: &mut Context<'_>, impi: &Impi) {
         let Some(mut user) = self.known_user(impi) else { return };
         let attempts = std::mem::take(&mut user.get_mut().attempts);
@@ -60,7 +60,7 @@ impl SipCore {
             attempts.into_iter().partition(|attempt| attempt.is_over(ctx.now));
         user.get_mut().attempts = left;
         self.leave(user);
-        for attempt in over {
+        for attempt in over.into_iter().filter(|attempt| !attempt.is_answered()) {
             let timeout = ServerAssignmentType::AuthenticationTimeout;
             self.report_failure(ctx, impi, attempt.origin.impu, timeout);
         }

@@ -6,9 +6,7 @@ use bytes::Bytes;
 use smallvec::smallvec;
 
 use crate::{
-    aka::digest::{
-        AkaVerified, Algorithm, DigestInput, HexDigest, Qop, QopInput, Verified, verify,
-    },
+    aka::digest::{DigestInput, DigestVerified, HexDigest, Qop, QopInput, Verified, verify},
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, Note, Undeliverable},
@@ -31,7 +29,9 @@ use super::{
     kept::Registered,
     notice::Asked,
     registration::{Registration, RegistrationUpdate},
-    user::{Attempt, AttemptState, AwaitAssignment, Challenged, Origin, User},
+    user::{
+        Attempt, AttemptState, AwaitAssignment, Challenged, Origin, Secret, User, nonce_count_of,
+    },
 };
 
 /// Room for an Authentication-Info field, octets: most fit.
@@ -52,13 +52,17 @@ impl SipCore {
         credentials: &DigestCredentials<'_>,
     ) -> Result<(), RegisterError> {
         let call = self.transactions.key_of_text(request.call_id());
-        let Some((origin, challenged)) = user.take_challenged(call, &credentials.nonce, ctx.now)
+        let challenged = user.take_challenged(call, &credentials.nonce, ctx.now);
+        if let Some((_, challenged)) = &challenged {
+            self.challenges.take(challenged.number);
+        }
+        let Some((origin, challenged)) =
+            challenged.filter(|(_, challenged)| !challenged.is_used(credentials.nc))
         else {
             // not live, or replayed: challenge again, and say that the nonce was at fault
             let challenge = (credentials.algorithm, true);
             return self.begin_attempt(ctx, (impi, user), key, request, aor, challenge);
         };
-        self.challenges.take(challenged.number);
         if let Some(auts) = credentials.auts.as_deref() {
             return self.resynchronize(
                 ctx,
@@ -76,6 +80,7 @@ impl SipCore {
         };
         match verified {
             Ok(Verified { proof, rspauth }) => {
+                self.keep_nonce(ctx, (impi, user), (&origin, challenged), request, credentials.nc);
                 let chunk = &mut ctx.out.parts;
                 let info =
                     rspauth.and_then(|rspauth| authentication_info(chunk, &rspauth, credentials));
@@ -95,7 +100,26 @@ impl SipCore {
         }
     }
 
-    /// Checks the response against XRES. An empty response means that the UE found MAC wrong.
+    /// A nonce that no vector is behind may be used again under the same Call-ID, with a higher nonce count.
+    fn keep_nonce(
+        &self,
+        ctx: &mut Context<'_>,
+        (impi, user): (&Impi, &mut User),
+        (origin, challenged): (&Origin, Challenged),
+        request: &RegisterRequest<'_>,
+        nc: Option<&str>,
+    ) {
+        let Challenged { secret: Secret::Password { ha1, .. }, nonce, .. } = challenged else {
+            return;
+        };
+        let Some(nonce_count) = nc.and_then(nonce_count_of) else { return };
+        let secret = Secret::Password { ha1, nonce_count };
+        let challenged = self.await_answer(ctx, impi, secret, nonce);
+        let origin = Origin { cseq: request.cseq(), stale: false, ..origin.clone() };
+        user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
+    }
+
+    /// Checks the response against XRES or HA1. An empty response means that the UE found MAC wrong.
     fn verify(
         &self,
         origin: &Origin,
@@ -103,15 +127,27 @@ impl SipCore {
         request: &RegisterRequest<'_>,
         credentials: &DigestCredentials<'_>,
     ) -> Result<Verified, RegisterError> {
-        let named = credentials.algorithm.map(Algorithm::parse);
-        if named.is_some_and(|named| named != Some(origin.algorithm)) {
+        let algorithm = match &challenged.secret {
+            Secret::Vector(_) => origin.algorithm.as_str(),
+            Secret::Password { ha1, .. } => ha1.algorithm().as_str(),
+        };
+        if credentials.algorithm.is_some_and(|named| !named.eq_ignore_ascii_case(algorithm)) {
             return Err(RegisterError::Forbidden);
         }
         let input = digest_input(credentials, &self.config.realm, request.body())
             .ok_or(RegisterError::Forbidden)?;
         let response = &credentials.response;
-        verify(origin.algorithm, &input, &challenged.vector, response)
-            .map_err(|_| RegisterError::Forbidden)
+        let verified = match &challenged.secret {
+            Secret::Vector(vector) => verify(origin.algorithm, &input, vector, response),
+            // Without a nonce count that can be compared, it could be used again.
+            Secret::Password { .. }
+                if credentials.nc.is_some_and(|nc| nonce_count_of(nc).is_none()) =>
+            {
+                return Err(RegisterError::Forbidden);
+            }
+            Secret::Password { ha1, .. } => ha1.verify(&input, response),
+        };
+        verified.map_err(|_| RegisterError::Forbidden)
     }
 
     /// Tells the SIP database of a verified request, where it has to know, and finishes it otherwise.
@@ -122,7 +158,7 @@ impl SipCore {
         key: u128,
         request: &RegisterRequest<'_>,
         (origin, authentication_info): (Origin, Option<Bytes>),
-        proof: AkaVerified,
+        proof: DigestVerified,
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config, &mut ctx.out.parts)?;
         let known = self.read_registration(ctx, impi);
@@ -233,7 +269,7 @@ impl SipCore {
         impu: &Impu,
         (known, update): (Option<Known>, RegistrationUpdate),
         user_data: Option<cx::UserData>,
-        _proof: AkaVerified,
+        _proof: DigestVerified,
     ) -> Result<Confirmed, RegisterError> {
         let changes = update.changes();
         if changes && !ctx.out.storage_available() {

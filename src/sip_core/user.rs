@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use crate::{
     aka::{
         AuthVector,
-        digest::{AkaVerified, Algorithm, NonceText},
+        digest::{Algorithm, DigestVerified, Ha1, NonceText},
     },
     diameter::cx::ServerAssignmentType,
     identity::Impu,
@@ -34,7 +34,7 @@ pub(super) struct Attempt {
 }
 
 /// What an attempt keeps through all its states: the REGISTER that began it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Origin {
     /// The key of its Call-ID.
     pub(super) call: u128,
@@ -71,16 +71,52 @@ pub(super) struct AwaitVector {
     pub(super) resync: bool,
 }
 
-/// The UE was challenged.
+/// The UE was challenged. With a password it may answer more than once, for as long again each time.
 #[derive(Debug)]
 pub(super) struct Challenged {
-    pub(super) vector: AuthVector,
+    pub(super) secret: Secret,
     /// The nonce as sent.
     pub(super) nonce: NonceText,
     /// When the UE has had its time to answer.
     pub(super) expires_at: Timestamp,
     /// The number under which it waits for that.
     pub(super) number: u64,
+}
+
+/// What a response is checked with.
+#[derive(Debug)]
+pub(super) enum Secret {
+    /// Of a UE with an ISIM: good for one response.
+    Vector(AuthVector),
+    /// Of a UE with a password.
+    Password {
+        ha1: Ha1,
+        /// The highest nonce count that came with a right response; 0 before the first.
+        nonce_count: u32,
+    },
+}
+
+impl Challenged {
+    /// Whether a right response came already.
+    pub(super) const fn is_answered(&self) -> bool {
+        matches!(self.secret, Secret::Password { nonce_count: 1.., .. })
+    }
+
+    /// Whether the nonce may not be used with the nonce count `nc`: it was, or with a higher one. A response
+    /// without any is taken once.
+    pub(super) fn is_used(&self, nc: Option<&str>) -> bool {
+        let Secret::Password { nonce_count, .. } = self.secret else { return false };
+        match nc {
+            Some(nc) => nonce_count_of(nc).is_some_and(|nc| nc <= nonce_count),
+            None => self.is_answered(),
+        }
+    }
+}
+
+/// Reads a nonce count: 8 hexadecimal digits.
+pub(super) fn nonce_count_of(nc: &str) -> Option<u32> {
+    let is_count = nc.len() == 8 && nc.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_count { u32::from_str_radix(nc, 16).ok() } else { None }
 }
 
 /// The response was right; the SIP database was told.
@@ -97,7 +133,7 @@ pub(super) struct AwaitAssignment {
     /// The header field Authentication-Info of the 200: proof that this side knows RES too.
     pub(super) authentication_info: Option<Bytes>,
     /// That the UE answered its challenge.
-    pub(super) proof: AkaVerified,
+    pub(super) proof: DigestVerified,
 }
 
 /// Whether there is room for one more attempt.
@@ -122,6 +158,11 @@ impl Attempt {
     /// The public identity that the SIP database was told of, if it was.
     pub(super) fn assigned(&self) -> Option<&Impu> {
         matches!(&self.state, AttemptState::AwaitAssignment(_)).then_some(&self.origin.impu)
+    }
+
+    /// Whether it is a challenge that was answered, and may be again.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(&self.state, AttemptState::Challenged(challenged) if challenged.is_answered())
     }
 
     /// Whether the UE has had its time to answer. The timer that removes the attempt may come later.
@@ -211,7 +252,7 @@ impl User {
             && let AttemptState::Challenged(oldest) = &self.attempts.remove(at).state
         {
             gone(oldest);
-            return Room::Made;
+            return if oldest.is_answered() { Room::Free } else { Room::Made };
         }
         Room::None
     }

@@ -1,7 +1,10 @@
 //! Server assignment (SAR, TS 29.228 clause 6.1.2): which SIP core serves a user, and whether the user is
 //! registered. For an inbound identity it moves the lease of the binding.
 
-use super::{Declined, SipDatabase, inbound::InboundHead, lease::Lease, subscriber::Subscriber};
+use super::{
+    Declined, SipDatabase, digest::DigestSubscriber, inbound::InboundHead, lease::Lease,
+    subscriber::Subscriber,
+};
 use crate::{
     diameter::cx::{
         Answer, ResultCode, ServerAssignmentAnswer, ServerAssignmentRequest, ServerAssignmentType,
@@ -67,13 +70,46 @@ impl SipDatabase {
         event: Event,
         request: &ServerAssignmentRequest,
     ) -> Assigned {
-        let mut subscriber = self.subscribers.get_mut(impi).ok_or(ResultCode::USER_UNKNOWN)?;
+        let Some(mut subscriber) = self.subscribers.get_mut(impi) else {
+            return self.assign_digest(ctx, impi, event, request);
+        };
         if !request.impus.iter().all(|impu| subscriber.record.has(impu)) {
             return Err(Declined::by(subscriber.version, ResultCode::IDENTITIES_DONT_MATCH));
         }
         let version = subscriber.version;
         let declined = |result| Declined::by(version, result);
-        if subscriber.assign(event, &request.server_name).map_err(declined)? {
+        let Subscriber { record, authentication_pending: pending, .. } = &mut **subscriber;
+        let (server_name, registered) = (&mut record.server_name, &mut record.registered);
+        let serving = Serving { server_name, registered, pending };
+        if serving.assign(event, &request.server_name).map_err(declined)? {
+            subscriber.version = ctx.out.commit([subscriber.record.mutation(impi)]);
+        }
+        let impus = &subscriber.record.impus;
+        let user_data = event
+            .wants_user_data(request)
+            .then(|| UserData { impi: impi.clone(), impus: impus.clone() });
+        Ok((user_data, subscriber.version))
+    }
+
+    /// The same for a subscriber with a password.
+    fn assign_digest(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        event: Event,
+        request: &ServerAssignmentRequest,
+    ) -> Assigned {
+        let found = self.digest_subscribers.get_mut(impi);
+        let mut subscriber = found.ok_or(ResultCode::USER_UNKNOWN)?;
+        let version = subscriber.version;
+        let declined = |result| Declined::by(version, result);
+        if !request.impus.iter().all(|impu| subscriber.record.impus.contains(impu)) {
+            return Err(declined(ResultCode::IDENTITIES_DONT_MATCH));
+        }
+        let DigestSubscriber { record, authentication_pending: pending, .. } = &mut *subscriber;
+        let (server_name, registered) = (&mut record.server_name, &mut record.registered);
+        let serving = Serving { server_name, registered, pending };
+        if serving.assign(event, &request.server_name).map_err(declined)? {
             subscriber.version = ctx.out.commit([subscriber.record.mutation(impi)]);
         }
         let impus = &subscriber.record.impus;
@@ -183,10 +219,19 @@ impl Event {
     }
 }
 
-impl Subscriber {
+/// Who serves a subscriber, as far as reports of SIP cores change it.
+struct Serving<'a> {
+    /// Server-Name.
+    server_name: &'a mut Option<String>,
+    registered: &'a mut bool,
+    /// Authentication pending.
+    pending: &'a mut bool,
+}
+
+impl Serving<'_> {
     /// Applies what the SIP core `server_name` reports; returns whether the record changed.
-    fn assign(&mut self, event: Event, server_name: &str) -> Result<bool, ResultCode> {
-        let serving = self.record.server_name.as_deref();
+    fn assign(self, event: Event, server_name: &str) -> Result<bool, ResultCode> {
+        let serving = self.server_name.as_deref();
         if serving.is_some_and(|serving| serving != server_name) {
             return Err(if event == Event::Registration {
                 ResultCode::IDENTITY_ALREADY_REGISTERED
@@ -197,8 +242,8 @@ impl Subscriber {
         if event == Event::ProfileWanted {
             return Ok(false);
         }
-        let pending = std::mem::take(&mut self.authentication_pending);
-        let was_registered = self.record.registered;
+        let pending = std::mem::take(self.pending);
+        let was_registered = *self.registered;
         let (serves, registered) = match event {
             Event::Registration | Event::Reregistration => (true, true),
             Event::Unregistered => (true, false),
@@ -211,8 +256,8 @@ impl Subscriber {
         };
         let changed = serving.is_some() != serves || was_registered != registered;
         if changed {
-            self.record.server_name = serves.then(|| server_name.to_owned());
-            self.record.registered = registered;
+            *self.server_name = serves.then(|| server_name.to_owned());
+            *self.registered = registered;
         }
         Ok(changed)
     }

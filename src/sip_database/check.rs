@@ -34,6 +34,12 @@ impl SipDatabase {
             Request::GetSubscriber(impi) | Request::DeleteSubscriber(impi) => {
                 self.get_subscriber(&impi).map(drop)
             }
+            Request::PutDigestSubscriber(subscriber) => {
+                self.check_put_digest_subscriber(&subscriber)
+            }
+            Request::GetDigestSubscriber(impi) | Request::DeleteDigestSubscriber(impi) => {
+                self.get_digest_subscriber(&impi).map(drop)
+            }
             Request::PutPool(pool) => self.check_put_pool(pool),
             Request::GetPool(name) => self.get_pool(ctx, &name).map(drop),
             Request::BindOutbound { user, partner, allowed } => {

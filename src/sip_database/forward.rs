@@ -13,7 +13,10 @@ use super::{
 use crate::{
     aka::AuthVector,
     api::migration_identity::{Allowance, PrimaryUser},
-    diameter::cx::{Answer, MultimediaAuthAnswer, MultimediaAuthRequest, Request, ResultCode},
+    diameter::cx::{
+        Answer, MultimediaAuthAnswer, MultimediaAuthRequest, Request, ResultCode, SCHEME_AKA_V1,
+        SCHEME_UNKNOWN,
+    },
     identity::UserIdentity,
     outbox::{
         Context, CxDestination, CxReply, Message, Note, ReplyTo, RequestId, Role, TimerKey,
@@ -69,9 +72,12 @@ impl SipDatabase {
         }
         let user = InboundUser::of(&primary);
         let PrimaryUser { database, identity, server_name } = primary;
+        // With the key at home only AKA works here, and not every SIP database answers to an unknown scheme.
+        let is_named = !request.scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN);
+        let scheme = if is_named { request.scheme.clone() } else { SCHEME_AKA_V1.into() };
         let forwarded = MultimediaAuthRequest {
             identity,
-            scheme: request.scheme.clone(),
+            scheme,
             resync: request.resync,
             server_name: server_name.into(),
         };

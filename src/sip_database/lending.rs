@@ -46,9 +46,7 @@ impl SipDatabase {
     /// Whether one half of a generated pair is somebody's since before its pool was: what is provisioned later
     /// is refused if it is in the way ([`Pools::may_generate_impi`]). No two pools generate the same.
     fn is_provisioned(&self, UserIdentity { impi, impu }: &UserIdentity) -> bool {
-        self.subscribers.contains_key(impi)
-            || self.listed.contains_key(impi)
-            || self.public.contains_key(impu)
+        self.is_subscriber(impi) || self.listed.contains_key(impi) || self.public.contains_key(impu)
     }
 }
 

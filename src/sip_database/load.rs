@@ -8,6 +8,7 @@ use super::{
     ListedPair, SipDatabase,
     agreement::{Withdrawn, WithdrawnRecord},
     bound::{lock, write},
+    digest::{DigestSubscriber, DigestSubscriberRecord},
     inbound::InboundView,
     listed::{Entry, Listed, Place},
     outbound::OutboundView,
@@ -47,6 +48,7 @@ impl SipDatabase {
     pub fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
         match record.kind {
             RecordKind::Subscriber => self.load_subscriber(record),
+            RecordKind::DigestSubscriber => self.load_digest_subscriber(record),
             RecordKind::Pool => self.load_pool(record),
             RecordKind::PoolEntry => self.load_entry(record),
             RecordKind::InboundBinding => self.load_inbound(record),
@@ -91,6 +93,7 @@ impl SipDatabase {
     /// stay: their answers look the binding up again.
     pub fn clear(&self) {
         self.subscribers.clear();
+        self.digest_subscribers.clear();
         self.public.clear();
         self.visits.clear();
         self.outbound.clear();
@@ -124,6 +127,18 @@ impl SipDatabase {
         let profile = self.config.sqn_profile();
         let subscriber = Subscriber::stored(stored.fitted(profile), record.version);
         self.subscribers.insert(impi, Box::new(subscriber));
+        self.subscribers_bound.take_loaded();
+        Ok(())
+    }
+
+    fn load_digest_subscriber(&self, record: &Record<'_>) -> Result<(), RecordError> {
+        let impi = impi_of(record)?;
+        let stored: DigestSubscriberRecord = decode(record.value)?;
+        self.provisioned.add(&impi, &stored.impus);
+        for impu in &stored.impus {
+            self.public.insert(impu.clone(), impi.clone());
+        }
+        self.digest_subscribers.insert(impi, DigestSubscriber::stored(stored, record.version));
         self.subscribers_bound.take_loaded();
         Ok(())
     }

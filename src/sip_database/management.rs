@@ -36,6 +36,9 @@ impl SipDatabase {
             Request::PutSubscribers(subscribers) => self.put_subscribers(ctx, subscribers),
             Request::GetSubscriber(impi) => self.get_subscriber(&impi),
             Request::DeleteSubscriber(impi) => self.delete_subscriber(ctx, &impi),
+            Request::PutDigestSubscriber(subscriber) => self.put_digest_subscriber(ctx, subscriber),
+            Request::GetDigestSubscriber(impi) => self.get_digest_subscriber(&impi),
+            Request::DeleteDigestSubscriber(impi) => self.delete_digest_subscriber(ctx, &impi),
             Request::PutPool(pool) => self.put_pool(ctx, pool),
             Request::GetPool(name) => self.get_pool(ctx, &name),
             Request::BindOutbound { user, partner, allowed } => {

@@ -23,6 +23,7 @@ mod agreement;
 mod assignment;
 mod bound;
 mod check;
+mod digest;
 mod expiry;
 mod forward;
 mod identity_view;
@@ -62,6 +63,7 @@ pub use stored::StoredRecord;
 use self::{
     agreement::Withdrawn,
     bound::{Bound, Mark},
+    digest::DigestSubscriber,
     forward::Forward,
     inbound::InboundBinding,
     lease_counts::LeaseCounts,
@@ -180,10 +182,13 @@ pub struct SipDatabase {
     config: Config,
     /// This system's subscribers.
     subscribers: Table<Impi, Box<Subscriber>>,
+    /// Subscribers with a password in place of a key.
+    digest_subscribers: Table<Impi, DigestSubscriber>,
+    /// Of both kinds.
     subscribers_bound: Bound,
     /// Whose a provisioned public identity is: a subscriber's or a listed pair's.
     public: Table<Impu, Impi>,
-    /// Of the identities in [`Self::subscribers`], [`Self::public`] and [`Self::listed`].
+    /// Of the identities in [`Self::subscribers`], [`Self::digest_subscribers`], [`Self::public`] and [`Self::listed`].
     provisioned: Shapes,
     /// Where each subscriber may be, by its real private identity.
     visits: PackedTable<Visits>,
@@ -233,6 +238,7 @@ impl SipDatabase {
     pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
         Self {
             subscribers: new_table(entropy),
+            digest_subscribers: new_table(entropy),
             subscribers_bound: Bound::new(config.subscribers_max),
             public: new_table(entropy),
             provisioned: Shapes::default(),

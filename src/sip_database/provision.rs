@@ -77,6 +77,7 @@ impl SipDatabase {
                 Ok((Answer::Done, version))
             }
             dashmap::Entry::Vacant(free) => {
+                self.check_no_password(&impi)?;
                 if !self.subscribers_bound.take() {
                     ctx.out.note(Note::TableFull("subscribers"));
                     return Err(FULL);
@@ -111,16 +112,27 @@ impl SipDatabase {
         subscriber: &api::Subscriber,
     ) -> Result<(), Refusal> {
         let api::Subscriber { impi, impus, seq, .. } = subscriber;
-        check_impus(impus)?;
         if *seq > self.config.sqn_profile().seq_max() {
             return Err(Refusal::Invalid("seq has more bits than SQN without IND"));
         }
+        self.check_no_password(impi)?;
+        self.check_identities(pools, (impi, self.subscribers.contains_key(impi)), impus)
+    }
+
+    /// Checks the identities of a subscriber, who `is_known` already or not, against themselves and the pools.
+    pub(super) fn check_identities(
+        &self,
+        pools: &Pools,
+        (impi, is_known): (&Impi, bool),
+        impus: &[Impu],
+    ) -> Result<(), Refusal> {
+        check_impus(impus)?;
         if self.listed.contains_key(impi) {
             return Err(Refusal::Invalid("the private identity is one of a pool's"));
         }
         // What the subscriber has from before a pool of that form it keeps: the pool lends it to nobody.
         let is_new = |impu: &&Impu| self.public.get(*impu).is_none_or(|owner| *owner != *impi);
-        let generated_impi = pools.may_generate_impi(impi) && !self.subscribers.contains_key(impi);
+        let generated_impi = pools.may_generate_impi(impi) && !is_known;
         if generated_impi || impus.iter().filter(is_new).any(|impu| pools.may_generate_impu(impu)) {
             return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
         }
@@ -129,7 +141,7 @@ impl SipDatabase {
 
     /// Makes `impi` the owner of all `impus` or of none that it does not own already. The caller holds
     /// the subscriber's entry.
-    fn claim(&self, impi: &Impi, impus: &[Impu]) -> Result<(), Refusal> {
+    pub(super) fn claim(&self, impi: &Impi, impus: &[Impu]) -> Result<(), Refusal> {
         let mut claimed = Vec::new();
         for impu in impus {
             match self.public.entry(impu.clone()) {
@@ -148,10 +160,15 @@ impl SipDatabase {
         Ok(())
     }
 
-    fn unclaim<'a>(&self, impus: impl IntoIterator<Item = &'a Impu>) {
+    pub(super) fn unclaim<'a>(&self, impus: impl IntoIterator<Item = &'a Impu>) {
         for impu in impus {
             self.public.remove(impu);
         }
+    }
+
+    /// Whether the private identity is a subscriber's, with a key or a password.
+    pub(super) fn is_subscriber(&self, impi: &Impi) -> bool {
+        self.subscribers.contains_key(impi) || self.digest_subscribers.contains_key(impi)
     }
 
     /// Shows a subscriber without secrets.

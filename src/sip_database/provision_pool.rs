@@ -217,7 +217,7 @@ impl SipDatabase {
             if pools.may_generate_impi(impi) || pools.may_generate_impu(impu) {
                 return Err(Refusal::Invalid("an identity has the form of a generated pool's"));
             }
-            if self.subscribers.contains_key(impi) || self.public.contains_key(impu) {
+            if self.is_subscriber(impi) || self.public.contains_key(impu) {
                 return Err(Refusal::Invalid("an identity belongs to somebody else"));
             }
             new.push(identity);

@@ -76,6 +76,10 @@ impl References {
                 self.own_private(place, "key", &impi)?;
                 record.impus.iter().try_for_each(|impu| self.own_public(place, "impus", impu))
             }
+            Body::Digest(record) => {
+                self.own_private(place, "key", &private()?)?;
+                record.impus.iter().try_for_each(|impu| self.own_public(place, "impus", impu))
+            }
             Body::Pool(record) => self.add_pool(key, record),
             Body::PoolEntry(entry) => {
                 let pool = key.split_once(' ').map_or("", |(pool, _)| pool);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     agreement::WithdrawnRecord,
+    digest::{DigestSubscriberRecord, check_realm},
     inbound::InboundRecord,
     listed::{Entry, NUMBER_MAX, entry_key},
     outbound::OutboundRecord,
@@ -29,6 +30,7 @@ pub struct StoredRecord(pub(super) Body);
 #[derive(Clone, Debug)]
 pub(super) enum Body {
     Subscriber(SubscriberRecord),
+    Digest(DigestSubscriberRecord),
     Pool(PoolRecord),
     PoolEntry(Entry),
     Inbound(InboundRecord),
@@ -42,6 +44,7 @@ macro_rules! read_body {
     ($kind:expr, $read:expr) => {
         match $kind {
             RecordKind::Subscriber => Body::Subscriber($read),
+            RecordKind::DigestSubscriber => Body::Digest($read),
             RecordKind::Pool => Body::Pool($read),
             RecordKind::PoolEntry => Body::PoolEntry($read),
             RecordKind::InboundBinding => Body::Inbound($read),
@@ -58,6 +61,7 @@ macro_rules! with_body {
     ($body:expr, $record:ident => $what:expr) => {
         match $body {
             Body::Subscriber($record) => $what,
+            Body::Digest($record) => $what,
             Body::Pool($record) => $what,
             Body::PoolEntry($record) => $what,
             Body::Inbound($record) => $what,
@@ -100,6 +104,7 @@ impl StoredRecord {
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
             RecordKind::Subscriber => &["k", "opc"],
+            RecordKind::DigestSubscriber => &["ha1"],
             RecordKind::Pool => &["key"],
             _ => &[],
         }
@@ -113,6 +118,13 @@ impl StoredRecord {
     pub fn check(&self, key: &str) -> Result<(), WrongField> {
         match &self.0 {
             Body::Subscriber(record) => check_impi(key).and(check_subscriber(record)),
+            Body::Digest(record) => {
+                check_impi(key)?;
+                let listed = check_impus(&record.impus).is_ok();
+                WrongField::unless(listed, "impus", "has none, one twice, or more than 32")?;
+                let fits = check_realm(&record.realm).is_ok();
+                WrongField::unless(fits, "realm", "is none that a subscriber has")
+            }
             Body::Pool(record) => check_pool(key, record),
             Body::PoolEntry(entry) => {
                 let pool = key.split_once(' ').map_or("", |(pool, _)| pool);

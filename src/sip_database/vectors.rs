@@ -15,6 +15,7 @@ use crate::{
     aka::{AuthVector, Milenage, Rand, Resynchronisation},
     diameter::cx::{
         Answer, MultimediaAuthAnswer, MultimediaAuthRequest, ResultCode, Resync, SCHEME_AKA_V1,
+        SCHEME_SIP_DIGEST, SCHEME_UNKNOWN,
     },
     entropy::Entropy,
     identity::{SipDatabaseId, UserIdentity},
@@ -31,7 +32,8 @@ const RAND_DRAWS_MAX: usize = 16;
 type Issued = Result<(AuthVector, CommitSeq), Declined>;
 
 impl SipDatabase {
-    /// Answers a vector request (MAR), or has it answered by the primary system's SIP database.
+    /// Answers a request for authentication information (MAR), or has it answered by the primary system's SIP
+    /// database.
     pub(super) fn handle_vector(
         &self,
         ctx: &mut Context<'_>,
@@ -40,20 +42,63 @@ impl SipDatabase {
         request: MultimediaAuthRequest,
     ) {
         let step = matches!(from, Peer::Database(_)).then(|| Step::mig(19));
-        let issued = if !ctx.out.storage_available() {
-            Err(ResultCode::TOO_BUSY.into())
-        } else if !is_aka(&request.scheme) {
-            Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
-        } else {
-            match from {
-                Peer::OwnCore => match self.primary_of(ctx, &request.identity) {
-                    Some(primary) => return self.forward(ctx, to, request, primary),
-                    None => self.issue_at_home(ctx, &request),
-                },
-                Peer::Database(partner) => self.answer_partner(ctx, partner, &request),
+        let issued = if ctx.out.storage_available() {
+            match (Scheme::of(&request.scheme), from) {
+                (Some(Scheme::Aka | Scheme::Unknown), Peer::Database(partner)) => {
+                    self.answer_partner(ctx, partner, &request)
+                }
+                (Some(Scheme::SipDigest), Peer::OwnCore) => {
+                    return self.answer_digest(ctx, to, request);
+                }
+                (Some(scheme), Peer::OwnCore) => {
+                    if let Some(primary) = self.primary_of(ctx, &request.identity) {
+                        return self.forward(ctx, to, request, primary);
+                    }
+                    let issued = self.issue_at_home(ctx, &request);
+                    let is_unknown = matches!(&issued, Err(declined) if declined.result == ResultCode::USER_UNKNOWN);
+                    // Looked for among them last: nearly all subscribers have a key.
+                    if !is_unknown || !self.digest_subscribers.contains_key(&request.identity.impi)
+                    {
+                        issued
+                    } else if matches!(scheme, Scheme::Aka) {
+                        Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
+                    } else {
+                        return self.answer_digest(ctx, to, request);
+                    }
+                }
+                // HA1 is for this system's own SIP core alone.
+                (None, _) | (Some(Scheme::SipDigest), Peer::Database(_)) => {
+                    Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
+                }
             }
+        } else {
+            Err(ResultCode::TOO_BUSY.into())
         };
         self.answer_vector(ctx, to, step, Asked::by(request), issued);
+    }
+
+    /// Answers with what the responses of a subscriber with a password are checked with.
+    fn answer_digest(&self, ctx: &mut Context<'_>, to: ReplyTo, request: MultimediaAuthRequest) {
+        let MultimediaAuthRequest { identity, server_name, .. } = request;
+        let issued = match self.issue_digest(ctx, &identity, &server_name) {
+            Some(issued) => issued,
+            None if self.subscribers.contains_key(&identity.impi) => {
+                Err(ResultCode::AUTH_SCHEME_NOT_SUPPORTED.into())
+            }
+            None => Err(ResultCode::USER_UNKNOWN.into()),
+        };
+        let asked = Asked { identity, scheme: SCHEME_SIP_DIGEST.into() };
+        match issued {
+            Ok((digest, after)) => {
+                let Asked { identity, scheme } = asked;
+                let (result, digest) = (ResultCode::SUCCESS, Some(Box::new(digest)));
+                let answer =
+                    MultimediaAuthAnswer { result, identity, scheme, vector: None, digest };
+                let answer = Answer::MultimediaAuth(answer);
+                self.send(ctx, after, None, Message::CxAnswer { to, answer });
+            }
+            Err(declined) => self.answer_vector(ctx, to, None, asked, Err(declined)),
+        }
     }
 
     /// Sends the answer to a vector request.
@@ -70,7 +115,7 @@ impl SipDatabase {
             Err(Declined { result, after }) => (result, None, after.max(self.removed.get())),
         };
         let Asked { identity, scheme } = asked;
-        let answer = MultimediaAuthAnswer { result, identity, scheme, vector };
+        let answer = MultimediaAuthAnswer { result, identity, scheme, vector, digest: None };
         let message = Message::CxAnswer { to, answer: Answer::MultimediaAuth(answer) };
         self.send(ctx, after, step, message);
     }
@@ -228,13 +273,28 @@ impl Asked {
     }
 }
 
-/// What a SIP core sends that does not know the scheme yet (TS 29.229 clause 6.3.9).
-const SCHEME_UNKNOWN: &str = "Unknown";
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+enum Scheme {
+    /// Vectors of AKA.
+    Aka,
+    /// What SIP Digest is checked with.
+    SipDigest,
+    /// Whatever the user has: the SIP core does not know yet (TS 29.229 clause 6.3.9).
+    Unknown,
+}
 
-/// Whether vectors of AKA are asked for: also under the names for `AKAv2` that some SIP cores use.
-fn is_aka(scheme: &str) -> bool {
-    const PREFIX: &str = "Digest-AKA";
-    let prefix = scheme.get(..PREFIX.len());
-    scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN)
-        || prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
+impl Scheme {
+    /// Reads a scheme, AKA also under the names for `AKAv2` that some SIP cores use; `None` for other ones.
+    fn of(scheme: &str) -> Option<Self> {
+        const PREFIX: &str = "Digest-AKA";
+        let prefix = scheme.get(..PREFIX.len());
+        if prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX)) {
+            Some(Self::Aka)
+        } else if scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN) {
+            Some(Self::Unknown)
+        } else {
+            scheme.eq_ignore_ascii_case(SCHEME_SIP_DIGEST).then_some(Self::SipDigest)
+        }
+    }
 }

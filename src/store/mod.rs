@@ -166,11 +166,15 @@ pub enum RecordKind {
     IdmsDenied = 30,
     /// A security token of a partner's user that was presented, by issuer and `jti` (`idms`).
     IdmsPresented = 31,
+    /// A subscriber of this system with a password, by IMPI (`sip_database`).
+    DigestSubscriber = 32,
+    /// A user profile, by service, index and MC service ID (`config_server`).
+    UserProfile = 33,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,
@@ -202,6 +206,8 @@ impl RecordKind {
         Self::IdmsVisitor,
         Self::IdmsDenied,
         Self::IdmsPresented,
+        Self::DigestSubscriber,
+        Self::UserProfile,
     ];
 
     /// The kind as people write it.
@@ -238,6 +244,8 @@ impl RecordKind {
             Self::IdmsVisitor => "idms-visitor",
             Self::IdmsDenied => "idms-denied",
             Self::IdmsPresented => "idms-presented",
+            Self::DigestSubscriber => "digest-subscriber",
+            Self::UserProfile => "user-profile",
         }
     }
 
@@ -256,14 +264,16 @@ impl RecordKind {
         Self::ALL.into_iter().find(|kind| kind.as_u8() == octet)
     }
 
-    /// Whether records of this kind hold keys or credentials: K and `OPc`, a pool's key, signing keys, passwords of the
+    /// Whether records of this kind hold keys or credentials: K and `OPc`, HA1, a pool's key, signing keys, passwords of the
     /// UE configuration, or a digest or hash by which these could be guessed. An engine on a medium seals those.
     pub const fn holds_secrets(self) -> bool {
         matches!(
             self,
             Self::Subscriber
+                | Self::DigestSubscriber
                 | Self::Pool
                 | Self::SystemConfiguration
+                | Self::UserProfile
                 | Self::AcmOutgoing
                 | Self::AcmIncoming
                 | Self::AcmPayload
@@ -279,6 +289,7 @@ impl RecordKind {
     pub const fn owner(self) -> Owner {
         match self {
             Self::Subscriber
+            | Self::DigestSubscriber
             | Self::Pool
             | Self::PoolEntry
             | Self::InboundBinding
@@ -286,7 +297,9 @@ impl RecordKind {
             | Self::Grant
             | Self::WithdrawnAgreement => Owner::SipDatabase,
             Self::Registration => Owner::SipCore,
-            Self::User | Self::Agreement | Self::SystemConfiguration => Owner::ConfigServer,
+            Self::User | Self::Agreement | Self::SystemConfiguration | Self::UserProfile => {
+                Owner::ConfigServer
+            }
             Self::AcmOutgoing
             | Self::AcmIncoming
             | Self::AcmPayload

@@ -213,6 +213,23 @@ pub struct ServiceIdClaims {
     mcdata_id: Option<McServiceId>,
 }
 
+impl ServiceIdClaims {
+    /// The ID for push to talk.
+    pub const fn mcptt(&self) -> Option<&McServiceId> {
+        self.mcptt_id.as_ref()
+    }
+
+    /// The ID for video.
+    pub const fn mcvideo(&self) -> Option<&McServiceId> {
+        self.mcvideo_id.as_ref()
+    }
+
+    /// The ID for data.
+    pub const fn mcdata(&self) -> Option<&McServiceId> {
+        self.mcdata_id.as_ref()
+    }
+}
+
 impl From<ServiceIds> for ServiceIdClaims {
     fn from(ServiceIds { mcptt_id, mcvideo_id, mcdata_id }: ServiceIds) -> Self {
         Self { mcptt_id, mcvideo_id, mcdata_id }

@@ -1,7 +1,8 @@
 //! The signalling user agent: registers, refreshes and de-registers one pair of identities.
 //!
-//! Sans-I/O: SIP octets in, effects out. Every refresh is challenged afresh as long as the path is
-//! unprotected, so a refresh is a registration with the same Call-ID (TS 24.229 clause 5.1.1.4).
+//! Sans-I/O: SIP octets in, effects out. With an ISIM every refresh is challenged afresh as long as the path is
+//! unprotected, so a refresh is a registration with the same Call-ID (TS 24.229 clause 5.1.1.4). With a password it
+//! answers the last challenge once more, until the SIP core finds that nonce stale.
 
 use std::{
     fmt,
@@ -32,7 +33,8 @@ use crate::{
 };
 
 use super::{
-    isim::{Isim, Refusal},
+    credentials::{Credentials, Nonce},
+    isim::Refusal,
     transaction::{ClientTransaction, timer},
 };
 
@@ -151,7 +153,9 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct UserAgent {
     config: Config,
-    isim: Isim,
+    credentials: Credentials,
+    /// The last nonce that a password answered.
+    nonce: Option<Nonce>,
     call_id: String,
     from_tag: String,
     cseq: u32,
@@ -170,6 +174,8 @@ pub struct UserAgent {
 struct Attempt {
     expires: u32,
     challenges: u8,
+    /// A response with a password was sent.
+    has_responded: bool,
     /// The ISIM found MAC wrong; the answer tells the SIP core, whose refusal is expected.
     mac_failure: bool,
     /// The Authentication-Info that would prove the SIP core's knowledge of RES.
@@ -178,13 +184,18 @@ struct Attempt {
 
 impl UserAgent {
     /// Creates a user agent that has sent nothing yet.
-    pub fn new(config: Config, isim: Isim, entropy: &mut dyn Entropy) -> Self {
+    pub fn new(
+        config: Config,
+        credentials: impl Into<Credentials>,
+        entropy: &mut dyn Entropy,
+    ) -> Self {
         Self {
             call_id: format!("{:016x}{:016x}", entropy.next_u64(), entropy.next_u64()),
             from_tag: format!("{:016x}", entropy.next_u64()),
             contact: config.flow.local,
             config,
-            isim,
+            credentials: credentials.into(),
+            nonce: None,
             cseq: 0,
             granted: None,
             numbers: 0,
@@ -196,10 +207,15 @@ impl UserAgent {
 
     /// Creates a user agent that goes on where another one of the same UE ended. Its refresh timer is gone
     /// with the other one: refresh before [`Registered::expires_at`].
-    pub fn resume(config: Config, isim: Isim, saved: Saved, entropy: &mut dyn Entropy) -> Self {
+    pub fn resume(
+        config: Config,
+        credentials: impl Into<Credentials>,
+        saved: Saved,
+        entropy: &mut dyn Entropy,
+    ) -> Self {
         let Saved { call_id, cseq, contact, registered } = saved;
         let state = registered.clone().map_or(State::Idle, State::Registered);
-        let fresh = Self::new(config, isim, entropy);
+        let fresh = Self::new(config, credentials, entropy);
         Self { call_id, cseq, contact, granted: registered, state, ..fresh }
     }
 
@@ -219,9 +235,10 @@ impl UserAgent {
         &self.state
     }
 
-    /// The ISIM with the sequence numbers accepted so far, for another user agent of the same UE.
-    pub const fn isim(&self) -> &Isim {
-        &self.isim
+    /// What it answers challenges with, an ISIM with the sequence numbers accepted so far: for another user agent of
+    /// the same UE.
+    pub const fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// The path to the SIP core.
@@ -248,6 +265,9 @@ impl UserAgent {
     fn begin(&mut self, ctx: &mut Context<'_>, expires: u32) {
         self.attempt = Attempt { expires, ..Attempt::default() };
         self.state = State::Busy;
+        if let Some(nonce) = self.nonce.take().filter(Nonce::is_reusable) {
+            return self.answer_with_password(ctx, nonce);
+        }
         let initial = DigestCredentials {
             username: self.config.identity.impi.as_str().to_owned().into(),
             realm: self.config.domain.clone().into(),
@@ -304,9 +324,12 @@ impl UserAgent {
         }
     }
 
-    /// A 401: answers it with the ISIM, or gives up after too many.
+    /// A 401: answers it, or gives up after too many.
     fn handle_challenge(&mut self, ctx: &mut Context<'_>, answer: &ResponseView<'_>) {
         self.attempt.challenges += 1;
+        if matches!(self.credentials, Credentials::Password(_)) {
+            return self.handle_password_challenge(ctx, answer);
+        }
         let challenge = answer.challenges().find_map(|challenge| {
             let algorithm = Algorithm::parse(challenge.algorithm.as_deref()?)?;
             let (rand, autn) = decode_nonce(&challenge.nonce)?;
@@ -324,6 +347,46 @@ impl UserAgent {
         self.send_register(ctx, credentials, Step::mig(23));
     }
 
+    /// The same with a password: the topmost challenge of an algorithm that is known (RFC 8760 clause 2.4). Another
+    /// challenge means that the password is wrong, unless the nonce was stale.
+    fn handle_password_challenge(&mut self, ctx: &mut Context<'_>, answer: &ResponseView<'_>) {
+        let challenge = answer.challenges().find_map(|it| Some((it.stale, Nonce::of(&it)?)));
+        let answered = std::mem::replace(&mut self.attempt.has_responded, true);
+        match challenge {
+            Some((stale, nonce))
+                if self.attempt.challenges <= CHALLENGES_MAX && (stale || !answered) =>
+            {
+                self.answer_with_password(ctx, nonce);
+            }
+            Some(_) | None => self.state = State::Failed(Failure::Refused(401)),
+        }
+    }
+
+    fn answer_with_password(&mut self, ctx: &mut Context<'_>, mut nonce: Nonce) {
+        self.attempt.has_responded = true;
+        let Credentials::Password(password) = &self.credentials else { return };
+        let username = self.config.identity.impi.as_str().to_owned();
+        let uri = self.digest_uri();
+        let cnonce = format!("{:016x}", ctx.entropy.next_u64());
+        let response = nonce.respond((&username, password), &uri, &cnonce);
+        self.attempt.expected_rspauth = Some(response.rspauth.as_str().to_owned());
+        self.nonce = Some(nonce);
+        let credentials = DigestCredentials {
+            username: username.into(),
+            realm: response.realm.into(),
+            nonce: response.nonce.into(),
+            uri: uri.into(),
+            response: response.digest.as_str().into(),
+            algorithm: Some(response.algorithm),
+            qop: response.nc.is_some().then_some(Qop::Auth.as_str()),
+            cnonce: response.nc.is_some().then(|| cnonce.into()),
+            nc: response.nc.as_deref(),
+            auts: None,
+            opaque: response.opaque.map(Into::into),
+        };
+        self.send_register(ctx, credentials, Step::mig(23));
+    }
+
     /// `MIG-23`: computes the response with the key of the home ISIM, over the identity and realm of
     /// the system it registers in. MAC wrong: neither response nor `auts`. SQN out of range: `auts`.
     fn answer_challenge(
@@ -333,7 +396,11 @@ impl UserAgent {
         algorithm: Algorithm,
         (rand, autn): (crate::aka::Rand, crate::aka::Autn),
     ) -> DigestCredentials<'static> {
-        let (secret, auts) = match self.isim.authenticate(&rand, &autn) {
+        let authenticated = match &mut self.credentials {
+            Credentials::Isim(isim) => isim.authenticate(&rand, &autn),
+            Credentials::Password(_) => Err(Refusal::MacFailure),
+        };
+        let (secret, auts) = match authenticated {
             Ok(answer) => {
                 let secret = password(
                     algorithm,
@@ -424,7 +491,7 @@ impl UserAgent {
     fn send_register(
         &mut self,
         ctx: &mut Context<'_>,
-        credentials: DigestCredentials<'static>,
+        credentials: DigestCredentials<'_>,
         step: Step,
     ) {
         self.cseq = self.cseq.saturating_add(1);

@@ -12,7 +12,8 @@ use migcore::{
     secret::Secret,
     token::BearerToken,
     ue::{
-        self, ConfigurationClient, ConfigurationState, Failure, Isim, PrimaryRecord, Records, State,
+        self, ConfigurationClient, ConfigurationState, Credentials, Failure, Isim, PrimaryRecord,
+        Records, State,
     },
 };
 use serde_json::json;
@@ -37,7 +38,7 @@ pub struct User {
     k: Secret<16>,
     opc: Secret<16>,
     /// Its sequence numbers outlive each migration: no challenge is accepted twice.
-    isim: Isim,
+    credentials: Credentials,
     client: Option<RunningConfigurationClient>,
 }
 
@@ -75,7 +76,7 @@ impl User {
             },
             primary,
             token: BearerToken::parse(&token).unwrap(),
-            isim: Isim::new(&k, &opc, SqnArray::default()),
+            credentials: Isim::new(&k, &opc, SqnArray::default()).into(),
             k,
             opc,
             client: None,
@@ -103,7 +104,7 @@ impl User {
         let mut ue = self.open(&access).await?;
         self.settle(&access, &mut ue, true).await?;
         self.settle(&access, &mut ue, false).await?;
-        self.isim = ue.isim().clone();
+        self.credentials = ue.credentials().clone();
         Ok(())
     }
 
@@ -171,7 +172,7 @@ impl User {
                 // The connection was lost with a message: a new one, as after any loss of coverage.
                 Err(error) => {
                     last = error.to_string();
-                    self.isim = ue.isim().clone();
+                    self.credentials = ue.credentials().clone();
                     *ue = self.open(access).await?;
                 }
             }
@@ -180,8 +181,9 @@ impl User {
     }
 
     async fn open(&self, access: &ue::Config) -> Result<RunningUe, String> {
-        let (isim, core) = (self.isim.clone(), access.flow.remote);
-        let opened = RunningUe::open(access.clone(), core, isim, None, "scscf.b.example").await;
+        let (credentials, core) = (self.credentials.clone(), access.flow.remote);
+        let opened =
+            RunningUe::open(access.clone(), core, credentials, None, "scscf.b.example").await;
         opened.map_err(|error| format!("no way to the SIP core: {error}"))
     }
 

@@ -56,6 +56,8 @@ pub struct Bench {
     pub notes: Vec<Note>,
     pub timers: Vec<(Timestamp, TimerKey)>,
     pub silent: Vec<CxReply>,
+    /// What the database has in place of a key.
+    pub password: Option<cx::SipDigest>,
     /// Answers to management requests, and what each waits for.
     pub managed: Vec<(registration::Answer, CommitSeq)>,
 }
@@ -228,6 +230,7 @@ impl Bench {
             notes: Vec::new(),
             timers: Vec::new(),
             silent: Vec::new(),
+            password: None,
             managed: Vec::new(),
         }
     }
@@ -299,11 +302,14 @@ impl Bench {
                 let mut rand = [0; 16];
                 self.entropy.fill(&mut rand);
                 let vector = milenage().vector(&rand, Sqn::new(self.seq, 0, 5), [0x80, 0]);
+                let is_aka = result.is_success() && self.password.is_none();
+                let digest = self.password.clone().filter(|_| result.is_success());
                 Ok(cx::Answer::MultimediaAuth(cx::MultimediaAuthAnswer {
                     result,
                     identity: request.identity,
                     scheme: request.scheme,
-                    vector: result.is_success().then_some(vector),
+                    vector: is_aka.then_some(vector),
+                    digest: digest.map(Box::new),
                 }))
             }
             cx::Request::ServerAssignment(request) => {

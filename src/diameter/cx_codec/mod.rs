@@ -83,7 +83,7 @@ pub fn encode_answer(
 ) -> Result<(), EncodeAnswerError> {
     let (command, result) = match answer {
         Answer::MultimediaAuth(answer) => {
-            if answer.result.is_success() && answer.vector.is_none() {
+            if !answer.is_complete() {
                 return Err(EncodeAnswerError::MissingVector);
             }
             (command::MULTIMEDIA_AUTH, answer.result)

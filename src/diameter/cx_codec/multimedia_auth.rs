@@ -6,7 +6,10 @@ use super::{
     super::{
         avp::{Avp, AvpWriter, Occurred},
         context::RequestContext,
-        cx::{MultimediaAuthAnswer, MultimediaAuthRequest, Resync, SCHEME_AKA_V1},
+        cx::{
+            MultimediaAuthAnswer, MultimediaAuthRequest, Resync, SCHEME_AKA_V1, SCHEME_SIP_DIGEST,
+            SCHEME_UNKNOWN, SipDigest,
+        },
         dictionary::{self as avp, Definition},
         message::Message,
         validate::{Occurrence, Rejection, check, forbidden, once, optional, required, up_to},
@@ -17,7 +20,14 @@ use super::{
         read_result, read_server_name,
     },
 };
-use crate::{aka::AuthVector, identity::UserIdentity, secret::SecretBytes};
+use crate::{
+    aka::{
+        AuthVector,
+        digest::{Ha1, Ha1Algorithm, Qop},
+    },
+    identity::UserIdentity,
+    secret::SecretBytes,
+};
 
 /// Longest SIP-Authentication-Scheme, octets.
 pub const SCHEME_OCTETS_MAX: usize = 64;
@@ -48,8 +58,13 @@ pub(super) fn write_answer(
     answer: &MultimediaAuthAnswer,
 ) {
     context.write_identities(writer);
-    if let Some(vector) = answer.vector.as_ref().filter(|_| answer.result.is_success()) {
+    if !answer.result.is_success() {
+        return;
+    }
+    if let Some(vector) = &answer.vector {
         write_vector(writer, &answer.scheme, vector);
+    } else if let Some(digest) = &answer.digest {
+        write_digest(writer, digest);
     }
 }
 
@@ -66,6 +81,20 @@ fn write_vector(writer: &mut AvpWriter<'_>, scheme: &str, vector: &AuthVector) {
         item.octets(&avp::SIP_AUTHORIZATION, vector.xres.expose());
         item.octets(&avp::CONFIDENTIALITY_KEY, vector.ck.expose());
         item.octets(&avp::INTEGRITY_KEY, vector.ik.expose());
+    });
+}
+
+/// The quality of protection is what all SIP cores offer at least.
+fn write_digest(writer: &mut AvpWriter<'_>, digest: &SipDigest) {
+    writer.unsigned32(&avp::SIP_NUMBER_AUTH_ITEMS, 1);
+    writer.group(&avp::SIP_AUTH_DATA_ITEM, |item| {
+        item.text(&avp::SIP_AUTHENTICATION_SCHEME, SCHEME_SIP_DIGEST);
+        item.group(&avp::SIP_DIGEST_AUTHENTICATE, |digests| {
+            digests.text(&avp::DIGEST_REALM, &digest.realm);
+            digests.text(&avp::DIGEST_ALGORITHM, digest.ha1.algorithm().as_str());
+            digests.text(&avp::DIGEST_QOP, Qop::Auth.as_str());
+            digests.text(&avp::DIGEST_HA1, &digest.ha1.to_hex());
+        });
     });
 }
 
@@ -117,18 +146,19 @@ pub(super) fn read_request(message: &Message<'_>) -> Result<MultimediaAuthReques
     Ok(MultimediaAuthRequest { identity, scheme, resync, server_name })
 }
 
-/// Reads a scheme: the usual one without a copy.
+/// Reads a scheme: the usual ones without a copy.
 fn read_scheme(avp: &Avp<'_>) -> Option<Cow<'static, str>> {
-    if avp.data == SCHEME_AKA_V1.as_bytes() {
-        return Some(SCHEME_AKA_V1.into());
+    const USUAL: [&str; 3] = [SCHEME_AKA_V1, SCHEME_UNKNOWN, SCHEME_SIP_DIGEST];
+    match USUAL.into_iter().find(|usual| avp.data == usual.as_bytes()) {
+        Some(usual) => Some(usual.into()),
+        None => bounded_text(avp, SCHEME_OCTETS_MAX).map(Cow::Owned),
     }
-    bounded_text(avp, SCHEME_OCTETS_MAX).map(Cow::Owned)
 }
 
 /// Whether SIP-Authorization is RAND || AUTS; other schemes are for the role to refuse.
 fn is_aka(scheme: &str) -> bool {
     let prefix = scheme.get(..10).unwrap_or_default();
-    prefix.eq_ignore_ascii_case("Digest-AKA") || scheme.eq_ignore_ascii_case("Unknown")
+    prefix.eq_ignore_ascii_case("Digest-AKA") || scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN)
 }
 
 fn read_resync(authorization: &Avp<'_>) -> Option<Resync> {
@@ -152,18 +182,21 @@ pub(super) fn read_answer(
     check_user_name(user_name.first, &asked.identity.impi)?;
     check_public_identity(impu.first, &asked.identity.impu)?;
     let item = lowest_item(message, &items).filter(|_| result.is_success());
-    let item = item.map(|item| item.group().firsts(ITEM)).unwrap_or_default();
-    let [scheme, ..] = item;
-    let vector = read_vector(item);
-    if result.is_success() && vector.is_none() {
+    let members = item.as_ref().map(|item| item.group().firsts(ITEM)).unwrap_or_default();
+    let [scheme, ..] = members;
+    let vector = read_vector(members);
+    let digest = item.filter(|_| vector.is_none()).and_then(|item| read_digest(&item));
+    if result.is_success() && vector.is_none() && digest.is_none() {
         return Err(InvalidAnswer::Vector);
     }
     let scheme = match scheme.as_ref().and_then(read_scheme) {
         Some(scheme) => scheme,
-        None if asked.scheme.eq_ignore_ascii_case("Unknown") => SCHEME_AKA_V1.into(),
+        None if digest.is_some() => SCHEME_SIP_DIGEST.into(),
+        None if asked.scheme.eq_ignore_ascii_case(SCHEME_UNKNOWN) => SCHEME_AKA_V1.into(),
         None => asked.scheme.clone(),
     };
-    Ok(MultimediaAuthAnswer { result, identity: asked.identity.clone(), scheme, vector })
+    let identity = asked.identity.clone();
+    Ok(MultimediaAuthAnswer { result, identity, scheme, vector, digest: digest.map(Box::new) })
 }
 
 /// The members of an authentication item that an answer is read from.
@@ -187,6 +220,27 @@ fn read_vector(item: [Option<Avp<'_>>; 5]) -> Option<AuthVector> {
         ik: ik.filter(is_key).map(SecretBytes::new)?,
     })
 }
+
+/// Reads what SIP Digest is checked with. An algorithm that is not named is MD5; one that is not known is of no use,
+/// and neither is a quality of protection without `auth`.
+fn read_digest(item: &Avp<'_>) -> Option<SipDigest> {
+    let digests = item.member(&avp::SIP_DIGEST_AUTHENTICATE)?;
+    let wanted = [&avp::DIGEST_REALM, &avp::DIGEST_ALGORITHM, &avp::DIGEST_QOP, &avp::DIGEST_HA1];
+    let [realm, algorithm, qop, ha1] = digests.group().firsts(wanted);
+    let algorithm = match algorithm {
+        Some(named) => Ha1Algorithm::parse(&bounded_text(&named, SCHEME_OCTETS_MAX)?)?,
+        None => Ha1Algorithm::Md5,
+    };
+    if let Some(offered) = qop {
+        let offered = bounded_text(&offered, SCHEME_OCTETS_MAX)?;
+        offered.split(',').find_map(|qop| Qop::parse(qop.trim()).filter(|it| *it == Qop::Auth))?;
+    }
+    let ha1 = Ha1::from_hex(algorithm, std::str::from_utf8(ha1?.data).ok()?)?;
+    Some(SipDigest { realm: bounded_text(&realm?, REALM_OCTETS_MAX)?, ha1 })
+}
+
+/// Longest Digest-Realm, octets: as long as a domain name.
+const REALM_OCTETS_MAX: usize = 255;
 
 /// The authentication item with the lowest SIP-Item-Number; those without a number come last.
 fn lowest_item<'a>(message: &Message<'a>, items: &Occurred<'a>) -> Option<Avp<'a>> {

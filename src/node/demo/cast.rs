@@ -157,7 +157,7 @@ fn sip_core(site: &Site) -> Result<Vec<SipCoreAddress>, DemoError> {
     Ok(vec![over(SipTransport::Udp), over(SipTransport::Tcp)])
 }
 
-fn draw_key() -> Secret<16> {
+pub(super) fn draw_key() -> Secret<16> {
     let mut octets = zeroize::Zeroizing::new([0; 16]);
     SystemEntropy::new().fill(&mut *octets);
     Secret::new(*octets)

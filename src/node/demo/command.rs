@@ -10,7 +10,10 @@ use std::{
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
-use super::{Demo, DemoError, Fault, RunningDemo, Site, acm::command::AcmDemoArguments};
+use super::{
+    Demo, DemoError, Fault, RunningDemo, Site, acm::command::AcmDemoArguments,
+    isolated::command::IsolatedDemoArguments,
+};
 use crate::{
     node::{
         RunningSystem,
@@ -58,7 +61,22 @@ enum OtherDemo {
     /// systems between; or another branch, or one of the failures.
     #[command(after_help = AFTER)]
     Acm(Box<AcmDemoArguments>),
+    /// Show a migration between two systems that have no link (TR 23.700-90).
+    ///
+    /// The user logs in at home and takes a security token and the partner's configuration along. Then the home is
+    /// stopped; the partner checks the token by itself, registers her with credentials of its own (AKA and SIP Digest)
+    /// and serves her profile. Exit code 0 means that nothing was sent to the home meanwhile.
+    #[command(after_help = AFTER_ISOLATED)]
+    Isolated(Box<IsolatedDemoArguments>),
 }
+
+/// What `migcore demo isolated --help` ends with.
+const AFTER_ISOLATED: &str = "\
+Examples:
+  migcore demo isolated                              log-in, token, arrival, registration, profile
+  migcore demo isolated --fault revoked-certificate  the partner's operator has revoked the home's certificate
+
+Exit codes: 0 what was expected was seen, 1 it was not, 2 wrong arguments.";
 
 /// What `migcore demo acm --help` ends with.
 const AFTER: &str = "\
@@ -77,8 +95,10 @@ impl DemoArguments {
     ///
     /// [`DemoError`]; everything is stopped then.
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), DemoError> {
-        if let Some(OtherDemo::Acm(arguments)) = self.other {
-            return arguments.run(end).await;
+        match self.other {
+            Some(OtherDemo::Acm(arguments)) => return arguments.run(end).await,
+            Some(OtherDemo::Isolated(arguments)) => return arguments.run(end).await,
+            None => {}
         }
         let fault = self.fault.as_deref().and_then(|name| name.parse().ok());
         let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
@@ -128,7 +148,7 @@ async fn play(
 }
 
 /// How the ladder is shown.
-enum Shown {
+pub(super) enum Shown {
     /// One JSON object a line.
     Json,
     /// A drawing.
@@ -136,7 +156,7 @@ enum Shown {
 }
 
 impl Shown {
-    fn show(&mut self, title: &dyn fmt::Display, entries: &[Entry]) -> io::Result<()> {
+    pub(super) fn show(&mut self, title: &dyn fmt::Display, entries: &[Entry]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if let Self::Drawing(renderer) = self {
             renderer.title(&title.to_string(), &mut out)?;

@@ -10,13 +10,13 @@ use crate::{
     identity::{McSystemId, UserIdentity},
     node::{Clock, RunningConfigurationClient, RunningUe, http_client::Endpoint, ladder::Tap},
     outbox::Transport,
-    ue::{Config, ConfigurationClient, ConfigurationState, Isim, Records, State},
+    ue::{Config, ConfigurationClient, ConfigurationState, Credentials, Records, State},
 };
 
-/// One UE: its configuration management client, its ISIM, and the user agent of the system it is in.
+/// One UE: its configuration management client, what it answers challenges with, and the user agent of the system it is in.
 pub(super) struct Device {
     client: RunningConfigurationClient,
-    isim: Isim,
+    credentials: Credentials,
     agent: Option<(McSystemId, RunningUe)>,
     transport: Transport,
     clock: Clock,
@@ -27,7 +27,7 @@ impl Device {
     /// Gives a person a UE.
     pub(super) fn new(
         person: &Person,
-        isim: Isim,
+        credentials: impl Into<Credentials>,
         home: &Site,
         transport: Transport,
         tap: &Tap,
@@ -46,7 +46,8 @@ impl Device {
             &name,
         );
         let clock = Clock::start();
-        Ok(Self { client, isim, agent: None, transport, clock, tap: tap.clone() })
+        let credentials = credentials.into();
+        Ok(Self { client, credentials, agent: None, transport, clock, tap: tap.clone() })
     }
 
     /// Moves to another time, as everybody else does.
@@ -124,7 +125,7 @@ impl Device {
     /// Forgets the user agent, so that the next registration begins with step 14.
     pub(super) fn leave(&mut self) {
         if let Some((_, agent)) = self.agent.take() {
-            self.isim = agent.isim().clone();
+            self.credentials = agent.credentials().clone();
         }
     }
 
@@ -139,8 +140,8 @@ impl Device {
         self.leave();
         let remote = access.flow.remote;
         let name = format!("scscf.{}", access.domain);
-        let (isim, tap) = (self.isim.clone(), Some(self.tap.clone()));
-        let mut agent = RunningUe::open(access, remote, isim, tap, &name).await?;
+        let (credentials, tap) = (self.credentials.clone(), Some(self.tap.clone()));
+        let mut agent = RunningUe::open(access, remote, credentials, tap, &name).await?;
         agent.set_clock(self.clock);
         self.agent = Some((system, agent));
         Ok(())

@@ -91,6 +91,17 @@ pub struct Stage {
 }
 
 impl Site {
+    /// A system that is set up as `toml` says, changed as the settings say, and keeps what it stores as `storage` says.
+    pub(super) fn of(
+        toml: &str,
+        storage: toml::Table,
+        settings: &[String],
+        tap: &Tap,
+    ) -> Result<Self, DemoError> {
+        let config = parse(toml, storage, settings)?;
+        Ok(Self { config, tap: tap.clone(), running: None, engine: None })
+    }
+
     /// The system, if it runs.
     pub const fn system(&self) -> Option<&RunningSystem> {
         self.running.as_ref()

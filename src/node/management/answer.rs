@@ -9,8 +9,8 @@ use axum::{
 };
 
 use super::{
-    body::{BindingView, PoolView, SubscriberView, help},
-    configuration_body::{AgreementView, SystemConfigurationView, UserView},
+    body::{BindingView, DigestSubscriberView, PoolView, SubscriberView, help},
+    configuration_body::{AgreementView, SystemConfigurationView, UserProfileView, UserView},
     operator_body::{HeldBindingView, RegistrationView},
 };
 use crate::{
@@ -110,6 +110,9 @@ pub(super) fn from_database(answer: management::Answer) -> Response {
         management::Answer::Subscriber { impi, impus, seq } => {
             Json(SubscriberView { impi, impus, seq }).into_response()
         }
+        management::Answer::DigestSubscriber { impi, impus, realm, algorithm } => {
+            Json(DigestSubscriberView { impi, impus, realm, algorithm }).into_response()
+        }
         management::Answer::Pool { direction, total, lent, free } => {
             Json(PoolView { direction, total, lent, free }).into_response()
         }
@@ -134,6 +137,9 @@ pub(super) fn from_configuration(answer: configuration::Answer, with_secrets: bo
         }
         configuration::Answer::SystemConfiguration(found) => {
             Json(SystemConfigurationView::new(found, with_secrets)).into_response()
+        }
+        configuration::Answer::UserProfile(found) => {
+            Json(UserProfileView::new(found, with_secrets)).into_response()
         }
         configuration::Answer::Refused(refusal) => refused(&refusal).into_response(),
         configuration::Answer::RowsRefused(rows) => rows_refused(&rows).into_response(),
@@ -166,7 +172,7 @@ fn from_core(answer: registration::Answer) -> Response {
 }
 
 /// The problem that a role's refusal is.
-pub(super) fn refused(refusal: &management::Refusal) -> Problem {
+pub(in crate::node) fn refused(refusal: &management::Refusal) -> Problem {
     use management::Refusal;
     let (status, name, fix) = match refusal {
         Refusal::NotFound(_) => {

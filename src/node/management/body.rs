@@ -6,10 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use utoipa::ToSchema;
 
 use crate::{
+    aka::digest::{Ha1, Ha1Algorithm},
     api::migration_identity as api,
     identity::{Impi, Impu, McSystemId, SipDatabaseId, UserIdentity},
     node::http::JsonBody,
-    secret::Secret,
+    secret::{Secret, SecretText},
 };
 
 /// Longest body of a request, octets: a listed pool of some tens of thousands of pairs.
@@ -26,6 +27,16 @@ const HELP: &[(&str, &str)] = &[
     ("k", "write the subscriber key as 32 hexadecimal digits"),
     ("op", "write OP as 32 hexadecimal digits, or opc in its place"),
     ("opc", "write OPc as 32 hexadecimal digits, or op in its place"),
+    (
+        "password",
+        "write the password, 8 to 256 printable characters, or ha1 and algorithm in its place",
+    ),
+    (
+        "ha1",
+        "write HA1 as hexadecimal digits, 32 for MD5 and 64 for SHA-256, or password in its place",
+    ),
+    ("algorithm", "write \"MD5\" or \"SHA-256\", or leave it out for MD5"),
+    ("realm", "write the realm that HA1 is for, or leave it out for the domain of this system"),
     ("amf", "write AMF as 4 hexadecimal digits, such as \"8000\", or leave it out"),
     ("seq", "write the highest SEQ used elsewhere, a number below 2^43, or leave it out"),
     ("direction", "write \"outbound\" or \"inbound\""),
@@ -102,7 +113,12 @@ const HELP: &[(&str, &str)] = &[
     ("limit", "write how many records, 1 to 1000, or leave it out for 100"),
     ("alias", "write a functional alias, such as \"sip:driver@a.example\", percent-encoded"),
     ("holder", "write the private identity of a user, in a list of bindings or grants"),
-    ("document", "write an initial UE configuration document of TS 24.484 as text"),
+    (
+        "document",
+        "write an initial UE configuration document, or a user profile, of TS 24.484 as text",
+    ),
+    ("service", "write mcptt, mcvideo or mcdata"),
+    ("index", "write a number from 0 to 255"),
 ];
 
 /// What to write in the field of this name.
@@ -126,6 +142,7 @@ pub(super) use json_bodies;
 
 json_bodies! {
     SubscriberBody: 65_536,
+    DigestSubscriberBody: 65_536,
     PoolBody: BODY_OCTETS_MAX,
     OutboundBody: 16_384,
     InboundBody: 16_384,
@@ -187,6 +204,62 @@ impl SubscriberBody {
             amf: self.amf.map_or(AMF_DEFAULT, |amf| *amf.0.expose()),
             seq: self.seq,
         })
+    }
+}
+
+/// A subscriber with a password to provision: of SIP Digest. The password goes in and is not kept.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DigestSubscriberBody {
+    /// The implicit registration set, the default public identity first.
+    #[schema(value_type = Vec<String>, min_items = 1, example = json!(["sip:guest-1@b.example"]))]
+    impus: Vec<Impu>,
+    /// The password. Give this or `ha1`.
+    #[schema(value_type = Option<String>, min_length = 8, max_length = 256, write_only)]
+    password: Option<String>,
+    /// The hash of private identity, realm and password, each but the last with a colon behind it. Give this or
+    /// `password`.
+    #[schema(value_type = Option<String>, pattern = "^([0-9a-fA-F]{32}|[0-9a-fA-F]{64})$", write_only)]
+    ha1: Option<String>,
+    /// How the subscriber's responses are computed; MD5 if left out.
+    #[schema(value_type = Option<String>, pattern = "^(MD5|SHA-256)$")]
+    algorithm: Option<Ha1Algorithm>,
+    /// The realm that HA1 is for: the SIP core's. The domain of this system if left out.
+    #[schema(example = "b.example")]
+    realm: Option<String>,
+}
+
+impl DigestSubscriberBody {
+    /// The value for the role of a system with this domain.
+    ///
+    /// # Errors
+    ///
+    /// The field that is wrong, and what is wrong with it.
+    pub(super) fn into_subscriber(
+        self,
+        impi: Impi,
+        domain: &str,
+    ) -> Result<api::DigestSubscriber, (&'static str, &'static str)> {
+        let realm = self.realm.unwrap_or_else(|| domain.to_owned());
+        let algorithm = self.algorithm.unwrap_or(Ha1Algorithm::Md5);
+        let ha1 = match (self.password.map(SecretText::new), self.ha1.map(SecretText::new)) {
+            (Some(password), None) => {
+                let password = password.expose();
+                let fits = |octet: u8| octet == b' ' || octet.is_ascii_graphic();
+                if !(8..=256).contains(&password.len()) || !password.bytes().all(fits) {
+                    return Err(("password", "is not 8 to 256 printable ASCII characters"));
+                }
+                Ha1::compute(algorithm, impi.as_str(), &realm, password.as_bytes())
+            }
+            (None, Some(ha1)) => Ha1::from_hex(algorithm, ha1.expose())
+                .ok_or(("ha1", "is not as many hexadecimal digits as the algorithm has"))?,
+            (Some(_), Some(_)) => return Err(("password", "is given together with ha1")),
+            (None, None) => return Err(("password", "is missing, and ha1 too")),
+        };
+        if self.impus.is_empty() {
+            return Err(("impus", "is empty"));
+        }
+        Ok(api::DigestSubscriber { impi, impus: self.impus, realm, ha1 })
     }
 }
 
@@ -394,6 +467,22 @@ pub(super) struct SubscriberView {
     pub(super) impus: Vec<Impu>,
     /// The highest SEQ that may have been used.
     pub(super) seq: u64,
+}
+
+/// A subscriber with a password, without it.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(super) struct DigestSubscriberView {
+    /// The private identity.
+    #[schema(value_type = String)]
+    pub(super) impi: Impi,
+    /// The implicit registration set, the default public identity first.
+    #[schema(value_type = Vec<String>)]
+    pub(super) impus: Vec<Impu>,
+    /// The realm of the password.
+    pub(super) realm: String,
+    /// How the subscriber's responses are computed.
+    #[schema(value_type = String)]
+    pub(super) algorithm: Ha1Algorithm,
 }
 
 /// How full a pool is.

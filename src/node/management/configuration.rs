@@ -10,12 +10,12 @@ use super::{
     body::DirectionName,
     configuration_body::{
         AgreementBody, AgreementView, SystemConfigurationBody, SystemConfigurationView, UserBody,
-        UserView,
+        UserProfileBody, UserProfileView, UserView,
     },
 };
 use crate::{
     api::{
-        configuration::{AgreementKey, Request, User, Users},
+        configuration::{AgreementKey, ProfileKey, Request, StoredProfile, User, Users},
         connection_details::{SIP_CORE_ADDRESSES_MAX, SystemConfiguration},
         migration_identity::Direction,
     },
@@ -24,6 +24,7 @@ use crate::{
         http::{Body, Problem, Query, Segments},
         perform::Shared,
     },
+    user_profile::{ProfileService, UserProfile},
 };
 
 /// Creates or replaces a user of the configuration server.
@@ -128,6 +129,87 @@ pub(super) async fn delete_agreement(
 ) -> Response {
     let request = key.and_then(agreement_key).map(Request::DeleteAgreement);
     ask_configuration(&shared, "delete_agreement", request, false).await
+}
+
+/// Where a user profile is.
+pub(super) const PROFILE_PATH: &str = "/v1/user-profiles/{service}/{mc_service_id}/{index}";
+
+/// Creates or replaces the profile of a user of this system, or of a user of a partner without a link.
+#[utoipa::path(
+    put, path = "/v1/user-profiles/{service}/{mc_service_id}/{index}", request_body = UserProfileBody,
+    params(
+        ("service" = String, Path, description = "`mcptt`, `mcvideo` or `mcdata`."),
+        ("mc_service_id" = String, Path, description = "The MC service ID.", example = "sip:alice@a.example"),
+        ("index" = u8, Path, description = "The index of the profile, 0 to 255."),
+        CheckQuery,
+    ),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn put_user_profile(
+    State(shared): State<Arc<Shared>>,
+    Segments(key): Segments<KeySegments>,
+    Query(query): Query<CheckQuery>,
+    Body(body): Body<UserProfileBody>,
+) -> Response {
+    let request = async { Ok(query?.ask(profile_request(key?, &body?)?, Request::Check)) };
+    ask_configuration(&shared, "put_user_profile", request.await, false).await
+}
+
+/// Shows a user profile as it was put; the document may hold secrets and is shown only on demand.
+#[utoipa::path(
+    get, path = "/v1/user-profiles/{service}/{mc_service_id}/{index}",
+    params(
+        ("service" = String, Path, description = "`mcptt`, `mcvideo` or `mcdata`."),
+        ("mc_service_id" = String, Path, description = "The MC service ID."),
+        ("index" = u8, Path, description = "The index of the profile, 0 to 255."),
+        SecretsQuery,
+    ),
+    responses((status = 200, description = "The profile.", body = UserProfileView), Refusals)
+)]
+pub(super) async fn get_user_profile(
+    State(shared): State<Arc<Shared>>,
+    Segments(key): Segments<KeySegments>,
+    Query(query): Query<SecretsQuery>,
+) -> Response {
+    let request = key.and_then(profile_key).map(Request::GetUserProfile);
+    let (request, with_secrets) = match query {
+        Ok(query) => (request, query.secrets),
+        Err(problem) => (Err(problem), false),
+    };
+    ask_configuration(&shared, "get_user_profile", request, with_secrets).await
+}
+
+/// Forgets a user profile.
+#[utoipa::path(
+    delete, path = "/v1/user-profiles/{service}/{mc_service_id}/{index}",
+    params(
+        ("service" = String, Path, description = "`mcptt`, `mcvideo` or `mcdata`."),
+        ("mc_service_id" = String, Path, description = "The MC service ID."),
+        ("index" = u8, Path, description = "The index of the profile, 0 to 255."),
+    ),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn delete_user_profile(
+    State(shared): State<Arc<Shared>>,
+    Segments(key): Segments<KeySegments>,
+) -> Response {
+    let request = key.and_then(profile_key).map(Request::DeleteUserProfile);
+    ask_configuration(&shared, "delete_user_profile", request, false).await
+}
+
+fn profile_request(key: KeySegments, body: &UserProfileBody) -> Result<Request, Problem> {
+    let key = profile_key(key)?;
+    let profile = UserProfile::parse(key.service, &body.document)
+        .map_err(|error| invalid_field("document", &error.to_string()))?;
+    let profile = StoredProfile { revision: body.revision, profile };
+    Ok(Request::PutUserProfile { key, profile })
+}
+
+fn profile_key((service, user, index): KeySegments) -> Result<ProfileKey, Problem> {
+    let service =
+        ProfileService::parse(&service).ok_or_else(|| invalid_field("service", "is unknown"))?;
+    let index = index.parse().map_err(|_| invalid_field("index", "is no number from 0 to 255"))?;
+    Ok(ProfileKey { service, user: service_id("mc_service_id", &user)?, index })
 }
 
 /// Says what UEs are told of a system: this one, or a partner that does not tell it itself (NOTE 3).

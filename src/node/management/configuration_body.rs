@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::body::{DirectionName, help, json_bodies};
 use crate::{
     api::{
-        configuration::{Agreement, AgreementKey, CLASS_OCTETS_MAX, User, Users},
+        configuration::{Agreement, AgreementKey, CLASS_OCTETS_MAX, StoredProfile, User, Users},
         connection_details::{SipCoreAddress, SipTransport, SystemConfiguration},
         migration_identity::{AgreementId, Direction},
     },
@@ -244,6 +244,7 @@ json_bodies! {
     UserBody: 16_384,
     AgreementBody: 16_384,
     SystemConfigurationBody: SYSTEM_CONFIGURATION_OCTETS_MAX,
+    UserProfileBody: SYSTEM_CONFIGURATION_OCTETS_MAX,
 }
 
 /// What UEs are told of a system. Unlike a UE or a partner, this interface knows every field there is.
@@ -277,6 +278,35 @@ impl From<SystemConfigurationBody> for SystemConfiguration {
         let address =
             |SipCoreAddressBody { transport, address }| SipCoreAddress { transport, address };
         Self { revision, sip_core: sip_core.into_iter().map(address).collect(), document }
+    }
+}
+
+/// A user profile.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserProfileBody {
+    /// Grows with each change.
+    pub(super) revision: u64,
+    /// The user profile document.
+    pub(super) document: String,
+}
+
+/// A user profile.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UserProfileView {
+    /// Grows with each change.
+    revision: u64,
+    /// The document; only with `?secrets=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<String>,
+}
+
+impl UserProfileView {
+    pub(super) fn new(
+        StoredProfile { revision, profile }: StoredProfile,
+        with_secrets: bool,
+    ) -> Self {
+        Self { revision, document: with_secrets.then(|| profile.as_str().to_owned()) }
     }
 }
 

@@ -8,8 +8,8 @@ use super::{
     Refusals,
     answer::{CheckQuery, ask_database, invalid_field},
     body::{
-        BindingView, DirectionName, GrantBody, InboundBody, MappingBody, OutboundBody, PoolBody,
-        PoolView, SubscriberBody, SubscriberView,
+        BindingView, DigestSubscriberBody, DigestSubscriberView, DirectionName, GrantBody,
+        InboundBody, MappingBody, OutboundBody, PoolBody, PoolView, SubscriberBody, SubscriberView,
     },
     operator_body::HeldBindingView,
 };
@@ -68,6 +68,59 @@ pub(super) async fn delete_subscriber(
 ) -> Response {
     let request = impi.and_then(|impi| private_identity(&impi)).map(Request::DeleteSubscriber);
     ask_database(&shared, "delete_subscriber", request).await
+}
+
+/// Creates or replaces a subscriber with a password: of SIP Digest, for users of other systems that cannot be asked.
+/// Registration stays unless the password or its realm changes.
+#[utoipa::path(
+    put, path = "/v1/digest-subscribers/{impi}", request_body = DigestSubscriberBody,
+    params(
+        ("impi" = String, Path, description = "The private identity.", example = "guest-1@b.example"),
+        CheckQuery,
+    ),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn put_digest_subscriber(
+    State(shared): State<Arc<Shared>>,
+    Segments(impi): Segments<String>,
+    Query(query): Query<CheckQuery>,
+    Body(body): Body<DigestSubscriberBody>,
+) -> Response {
+    let domain = &shared.config.system.domain;
+    let request = async {
+        let request = digest_subscriber_request(&impi?, body?, domain)?;
+        Ok(query?.ask(request, Request::Check))
+    };
+    ask_database(&shared, "put_digest_subscriber", request.await).await
+}
+
+/// Shows a subscriber with a password, without it.
+#[utoipa::path(
+    get, path = "/v1/digest-subscribers/{impi}",
+    params(("impi" = String, Path, description = "The private identity.")),
+    responses((status = 200, description = "The subscriber.", body = DigestSubscriberView), Refusals)
+)]
+pub(super) async fn get_digest_subscriber(
+    State(shared): State<Arc<Shared>>,
+    Segments(impi): Segments<String>,
+) -> Response {
+    let request = impi.and_then(|impi| private_identity(&impi)).map(Request::GetDigestSubscriber);
+    ask_database(&shared, "get_digest_subscriber", request).await
+}
+
+/// Removes a subscriber with a password. A registration lasts until it expires or is removed.
+#[utoipa::path(
+    delete, path = "/v1/digest-subscribers/{impi}",
+    params(("impi" = String, Path, description = "The private identity.")),
+    responses((status = 204, description = "Done."), Refusals)
+)]
+pub(super) async fn delete_digest_subscriber(
+    State(shared): State<Arc<Shared>>,
+    Segments(impi): Segments<String>,
+) -> Response {
+    let request =
+        impi.and_then(|impi| private_identity(&impi)).map(Request::DeleteDigestSubscriber);
+    ask_database(&shared, "delete_digest_subscriber", request).await
 }
 
 /// Creates a pool, or adds identities to a listed one. A generated pool never changes.
@@ -230,6 +283,16 @@ pub(super) fn subscriber_request(impi: &str, body: SubscriberBody) -> Result<Req
 pub(super) fn subscriber(impi: &str, body: SubscriberBody) -> Result<Subscriber, Problem> {
     let subscriber = body.into_subscriber(private_identity(impi)?);
     subscriber.map_err(|(field, what)| invalid_field(field, what))
+}
+
+pub(super) fn digest_subscriber_request(
+    impi: &str,
+    body: DigestSubscriberBody,
+    domain: &str,
+) -> Result<Request, Problem> {
+    let subscriber = body.into_subscriber(private_identity(impi)?, domain);
+    let subscriber = subscriber.map_err(|(field, what)| invalid_field(field, what))?;
+    Ok(Request::PutDigestSubscriber(subscriber))
 }
 
 pub(super) fn pool_request(name: String, body: PoolBody) -> Result<Request, Problem> {

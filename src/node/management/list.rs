@@ -167,6 +167,32 @@ pub(super) async fn list_subscribers(
     answer(&shared, "list_subscribers", page.await)
 }
 
+/// Lists the subscribers with a password, by private identity, without HA1.
+#[utoipa::path(
+    get, path = "/v1/digest-subscribers", params(PageQuery),
+    responses((status = 200, description = "Subscribers.", body = PageView), Refusals)
+)]
+pub(super) async fn list_digest_subscribers(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::DigestSubscriber, query?).await };
+    answer(&shared, "list_digest_subscribers", page.await)
+}
+
+/// Lists the user profiles, by service, index and MC service ID, without documents.
+#[utoipa::path(
+    get, path = "/v1/user-profiles", params(PageQuery),
+    responses((status = 200, description = "User profiles.", body = PageView), Refusals)
+)]
+pub(super) async fn list_user_profiles(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::UserProfile, query?).await };
+    answer(&shared, "list_user_profiles", page.await)
+}
+
 /// Lists the users, by MC service ID, without tokens.
 #[utoipa::path(
     get, path = "/v1/users", params(PageQuery),
@@ -291,10 +317,12 @@ async fn read(shared: &Shared, kind: RecordKind, query: ListQuery) -> Result<Pag
 fn holds(roles: &Roles, kind: RecordKind) -> bool {
     match kind {
         RecordKind::Registration => roles.core.is_some(),
-        RecordKind::User | RecordKind::Agreement | RecordKind::SystemConfiguration => {
-            roles.config_server.is_some()
-        }
+        RecordKind::User
+        | RecordKind::Agreement
+        | RecordKind::SystemConfiguration
+        | RecordKind::UserProfile => roles.config_server.is_some(),
         RecordKind::Subscriber
+        | RecordKind::DigestSubscriber
         | RecordKind::Pool
         | RecordKind::PoolEntry
         | RecordKind::InboundBinding

@@ -103,6 +103,7 @@ async fn revoke(
         | management::Answer::Granted { .. }
         | management::Answer::RowsRefused(_)
         | management::Answer::Subscriber { .. }
+        | management::Answer::DigestSubscriber { .. }
         | management::Answer::Pool { .. }
         | management::Answer::Binding(_) => EndedName::Ended,
     };

@@ -14,6 +14,8 @@ pub(in crate::node) enum Target {
     Pool(String),
     /// A subscriber, by its private identity.
     Subscriber(String),
+    /// A subscriber with a password, by its private identity.
+    DigestSubscriber(String),
     /// A user, by its MC service ID.
     User(String),
     /// What UEs are told of a system, by its MC system ID.
@@ -35,6 +37,9 @@ impl Target {
             Self::Subscriber(id) => {
                 Self::Subscriber(Impi::parse(id).map_or(id.clone(), |id| id.as_str().into()))
             }
+            Self::DigestSubscriber(id) => {
+                Self::DigestSubscriber(Impi::parse(id).map_or(id.clone(), |id| id.as_str().into()))
+            }
             Self::User(id) => Self::User(user(id)),
             Self::AcmUser(id) => Self::AcmUser(user(id)),
             Self::SystemConfiguration(id) => Self::SystemConfiguration(system(id)),
@@ -51,10 +56,11 @@ impl Target {
         match self {
             Self::Pool(_) => 0,
             Self::Subscriber(_) => 1,
-            Self::User(_) => 2,
-            Self::SystemConfiguration(_) => 3,
-            Self::Agreement(..) => 4,
-            Self::AcmUser(_) => 5,
+            Self::DigestSubscriber(_) => 2,
+            Self::User(_) => 3,
+            Self::SystemConfiguration(_) => 4,
+            Self::Agreement(..) => 5,
+            Self::AcmUser(_) => 6,
         }
     }
 
@@ -63,6 +69,7 @@ impl Target {
         match self {
             Self::Pool(name) => format!("/v1/pools/{}", escape(name)),
             Self::Subscriber(impi) => format!("/v1/subscribers/{}", escape(impi)),
+            Self::DigestSubscriber(impi) => format!("/v1/digest-subscribers/{}", escape(impi)),
             Self::User(id) => format!("/v1/users/{}", escape(id)),
             Self::AcmUser(id) => format!("/v1/acm/users/{}", escape(id)),
             Self::SystemConfiguration(id) => format!("/v1/system-configurations/{}", escape(id)),
@@ -79,6 +86,7 @@ impl Target {
             Self::Subscriber(_) => Some("/v1/subscribers"),
             Self::User(_) => Some("/v1/users"),
             Self::Pool(_)
+            | Self::DigestSubscriber(_)
             | Self::SystemConfiguration(_)
             | Self::Agreement(..)
             | Self::AcmUser(_) => None,
@@ -91,6 +99,7 @@ impl Target {
             Self::Subscriber(id) => ("impi", id, "subscriber"),
             Self::User(id) => ("mc_service_id", id, "user"),
             Self::Pool(_)
+            | Self::DigestSubscriber(_)
             | Self::SystemConfiguration(_)
             | Self::Agreement(..)
             | Self::AcmUser(_) => return,
@@ -111,6 +120,10 @@ impl Target {
         match self {
             Self::Pool(name) => database::pool_request(name.clone(), parse(body)?).map(drop),
             Self::Subscriber(impi) => database::subscriber_request(impi, parse(body)?).map(drop),
+            Self::DigestSubscriber(impi) => {
+                // The domain is the system's: any will do to see whether the rest is well-formed.
+                database::digest_subscriber_request(impi, parse(body)?, "example").map(drop)
+            }
             Self::User(id) => configuration::user_request(id, parse(body)?).map(drop),
             Self::AcmUser(id) => acm::user_request(id, parse(body)?).map(drop),
             Self::SystemConfiguration(id) => {

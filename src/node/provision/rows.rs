@@ -14,8 +14,9 @@ use crate::node::management::Target;
 type Named = fn(String) -> Target;
 
 /// What a line may be about: the member that names it, the member with all else, and what that makes.
-const KINDS: [(&str, &str, Named); 3] = [
+const KINDS: [(&str, &str, Named); 4] = [
     ("impi", "subscriber", Target::Subscriber),
+    ("impi", "digest_subscriber", Target::DigestSubscriber),
     ("mc_service_id", "user", Target::User),
     ("mc_service_id", "acm_user", Target::AcmUser),
 ];
@@ -50,7 +51,7 @@ fn row(text: &str) -> Result<(Target, Value), String> {
         format!("is no JSON, at column {}; write one object a line", error.column())
     })?;
     let Some((name, rest, target)) = KINDS.into_iter().find(|it| members.contains_key(it.1)) else {
-        return Err("has no member subscriber, user or acm_user".to_owned());
+        return Err("has no member subscriber, digest_subscriber, user or acm_user".to_owned());
     };
     let id = members.remove(name).ok_or_else(|| format!("{name} is missing beside {rest}"))?;
     let Value::String(id) = id else { return Err(format!("{name} is no text")) };
@@ -85,11 +86,13 @@ mod tests {
         let subscriber = json!({ "impus": [id], "k": k, "op": k });
         let user = json!({ "impi": "a@a.example", "impu": id, "token": TOKEN });
         let acm_user = json!({ "token": TOKEN, "may_decide": ["groups"] });
+        let guest = json!({ "impus": [id], "password": "password-of-guest" });
         let changes = read_lines(
             "good.jsonl",
             &[
                 json!({ "impi": "a@a.example", "subscriber": subscriber }).to_string(),
                 String::new(),
+                json!({ "impi": "g@a.example", "digest_subscriber": guest }).to_string(),
                 json!({ "mc_service_id": id, "user": user }).to_string(),
                 json!({ "mc_service_id": id, "acm_user": acm_user }).to_string(),
             ],
@@ -100,6 +103,7 @@ mod tests {
             paths,
             [
                 "/v1/subscribers/a@a.example",
+                "/v1/digest-subscribers/g@a.example",
                 "/v1/users/sip%3Aa@a.example",
                 "/v1/acm/users/sip%3Aa@a.example"
             ]
@@ -130,7 +134,7 @@ mod tests {
         for (line, what) in [
             (1, "is no JSON, at column"),
             (2, "is no JSON object"),
-            (3, "has no member subscriber, user or acm_user"),
+            (3, "has no member subscriber, digest_subscriber, user or acm_user"),
             (4, "mc_service_id is missing beside acm_user"),
             (5, "may_request[0] is wrong, expected one of `configuration`"),
             (6, "rights is no known field"),

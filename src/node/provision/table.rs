@@ -1,4 +1,4 @@
-//! CSV files: a header, then one subscriber, one agreement or one user of ACM clients a row.
+//! CSV files: a header, then one subscriber with a key or a password, one agreement or one user of ACM clients a row.
 
 use std::{fs::File, io, path::Path, sync::Arc};
 
@@ -24,12 +24,18 @@ struct Kind {
     add: fn(&mut Changes, &Origin, &Row<'_>),
 }
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     Kind {
         mark: "k",
         required: &["impi", "impu", "k"],
         optional: &["op", "opc", "amf", "seq", "mc_service_id", "class", "may_migrate", "token"],
         add: add_subscriber,
+    },
+    Kind {
+        mark: "password",
+        required: &["impi", "impu", "password"],
+        optional: &["algorithm", "realm"],
+        add: add_digest_subscriber,
     },
     Kind {
         mark: "partner",
@@ -96,8 +102,8 @@ fn not_read(error: csv::Error, file: &Arc<str>, changes: &mut Changes) -> io::Re
 fn kind_of(header: &StringRecord, origin: &Origin, changes: &mut Changes) -> Option<&'static Kind> {
     let has = |column: &str| header.iter().any(|name| name == column);
     let Some(kind) = KINDS.iter().find(|kind| has(kind.mark)) else {
-        let what = "the header has no column k (subscribers), partner (agreements) or may_decide (users of ACM \
-                    clients)";
+        let what = "the header has no column k (subscribers), password (subscribers with one), partner (agreements) \
+                    or may_decide (users of ACM clients)";
         changes.findings.add(origin, what);
         return None;
     };
@@ -192,6 +198,14 @@ fn column_of_subscriber(field: &str) -> &str {
     if field.starts_with("impus") { "impu" } else { field }
 }
 
+fn add_digest_subscriber(changes: &mut Changes, origin: &Origin, row: &Row<'_>) {
+    let impus: Vec<&str> = row.get("impu").unwrap_or_default().split_whitespace().collect();
+    let mut body = row.object(&["password", "algorithm", "realm"]);
+    body.insert("impus".to_owned(), impus.into());
+    let target = Target::DigestSubscriber(row.get("impi").unwrap_or_default().to_owned());
+    changes.add(origin, &target, &[Value::Object(body)], column_of_subscriber);
+}
+
 fn add_agreement(changes: &mut Changes, origin: &Origin, row: &Row<'_>) {
     let text = |column| row.get(column).unwrap_or_default().to_owned();
     let target = Target::Agreement(text("partner"), text("direction"), text("users"));
@@ -238,6 +252,26 @@ mod tests {
             (change.target.path(), body)
         };
         changes.list.iter().map(body).collect()
+    }
+
+    #[test]
+    fn a_row_with_a_password_becomes_a_subscriber_who_has_one() {
+        let table =
+            "impi,impu,password,algorithm\ng@b.example,sip:g@b.example,a long password,SHA-256\n";
+        let changes = read_text("password.csv", table);
+        assert_eq!(changes.findings.to_string(), "");
+        let body =
+            r#"{"algorithm":"SHA-256","impus":["sip:g@b.example"],"password":"a long password"}"#;
+        let expected = ("/v1/digest-subscribers/g@b.example".to_owned(), body.to_owned());
+        assert_eq!(bodies(&changes), [expected]);
+        for (row, what) in [
+            ("g@b.example,sip:g@b.example,short,", "password is not 8 to 256"),
+            ("g@b.example,sip:g@b.example,a long password,SHA-1", "algorithm is wrong"),
+        ] {
+            let table = format!("impi,impu,password,algorithm\n{row}\n");
+            let told = read_text("bad-password.csv", &table).findings.to_string();
+            assert!(told.contains(what) && !told.contains("a long password"), "{told}");
+        }
     }
 
     #[test]

@@ -164,7 +164,9 @@ impl StateFile {
     /// Makes durable what a message of `agent` is about to rely on: the SQN that its response accepts, its
     /// CSeq. Afterwards: what it was granted.
     pub(super) fn keep(&mut self, agent: &UserAgent) -> Result<(), StateError> {
-        self.state.isim = agent.isim().clone();
+        if let Some(isim) = agent.credentials().isim() {
+            self.state.isim = isim.clone();
+        }
         if let Some(registration) = &mut self.state.registration {
             registration.agent = agent.saved();
         }

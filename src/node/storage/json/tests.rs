@@ -5,6 +5,8 @@ use crate::{identity::Plmn, ue_configuration::InitialUeConfiguration};
 
 const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
 const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
+const PROFILE: &str =
+    "<mcptt-user-profile xmlns=\"urn:3gpp:mcptt:user-profile:1.0\"><Common/></mcptt-user-profile>";
 const LONGEST: &str = "2b4c0a9e37f4d1c2b6a7980f1e2d3c4b5a69788796a5b4c3d2e1f00112233445";
 
 /// Records of every kind as a role writes them: usual ones, and ones at the limits.
@@ -61,6 +63,22 @@ fn records() -> Vec<Value> {
             "subscriber",
             &long,
             subscriber(many, ((1 << 40) - 1, 8), &visited, json!("sip:core.a.example")),
+        ),
+        (
+            "digest-subscriber",
+            "guest@b.example",
+            json!({
+                "impus": ["sip:guest@b.example"], "realm": "b.example", "ha1": {"md5": K},
+                "server_name": null, "registered": false,
+            }),
+        ),
+        (
+            "digest-subscriber",
+            &long,
+            json!({
+                "impus": ["sip:guest@b.example"], "realm": "b.example", "ha1": {"sha256": LONGEST},
+                "server_name": "sip:core.b.example", "registered": true,
+            }),
         ),
         (
             "pool",
@@ -124,6 +142,11 @@ fn records() -> Vec<Value> {
                 "mc_service_id": "sip:alice@a.example", "identity": user, "class": "c".repeat(64),
                 "may_migrate": false, "token": LONGEST,
             }),
+        ),
+        (
+            "user-profile",
+            "mcptt 0 sip:alice@a.example",
+            json!({"revision": 3, "document": ["mcptt", PROFILE]}),
         ),
         ("agreement", "sip:b.example oe", agreement(Value::Null, json!("everybody"))),
         ("agreement", "sip:b.example ocfire", agreement(json!(7), json!({"class": "fire"}))),
@@ -397,6 +420,7 @@ fn a_hidden_secret_is_null_and_is_asked_for_on_import() {
         asked,
         [
             "record.k",
+            "record.ha1",
             "record.source.generated.key",
             "record.token",
             "record.document",

@@ -1,0 +1,223 @@
+//! The two systems without a link: where they listen, how they are set up.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    super::{DemoError, place::Place, stage::Site},
+    IsolatedDemo,
+};
+use crate::{
+    entropy::Entropy,
+    identity::McSystemId,
+    node::{StartError, SystemEntropy, client::ManagementClient, ladder::Tap},
+    token::BearerToken,
+};
+
+/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17, identity management.
+const PORTS: u16 = 7;
+
+/// The ports that free ones are looked for in.
+const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How often other free ports are tried when somebody else was faster.
+const PORT_ATTEMPTS_MAX: usize = 16;
+
+/// One of the two systems.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Which {
+    /// A, where the user is at home.
+    Home,
+    /// B, where the user goes.
+    Partner,
+}
+
+impl Which {
+    pub(super) const fn domain(self) -> &'static str {
+        match self {
+            Self::Home => "a.example",
+            Self::Partner => "b.example",
+        }
+    }
+
+    /// An address of its own on loopback, so that a capture tells who is spoken to.
+    const fn address(self) -> Ipv4Addr {
+        match self {
+            Self::Home => Ipv4Addr::new(127, 0, 0, 2),
+            Self::Partner => Ipv4Addr::new(127, 0, 0, 3),
+        }
+    }
+}
+
+/// The two systems, running or stopped.
+pub(super) struct Places {
+    home: Site,
+    partner: Site,
+    base_port: u16,
+    /// Outlives both systems, which keep what they store there.
+    _place: Place,
+}
+
+impl Places {
+    /// Starts both systems.
+    pub(super) async fn start(demo: &IsolatedDemo, tap: &Tap) -> Result<Self, DemoError> {
+        let mut attempts = 0;
+        loop {
+            let base_port = if demo.base_port == 0 { free_ports()? } else { demo.base_port };
+            let place = Place::take(demo.data_dir.as_deref())?;
+            let site = |which: Which| {
+                let toml = system_toml(which, base_port);
+                let section = place.section(which.domain());
+                Site::of(&toml, section, &demo.settings, tap)
+            };
+            let (home, partner) = (site(Which::Home)?, site(Which::Partner)?);
+            let mut places = Self { home, partner, base_port, _place: place };
+            let started = places
+                .home
+                .start(Duration::ZERO)
+                .and_then(|()| places.partner.start(Duration::ZERO));
+            match started {
+                Ok(()) => return Ok(places),
+                Err(error) => {
+                    places.stop_both().await;
+                    let is_taken = matches!(&error, DemoError::Start(StartError::Bind { .. }));
+                    if !is_taken || demo.base_port != 0 || attempts == PORT_ATTEMPTS_MAX {
+                        return Err(error);
+                    }
+                    attempts += 1;
+                }
+            }
+        }
+    }
+
+    /// Restarts the home on what it stored, with a clock that is ahead.
+    pub(super) async fn restart_home(&mut self, ahead: Duration) -> Result<(), DemoError> {
+        self.home.stop().await;
+        self.home.start(ahead)
+    }
+
+    /// Starts the partner on what it stored, with a clock that is ahead.
+    pub(super) fn start_partner(&mut self, ahead: Duration) -> Result<(), DemoError> {
+        self.partner.start(ahead)
+    }
+
+    /// Stops both systems.
+    pub(super) async fn stop_both(&mut self) {
+        self.partner.stop().await;
+        self.home.stop().await;
+    }
+
+    pub(super) const fn site(&self, which: Which) -> &Site {
+        match which {
+            Which::Home => &self.home,
+            Which::Partner => &self.partner,
+        }
+    }
+
+    /// A client of a system's management interface.
+    pub(super) fn management(&self, which: Which) -> Result<ManagementClient, DemoError> {
+        self.site(which).management()
+    }
+
+    pub(super) fn id_of(&self, which: Which) -> McSystemId {
+        self.site(which).config().config_server.id.clone()
+    }
+
+    /// Where a system's SIP core listens.
+    pub(super) fn sip_of(&self, which: Which) -> Result<SocketAddr, DemoError> {
+        self.site(which).sip()
+    }
+
+    /// The URL of a system's identity management server: its issuer.
+    pub(super) fn issuer_of(&self, which: Which) -> String {
+        self.site(which).config().idms.server.issuer.as_str().to_owned()
+    }
+
+    /// The XCAP root of a system's configuration management server.
+    pub(super) fn xcap_root_of(&self, which: Which) -> String {
+        format!("http://{}/xcap-root", self.site(which).config().config_server.listen)
+    }
+
+    /// What ladders call a system as a whole.
+    pub(super) fn name_of(&self, which: Which) -> Arc<str> {
+        self.site(which).config().system.domain.as_str().into()
+    }
+
+    /// All addresses of a system.
+    pub(super) fn addresses_of(&self, which: Which) -> Vec<SocketAddr> {
+        let at = |offset| SocketAddr::from((which.address(), self.base_port + offset));
+        (0..PORTS).map(at).collect()
+    }
+
+    /// The names of the columns.
+    pub(super) fn parties(&self) -> Vec<String> {
+        let (a, b) = (Which::Home.domain(), Which::Partner.domain());
+        let partner = self.partner.config();
+        vec![
+            "UE".to_owned(),
+            format!("idms.{a}"),
+            format!("cms.{a}"),
+            format!("idms.{b}"),
+            partner.sip.server_name.trim_start_matches("sip:").to_owned(),
+            partner.diameter.identity.to_string(),
+            format!("cms.{b}"),
+        ]
+    }
+}
+
+/// A base of ports that nobody uses now at either address; somebody may be faster yet.
+fn free_ports() -> Result<u16, DemoError> {
+    let mut entropy = SystemEntropy::new();
+    let span = u64::from(FREE_PORTS.end - FREE_PORTS.start);
+    let is_free = |port: u16| {
+        [Which::Home, Which::Partner].into_iter().all(|which| {
+            let at = SocketAddr::from((which.address(), port));
+            TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
+        })
+    };
+    for _ in 0..1_000 {
+        let offset = u16::try_from(entropy.next_u64() % span).unwrap_or_default();
+        let base = FREE_PORTS.start + offset;
+        if (base..base + PORTS).all(is_free) {
+            return Ok(base);
+        }
+    }
+    Err(DemoError::NoPorts)
+}
+
+/// A system of its own. Of the partner the home knows the name, so that it can tell its users of it; the partner knows
+/// nothing of the home.
+fn system_toml(which: Which, base_port: u16) -> String {
+    let (domain, address) = (which.domain(), which.address());
+    let at = |offset: u16| format!("{address}:{}", base_port.saturating_add(offset));
+    let idms = at(6);
+    let toml = format!(
+        "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\"]\n\
+         [system]\ndomain = \"{domain}\"\n\
+         [sip]\nlisten = [\"{}\"]\n\
+         [diameter]\nlisten = \"{}\"\n\
+         [management]\nlisten = \"{}\"\n\
+         [admin]\nlisten = \"{}\"\n\
+         [config_server]\nlisten = \"{}\"\nlisten_partners = \"{}\"\n\
+         [idms]\nlisten = \"{idms}\"\nissuer = \"http://{idms}\"\nsecurity_token_lifetime = \"30d\"\n",
+        at(0),
+        at(1),
+        at(2),
+        at(3),
+        at(4),
+        at(5),
+    );
+    if which == Which::Partner {
+        return toml;
+    }
+    let [send, accept] = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
+    let (partner, send, accept) = (Which::Partner.domain(), send.expose(), accept.expose());
+    format!(
+        "{toml}[[config_server.partners]]\nid = \"sip:{partner}\"\nsip_database = \"sipdb.{partner}\"\n\
+             url = \"http://{partner}\"\nsend_token = \"{send}\"\naccept_token = \"{accept}\"\n\
+             [[diameter.peers]]\nhost = \"sipdb.{partner}\"\nrealm = \"{partner}\"\nkind = \"database\"\n"
+    )
+}

@@ -406,6 +406,13 @@ pub enum Note {
         /// From whom.
         partner: McSystemId,
     },
+    /// A request to an ACM server was refused, other than for trouble here. A security event.
+    RequestRefused {
+        /// The partner whose it is; `None` for an ACM client's, or where that is not known.
+        partner: Option<McSystemId>,
+        /// What was wrong.
+        why: &'static str,
+    },
     /// A partner answered a transaction that is not known here; the answer is kept.
     StrayResponse {
         /// The partner.

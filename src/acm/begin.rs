@@ -148,6 +148,14 @@ impl AcmServer {
             let text = "this revision or a later one has been sent already: write a higher one";
             return Err(Refusal::of(ResultCode::StaleRevision, text, ["revision"]));
         }
+        let is_about_partner = matches!(kind, Kind::Update | Kind::AddUsers);
+        let of_partner = self.revisions.get(&revision_key(false, destination, Kind::Configuration));
+        let (of_partner, of_request) = (of_partner.map(|it| *it), payload.configuration());
+        if is_about_partner && of_request.is_some_and(|it| Some(it.revision) <= of_partner) {
+            let text = "the partner itself has sent this revision of its configuration or a later one: write a \
+                        higher one";
+            return Err(Refusal::of(ResultCode::StaleRevision, text, ["configuration.revision"]));
+        }
         Ok(())
     }
 

@@ -16,6 +16,9 @@ use crate::{
 /// How far ahead a request may expire.
 pub(super) const EXPIRES_AFTER_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
+/// By how much the clock of the system that checks may be behind that of the one that sends.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 /// Checks what a request says. `domains` are those of the system that sends it.
 pub(super) fn check_request(
     parties: &Parties,
@@ -53,6 +56,12 @@ pub(super) fn check_request(
         }
         Payload::PleaseSend => Ok(()),
     }
+}
+
+/// Checks the times of a partner's envelope. What the partner may send is taken though its clock is ahead.
+pub(super) fn check_partners_times(envelope: &Envelope, now: Timestamp) -> Result<(), Refusal> {
+    let may_be_ahead = envelope.expires > now + EXPIRES_AFTER_MAX;
+    check_times(envelope, if may_be_ahead { now + CLOCKS_APART_MAX } else { now })
 }
 
 /// Checks the times of an envelope. A request that came too late is refused as expired, not as invalid.

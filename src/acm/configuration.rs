@@ -189,7 +189,7 @@ impl AcmServer {
             Purpose::Refused { is_confirmed, what } => {
                 let is_overtaken = payload.configuration().is_some_and(|it| is_newer(live, it));
                 match (is_confirmed, is_overtaken) {
-                    (true, true) => self.settle(ctx, turn, key.transaction),
+                    (true, true) => self.is_overtaken(ctx, turn, key),
                     (false, true) => self.is_stale_here(ctx, turn, key),
                     (_, false) => self.cannot_put(ctx, turn, key, purpose, what),
                 }
@@ -217,7 +217,7 @@ impl AcmServer {
             // The same again is what a repeat after a crash finds.
             if is_newer(Some(live), &next) {
                 return if purpose == Purpose::Confirmed {
-                    self.settle(ctx, turn, key.transaction);
+                    self.is_overtaken(ctx, turn, key);
                 } else {
                     self.is_stale_here(ctx, turn, key);
                 };
@@ -243,6 +243,14 @@ impl AcmServer {
         let raised = self.raise_revision(false, &key.origin, kind, envelope.revision);
         let outcome = Outcome::bare(ResultCode::Ok);
         self.respond(ctx, turn, key, handler, outcome, vec![raised]);
+    }
+
+    /// What the partner confirmed is not what UEs are told: something newer of the partner came into force meanwhile.
+    fn is_overtaken(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+        let partner = self.system_asked_about(key, Purpose::Confirmed);
+        let what = "a confirmed update has no effect: a later revision of the partner's configuration is in force";
+        ctx.out.note(Note::AccessMisconfigured { partner, what });
+        self.settle(ctx, turn, key.transaction);
     }
 
     fn is_stale_here(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {

@@ -177,7 +177,9 @@ impl AcmServer {
         let entered = match answer {
             Some(Answer::Stored) => OutgoingState::Sent,
             Some(Answer::Pending) => OutgoingState::PendingAtPartner,
-            Some(Answer::Decided(response)) if response.key == *key => {
+            Some(Answer::Decided(response))
+                if response.key == *key && response.system == envelope.destination =>
+            {
                 return self.store_response(ctx, turn, *response);
             }
             // It says so before it looks whether it has the transaction, such as while its set-up changes.

@@ -25,6 +25,9 @@ use crate::{
     time::Timestamp,
 };
 
+/// What a withdrawal of one group takes of the room for payloads, octets at most: it names the group and who says so.
+const WITHDRAWAL_OCTETS_MAX: usize = 4_096;
+
 /// An interconnection group of a partner, as this system knows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KnownGroup {
@@ -118,7 +121,10 @@ impl AcmServer {
         if held.withdrawn.is_some() {
             return Ok((None, Answer::Done));
         }
-        if !self.outgoing_bound.has_room(held.offered_to.len()) {
+        let octets = held.offered_to.len().saturating_mul(WITHDRAWAL_OCTETS_MAX);
+        if !self.outgoing_bound.has_room(held.offered_to.len())
+            || !self.payloads_bound.has_room(octets)
+        {
             return Err(Refusal::new(ResultCode::Busy, "too many transactions are open"));
         }
         held.withdrawn = Some(ctx.now);
@@ -131,7 +137,7 @@ impl AcmServer {
             let payload = Payload::GroupsWithdrawn(vec![group.clone()]);
             let (submission, octets) = self.own_submission(ctx, user, partner, payload);
             let transaction = submission.envelope.transaction;
-            // There is room for so many; if not for what they say, the partner finds out by the next offer.
+            // There is room for them: all that adds something does so in turn.
             if let Ok(added) = self.add_outgoing(ctx, turn, submission, octets) {
                 mutations.extend(added);
                 begun.push(transaction);
@@ -156,6 +162,10 @@ impl AcmServer {
             Some(configuration) => configuration.revision,
             None => self.next_revision(ctx, payload.kind(), &destination),
         };
+        // Nobody would begin a withdrawal again that the partner did not get.
+        let is_withdrawal = payload.kind() == Kind::GroupsWithdrawn;
+        let expires_after =
+            if is_withdrawal { EXPIRES_AFTER_MAX } else { self.config.expires_after };
         let parties = Parties::default();
         let measured = ContentDigest::of(user, &parties, revision, &payload);
         let envelope = Envelope {
@@ -164,7 +174,7 @@ impl AcmServer {
             destination,
             originator: user.clone(),
             created: ctx.now,
-            expires: ctx.now + self.config.expires_after,
+            expires: ctx.now + expires_after,
             revision,
             digest: measured.digest,
         };

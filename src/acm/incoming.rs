@@ -3,7 +3,7 @@
 use super::{
     AcmServer, Mode, Partner, Policy,
     begin::revision_key,
-    check::{check_request, check_times, invalid},
+    check::{check_partners_times, check_request, invalid},
     client::{not_authorised, report},
     decision::Outcome,
     ordered::{Audience, Ordered, Queue},
@@ -48,9 +48,8 @@ impl AcmServer {
         let mut stored = None;
         let answer = if !ctx.out.storage_available() {
             Err(Refusal::new(ResultCode::Busy, "the storage is unavailable; try again"))
-        } else if !from.interconnected {
-            let text = "there is no interconnection with this system";
-            Err(Refusal::new(ResultCode::NoInterconnection, text))
+        } else if !from.interconnected && !matches!(request, Request::Submit(_)) {
+            Err(not_interconnected())
         } else {
             match request {
                 Request::Submit(submission) => {
@@ -70,6 +69,12 @@ impl AcmServer {
             }
         };
         let step = stored.as_ref().and_then(|(_, kind)| kind.step(0, (4, Some(Part::B)), 0));
+        if let Err(refusal) = &answer
+            && !refusal.code.is_temporary()
+            && refusal.code != ResultCode::Conflict
+        {
+            ctx.out.note(refused(&from.id, refusal.code));
+        }
         let answer = answer.unwrap_or_else(Answer::Refused);
         self.send(ctx, step, AcmMessage::Answer { to, answer });
         if let Some((key, _)) = stored {
@@ -124,11 +129,15 @@ impl AcmServer {
                 let text = "this transaction is known with another content, which stays";
                 return Err(Refusal::new(ResultCode::Conflict, text));
             }
+            if !from.interconnected {
+                return Err(not_interconnected());
+            }
             return Ok((outcome_of(first), false));
         }
         let octets = verify(from, &submission, ctx.now)?;
         if let Err(Refusal { code, text, elements }) = self.check_admitted(from, &submission) {
             let Submission { envelope, payload, .. } = submission;
+            ctx.out.note(refused(&from.id, code));
             let outcome = Outcome::of(code, &text, elements);
             let answer = self.store_decided(ctx, turn, (envelope, payload.kind()), outcome)?;
             return Ok((answer, false));
@@ -155,6 +164,9 @@ impl AcmServer {
     fn check_admitted(&self, from: &Partner, submission: &Submission) -> Result<(), Refusal> {
         let Submission { envelope: Envelope { revision, .. }, parties, payload } = submission;
         let kind = payload.kind();
+        if !from.interconnected {
+            return Err(not_interconnected());
+        }
         self.check_target(from, parties, kind)?;
         if kind == Kind::PleaseSend && self.config.answers_pull.is_none() {
             let text = "this system sends its configuration unasked only";
@@ -399,13 +411,22 @@ fn verify(from: &Partner, submission: &Submission, now: Timestamp) -> Result<u64
 
 /// Checks the times of an envelope of a partner, and that its user is one of the partner's.
 fn check_envelope(from: &Partner, envelope: &Envelope, now: Timestamp) -> Result<(), Refusal> {
-    check_times(envelope, now)?;
+    check_partners_times(envelope, now)?;
     let host = envelope.originator.host();
     if !host.is_empty() && !from.domains.iter().any(|domain| domain == host) {
         let text = "belongs to no domain of the system that sends the request";
         return Err(invalid(text, ["originator"]));
     }
     Ok(())
+}
+
+fn refused(partner: &McSystemId, code: ResultCode) -> Note {
+    Note::RequestRefused { partner: Some(partner.clone()), why: code.as_str() }
+}
+
+fn not_interconnected() -> Refusal {
+    let text = "there is no interconnection with this system";
+    Refusal::new(ResultCode::NoInterconnection, text)
 }
 
 /// What a repeat of a request is answered.

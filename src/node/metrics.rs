@@ -386,6 +386,7 @@ impl Metrics {
             | Note::PeerRefused { .. }
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
+            | Note::RequestRefused { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -403,6 +404,7 @@ impl Metrics {
             | Note::PeerRefused { .. }
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
+            | Note::RequestRefused { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -460,6 +462,7 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::PeerRefused { .. } => "peer_refused",
         Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TransactionConflict { .. } => "transaction_conflict",
+        Note::RequestRefused { .. } => "request_refused",
         Note::StrayResponse { .. } => "stray_response",
         Note::ResponseUndelivered { .. } => "response_undelivered",
         Note::Idms(IdmsNote::Refused(_)) => "tokens_refused",

@@ -408,6 +408,10 @@ impl Shared {
             Note::TransactionConflict { partner } => {
                 tracing::warn!(target: SECURITY, system, %partner, note = name, "a transaction of a partner");
             }
+            Note::RequestRefused { partner, why } => {
+                let partner = partner.as_ref().map(crate::identity::McSystemId::as_str);
+                tracing::warn!(target: SECURITY, system, partner, note = name, why, "a request to the ACM server");
+            }
             Note::StrayResponse { partner } | Note::ResponseUndelivered { partner } => {
                 tracing::warn!(system, %partner, note = name, "a transaction of a partner");
             }

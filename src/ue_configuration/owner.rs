@@ -60,6 +60,7 @@ fn compare_on_network(
     compare("on-network/HPLMN@PLMN", one.hplmn.plmn == other.hplmn.plmn);
     compare_connections(&one.hplmn.service, &other.hplmn.service, compare);
     compare("on-network/HPLMN/VPLMN", one.hplmn.vplmns == other.hplmn.vplmns);
+    compare("on-network/HPLMN/anyExt", one.hplmn.extensions == other.hplmn.extensions);
     let (servers, others) = (&one.servers, &other.servers);
     let idms =
         |it: &super::AppServerInfo| (it.idms_auth_endpoint.clone(), it.idms_token_endpoint.clone());
@@ -71,6 +72,11 @@ fn compare_on_network(
     compare("App-Server-Info/kms", servers.kms == others.kms);
     let lms = |it: &[Extension]| system_extensions(it, |it| matches!(it, Extension::Lms(_)));
     compare("App-Server-Info/lms", lms(&servers.extensions) == lms(&others.extensions));
+    let tunnel = "App-Server-Info/tls-tunnel-auth-method";
+    compare(tunnel, servers.tls_tunnel_auth_method == others.tls_tunnel_auth_method);
+    let unknown = |it: &[Extension]| system_extensions(it, |it| matches!(it, Extension::Other(_)));
+    let any_ext = "App-Server-Info/anyExt";
+    compare(any_ext, unknown(&servers.extensions) == unknown(&others.extensions));
     compare("GMS-URI", one.gms_uri == other.gms_uri);
     compare("GMS-XCAP-root-URI", one.gms_xcap_root_uri == other.gms_xcap_root_uri);
     compare("CMS-XCAP-root-URI", one.cms_xcap_root_uri == other.cms_xcap_root_uri);
@@ -84,9 +90,7 @@ fn compare_on_network(
     compare("Service-Details", details(one) == details(other));
     compare("SNSSAI", slices(one) == slices(other));
     compare("DN-Info", networks(one) == networks(other));
-    let unknown =
-        |it: &OnNetwork| system_extensions(&it.extensions, |it| matches!(it, Extension::Other(_)));
-    compare("on-network/anyExt", unknown(one) == unknown(other));
+    compare("on-network/anyExt", unknown(&one.extensions) == unknown(&other.extensions));
 }
 
 fn compare_connections(
@@ -97,10 +101,13 @@ fn compare_connections(
     compare("service/MCPTT-to-con-ref", one.mc_services == other.mc_services);
     compare("service/MC-common-core-to-con-ref", one.common_core == other.common_core);
     compare("service/MC-ID-to-con-ref", one.identity_management == other.identity_management);
-    let slices = |it: &ServiceConnections| {
-        system_extensions(&it.extensions, |it| matches!(it, Extension::SliceOf(..)))
+    let extensions = |it: &ServiceConnections, wanted: fn(&Extension) -> bool| {
+        system_extensions(&it.extensions, wanted)
     };
-    compare("service/ref-SNSSAI", slices(one) == slices(other));
+    let is_slice: fn(&Extension) -> bool = |it| matches!(it, Extension::SliceOf(..));
+    compare("service/ref-SNSSAI", extensions(one, is_slice) == extensions(other, is_slice));
+    let is_other: fn(&Extension) -> bool = |it| matches!(it, Extension::Other(_));
+    compare("service/anyExt", extensions(one, is_other) == extensions(other, is_other));
 }
 
 fn system_extensions(all: &[Extension], wanted: impl Fn(&Extension) -> bool) -> Vec<Extension> {
@@ -227,6 +234,13 @@ mod tests {
         });
         let wanted = ["service/MCPTT-to-con-ref", "App-Server-Info/kms", "DN-Info"];
         assert_eq!(live.differing_system_elements(&moved), wanted);
+        let weaker = with(|document| {
+            let tunnel = &mut document.on_network.servers.tls_tunnel_auth_method;
+            tunnel.mutual_authentication = !tunnel.mutual_authentication;
+        });
+        let plain = with(|_| {});
+        let wanted = ["App-Server-Info/tls-tunnel-auth-method"];
+        assert_eq!(plain.differing_system_elements(&weaker), wanted);
     }
 
     #[test]

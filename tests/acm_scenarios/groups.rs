@@ -107,7 +107,7 @@ fn scenario_22_a_target_that_does_not_exist_is_refused_and_nothing_of_the_reques
     let mut world = ready();
     let key = world.send(begin_for("mallory", grp(&["g1"])));
     assert_eq!(world.result(&key), Some(ResultCode::UnknownTargetUser));
-    assert_keeps_refusal_only(&mut world);
+    assert_keeps_refusal_only(&mut world, "mallory");
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn scenario_23_a_target_that_is_no_administrator_is_refused() {
     let mut world = ready();
     let key = world.send(begin_for("norights", grp(&["g1"])));
     assert_eq!(world.result(&key), Some(ResultCode::NotAuthorised));
-    assert_keeps_refusal_only(&mut world);
+    assert_keeps_refusal_only(&mut world, "norights");
 }
 
 /// B keeps what it refused, for whom a second copy of the request comes to, but not what was in it.
-fn assert_keeps_refusal_only(world: &mut World) {
+fn assert_keeps_refusal_only(world: &mut World, target: &str) {
     let refused = Mutex::new(0);
     let engine = &mut world.system(Side::B).engine;
     let read = |record: Record<'_>| {
@@ -127,7 +127,7 @@ fn assert_keeps_refusal_only(world: &mut World) {
         if record.kind == RecordKind::AcmIncoming {
             *refused.lock().unwrap() += 1;
             let record = String::from_utf8_lossy(record.value).into_owned();
-            assert!(!record.contains("g1") && !record.contains("norights"), "{record}");
+            assert!(!record.contains("g1") && !record.contains(target), "{record}");
         }
         Ok(())
     };
@@ -222,6 +222,16 @@ fn scenario_26_without_interconnection_nothing_is_offered() {
     world.change_config(Side::B, |config| config.partners[0].interconnected = false);
     let key = offer(&mut world);
     assert_eq!(world.result(&key), Some(ResultCode::NoInterconnection), "the partner says so, too");
+
+    // And that stays so for a copy that comes when there is one.
+    let Some((_, submission)) = world.on_link.iter().find(|it| is_submission(&it.1)).cloned()
+    else {
+        panic!("not sent")
+    };
+    world.change_config(Side::B, |config| config.partners[0].interconnected = true);
+    let again = world.post(Side::B, Some(&token("system-a")), submission);
+    assert!(matches!(again, Some(Answer::Decided(_))), "{again:?}");
+    assert_eq!(world.list(Side::B, "bert"), []);
 }
 
 #[test]

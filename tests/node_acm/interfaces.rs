@@ -158,6 +158,12 @@ async fn a_partner_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_park
         assert!(!problem.to_string().contains("anna"), "no value is repeated: {problem}");
     }
 
+    let noted = |count: f64| {
+        let noted = metric(&b, "migcore_notes_total{note=\"request_refused\"}");
+        assert!((noted - count).abs() < f64::EPSILON, "{noted}, not {count}");
+    };
+    noted(8.0);
+
     // What the role refuses: told, and nothing is stored.
     for (body, code, element) in [
         (submit(exchange(1), |it| it.revision = 2), "invalid-data", "digest"),
@@ -175,6 +181,7 @@ async fn a_partner_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_park
         let elements = refused["elements"].to_string();
         assert!(elements.contains(element), "{element}: {refused}");
     }
+    noted(12.0);
     nothing_is_parked(&pair, &b).await;
     b.shutdown().await;
 }
@@ -267,6 +274,12 @@ async fn a_client_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_begun
         assert!(status == 401 && is_problem(&problem, "not-authenticated"), "{problem}");
     }
 
+    let noted = |count: f64| {
+        let noted = metric(&systems[1], "migcore_notes_total{note=\"request_refused\"}");
+        assert!((noted - count).abs() < f64::EPSILON, "{noted}, not {count}");
+    };
+    noted(6.0);
+
     let begin = |change: fn(&mut Value)| {
         let mut begin = serde_json::to_value(xcfg(Side::B, 1)).unwrap();
         change(&mut begin);
@@ -323,6 +336,8 @@ async fn a_client_that_speaks_wrongly_is_told_what_is_wrong_and_nothing_is_begun
             assert_eq!(problem["code"], name, "{what}");
         }
     }
+    // Nine are malformed, and two are by who may not.
+    noted(17.0);
     let decisions = format!("{item}/decision");
     for (body, status) in [
         (json!({ "decision": "perhaps" }), 422),

@@ -270,7 +270,10 @@ impl Asker {
     ) -> Response {
         let (step, response) = match answered {
             Ok(Answered { step, answer }) => (step, self.response(shared, answer)),
-            Err(problem) => (None, problem.into_response()),
+            Err(problem) => {
+                shared.note_refused(None, &problem);
+                (None, problem.into_response())
+            }
         };
         let to = Arc::clone(&shared.names.acm_client);
         shared.observe_acm(("acm-client", operation), step, to, self.ends, &response);
@@ -292,8 +295,16 @@ impl Asker {
             }
             Answer::Groups(page) => http::not_to_be_kept(Json(page)),
             Answer::Progress(progress) => http::not_to_be_kept(Json(*progress)),
-            Answer::Refused(refusal) => refused(&refusal),
-            Answer::NotAuthenticated => self.not_authenticated(shared),
+            Answer::Refused(refusal) => {
+                if refusal.code == ResultCode::NotAuthorised {
+                    shared.note_refused_client(refusal.code.as_str());
+                }
+                refused(&refusal)
+            }
+            Answer::NotAuthenticated => {
+                shared.note_refused_client("not-authenticated");
+                self.not_authenticated(shared)
+            }
         }
     }
 

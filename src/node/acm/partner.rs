@@ -89,7 +89,10 @@ async fn interconnect(
     let (step, response) = if let (Some(token), Some(from)) = (token, &from) {
         match take(&shared, from, &parts.headers, body, token).await {
             Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
-            Err(problem) => (None, problem.into_response()),
+            Err(problem) => {
+                shared.note_refused(Some(from), &problem);
+                (None, problem.into_response())
+            }
         }
     } else {
         // Not a word of what it sends is read.

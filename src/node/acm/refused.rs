@@ -13,7 +13,9 @@ use crate::{
         acm_client::{NO_RESPONSE_YET, NO_SUCH_LOG_ON, NO_SUCH_TRANSACTION},
         acm_interconnection::{self as interconnection, ElementNames, Refusal, ResultCode},
     },
-    node::http::Problem,
+    identity::McSystemId,
+    node::{http::Problem, perform::Shared},
+    outbox::Note,
 };
 
 /// When to ask again while the server is busy, seconds.
@@ -53,6 +55,20 @@ struct More<'a> {
     elements: Option<&'a ElementNames>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a interconnection::Response>,
+}
+
+impl Shared {
+    /// Notes that a request of a partner or of a client was refused before the role saw it.
+    pub(super) fn note_refused(&self, partner: Option<&McSystemId>, problem: &Problem) {
+        if let Some(why) = problem.fault_of_who_asked() {
+            self.report_note(&Note::RequestRefused { partner: partner.cloned(), why });
+        }
+    }
+
+    /// Notes that an ACM client was refused.
+    pub(super) fn note_refused_client(&self, why: &'static str) {
+        self.report_note(&Note::RequestRefused { partner: None, why });
+    }
 }
 
 /// The response that a refusal of the role is.

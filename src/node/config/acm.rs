@@ -103,7 +103,7 @@ fn read_times(section: &mut Section<'_>, server: &mut acm::Config) {
     server.answers_pull = section.optional("answers_pull", service_id);
     let (second, hundredth) = (Duration::from_secs(1), Duration::from_millis(10));
     for (key, field, range) in [
-        ("expires_after", &mut server.expires_after, MINUTE..=3_650 * DAY),
+        ("expires_after", &mut server.expires_after, MINUTE..=365 * DAY),
         ("remembered_for", &mut server.remembered_for, MINUTE..=3_650 * DAY),
         ("answer_timeout", &mut server.answer_timeout, 10 * hundredth..=60 * second),
         ("resend_first", &mut server.resend_first, hundredth..=MINUTE),

@@ -79,6 +79,11 @@ impl Problem {
         }
     }
 
+    /// What ends its type, if it is the fault of who asked (4xx).
+    pub(in crate::node) fn fault_of_who_asked(&self) -> Option<&'static str> {
+        (400..500).contains(&self.status).then_some(self.kind)
+    }
+
     /// Says when to ask again.
     pub(in crate::node) fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: seconds, ..self }

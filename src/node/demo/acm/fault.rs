@@ -155,9 +155,7 @@ impl AcmFault {
                 "two look and decide: the first decision holds, the second is told"
             }
             Self::RightWithdrawn => "the right to decide ends during the pause: another decides",
-            Self::TargetUnknown => {
-                "the partner has no such user: refused at once, nothing is stored"
-            }
+            Self::TargetUnknown => "the partner has no such user: refused at once",
             Self::TargetNoAdministrator => "the target user may not decide: refused at once",
             Self::NoTarget => "neither user nor alias is named that it is for",
             Self::NotGroupHome => "a group of another system's domain",

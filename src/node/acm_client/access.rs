@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_with_its_line_and_no_secret() {
-        let problems = parse("tokn = \"secret-secret-secret-s\"\n\nserver = \"https://a\"\n");
+        let problems = parse("tokn = \"secret-secret-secret-s\"\n\nserver = \"ftp://a\"\n");
         let told: Vec<String> = problems.err().unwrap().iter().map(ToString::to_string).collect();
         let told = told.join("\n");
         assert!(told.contains("line 1: tokn is not a known key; did you mean token?"), "{told}");

@@ -17,6 +17,7 @@ use crate::{
         acm::client::USER_HEADER,
         client::{cause, direct},
         management::escape,
+        tls::Trust,
     },
     token::BearerToken,
 };
@@ -171,7 +172,12 @@ fn member<T: DeserializeOwned>(problem: &Value, name: &str) -> Option<T> {
 
 impl AcmClient {
     pub(in crate::node) fn new(administrator: Administrator) -> Self {
-        Self { http: direct(), url: administrator.server.to_string(), administrator }
+        Self::trusting(administrator, &Trust::default())
+    }
+
+    /// The same; over https it believes `trust`.
+    pub(in crate::node) fn trusting(administrator: Administrator, trust: &Trust) -> Self {
+        Self { http: direct(trust), url: administrator.server.to_string(), administrator }
     }
 
     /// The same client, presenting another token.

@@ -566,7 +566,7 @@ impl Caller {
                     Transport::Udp => {
                         self.worker.send_datagram(&self.shared.metrics, &flow, &octets);
                     }
-                    Transport::Tcp => {
+                    Transport::Tcp | Transport::Tls => {
                         self.shared.connections.send(
                             &self.shared.metrics,
                             flow.connection,

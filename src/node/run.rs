@@ -22,6 +22,7 @@ use super::{
     udp,
     worker::{self, Worker},
 };
+use crate::outbox::Transport;
 
 /// Shortest and longest wait before the storage is opened again after a failure.
 const REOPEN_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -105,7 +106,12 @@ fn spawn_all(
         tasks.spawn(udp::receive(Caller::new(shared, worker), udp, address));
         let listener = TcpListener::from_std(tcp)?;
         let (shared, worker, open) = (Arc::clone(shared), Arc::clone(worker), open.tcp.clone());
-        tasks.spawn(tcp::accept(shared, worker, listener, address, open));
+        tasks.spawn(tcp::accept(shared, worker, listener, (Transport::Tcp, address), open));
+    }
+    for (address, listener) in sockets.sip_tls {
+        let listener = TcpListener::from_std(listener)?;
+        let (shared, worker, open) = (Arc::clone(shared), Arc::clone(worker), open.tcp.clone());
+        tasks.spawn(tcp::accept(shared, worker, listener, (Transport::Tls, address), open));
     }
     // Set once, here: a worker is run by one thread.
     let _ = worker.sockets.set(own_sockets);

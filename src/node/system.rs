@@ -71,6 +71,8 @@ pub struct Options {
 pub struct Bound {
     /// SIP, over UDP and TCP.
     pub sip: Vec<SocketAddr>,
+    /// SIP over TLS.
+    pub sip_tls: Vec<SocketAddr>,
     /// Diameter.
     pub diameter: Option<SocketAddr>,
     /// Metrics and health.

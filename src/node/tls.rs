@@ -42,7 +42,7 @@ pub use self::{files::TlsError, trust::Trust};
 pub(super) use self::{
     identity::Bound,
     reason::{reason, reason_of},
-    stream::{Stream, accept, connect, linger},
+    stream::{Handshake, Stream, accept, connect, linger},
 };
 use super::{
     Clock,
@@ -94,6 +94,7 @@ struct Loaded {
     to_systems: Arc<ServerConfig>,
     /// By the system that is connected to.
     as_client: BTreeMap<McSystemId, Trust>,
+    as_diameter_client: BTreeMap<McSystemId, Trust>,
 }
 
 /// What came of looking at the files again.
@@ -167,6 +168,11 @@ impl Tls {
     /// Nobody is believed to be a system without a known authority.
     pub(super) fn client_of(&self, system: &McSystemId) -> Trust {
         self.loaded().as_client.get(system).cloned().unwrap_or_else(Trust::nobody)
+    }
+
+    /// The same for Diameter, where the name of the host counts too: the certificate has it as a DNS name.
+    pub(super) fn diameter_client_of(&self, system: &McSystemId) -> Trust {
+        self.loaded().as_diameter_client.get(system).cloned().unwrap_or_else(Trust::nobody)
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -280,10 +286,17 @@ impl Loaded {
         let ues = verifier(own_roots).allow_unauthenticated().build();
         let ues = ues.map_err(|error| unusable(own_path, &error))?;
         let of_systems = Arc::new(verify::OfSystems::new(systems));
-        let mut as_client = BTreeMap::new();
+        let (mut as_client, mut as_diameter_client) = (BTreeMap::new(), BTreeMap::new());
         for (system, (_, roots)) in &authorities {
-            let server = ServerOf::new(system.clone(), Arc::clone(roots), Arc::clone(&provider));
+            let server = ServerOf {
+                system: system.clone(),
+                goes_by_host: false,
+                roots: Arc::clone(roots),
+                provider: Arc::clone(&provider),
+            };
+            let diameter = ServerOf { goes_by_host: true, ..server.clone() };
             as_client.insert(system.clone(), Trust::mutual(server, &shown, clock)?);
+            as_diameter_client.insert(system.clone(), Trust::mutual(diameter, &shown, clock)?);
         }
         Ok(Self {
             digest,
@@ -292,6 +305,7 @@ impl Loaded {
             to_ues: shown.server(ues, BOTH, clock)?,
             to_systems: shown.server(of_systems, &[&TLS13], clock)?,
             as_client,
+            as_diameter_client,
         })
     }
 }

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     api::connection_details::{Location, SystemConfiguration},
     identity::{McSystemId, UserIdentity},
-    node::{Clock, RunningConfigurationClient, RunningUe, http_client::Endpoint, ladder::Tap},
+    node::{
+        Clock, RunningConfigurationClient, RunningUe, http_client::Endpoint, ladder::Tap,
+        tls::Trust,
+    },
     outbox::Transport,
     ue::{Config, ConfigurationClient, ConfigurationState, Isim, Records, State},
 };
@@ -19,6 +22,8 @@ pub(super) struct Device {
     isim: Isim,
     agent: Option<(McSystemId, RunningUe)>,
     transport: Transport,
+    /// Whom it believes: the authorities of both systems.
+    trust: Trust,
     clock: Clock,
     tap: Tap,
 }
@@ -45,8 +50,8 @@ impl Device {
             Some(tap.clone()),
             &name,
         );
-        let clock = Clock::start();
-        Ok(Self { client, isim, agent: None, transport, clock, tap: tap.clone() })
+        let (clock, trust) = (Clock::start(), Trust::default());
+        Ok(Self { client, isim, agent: None, transport, trust, clock, tap: tap.clone() })
     }
 
     /// Moves to another time, as everybody else does.
@@ -140,7 +145,7 @@ impl Device {
         let remote = access.flow.remote;
         let name = format!("scscf.{}", access.domain);
         let (isim, tap) = (self.isim.clone(), Some(self.tap.clone()));
-        let mut agent = RunningUe::open(access, remote, isim, tap, &name).await?;
+        let mut agent = RunningUe::open(access, remote, isim, &self.trust, (tap, &name)).await?;
         agent.set_clock(self.clock);
         self.agent = Some((system, agent));
         Ok(())

@@ -312,7 +312,7 @@ fn settings(job: &Job, run: u32) -> Settings {
         ind_bits: job.ind_bits,
         framing: match job.transport {
             Transport::Udp => Framing::Datagram,
-            Transport::Tcp => Framing::Stream,
+            Transport::Tcp | Transport::Tls => Framing::Stream,
         },
         run,
     }

@@ -94,6 +94,8 @@ impl Link {
                 })))
             }
             Transport::Tcp => Tcp::open(target).map(Self::Tcp),
+            // No argument names it.
+            Transport::Tls => Err(ErrorKind::Unsupported.into()),
         }
     }
 

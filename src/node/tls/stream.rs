@@ -97,12 +97,17 @@ pub(in crate::node) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Un
 }
 
 impl Stream {
-    /// The socket.
+    /// The socket below.
     pub(in crate::node) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         }
+    }
+
+    /// Whether it keeps some of what is written until it is flushed.
+    pub(in crate::node) const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 
     /// Writes as much as is taken at once.

@@ -7,7 +7,7 @@ use rustls::{
     SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -27,13 +27,14 @@ pub(super) struct OfSystems {
     any: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// Believes the server of one MC system: its authority signed the certificate, which names that system. The name of
-/// the host plays no part.
-#[derive(Debug)]
+/// Believes the server of one MC system: its authority signed the certificate, which names that system.
+#[derive(Clone, Debug)]
 pub(super) struct ServerOf {
-    system: McSystemId,
-    roots: Arc<RootCertStore>,
-    provider: Arc<CryptoProvider>,
+    pub(super) system: McSystemId,
+    /// Whether the name of the host has to be in the certificate too.
+    pub(super) goes_by_host: bool,
+    pub(super) roots: Arc<RootCertStore>,
+    pub(super) provider: Arc<CryptoProvider>,
 }
 
 /// Believes nobody: there is no authority.
@@ -128,22 +129,12 @@ impl ClientCertVerifier for OfSystems {
     }
 }
 
-impl ServerOf {
-    pub(super) const fn new(
-        system: McSystemId,
-        roots: Arc<RootCertStore>,
-        provider: Arc<CryptoProvider>,
-    ) -> Self {
-        Self { system, roots, provider }
-    }
-}
-
 impl ServerCertVerifier for ServerOf {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
@@ -161,6 +152,9 @@ impl ServerCertVerifier for ServerOf {
             now,
             algorithms,
         )?;
+        if self.goes_by_host {
+            verify_server_name(&parsed, server_name)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 

@@ -384,7 +384,7 @@ async fn refresh_tls(system: &RunningSystem) {
             system.refresh_tls();
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Arms the fault that the environment names, for tests that must see this process fail.

@@ -60,8 +60,9 @@ fn the_reference_shows_every_key_with_its_default() {
             "system" => format!("{MINIMAL}zzzzzz = 1\n"),
             _ => format!("{MINIMAL}[{section}]\nzzzzzz = 1\n"),
         };
-        let problem = &problems(&unknown)[0];
-        let known = problem.fix.strip_prefix("remove it; known here: ").unwrap();
+        let problems = problems(&unknown);
+        let known = problems.iter().find_map(|it| it.fix.strip_prefix("remove it; known here: "));
+        let known = known.unwrap();
         for key in known.split(", ") {
             let assignment = format!("{key} = ");
             let table = format!("[{key}]");
@@ -178,7 +179,7 @@ fn a_mistake_about_the_acm_server_is_named_and_a_token_is_not_repeated() {
         (format!("{known}{known}"), "id", "different from acm.id"),
         (format!("{known}{second}"), "accept_token", "draw one for each partner"),
         (format!("{known}{second}"), "send_token", "draw one for each partner"),
-        (changed("http://", "https://"), "url", "http://192.0.2.2:8084"),
+        (changed("http://", "ftp://"), "url", "http://192.0.2.2:8084"),
         (changed("-drawn-at-random\"", " drawn\""), "send_token", "drawn at random"),
         (changed("[\"b.example\"]", "[]"), "domains", "at least one domain"),
         (changed("[\"b.example\"]", "[\"b..example\"]"), "domains", "b.example"),
@@ -419,6 +420,16 @@ fn what_contradicts_itself_about_tls_is_named() {
     let peer_of = |system: &str| format!("{PEER}{system}");
     let of_b = "[[tls.partners]]\nid = \"sip:b.example\"\nca = \"b\"\n";
     for (toml, key, what) in [
+        (
+            "[config_server]\nlisten_partners = \"192.0.2.1:8082\"\n".to_owned(),
+            "config_server.listen_partners",
+            "insecure = true in [config_server]",
+        ),
+        (
+            "[sip]\nlisten = [\"0.0.0.0:5060\"]\n".to_owned(),
+            "sip.listen",
+            "insecure = true in [sip]",
+        ),
         (format!("{TLS}[sip]\nlisten = [\"127.0.0.1:5060\"]\n"), "sip.listen", "insecure = true"),
         ("[sip]\nlisten_tls = [\"127.0.0.1:5061\"]\n".to_owned(), "sip.listen_tls", "write [tls]"),
         ("[tls]\nkey = \"k\"\nca = \"a\"\n".to_owned(), "tls.certificate", "is missing"),
@@ -445,6 +456,18 @@ fn what_contradicts_itself_about_tls_is_named() {
         let problems = problems(&format!("{MINIMAL}{toml}"));
         let is_it = |it: &&Problem| it.key == key && it.to_string().contains(what);
         assert!(problems.iter().any(|it| is_it(&it)), "{toml}\n{problems:#?}");
+    }
+    for good in [
+        "[sip]\ninsecure = true\nlisten = [\"0.0.0.0:5060\"]\n",
+        "roles = [\"sip_core\", \"sip_database\"]\n",
+    ] {
+        let of_nobody = "[config_server]\nlisten_partners = \"192.0.2.1:8082\"\n";
+        let toml = if good.starts_with("roles") {
+            format!("{good}{MINIMAL}{of_nobody}")
+        } else {
+            format!("{MINIMAL}{good}")
+        };
+        Config::parse(&toml).unwrap();
     }
     let good = format!("{MINIMAL}{TLS}{of_b}{PEER}{with_partner}");
     let system = Config::parse(&good).unwrap().system_of(&"sipdb.b.example".parse().unwrap());

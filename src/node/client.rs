@@ -19,7 +19,7 @@ use crate::{
 use super::{
     http::{REQUEST_TIMEOUT, RowProblem},
     management::{BindingView, SystemView, Target, escape, many},
-    tls::{Trust, reason_of},
+    tls::{Trust, reason_of, use_ring},
 };
 
 /// How long a system may take to answer: longer than it waits itself.
@@ -414,10 +414,16 @@ impl ManagementClient {
     reason = "TLS is set up already: there is nothing left that may fail"
 )]
 pub(super) fn direct(trust: &Trust) -> reqwest::Client {
+    let client = directly(trust).timeout(ANSWER_TIMEOUT);
+    client.build().expect("a client with TLS that is set up")
+}
+
+/// The same, to be completed.
+pub(super) fn directly(trust: &Trust) -> reqwest::ClientBuilder {
+    use_ring();
     let tls = Arc::unwrap_or_clone(trust.config());
-    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT);
-    let client = client.redirect(reqwest::redirect::Policy::none());
-    client.tls_backend_preconfigured(tls).build().expect("a client with TLS that is set up")
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    client.tls_backend_preconfigured(tls)
 }
 
 /// What a server says that it refused with.

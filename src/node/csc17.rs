@@ -115,12 +115,12 @@ async fn ask_system_access(
         Err(problem) => (None, None, problem.into_response()),
         Ok(request) => {
             let to = shared.partners.name(&request.primary);
-            if let Err(problem) = shared.check_bound(bound.as_ref(), &request.primary) {
-                return problem.into_response();
-            }
-            match shared.ask_system_access(bearer_token(&headers), request).await {
-                Ok(answered) => (answered.step, to, answer(&shared, &headers, answered.answer)),
-                Err(no_answer) => (None, to, Problem::from(no_answer).into_response()),
+            match shared.check_bound(bound.as_ref(), &request.primary) {
+                Err(problem) => (None, to, problem.into_response()),
+                Ok(()) => match shared.ask_system_access(bearer_token(&headers), request).await {
+                    Ok(answered) => (answered.step, to, answer(&shared, &headers, answered.answer)),
+                    Err(no_answer) => (None, to, Problem::from(no_answer).into_response()),
+                },
             }
         }
     };

@@ -48,9 +48,8 @@ impl Sockets {
     /// [`StartError::Bind`].
     pub(super) fn bind(config: &Config, workers: usize) -> Result<Self, StartError> {
         let failed = |what, address| move |error| StartError::Bind { what, address, error };
-        let used = |listen: &'_ Vec<SocketAddr>| match config.roles.sip_core {
-            true => listen.clone(),
-            false => Vec::new(),
+        let used = |listen: &[SocketAddr]| {
+            if config.roles.sip_core { listen.to_vec() } else { Vec::new() }
         };
         let (listen, listen_tls) = (used(&config.sip.listen), used(&config.sip.listen_tls));
         let mut sip = Vec::new();

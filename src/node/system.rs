@@ -36,7 +36,7 @@ use super::{
     run,
     sockets::{self, Sockets},
     tcp::Connections,
-    tls::{Tls, TlsError},
+    tls::{self, Tls, TlsError},
     worker::{self, Datagram, Worker},
 };
 use crate::{
@@ -137,6 +137,7 @@ impl RunningSystem {
     ///
     /// [`StartError`]; nothing runs then.
     pub fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        tls::use_ring();
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers_count = config.workers.unwrap_or(cores);
         // An address in use is told before loading. They are bound for good after it: who connects is served.

@@ -353,6 +353,13 @@ fn unusable(path: &std::path::Path, error: &dyn fmt::Display) -> TlsError {
     TlsError::Unusable { path: path.to_owned(), error: error.to_string() }
 }
 
+/// Makes the algorithms of ring those of this process, for what names none, such as the HTTP client of commands and
+/// tests. Whoever starts a system or uses a client of this crate has them.
+pub fn use_ring() {
+    // Said before, it stays.
+    let _ = ring::default_provider().install_default();
+}
+
 /// The algorithms: those of ring.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())

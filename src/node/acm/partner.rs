@@ -97,10 +97,11 @@ async fn interconnect(
     let from = token.as_ref().and_then(|token| shared.presented_by(token));
     let (step, response) = if let (Some(token), Some(from)) = (token, &from) {
         // The role holds the origin in the body against the token.
-        if let Err(problem) = shared.check_bound(bound.as_ref(), from) {
-            return problem.into_response();
-        }
-        match take(&shared, from, &parts.headers, body, token).await {
+        let taken = match shared.check_bound(bound.as_ref(), from) {
+            Ok(()) => take(&shared, from, &parts.headers, body, token).await,
+            Err(problem) => Err(problem),
+        };
+        match taken {
             Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
             Err(problem) => (None, problem.into_response()),
         }

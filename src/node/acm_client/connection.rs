@@ -15,7 +15,7 @@ use crate::{
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
         acm::client::USER_HEADER,
-        client::{cause, direct},
+        client::{cause, direct, directly},
         management::escape,
         tls::Trust,
     },
@@ -32,6 +32,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(in crate::node) struct AcmClient {
     http: reqwest::Client,
+    trust: Trust,
     url: String,
     administrator: Administrator,
 }
@@ -177,7 +178,8 @@ impl AcmClient {
 
     /// The same; over https it believes `trust`.
     pub(in crate::node) fn trusting(administrator: Administrator, trust: &Trust) -> Self {
-        Self { http: direct(trust), url: administrator.server.to_string(), administrator }
+        let url = administrator.server.to_string();
+        Self { http: direct(trust), trust: trust.clone(), url, administrator }
     }
 
     /// The same client, presenting another token.
@@ -204,10 +206,9 @@ impl AcmClient {
         session: SessionId,
         last: Option<&str>,
     ) -> Result<Events, ConnectionError> {
-        let client = reqwest::Client::builder().no_proxy();
+        let client = directly(&self.trust);
         let client = client.connect_timeout(CONNECT_TIME_MAX).read_timeout(SILENCE_MAX);
-        let client = client.redirect(reqwest::redirect::Policy::none()).build();
-        let client = client.map_err(|error| self.unreachable(error))?;
+        let client = client.build().map_err(|error| self.unreachable(error))?;
         let url = format!("{}/acm/v1/sessions/{}/events", self.url, session.0);
         let mut request =
             self.presenting(client.get(url)).header(header::ACCEPT, "text/event-stream");

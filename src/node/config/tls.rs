@@ -79,10 +79,12 @@ impl Config {
 
     /// The parts that this process serves without TLS.
     pub fn plaintext(&self) -> Vec<Part> {
-        let is_plain = |part: &Part| match part {
-            // It may have both.
-            Part::Sip => self.roles.sip_core && !self.sip.listen.is_empty(),
-            _ => self.serves(*part) && !self.speaks_tls(*part),
+        let is_plain = |part: &Part| {
+            if *part == Part::Sip {
+                // It may have both.
+                return self.roles.sip_core && !self.sip.listen.is_empty();
+            }
+            self.serves(*part) && !self.speaks_tls(*part)
         };
         Part::ALL.into_iter().filter(is_plain).collect()
     }
@@ -140,6 +142,7 @@ pub(super) fn read_insecure(section: &mut Section<'_>, part: Part, insecure: &mu
 /// Whether what is said of TLS in all sections fits together.
 pub(super) fn check(root: &Section<'_>, config: &Config) {
     check_sip(root, config);
+    check_plaintext(root, config);
     check_urls(root, config);
     let Some(tls) = &config.tls else { return };
     let report = |section: &str, key: &str, what: String, fix: String| {
@@ -191,6 +194,34 @@ fn check_sip(root: &Section<'_>, config: &Config) {
         let what = "is for SIP without TLS";
         let fix = "write insecure = true beside it, or listen_tls instead";
         section.report("listen", Wrong::new(what, fix));
+    }
+}
+
+/// Beyond this host nothing is served without TLS unless the configuration says so.
+fn check_plaintext(root: &Section<'_>, config: &Config) {
+    let Config { config_server, acm, .. } = config;
+    let sip = config.sip.listen.iter().map(|address| (Part::Sip, "listen", Some(*address)));
+    let others = [
+        (Part::Diameter, "listen", config.diameter.listen),
+        (Part::Admin, "listen", config.admin),
+        (Part::Management, "listen", config.management),
+        (Part::ConfigServer, "listen", Some(config_server.listen)),
+        (Part::ConfigServer, "listen_partners", Some(config_server.listen_partners)),
+        (Part::Acm, "client_listen", Some(acm.client_listen)),
+        (Part::Acm, "partner_listen", Some(acm.partner_listen)),
+        (Part::Idms, "listen", Some(config.idms.listen)),
+    ];
+    for (part, key, address) in sip.chain(others) {
+        let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
+        let is_plain = config.tls.is_none() && config.serves(part);
+        if is_plain && !config.insecure.contains(&part) {
+            let what =
+                format!("is {address}, where everybody on the way reads and changes what passes");
+            let name = part.section();
+            let fix =
+                format!("write [tls], or insecure = true in [{name}], or an address of loopback");
+            root.part(name).report(key, Wrong::new(what, fix));
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
     api::connection_details::{Location, SystemConfiguration},
     identity::{McSystemId, UserIdentity},
     node::{
-        Clock, RunningConfigurationClient, RunningUe, http_client::Endpoint, ladder::Tap,
-        tls::Trust,
+        Clock, RunningConfigurationClient, RunningUe, config::Part, http_client::Endpoint,
+        ladder::Tap, tls::Trust,
     },
     outbox::Transport,
     ue::{Config, ConfigurationClient, ConfigurationState, Isim, Records, State},
@@ -38,7 +38,8 @@ impl Device {
         tap: &Tap,
     ) -> Result<Self, DemoError> {
         let csc4 = home.config().config_server.listen;
-        let server = format!("http://{csc4}")
+        let server = home
+            .url(Part::ConfigServer, csc4)
             .parse::<Endpoint>()
             .map_err(|_| DemoError::Missing("an address of CSC-4"))?;
         let records = Records::new(person.primary_record(home)?);
@@ -50,7 +51,8 @@ impl Device {
             Some(tap.clone()),
             &name,
         );
-        let (clock, trust) = (Clock::start(), Trust::default());
+        let (clock, trust) = (Clock::start(), home.trust().clone());
+        let client = client.trusting(trust.clone());
         Ok(Self { client, isim, agent: None, transport, trust, clock, tap: tap.clone() })
     }
 

@@ -337,16 +337,14 @@ impl Wire {
         let Some(Bound { system: other, .. }) = &self.bound else { return };
         let shared = &self.caller.shared;
         let (system, remote, other) = (&*shared.config.system.name, self.remote, other.as_str());
-        match reason {
-            DownReason::UnknownPeer if self.origination == Origination::Accepted => {
-                let reason = "the certificate is not that of the Origin-Host";
-                let peer = self.bound.as_ref().map(|bound| bound.system.clone());
-                shared.report_note(&Note::PeerRefused { peer, reason });
-            }
-            DownReason::Refused(code::UNKNOWN_PEER) => {
-                tracing::warn!(system, %remote, other, "the peer knows no host of this name by the certificate of this system");
-            }
-            _ => {}
+        let accepted = self.origination == Origination::Accepted;
+        if reason == DownReason::UnknownPeer && accepted {
+            let reason = "the certificate is not that of the Origin-Host";
+            let peer = self.bound.as_ref().map(|bound| bound.system.clone());
+            shared.report_note(&Note::PeerRefused { peer, reason });
+        }
+        if reason == DownReason::Refused(code::UNKNOWN_PEER) {
+            tracing::warn!(system, %remote, other, "the peer knows no host of this name by the certificate of this system");
         }
     }
 
@@ -570,7 +568,7 @@ fn poll_ends(
         return Poll::Ready(Woken::Read(read));
     }
     if octets.has_remaining() {
-        let written = ready!(stream.poll_write(context, octets));
+        let written = ready!(stream.as_mut().poll_write(context, octets));
         if let Ok(length) = written {
             octets.advance(length);
             *unflushed = stream.is_tls();

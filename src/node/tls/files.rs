@@ -237,9 +237,11 @@ fn private_key(path: &Path, octets: &[u8]) -> Result<PrivateKeyDer<'static>, Tls
     if mode & 0o007 != 0 {
         return Err(TlsError::Exposed { path: path.to_owned(), mode });
     }
-    PrivateKeyDer::from_pem_slice(octets).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoItem { path: path.to_owned(), what: WHAT },
-        error => wrong_pem(path, 1, WHAT, &error),
+    PrivateKeyDer::from_pem_slice(octets).map_err(|error| {
+        if matches!(error, pem::Error::NoItemsFound) {
+            return TlsError::NoItem { path: path.to_owned(), what: WHAT };
+        }
+        wrong_pem(path, 1, WHAT, &error)
     })
 }
 
@@ -272,7 +274,7 @@ fn parse<'a>(
         fix: "have it issued again".to_owned(),
     };
     match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err(wrong("octets follow it".to_owned())),
         Err(error) => Err(wrong(error.to_string())),
     }
@@ -281,6 +283,7 @@ fn parse<'a>(
 fn wrong_pem(path: &Path, number: usize, what: &'static str, error: &pem::Error) -> TlsError {
     let path = path.to_owned();
     // What the block holds is not shown: it may be a key.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library may add some")]
     let error = match error {
         pem::Error::MissingSectionEnd { .. } => "its END line is missing",
         pem::Error::IllegalSectionStart { .. } => "its BEGIN line is malformed",

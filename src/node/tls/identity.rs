@@ -35,12 +35,13 @@ impl Names {
         let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return names };
         let Ok(Some(extension)) = certificate.subject_alternative_name() else { return names };
         for name in &extension.value.general_names {
-            match name {
-                GeneralName::URI(uri) if is_system(uri) => {
-                    names.systems.extend(McSystemId::parse(uri));
-                }
-                GeneralName::DNSName(host) => names.hosts.push(host.to_ascii_lowercase()),
-                _ => {}
+            if let GeneralName::URI(uri) = name
+                && is_system(uri)
+            {
+                names.systems.extend(McSystemId::parse(uri));
+            }
+            if let GeneralName::DNSName(host) = name {
+                names.hosts.push(host.to_ascii_lowercase());
             }
         }
         names

@@ -28,6 +28,7 @@ pub(in crate::node) fn reason_of(error: &(dyn StdError + 'static)) -> Option<Str
     None
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library has its own words for the rest")]
 fn words(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => ours(error),
@@ -39,6 +40,7 @@ fn words(error: &Error) -> String {
 }
 
 /// What this side has against the other's certificate.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library has its own words for the rest")]
 fn ours(error: &CertificateError) -> String {
     match error {
         CertificateError::ExpiredContext { not_after, .. } => {
@@ -59,6 +61,7 @@ fn ours(error: &CertificateError) -> String {
 }
 
 /// What the other side has against this one's certificate.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library has its own words for the rest")]
 fn theirs(alert: AlertDescription) -> String {
     let what = match alert {
         AlertDescription::UnknownCA => {

@@ -61,7 +61,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or con
 enum Command {
     /// Run a system until SIGINT or SIGTERM.
     ///
-    /// It listens for SIP (UDP and TCP), Diameter Cx, and HTTP: CSC-4 for UEs and CSC-17 for other systems,
+    /// It listens for SIP (UDP, TCP, TLS), Diameter Cx, and HTTP: CSC-4 for UEs and CSC-17 for other systems,
     /// metrics and health, and the management interface. All but metrics and health describe themselves at
     /// `/openapi.json`.
     #[command(after_help = EXIT_CODES)]

@@ -423,6 +423,7 @@ fn who_asks_comes_from_a_private_file_or_the_environment() {
     let management = value("management");
     let mut other = command(&["acm", "list", "--server", &management]);
     other.env("MIGCORE_ACM_USER", "sip:anna@a.example").env("MIGCORE_ACM_TOKEN", &token);
+    other.env("MIGCORE_CA", &ca);
     let other = other.output().unwrap();
     assert_eq!(other.status.code(), Some(1));
     let said = err(&other);
@@ -647,7 +648,7 @@ fn administrators_are_loaded_listed_put_and_deleted_and_may_what_is_said() {
     let load = |name: &str, text: &str, code: i32| {
         let path = world.path(name);
         fs::write(&path, text).unwrap();
-        let output = migcore(&["provision", "load", &path, "--system", &management]);
+        let output = migcore(&["provision", "load", &path, "--ca", &ca, "--system", &management]);
         assert_eq!(output.status.code(), Some(code), "{name}: {} {}", out(&output), err(&output));
         out(&output) + &err(&output)
     };

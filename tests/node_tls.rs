@@ -14,6 +14,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -335,6 +336,36 @@ async fn a_ue_registers_over_tls_and_believes_only_the_authority_of_the_domain()
     assert!(error.to_string().contains("not valid for name \"b.example\""), "{error}");
     assert!(matches!(ue.register().await.unwrap(), State::Registered(_)), "the connection goes on");
     a.shutdown().await;
+    b.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_load_generator_registers_over_tls_where_it_believes_the_registrar() {
+    let lab = Lab::new("load");
+    let b = lab.start("b", &diameter("b", ""));
+    let target = format!("tls:{}", b.bound().sip_tls[0]);
+    let management = format!("https://{}", b.bound().management.unwrap());
+    let load = |authority: &str, provision: bool| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+        command.args(["load", "register", "--target", &target, "--domain", "b.example", "--quiet"]);
+        command.args(["--subscribers", "20", "--count", "20", "--rate", "20", "--duration", "2s"]);
+        command.arg("--ca").arg(lab.file(authority, CA_FILE));
+        if provision {
+            command.args(["--provision", &management]);
+        }
+        command.output().unwrap()
+    };
+    let output = load("b", true);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    // A generator without a core of its own says that it is INVALID: 4.
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{output:?}");
+    assert!(shown.contains("TLS"), "{shown}");
+    assert!((metric(&b, "migcore_registrations") - 20.0).abs() < f64::EPSILON, "{shown}");
+
+    let output = load("a", false);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("signed by no authority that is trusted here"), "{said}");
     b.shutdown().await;
 }
 

@@ -417,6 +417,36 @@ async fn a_diameter_peer_is_the_one_that_its_certificate_is_for() {
 }
 
 #[tokio::test]
+async fn a_diameter_peer_whose_certificate_expired_is_refused_by_either_side() {
+    for late in ["a", "b"] {
+        let lab = Lab::new(&format!("diameter-{late}"));
+        lab.issue(&["a.example", "b.example", "c.example"], 60 * DAY);
+        let toml_of_b = lab.toml("b", &diameter("b", ""));
+        let section = fs::read_to_string(lab.file("a", EXAMPLE_FILE)).unwrap();
+        // The certificate of one holds for 30 days, and by the clock of the other 31 have passed.
+        let early = if late == "a" { "b" } else { "a" };
+        lab.issue(&[&format!("{early}.example")], 30 * DAY);
+        fs::write(lab.file("a", EXAMPLE_FILE), section).unwrap();
+        let options = |of: &str| {
+            let clock_ahead = if of == late { 31 * DAY } else { Duration::ZERO };
+            Options { clock_ahead, ..Options::default() }
+        };
+        let b = RunningSystem::start(Config::parse(&toml_of_b).unwrap(), options("b")).unwrap();
+        let own = node_world::peer("sipdb.b.example", "database", b.bound().diameter);
+        let peers = own + &node_world::peer("sipdb.c.example", "database", None);
+        let toml = lab.toml("a", &format!("[diameter]\nlisten = \"127.0.0.1:0\"\n{peers}"));
+        let a = RunningSystem::start(Config::parse(&toml).unwrap(), options("a")).unwrap();
+        eventually("B counts it, whoever refuses", || dropped(&b) > 0.5).await;
+        assert!(!a.is_connected() && !b.is_connected());
+        if late == "a" {
+            eventually("and so does A", || dropped(&a) > 0.5).await;
+        }
+        a.shutdown().await;
+        b.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn new_certificates_are_taken_over_while_connections_go_on() {
     let lab = Lab::new("reload");
     let b = lab.start("b", &diameter("b", ""));

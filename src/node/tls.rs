@@ -5,7 +5,7 @@
 //! configured for that system has signed it. An authority speaks for its own system alone: what partner B's signs in
 //! the name of partner C is nobody's.
 //!
-//! **Files are read again** when they change ([`Tls::refresh`]). Connections that are open stay; new ones get what is
+//! **Files are read again** when they change. Connections that are open stay; new ones get what is
 //! new. What is broken is told, and what was there stays in force.
 
 mod files;

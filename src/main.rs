@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use migcore::{
     api::connection_details::{SIP_CORE_ADDRESSES_MAX, SipCoreAddress},
     node::{
-        Options, RunningSystem,
+        Options, RunningSystem, StartError,
         acm_client::{self, AcmCommand},
         config::{Config, Log, LogFormat, REFERENCE},
         demo::{DemoError, command::DemoArguments},
@@ -23,6 +23,7 @@ use migcore::{
         operator::{AdminCommand, EXAMPLES},
         provision::{self, Loaded, SippCsv, UeFiles, write_sipp_csv},
         storage::{self, command::StoreCommand},
+        tls::{self, Trust},
         trust::{self, TrustCommand},
         ue::command::UeCommand,
     },
@@ -48,6 +49,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// The certificate of the authority that servers are believed by over https and SIP over TLS, for commands that
+    /// ask one [environment: `MIGCORE_CA`].
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.";
@@ -56,7 +61,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong arguments or con
 enum Command {
     /// Run a system until SIGINT or SIGTERM.
     ///
-    /// It listens for SIP (UDP and TCP), Diameter Cx, and HTTP: CSC-4 for UEs and CSC-17 for other systems,
+    /// It listens for SIP (UDP, TCP, TLS), Diameter Cx, and HTTP: CSC-4 for UEs and CSC-17 for other systems,
     /// metrics and health, and the management interface. All but metrics and health describe themselves at
     /// `/openapi.json`.
     #[command(after_help = EXIT_CODES)]
@@ -251,7 +256,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments.command)),
+        Ok(runtime) => runtime.block_on(run(arguments)),
         Err(error) => Err(Failure::failed(error)),
     };
     match outcome {
@@ -264,13 +269,15 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
+async fn run(Arguments { command, ca }: Arguments) -> Result<(), Failure> {
+    Trust::of_commands(ca).map_err(Failure::wrong)?;
     match command {
         Command::Serve { config } => serve(config).await,
         Command::Check { reference: true, .. } => print(REFERENCE),
         Command::Check { config, .. } => {
             let path = config.unwrap_or_default();
-            Config::read(&path).map_err(Failure::wrong)?;
+            let config = Config::read(&path).map_err(Failure::wrong)?;
+            tls::check(&config).map_err(Failure::wrong)?;
             print(&format!("{} is a valid configuration\n", path.display()))
         }
         Command::Demo(arguments) => demo(arguments).await,
@@ -369,10 +376,23 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
     tracing::info!(system = %system.config().system.name, bound = ?system.bound(), "system is up");
     let outcome = tokio::select! {
         () = end.wait() => Ok(()),
+        () = refresh_tls(&system) => Ok(()),
         () = system.failed() => Err(Failure::failed("stopped after a fault of its own; see the log")),
     };
     system.shutdown().await;
     outcome
+}
+
+/// Looks at the files of TLS again at each SIGHUP. A system without TLS ends by it, as before.
+async fn refresh_tls(system: &RunningSystem) {
+    if system.config().tls.is_some()
+        && let Ok(mut hang_up) = signal(SignalKind::hangup())
+    {
+        while hang_up.recv().await.is_some() {
+            system.refresh_tls();
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Arms the fault that the environment names, for tests that must see this process fail.
@@ -390,7 +410,8 @@ fn start_system(config: Config) -> Result<RunningSystem, Failure> {
     let engine = storage::open(&config.storage);
     let engine = engine.map_err(|error| Failure::of(&error, error.is_wrong_input()))?;
     let options = Options { engine: Some(engine), shows_progress: true, ..Options::default() };
-    RunningSystem::start(config, options).map_err(Failure::failed)
+    let started = RunningSystem::start(config, options);
+    started.map_err(|error| Failure::of(&error, matches!(error, StartError::Tls(_))))
 }
 
 async fn demo(arguments: DemoArguments) -> Result<(), Failure> {

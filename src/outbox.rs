@@ -307,7 +307,7 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The peer's address: for a UDP answer, where the Via says it goes.
     pub remote: SocketAddr,
-    /// Which connection, for TCP; zero for UDP.
+    /// Which connection, for TCP and TLS; zero for UDP.
     pub connection: u64,
 }
 
@@ -318,6 +318,8 @@ pub enum Transport {
     Udp,
     /// A stream.
     Tcp,
+    /// A stream over TLS.
+    Tls,
 }
 
 /// What a role wants to be woken for. A stale version does nothing.

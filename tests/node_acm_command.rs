@@ -376,13 +376,14 @@ fn who_asks_comes_from_a_private_file_or_the_environment() {
         let line = file.lines().find(|line| line.starts_with(key)).unwrap();
         line.split('"').nth(1).unwrap().to_owned()
     };
-    let (server, token) = (value("server"), value("token"));
+    let (server, token, ca) = (value("server"), value("token"), value("ca"));
     let mode = fs::metadata(world.path("anna.toml")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
     let from_environment = |token: &str| {
         let mut command = command(&["acm", "list", "--server", &server]);
         command.env("MIGCORE_ACM_USER", "sip:anna@a.example").env("MIGCORE_ACM_TOKEN", token);
+        command.env("MIGCORE_CA", &ca);
         command.output().unwrap()
     };
     let listed = from_environment(&token);
@@ -422,6 +423,7 @@ fn who_asks_comes_from_a_private_file_or_the_environment() {
     let management = value("management");
     let mut other = command(&["acm", "list", "--server", &management]);
     other.env("MIGCORE_ACM_USER", "sip:anna@a.example").env("MIGCORE_ACM_TOKEN", &token);
+    other.env("MIGCORE_CA", &ca);
     let other = other.output().unwrap();
     assert_eq!(other.status.code(), Some(1));
     let said = err(&other);
@@ -630,8 +632,10 @@ fn administrators_are_loaded_listed_put_and_deleted_and_may_what_is_said() {
     let file = fs::read_to_string(world.path("bob.toml")).unwrap();
     let line = file.lines().find(|line| line.starts_with("management")).unwrap();
     let management = line.split('"').nth(1).unwrap().to_owned();
+    let ca = world.path("tls/ca.pem");
     let admin = |arguments: &[&str], code: i32| {
-        let output = migcore(&[&["admin", "--system", &management][..], arguments].concat());
+        let system = ["admin", "--ca", &ca, "--system", &management];
+        let output = migcore(&[&system[..], arguments].concat());
         assert_eq!(
             output.status.code(),
             Some(code),
@@ -644,7 +648,7 @@ fn administrators_are_loaded_listed_put_and_deleted_and_may_what_is_said() {
     let load = |name: &str, text: &str, code: i32| {
         let path = world.path(name);
         fs::write(&path, text).unwrap();
-        let output = migcore(&["provision", "load", &path, "--system", &management]);
+        let output = migcore(&["provision", "load", &path, "--ca", &ca, "--system", &management]);
         assert_eq!(output.status.code(), Some(code), "{name}: {} {}", out(&output), err(&output));
         out(&output) + &err(&output)
     };

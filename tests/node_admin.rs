@@ -385,7 +385,10 @@ async fn a_sip_core_alone_has_a_management_interface_for_its_registrations() {
     let sip = core.bound().sip[0];
     let config = UeConfig::new(alice.clone(), Transport::Udp, sip);
     let isim = Isim::new(&k, &op, SqnArray::default());
-    let mut ue = RunningUe::open(config, sip, isim, None, "core").await.unwrap();
+    let mut ue =
+        RunningUe::open(config, sip, isim, &migcore::node::tls::Trust::default(), (None, "core"))
+            .await
+            .unwrap();
     assert!(matches!(ue.register().await.unwrap(), State::Registered(_)));
     assert_eq!(keys(&core, "/v1/registrations?limit=10").await.0, ["alice@a.example"]);
     for nothing_here in ["/v1/subscribers", "/v1/bindings/inbound", "/v1/users"] {

@@ -133,7 +133,7 @@ fn demo_prints_every_message_with_its_step() {
     assert!(entries.iter().any(|entry| entry["step"] == "MIG-25"), "{text}");
     assert!(entries.iter().any(|entry| entry["protocol"] == "Diameter"), "{text}");
 
-    let drawn = migcore(&["demo", "--tcp"]);
+    let drawn = migcore(&["demo", "--plain", "--tcp"]);
     assert_eq!(drawn.status.code(), Some(0));
     let drawn = String::from_utf8(drawn.stdout).unwrap();
     assert!(drawn.contains("MIG-24") && !drawn.contains('\x1b'), "{drawn}");

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use migcore::{
     acm::{Mode, Policy},
     api::acm_payload::Kind,
-    node::config::{Config, PeerKind, Problem, REFERENCE},
+    node::config::{Config, Part, PeerKind, Problem, REFERENCE},
 };
 
 const MINIMAL: &str = "[system]\ndomain = \"a.example\"\n";
@@ -41,6 +41,7 @@ fn the_reference_shows_every_key_with_its_default() {
     for section in [
         "",
         "system",
+        "tls",
         "sip",
         "overload",
         "limits",
@@ -59,8 +60,9 @@ fn the_reference_shows_every_key_with_its_default() {
             "system" => format!("{MINIMAL}zzzzzz = 1\n"),
             _ => format!("{MINIMAL}[{section}]\nzzzzzz = 1\n"),
         };
-        let problem = &problems(&unknown)[0];
-        let known = problem.fix.strip_prefix("remove it; known here: ").unwrap();
+        let problems = problems(&unknown);
+        let known = problems.iter().find_map(|it| it.fix.strip_prefix("remove it; known here: "));
+        let known = known.unwrap();
         for key in known.split(", ") {
             let assignment = format!("{key} = ");
             let table = format!("[{key}]");
@@ -113,7 +115,6 @@ fn a_mistake_about_a_partner_is_named_and_a_token_is_not_repeated() {
         (format!("{known}{second}"), "sip_database", "this partner's own"),
         (format!("{known}{second}"), "send_token", "draw one for each partner"),
         (changed("\"sipdb.b", "\"sipdb.c"), "sip_database", "host = \"sipdb.c.example\""),
-        (changed("http://", "https://"), "url", "http://192.0.2.2:8082"),
         (changed(":8182", ":8182/?a=b"), "url", "http://192.0.2.2:8082"),
         (changed("http://", "http://user@"), "url", "http://192.0.2.2:8082"),
         (changed("http://127", "ftp://127"), "url", "http://192.0.2.2:8082"),
@@ -130,8 +131,12 @@ fn a_mistake_about_a_partner_is_named_and_a_token_is_not_repeated() {
         let found = found.unwrap_or_else(|| panic!("{partner}: {problems:#?}"));
         assert!(!found.to_string().contains("22-"), "{found}");
     }
-    let https = problems(&format!("{MINIMAL}{}", changed("http://", "https://")));
-    assert!(https[0].what.contains("no TLS of its own yet"), "{https:#?}");
+    let https = problems(&format!("{MINIMAL}{PEER}{}", changed("http://", "https://")));
+    assert_eq!(https[0].key, "config_server.partners");
+    assert!(
+        https[0].fix.contains("write [tls] with certificate, key and ca, or http"),
+        "{https:#?}"
+    );
 }
 
 /// The partner of the ACM server of the reference, without its comment signs.
@@ -174,7 +179,7 @@ fn a_mistake_about_the_acm_server_is_named_and_a_token_is_not_repeated() {
         (format!("{known}{known}"), "id", "different from acm.id"),
         (format!("{known}{second}"), "accept_token", "draw one for each partner"),
         (format!("{known}{second}"), "send_token", "draw one for each partner"),
-        (changed("http://", "https://"), "url", "http://192.0.2.2:8084"),
+        (changed("http://", "ftp://"), "url", "http://192.0.2.2:8084"),
         (changed("-drawn-at-random\"", " drawn\""), "send_token", "drawn at random"),
         (changed("[\"b.example\"]", "[]"), "domains", "at least one domain"),
         (changed("[\"b.example\"]", "[\"b..example\"]"), "domains", "b.example"),
@@ -389,4 +394,82 @@ fn all_mistakes_are_named_at_once_in_the_order_of_the_file() {
             "line 7: log.format = \"xml\" is unknown; write one of text, json",
         ]
     );
+}
+
+const TLS: &str = "[tls]\ncertificate = \"c\"\nkey = \"k\"\nca = \"a\"\n";
+
+#[test]
+fn with_certificates_everything_speaks_tls_but_what_says_insecure() {
+    let config = Config::parse(&format!("{MINIMAL}{TLS}")).unwrap();
+    assert!(config.sip.listen.is_empty() && config.sip.listen_tls.len() == 1, "{:?}", config.sip);
+    assert_eq!(config.diameter.listen.unwrap().port(), 5658);
+    assert!(config.plaintext().is_empty() && Part::ALL.iter().all(|part| config.speaks_tls(*part)));
+
+    let plain = "[sip]\ninsecure = true\n[admin]\nlisten = \"127.0.0.1:0\"\ninsecure = true\n";
+    let config = Config::parse(&format!("{MINIMAL}{TLS}{plain}")).unwrap();
+    assert_eq!(config.plaintext(), [Part::Sip, Part::Admin]);
+    assert_eq!((config.sip.listen.len(), config.sip.listen_tls.len()), (1, 1), "over both");
+    let without = Config::parse(MINIMAL).unwrap().plaintext();
+    let served = [Part::Sip, Part::Diameter, Part::Admin, Part::Management, Part::ConfigServer];
+    assert_eq!(without, served);
+}
+
+#[test]
+fn what_contradicts_itself_about_tls_is_named() {
+    let with_partner = partner().replace("http://", "https://");
+    let peer_of = |system: &str| format!("{PEER}{system}");
+    let of_b = "[[tls.partners]]\nid = \"sip:b.example\"\nca = \"b\"\n";
+    for (toml, key, what) in [
+        (
+            "[config_server]\nlisten_partners = \"192.0.2.1:8082\"\n".to_owned(),
+            "config_server.listen_partners",
+            "insecure = true in [config_server]",
+        ),
+        (
+            "[sip]\nlisten = [\"0.0.0.0:5060\"]\n".to_owned(),
+            "sip.listen",
+            "insecure = true in [sip]",
+        ),
+        (format!("{TLS}[sip]\nlisten = [\"127.0.0.1:5060\"]\n"), "sip.listen", "insecure = true"),
+        ("[sip]\nlisten_tls = [\"127.0.0.1:5061\"]\n".to_owned(), "sip.listen_tls", "write [tls]"),
+        ("[tls]\nkey = \"k\"\nca = \"a\"\n".to_owned(), "tls.certificate", "is missing"),
+        (format!("{TLS}{PEER}"), "diameter.peers", "write system = "),
+        (
+            format!("{TLS}{}", peer_of("system = \"sip:b.example\"\n")),
+            "tls.partners",
+            "write [[tls.partners]] with id = \"sip:b.example\" and ca",
+        ),
+        (format!("{TLS}{PEER}{with_partner}"), "tls.partners", "config_server.partners names"),
+        (format!("{TLS}{of_b}{PEER}{}", partner()), "config_server.partners", "write https"),
+        (
+            format!("{TLS}{of_b}{PEER}[config_server]\ninsecure = true\n{with_partner}"),
+            "config_server.partners",
+            "leave that out, or write http",
+        ),
+        (
+            format!("{TLS}{}", of_b.replace("b.ex", "a.ex")),
+            "tls.partners",
+            "write its authority as tls.ca",
+        ),
+        (format!("{TLS}{of_b}{of_b}"), "tls.partners.id", "is used before"),
+    ] {
+        let problems = problems(&format!("{MINIMAL}{toml}"));
+        let is_it = |it: &&Problem| it.key == key && it.to_string().contains(what);
+        assert!(problems.iter().any(|it| is_it(&it)), "{toml}\n{problems:#?}");
+    }
+    for good in [
+        "[sip]\ninsecure = true\nlisten = [\"0.0.0.0:5060\"]\n",
+        "roles = [\"sip_core\", \"sip_database\"]\n",
+    ] {
+        let of_nobody = "[config_server]\nlisten_partners = \"192.0.2.1:8082\"\n";
+        let toml = if good.starts_with("roles") {
+            format!("{good}{MINIMAL}{of_nobody}")
+        } else {
+            format!("{MINIMAL}{good}")
+        };
+        Config::parse(&toml).unwrap();
+    }
+    let good = format!("{MINIMAL}{TLS}{of_b}{PEER}{with_partner}");
+    let system = Config::parse(&good).unwrap().system_of(&"sipdb.b.example".parse().unwrap());
+    assert_eq!(system.unwrap().as_str(), "sip:b.example", "by the partner");
 }

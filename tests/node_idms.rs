@@ -65,6 +65,7 @@ impl Site {
 
     fn of(system: RunningSystem, issuer: String, config: String) -> Self {
         let manage = format!("http://{}", system.bound().management.unwrap());
+        migcore::node::tls::use_ring();
         let http = Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { system, issuer, manage, http, config }
     }

@@ -60,7 +60,7 @@ fn steps(ladder: &[Entry]) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_ue_registers_in_the_partner_system_with_the_key_of_its_home() {
-    for transport in [Transport::Udp, Transport::Tcp] {
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
         let mut demo = RunningDemo::start(&demo(transport)).await.unwrap();
         demo.migrate().await.unwrap();
         let State::Registered(registered) = demo.register().await.unwrap() else {
@@ -71,11 +71,12 @@ async fn a_ue_registers_in_the_partner_system_with_the_key_of_its_home() {
         let ladder = demo.take_ladder();
         let numbers: Vec<String> = (1..=25).map(|number| format!("MIG-{number}")).collect();
         assert_eq!(steps(&ladder), numbers);
-        let sip = if transport == Transport::Udp { Protocol::SipUdp } else { Protocol::SipTcp };
-        let sent: Vec<&str> = ladder
+        let sip = Protocol::from(transport);
+        let scheme = if transport == Transport::Tls { "sips" } else { "sip" };
+        let sent: Vec<String> = ladder
             .iter()
             .filter(|entry| entry.protocol == sip && entry.direction == Direction::Out)
-            .map(|entry| entry.summary.as_str())
+            .map(|entry| entry.summary.replacen(&format!("{scheme}:"), "sip:", 1))
             .collect();
         assert_eq!(
             sent,

@@ -15,7 +15,7 @@ use migcore::{
     aka::{SqnArray, opc_from_op},
     api::migration_identity::Direction,
     identity::{Impi, Impu, UserIdentity},
-    node::{Options, RunningUe, client::ManagementClient, ladder::Tap},
+    node::{Options, RunningUe, client::ManagementClient, ladder::Tap, tls::Trust},
     outbox::{Flow, Transport},
     secret::Secret,
     ue::{Config, Isim, State},
@@ -137,7 +137,9 @@ async fn register_rightly_and_wrongly(
             paths: Vec::new(),
         };
         let isim = Isim::new(&k, &opc, SqnArray::default());
-        let mut ue = RunningUe::open(config, core, isim, None, "core").await.expect("a socket");
+        let mut ue = RunningUe::open(config, core, isim, &Trust::default(), (None, "core"))
+            .await
+            .expect("a socket");
         let state = ue.register().await.expect("a socket");
         assert_eq!(matches!(state, State::Registered(_)), succeeds, "{state:?}");
     }

@@ -598,8 +598,8 @@ fn the_template_is_a_state_file_and_what_is_missing_in_one_is_told_with_the_line
             "opc = \"00112233445566778899aabbccddeeff\"\nop =",
             "isim.op is beside opc",
         ),
-        ("core", "\"udp:", "\"sctp:", "begins with neither udp: nor tcp:"),
-        ("tls", "\"http:", "\"https:", "is not http: this product has no TLS of its own yet"),
+        ("core", "\"udp:", "\"sctp:", "begins with none of udp:, tcp: and tls:"),
+        ("scheme", "\"http:", "\"ftp:", "is neither https nor http"),
         ("syntax", "token =", "token", "line 4: "),
     ] {
         let state = State::new(&format!("wrong-{name}"), &good.replacen(from, to, 1));

@@ -332,7 +332,7 @@ fn the_ladder_matches_the_capture_one_to_one() {
     let folder = scratch("ladder");
     let base_port = free_ports::free_ports(demo::PORTS);
     let capture = Capture::start(&folder.join("demo.pcapng"), base_port);
-    let ladder = demo::run_json(base_port);
+    let ladder = demo::run_json(base_port, &["--plain"]);
     let frames = capture.stop();
     assert_eq!(frames.faults(), Vec::<String>::new());
 
@@ -363,9 +363,68 @@ fn the_ladder_matches_the_capture_one_to_one() {
     );
 }
 
+/// What passes between the parties in any protocol: methods, credentials, identities.
+const READABLE: [&[u8]; 6] =
+    [b"REGISTER", b"HTTP/1.1", b"Bearer ", b"officer-alice", b"@b.example", b"scscf.b.example"];
+
+#[test]
+fn over_tls_nothing_is_readable_on_the_wire_but_by_the_key_log() {
+    if !has_peer("tshark") {
+        return;
+    }
+    let folder = scratch("tls");
+    let keys = folder.join("keys.log");
+    let _ = std::fs::remove_file(&keys); // an earlier run's, if there is one
+    let base_port = demo::free_ports();
+    let capture = Capture::start(&folder.join("tls.pcapng"), base_port);
+    demo::run_json_with_keys(base_port, &keys);
+    let tls = capture.stop();
+    let capture = Capture::start(&folder.join("plain.pcapng"), base_port);
+    demo::run_json(base_port, &["--plain", "--tcp"]);
+    let plain = capture.stop();
+
+    let (tls_octets, plain_octets) = (tls.all_octets(), plain.all_octets());
+    assert!(tls_octets.len() > plain_octets.len(), "as much has passed");
+    for piece in READABLE {
+        let shown = String::from_utf8_lossy(piece);
+        assert!(contains(&plain_octets, piece), "the search finds {shown} where it can be read");
+        assert!(!contains(&tls_octets, piece), "{shown} can be read");
+    }
+    assert_eq!(tls.count("udp"), 0, "nothing goes by datagrams");
+    for (protocol, least) in [
+        ("sip.CSeq.method == \"REGISTER\"", 16),
+        ("diameter.cmd.code == 303", 2),
+        ("http.request.uri == \"/csc-4/v1/connection-details\"", 2),
+        ("http.request.uri == \"/csc-17/v1/system-access\"", 2),
+    ] {
+        let found = tls.count_opened(&keys, protocol);
+        assert!(found >= least, "{protocol}: {found} by the key log");
+    }
+}
+
+#[test]
+fn over_tls_nothing_that_administrators_exchange_is_readable() {
+    if !has_peer("tshark") {
+        return;
+    }
+    let folder = scratch("tls-acm");
+    let base_port = demo::free_ports();
+    let run = |file: &str, arguments: &[&str]| {
+        let capture = Capture::start(&folder.join(file), base_port);
+        demo::run_json(base_port, &[&["acm", "--procedure", "grp"], arguments].concat());
+        capture.stop().all_octets()
+    };
+    let (tls, plain) = (run("tls.pcapng", &[]), run("plain.pcapng", &["--plain"]));
+    for piece in [&b"HTTP/1.1"[..], b"/acm/v1/", b"Bearer ", b"sip:a.example"] {
+        let shown = String::from_utf8_lossy(piece);
+        assert!(contains(&plain, piece), "the search finds {shown} where it can be read");
+        assert!(!contains(&tls, piece), "{shown} can be read");
+    }
+}
+
 #[test]
 fn the_demo_shows_steps_1_to_25_in_order_and_ends_with_success() {
-    let ladder = demo::run_json(0);
+    let ladder = demo::run_json(0, &[]);
     let steps: Vec<&str> = ladder.iter().filter_map(|line| line["step"].as_str()).collect();
     let mut rest = steps.as_slice();
     for number in 1..=25 {

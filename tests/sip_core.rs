@@ -410,6 +410,35 @@ fn the_database_is_told_when_the_last_contact_goes_and_another_has_just_ended() 
 }
 
 #[test]
+fn a_sips_contact_is_registered_only_where_all_the_way_is_sips() {
+    let sips = Register { contact: Some("<SIPS:ue@192.0.2.9:40000>"), ..initial() };
+    let with_path = |path: &str| Register { extra: format!("Path: {path}\r\n"), ..sips.clone() };
+    let over = |register: &Register, uri: &str| {
+        let text = register.text();
+        let line = text.split_once("\r\n").unwrap().0;
+        text.replacen(line, &format!("REGISTER {uri} SIP/2.0"), 1)
+    };
+    for (register, uri, status) in [
+        (&sips, "sips:b.example", 401),
+        (&sips, "sip:b.example", 400),
+        (&with_path("<sips:p@px.example;lr>,<sips:q@px.example;lr>"), "sips:b.example", 401),
+        (&with_path("<sips:p@px.example;lr>,<sip:q@px.example;lr>"), "sips:b.example", 400),
+        (&initial(), "sips:b.example", 401),
+    ] {
+        let mut bench = Bench::new();
+        let answer = bench.send_on(udp(), &over(register, uri)).unwrap();
+        assert_eq!(answer.status(), status, "{uri} {}", register.text());
+        assert_eq!(bench.vector_requests.len(), usize::from(status == 401));
+    }
+    // The address of record is the same one by either scheme.
+    let text = over(&sips, "sips:b.example").replace("To: <sip:", "To: <sips:");
+    assert!(text.contains("To: <sips:"), "{text}");
+    let mut bench = Bench::new();
+    assert_eq!(bench.send_on(udp(), &text).unwrap().status(), 401);
+    assert_eq!(bench.vector_requests[0].identity.impu.as_str(), IMPU);
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_said_before_a_vector_is_spent() {
     let sec_agree = "Require: sec-agree\r\nProxy-Require: sec-agree\r\n".to_owned();
     let contacts = "<sip:a@x.example>,<sip:b@x.example>,<sip:c@x.example>,<sip:d@x.example>,<sip:e@x.example>,\

@@ -134,6 +134,7 @@ fn address(line: &str, label: &str) -> SocketAddr {
 fn put_subscribers(management: SocketAddr, users: usize, next: &AtomicUsize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
+        migcore::node::tls::use_ring();
         let http = reqwest::Client::new();
         let hex = |octets: [u8; 16]| format!("{:032x}", u128::from_be_bytes(octets));
         loop {

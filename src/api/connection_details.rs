@@ -118,7 +118,7 @@ pub struct SipCoreAddress {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidSipCoreAddress {
     /// No transport in front.
-    #[error("begins with neither udp: nor tcp:")]
+    #[error("begins with none of udp:, tcp: and tls:")]
     NoTransport,
     /// What follows is no address with a port.
     #[error("has no address and port after its transport")]
@@ -128,11 +128,12 @@ pub enum InvalidSipCoreAddress {
 impl FromStr for SipCoreAddress {
     type Err = InvalidSipCoreAddress;
 
-    /// Reads `udp:` or `tcp:`, address and port.
+    /// Reads `udp:`, `tcp:` or `tls:`, address and port.
     fn from_str(text: &str) -> Result<Self, InvalidSipCoreAddress> {
         let (transport, address) = match text.split_once(':') {
             Some(("udp", address)) => (SipTransport::Udp, address),
             Some(("tcp", address)) => (SipTransport::Tcp, address),
+            Some(("tls", address)) => (SipTransport::Tls, address),
             _ => return Err(InvalidSipCoreAddress::NoTransport),
         };
         let address = address.parse().map_err(|_| InvalidSipCoreAddress::NoAddress)?;
@@ -145,6 +146,7 @@ impl fmt::Display for SipCoreAddress {
         let transport = match self.transport {
             SipTransport::Udp => "udp",
             SipTransport::Tcp => "tcp",
+            SipTransport::Tls => "tls",
         };
         write!(f, "{transport}:{}", self.address)
     }
@@ -159,6 +161,8 @@ pub enum SipTransport {
     Udp,
     /// A stream.
     Tcp,
+    /// A stream over TLS.
+    Tls,
 }
 
 /// Why a partner was chosen.

@@ -1,6 +1,6 @@
 //! A client of the management interface, for provisioning and for operators.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
@@ -19,6 +19,7 @@ use crate::{
 use super::{
     http::{REQUEST_TIMEOUT, RowProblem},
     management::{BindingView, SystemView, Target, escape, many},
+    tls::{Trust, reason_of, use_ring},
 };
 
 /// How long a system may take to answer: longer than it waits itself.
@@ -72,6 +73,9 @@ pub enum ClientError {
 
 /// Why a request failed, without what it wraps: the last cause says what happened.
 pub(super) fn cause(error: &reqwest::Error) -> String {
+    if let Some(reason) = reason_of(error) {
+        return format!("TLS: {reason}");
+    }
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -80,9 +84,15 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
 }
 
 impl ManagementClient {
-    /// A client of the interface at `url`, such as `http://127.0.0.1:8080`.
+    /// A client of the interface at `url`, such as `http://127.0.0.1:8080`. Over https it believes what all commands
+    /// of this process believe.
     pub fn new(url: &str) -> Self {
-        Self { http: direct(), url: url.trim_end_matches('/').to_owned() }
+        Self::trusting(url, &Trust::default())
+    }
+
+    /// The same; over https it believes `trust`.
+    pub fn trusting(url: &str, trust: &Trust) -> Self {
+        Self { http: direct(trust), url: url.trim_end_matches('/').to_owned() }
     }
 
     /// The address as given.
@@ -409,20 +419,31 @@ impl ManagementClient {
 
 /// An HTTP client for requests that hold keys and tokens: they go to the address named, not through a proxy
 /// that the environment names, nor on to where an answer leads.
-#[expect(clippy::expect_used, reason = "without TLS there is nothing to set up that may fail")]
-pub(super) fn direct() -> reqwest::Client {
-    direct_builder().build().expect("a client without TLS")
+#[expect(
+    clippy::expect_used,
+    reason = "TLS is set up already: there is nothing left that may fail"
+)]
+pub(super) fn direct(trust: &Trust) -> reqwest::Client {
+    let client = directly(trust).timeout(ANSWER_TIMEOUT);
+    client.build().expect("a client with TLS that is set up")
 }
 
 /// The same, that leaves no connection open: for a UE, which moves on to another system.
-#[expect(clippy::expect_used, reason = "without TLS there is nothing to set up that may fail")]
-pub(super) fn direct_once() -> reqwest::Client {
-    direct_builder().pool_max_idle_per_host(0).build().expect("a client without TLS")
+#[expect(
+    clippy::expect_used,
+    reason = "TLS is set up already: there is nothing left that may fail"
+)]
+pub(super) fn direct_once(trust: &Trust) -> reqwest::Client {
+    let client = directly(trust).timeout(ANSWER_TIMEOUT).pool_max_idle_per_host(0);
+    client.build().expect("a client with TLS that is set up")
 }
 
-fn direct_builder() -> reqwest::ClientBuilder {
-    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT);
-    client.redirect(reqwest::redirect::Policy::none())
+/// The same, to be completed.
+pub(super) fn directly(trust: &Trust) -> reqwest::ClientBuilder {
+    use_ring();
+    let tls = Arc::unwrap_or_clone(trust.config());
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    client.tls_backend_preconfigured(tls)
 }
 
 /// What a server says that it refused with.

@@ -10,6 +10,7 @@ mod idms;
 mod overload;
 pub(super) mod read;
 mod storage;
+mod tls;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +23,7 @@ use toml::de::{DeTable, DeValue};
 use self::read::{Document, Section, Wrong, duration, flag, list, number, parsed, text, word};
 use crate::{
     aka::digest::Algorithm,
-    identity::{IdentityError, Impu, SipDatabaseId},
+    identity::{IdentityError, Impu, McSystemId, SipDatabaseId},
     outbox::Role,
     sip_core::Limits,
 };
@@ -35,6 +36,7 @@ pub use self::{
     overload::Overload,
     read::Problem,
     storage::{Storage, StorageEngine},
+    tls::{Part, Tls},
 };
 
 /// A complete configuration file: every key, its default, its meaning.
@@ -59,6 +61,10 @@ pub struct Config {
     pub workers: Option<usize>,
     /// Who this system is.
     pub system: System,
+    /// Certificates and keys; `None` lets nothing speak TLS.
+    pub tls: Option<Tls>,
+    /// The parts that go without TLS although there is some: they say `insecure = true`.
+    pub insecure: BTreeSet<Part>,
     /// The SIP core.
     pub sip: Sip,
     /// What happens when more SIP requests come than can be served.
@@ -116,6 +122,8 @@ pub struct System {
 pub struct Sip {
     /// Where it listens, over UDP and TCP at the same port.
     pub listen: Vec<SocketAddr>,
+    /// Where it listens over TLS.
+    pub listen_tls: Vec<SocketAddr>,
     /// Its SIP URI: Server-Name towards the SIP database, Service-Route towards the UE.
     pub server_name: String,
     /// Other hosts that a Request-URI or To may name, in lower case: addresses that UEs were given.
@@ -186,6 +194,8 @@ pub struct DiameterPeer {
     pub address: Option<SocketAddr>,
     /// What it is.
     pub kind: PeerKind,
+    /// Its MC system, which its certificate is bound to. `None` follows from `kind` and the partners.
+    pub system: Option<McSystemId>,
 }
 
 /// What a Diameter peer is to this system.
@@ -233,6 +243,8 @@ impl Config {
             },
             workers: None,
             system: System { name: realm.clone(), domain: realm.clone() },
+            tls: None,
+            insecure: BTreeSet::new(),
             sip: Sip::new(&realm),
             overload: Overload::new(),
             limits: Limits::default(),
@@ -279,6 +291,7 @@ impl Sip {
     fn new(domain: &str) -> Self {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5060))],
+            listen_tls: Vec::new(),
             server_name: format!("sip:scscf.{domain}"),
             aliases: Vec::new(),
             algorithms: vec![Algorithm::AkaV1Md5, Algorithm::AkaV2Md5, Algorithm::AkaV2Sha256],
@@ -322,22 +335,29 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
         config.system.name = name;
     }
     config.workers = root.optional("workers", |value| number(value, 1..=WORKERS_MAX));
+    config.tls = Tls::read(root.section("tls"));
     read_roles(root, &mut config.roles);
-    read_sip(root.section("sip"), &mut config.sip);
+    read_sip(root.section("sip"), &mut config);
     config.overload.read(root.section("overload"));
     overload::read_limits(root.section("limits"), &mut config.limits);
     let registered_max = config.sip.expires_max + config.sip.challenge_timeout;
     read_sip_database(root.section("sip_database"), &mut config.sip_database, registered_max);
     read_diameter(root.section("diameter"), &mut config);
     let peers = config.roles.config_server.then_some(&*config.diameter.peers);
-    config.config_server.read(root.section("config_server"), peers);
-    config.acm.read(root.section("acm"), &config.config_server.id);
-    config.idms.read(root.section("idms"), &config.config_server.id);
-    read_listen(root.section("admin"), &mut config.admin);
-    read_listen(root.section("management"), &mut config.management);
+    let mut with_tls = |part: Part| {
+        let mut section = root.section(part.section());
+        tls::read_insecure(&mut section, part, &mut config.insecure);
+        section
+    };
+    config.config_server.read(with_tls(Part::ConfigServer), peers);
+    config.acm.read(with_tls(Part::Acm), &config.config_server.id);
+    config.idms.read(with_tls(Part::Idms), &config.config_server.id);
+    read_listen(with_tls(Part::Admin), &mut config.admin);
+    read_listen(with_tls(Part::Management), &mut config.management);
     config.storage.read(root.section("storage"));
     read_log(root.section("log"), &mut config.log);
     check_listen(root, &config);
+    tls::check(root, &config);
     domain.map(|_| config)
 }
 
@@ -381,7 +401,7 @@ fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
     }
 }
 
-fn read_sip(mut section: Section<'_>, sip: &mut Sip) {
+fn read_sip(mut section: Section<'_>, config: &mut Config) {
     const ALGORITHMS: [(&str, Algorithm); 3] = [
         ("AKAv1-MD5", Algorithm::AkaV1Md5),
         ("AKAv2-MD5", Algorithm::AkaV2Md5),
@@ -390,7 +410,18 @@ fn read_sip(mut section: Section<'_>, sip: &mut Sip) {
     let expires = Duration::from_secs(1)..=Duration::from_secs(0xffff_ffff);
     let wait = Duration::from_millis(100)..=30 * MINUTE;
 
-    set(&mut sip.listen, section.optional("listen", |value| list(value, address)));
+    tls::read_insecure(&mut section, Part::Sip, &mut config.insecure);
+    let (has_tls, is_tls) = (config.tls.is_some(), config.speaks_tls(Part::Sip));
+    let sip = &mut config.sip;
+    if has_tls {
+        sip.listen_tls = vec![SocketAddr::from(([127, 0, 0, 1], 5061))];
+    }
+    if is_tls {
+        sip.listen.clear();
+    }
+    let listen = section.optional("listen", |value| list(value, address));
+    set(&mut sip.listen, listen);
+    set(&mut sip.listen_tls, section.optional("listen_tls", |value| list(value, address)));
     set(&mut sip.server_name, section.optional("server_name", sip_uri));
     let algorithms = |value: &DeValue<'_>| list(value, |value| word(value, &ALGORITHMS));
     set(&mut sip.algorithms, section.optional("algorithms", algorithms));
@@ -413,9 +444,8 @@ fn read_sip(mut section: Section<'_>, sip: &mut Sip) {
     let connections = section.optional("tcp_connections_max", |value| number(value, 1..=1_000_000));
     set(&mut sip.tcp_connections_max, connections);
 
-    for (key, empty) in
-        [("listen", sip.listen.is_empty()), ("algorithms", sip.algorithms.is_empty())]
-    {
+    let listens_nowhere = sip.listen.is_empty() && sip.listen_tls.is_empty();
+    for (key, empty) in [("listen", listens_nowhere), ("algorithms", sip.algorithms.is_empty())] {
         if empty {
             section
                 .report(key, Wrong::new("is an empty list", "write at least one, or leave it out"));
@@ -460,7 +490,12 @@ fn read_sip_database(
 }
 
 fn read_diameter(mut section: Section<'_>, config: &mut Config) {
+    tls::read_insecure(&mut section, Part::Diameter, &mut config.insecure);
+    let is_tls = config.speaks_tls(Part::Diameter);
     let diameter = &mut config.diameter;
+    if is_tls {
+        diameter.listen = Some(SocketAddr::from(([127, 0, 0, 1], 5658)));
+    }
     if section.is_present() {
         diameter.listen = section.optional("listen", address);
     }
@@ -477,6 +512,7 @@ fn read_diameter(mut section: Section<'_>, config: &mut Config) {
         let realm = section.required("realm", "\"b.example\"", realm);
         let address = section.optional("address", address);
         let kind = section.required("kind", "\"database\"", peer_kind);
+        let system = section.optional("system", system_id);
         if host.as_ref().is_some_and(|host| !hosts.insert(host.clone())) {
             let fix =
                 "each peer has one section and its own name, different from diameter.identity";
@@ -484,7 +520,7 @@ fn read_diameter(mut section: Section<'_>, config: &mut Config) {
         }
         section.finish();
         if let (Some(host), Some(realm), Some(kind)) = (host, realm, kind) {
-            diameter.peers.push(DiameterPeer { host, realm, address, kind });
+            diameter.peers.push(DiameterPeer { host, realm, address, kind, system });
         }
     }
     let own = diameter.peers.iter().filter(|peer| peer.kind == PeerKind::OwnDatabase).count();
@@ -517,10 +553,15 @@ fn read_listen(mut section: Section<'_>, listen: &mut Option<SocketAddr>) {
 /// Two servers cannot have one address: better said here than when the second one starts.
 fn check_listen(root: &Section<'_>, config: &Config) {
     let Config { roles, sip, config_server, acm, idms, .. } = config;
-    let sip = sip.listen.iter().filter(|_| roles.sip_core);
+    let sip = sip
+        .listen
+        .iter()
+        .map(|address| ("listen", address))
+        .chain(sip.listen_tls.iter().map(|address| ("listen_tls", address)));
+    let sip = sip.filter(|_| roles.sip_core);
     let csc = |address: SocketAddr| roles.config_server.then_some(address);
     let of_acm = |address: SocketAddr| roles.acm.then_some(address);
-    let servers = sip.map(|address| ("sip", "listen", Some(*address))).chain([
+    let servers = sip.map(|(key, address)| ("sip", key, Some(*address))).chain([
         ("diameter", "listen", config.diameter.listen),
         ("admin", "listen", config.admin),
         ("management", "listen", config.management),
@@ -565,6 +606,10 @@ fn set<T>(field: &mut T, value: Option<T>) {
 
 fn address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
     parsed(value, str::parse, "127.0.0.1:5060")
+}
+
+fn system_id(value: &DeValue<'_>) -> Result<McSystemId, Wrong> {
+    parsed(value, McSystemId::parse, "sip:b.example")
 }
 
 fn peer_kind(value: &DeValue<'_>) -> Result<PeerKind, Wrong> {

@@ -15,6 +15,7 @@ use utoipa::{IntoResponses, OpenApi};
 use super::{
     http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Responses, bearer_token, refusals},
     perform::Shared,
+    tls::Bound,
 };
 use crate::api::system_access::{Access, Answer, Refusal, Request};
 
@@ -85,7 +86,7 @@ impl IntoResponses for Refusals {
             (401, "`not-authenticated`: the bearer token is no partner's."),
             (
                 403,
-                "`wrong-system`: the request speaks for another system than the token's. `not-authorised`: there is no agreement for this user.",
+                "`wrong-system`: the request speaks for another system than the token's or the certificate's. `not-authorised`: there is no agreement for this user.",
             ),
             (422, "A field is wrong, or the request contradicts what is stored."),
             (
@@ -105,16 +106,21 @@ impl IntoResponses for Refusals {
 async fn ask_system_access(
     State(shared): State<Arc<Shared>>,
     ends: Option<Extension<Ends>>,
+    bound: Option<Extension<Bound>>,
     headers: HeaderMap,
     Body(body): Body<Request>,
 ) -> Response {
+    let bound = bound.map(|Extension(bound)| bound);
     let (step, to, response) = match body {
         Err(problem) => (None, None, problem.into_response()),
         Ok(request) => {
             let to = shared.partners.name(&request.primary);
-            match shared.ask_system_access(bearer_token(&headers), request).await {
-                Ok(answered) => (answered.step, to, answer(&shared, &headers, answered.answer)),
-                Err(no_answer) => (None, to, Problem::from(no_answer).into_response()),
+            match shared.check_bound(bound.as_ref(), &request.primary) {
+                Err(problem) => (None, to, problem.into_response()),
+                Ok(()) => match shared.ask_system_access(bearer_token(&headers), request).await {
+                    Ok(answered) => (answered.step, to, answer(&shared, &headers, answered.answer)),
+                    Err(no_answer) => (None, to, Problem::from(no_answer).into_response()),
+                },
             }
         }
     };

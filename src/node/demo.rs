@@ -32,6 +32,7 @@ use super::{
     ladder::{Entry, Tap},
     metrics::Direction as Seen,
     storage::{OpenError, command::StoreError},
+    tls::{TlsError, dev_ca::DevCaError},
 };
 use crate::{
     identity::UserIdentity,
@@ -47,7 +48,7 @@ const PAUSE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How the demonstration is run.
 #[derive(Clone, Debug)]
 pub struct Demo {
-    /// What the UE speaks SIP over.
+    /// What the UE speaks SIP over. With [`Transport::Tls`] everything speaks TLS, otherwise nothing does.
     pub transport: Transport,
     /// The first of sixteen ports on loopback; 0 uses free ones.
     pub base_port: u16,
@@ -81,6 +82,12 @@ pub enum DemoError {
         /// Why not.
         error: io::Error,
     },
+    /// There are no certificates.
+    #[error(transparent)]
+    Certificates(#[from] DevCaError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There is no key for what is stored.
     #[error(transparent)]
     Key(#[from] StoreError),
@@ -172,6 +179,7 @@ impl RunningDemo {
             settings: &demo.settings,
             data_dir: demo.data_dir.as_deref(),
             is_without_quarantine: demo.fault == Some(Fault::PoolExhausted),
+            is_plain: demo.transport != Transport::Tls,
             acm: None,
         };
         let mut stage = Stage::start(&setup, &tap).await?;

@@ -7,11 +7,13 @@ mod counters;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use rustls::pki_types::ServerName;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
@@ -19,10 +21,11 @@ use tokio::{
 
 use self::connection::{Origination, Wire};
 use super::{
-    config::{self, DiameterPeer, PeerKind},
+    config::{self, DiameterPeer, Part, PeerKind},
     metrics,
     perform::{Caller, Shared},
-    worker::Worker,
+    tls::{self, Bound, Clients, Handshake, Stream},
+    worker::{Worker, stopped},
 };
 use crate::{
     diameter::{
@@ -291,10 +294,22 @@ pub(super) async fn accept(
             continue;
         }
         let caller = Caller::new(&shared, &worker);
-        let config = shared.peers.config.clone();
-        let wire = Wire::accept(caller, stream, remote, config);
+        let shared = Arc::clone(&shared);
         open.spawn(async move {
-            wire.run().await;
+            // Without it answers wait for the peer's acknowledgments; it is no condition for working.
+            let _ = stream.set_nodelay(true);
+            let tls = shared.tls_of(Part::Diameter, Clients::Systems);
+            let shaken = tokio::select! {
+                shaken = tls::accept(tls, stream) => shaken,
+                () = stopped(shared.stop.subscribe()) => return,
+            };
+            match shaken {
+                Ok(Handshake { stream, bound }) => {
+                    let config = shared.config_for_client(bound.as_ref());
+                    Wire::accept(caller, (stream, remote), bound, config).run().await;
+                }
+                Err(reason) => shared.report_handshake("diameter", remote, &reason),
+            }
         });
     }
 }
@@ -317,10 +332,12 @@ pub(super) async fn keep_connected(
             peer.link_down.notified().await;
         }
         let connecting = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await;
-        if let Ok(Ok(stream)) = connecting {
+        if let Ok(Ok(stream)) = connecting
+            && let Some(Handshake { stream, bound }) = shake(&shared, &peer, stream).await
+        {
             let caller = Caller::new(&shared, &worker);
             let config = shared.peers.config_for(&peer);
-            let wire = Wire::initiate(caller, stream, address, config);
+            let wire = Wire::initiate(caller, (stream, address), bound, config);
             let (done, was_up) = tokio::sync::oneshot::channel();
             open.spawn(async move {
                 // An error means that the system stops and nobody connects again.
@@ -334,6 +351,42 @@ pub(super) async fn keep_connected(
         }
         failed_attempts += 1;
         tokio::time::sleep(reconnect_delay(failed_attempts, &mut entropy)).await;
+    }
+}
+
+/// Begins TLS with a peer, if Diameter is spoken over it; `None`, and that is told, if one of the sides refuses.
+async fn shake(shared: &Shared, peer: &Peer, stream: TcpStream) -> Option<Handshake> {
+    let _ = stream.set_nodelay(true);
+    let tls = shared.tls.as_ref().filter(|_| shared.config.speaks_tls(Part::Diameter));
+    let Some(tls) = tls else {
+        return Some(Handshake { stream: Stream::Plain(stream), bound: None });
+    };
+    let remote = stream.peer_addr().ok()?;
+    let host = &peer.config.host;
+    let shaken = match shared.config.system_of(host) {
+        Some(system) => {
+            let name = ServerName::try_from(host.as_str().to_owned()).map_err(io::Error::other);
+            let trust = tls.diameter_client_of(&system);
+            async { tls::connect(trust.config(), name?, stream).await }.await
+        }
+        None => Err(io::Error::other("its system is not known")),
+    };
+    shaken.map_err(|error| shared.report_handshake("diameter", remote, &tls::reason(&error))).ok()
+}
+
+impl Shared {
+    /// What a connection of a client is made with. By its certificate it is a host of its own system whose name is in
+    /// the certificate (RFC 6733 clause 13.1), and no other. Without TLS it may be any configured one.
+    fn config_for_client(&self, bound: Option<&Bound>) -> Config {
+        let Peers { config, by_host, .. } = &self.peers;
+        let Some(Bound { system, hosts }) = bound else { return config.clone() };
+        let is_its = |host: &SipDatabaseId| {
+            hosts.iter().any(|name| name == host.as_str())
+                && self.config.system_of(host).as_ref() == Some(system)
+        };
+        let its = by_host.values().filter(|peer| is_its(&peer.config.host));
+        let its = its.filter_map(|peer| peer.destination.host.clone()).collect();
+        Config { allowed: AllowedPeers::OfCertificate(Arc::new(its)), ..config.clone() }
     }
 }
 

@@ -18,5 +18,5 @@ pub(super) use problem::{
 };
 pub(super) use refusals::{Responses, refusals};
 pub(super) use routes::{Operation, router};
-pub(super) use serve::{Ends, Streams, bind, octets_of, serve};
+pub(super) use serve::{Ends, Server, Streams, bind, octets_of, serve};
 pub(super) use watched::REQUEST_TIMEOUT;

@@ -1,7 +1,13 @@
 //! An HTTP client for requests whose connection matters: it knows both addresses before a request leaves.
-//! No TLS.
 
-use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::pin,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -11,8 +17,10 @@ use hyper::{
     header::{self, HeaderMap, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
+use super::tls::{self, Stream, Trust, reason_of};
 use crate::token::BearerToken;
 
 /// Longest body of an answer, octets: 16 addresses and the longest document, escaped.
@@ -24,9 +32,10 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long an answer may take: a server gives up after 10 s.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(12);
 
-/// Where an HTTP server is: `http://host:port`, with the path that its own paths are below.
+/// Where an HTTP server is: `https://host:port` or `http://host:port`, with the path that its own paths are below.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
+    is_https: bool,
     host: String,
     port: u16,
     /// Without a slash at its end; empty for the root.
@@ -48,8 +57,8 @@ pub enum InvalidEndpoint {
     /// It is no URL with a host.
     #[error("is no URL with scheme and host")]
     NoUrl,
-    /// Its scheme is not `http`.
-    #[error("is not http: this product has no TLS of its own yet")]
+    /// Its scheme is neither.
+    #[error("is neither https nor http")]
     NotHttp,
     /// It has a query, or credentials.
     #[error("holds more than scheme, host, port and path")]
@@ -65,6 +74,9 @@ pub enum HttpError {
     /// No connection or no answer in time.
     #[error("did not answer in time")]
     TooLate,
+    /// One of the sides refuses the other's certificate, or does TLS otherwise.
+    #[error("cannot be spoken with over TLS: {0}")]
+    Tls(String),
     /// The connection ended, or what came is not HTTP.
     #[error("broke the connection off: {0}")]
     Broken(hyper::Error),
@@ -80,6 +92,8 @@ pub enum HttpError {
 pub struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     endpoint: Endpoint,
+    /// What TLS has to say about the end of the connection, once it has ended.
+    ended: Arc<OnceLock<Option<String>>>,
     /// Our address.
     pub local: SocketAddr,
     /// The server's.
@@ -106,23 +120,36 @@ impl HttpError {
 }
 
 impl Connection {
-    /// Connects to the server at `endpoint`.
+    /// Connects to the server at `endpoint`; over TLS to one that `trust` believes.
     ///
     /// # Errors
     ///
-    /// [`HttpError::Unreachable`] or [`HttpError::TooLate`].
-    pub async fn open(endpoint: &Endpoint) -> Result<Self, HttpError> {
+    /// [`HttpError::Unreachable`], [`HttpError::TooLate`] or [`HttpError::Tls`].
+    pub async fn open(endpoint: &Endpoint, trust: &Trust) -> Result<Self, HttpError> {
         let connecting = TcpStream::connect((endpoint.host(), endpoint.port));
         let connected = tokio::time::timeout(CONNECT_TIME_MAX, connecting).await;
         let stream = connected.map_err(|_| HttpError::TooLate)?.map_err(HttpError::Unreachable)?;
         stream.set_nodelay(true).map_err(HttpError::Unreachable)?;
         let local = stream.local_addr().map_err(HttpError::Unreachable)?;
         let remote = stream.peer_addr().map_err(HttpError::Unreachable)?;
+        let stream = if endpoint.is_https {
+            let name = endpoint.server_name()?;
+            let shaken = tls::connect(trust.config(), name, stream).await;
+            shaken.map_err(|error| HttpError::Tls(tls::reason(&error)))?.stream
+        } else {
+            Stream::Plain(stream)
+        };
         let io = TokioIo::new(stream);
         let (sender, driver) = http1::handshake(io).await.map_err(HttpError::Broken)?;
-        // Its error is the request's error too; it ends when the sender is dropped.
-        tokio::spawn(async move { drop(driver.await) });
-        Ok(Self { sender, endpoint: endpoint.clone(), local, remote })
+        let ended = Arc::<OnceLock<_>>::default();
+        let end = Arc::clone(&ended);
+        // It ends when the sender is dropped. Its error is the request's error too, but for one that comes before.
+        tokio::spawn(async move {
+            let mut driver = pin!(driver);
+            let outcome = driver.as_mut().await;
+            let _ = end.set(outcome.err().and_then(|error| reason_of(&error)));
+        });
+        Ok(Self { sender, endpoint: endpoint.clone(), ended, local, remote })
     }
 
     /// Whether another request may be sent.
@@ -171,7 +198,8 @@ impl Connection {
             .body(Full::new(body))
             .map_err(HttpError::Malformed)?;
         let exchange = async {
-            let answer = self.sender.send_request(request).await.map_err(HttpError::Broken)?;
+            let sent = self.sender.send_request(request).await;
+            let answer = sent.map_err(|error| broken(error, &self.ended))?;
             let (parts, body) = answer.into_parts();
             let collected = Limited::new(body, ANSWER_OCTETS_MAX).collect().await;
             let body = collected.map_err(broken_or_too_long)?.to_bytes();
@@ -187,9 +215,22 @@ impl Connection {
 }
 
 impl Endpoint {
+    /// Whether it is asked over TLS.
+    pub const fn is_https(&self) -> bool {
+        self.is_https
+    }
+
     /// The host as the resolver wants it: an IPv6 address without its brackets.
     fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Whom a certificate is to be for.
+    fn server_name(&self) -> Result<ServerName<'static>, HttpError> {
+        let name = ServerName::try_from(self.host().to_owned());
+        name.map_err(|_| {
+            HttpError::Tls(format!("{} is no name that a certificate may have", self.host))
+        })
     }
 
     fn authority(&self) -> String {
@@ -199,7 +240,8 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
+        let scheme = if self.is_https { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
     }
 }
 
@@ -209,20 +251,28 @@ impl FromStr for Endpoint {
     fn from_str(url: &str) -> Result<Self, InvalidEndpoint> {
         let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::NoUrl)?;
         let authority = uri.authority().ok_or(InvalidEndpoint::NoUrl)?;
-        match uri.scheme_str() {
-            Some("http") => {}
+        let is_https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
             Some(_) => return Err(InvalidEndpoint::NotHttp),
             None => return Err(InvalidEndpoint::NoUrl),
-        }
+        };
         if uri.query().is_some() || authority.as_str().contains('@') {
             return Err(InvalidEndpoint::TooMuch);
         }
         Ok(Self {
+            is_https,
             host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
             path: uri.path().trim_end_matches('/').to_owned(),
         })
     }
+}
+
+/// Over TLS 1.3 a server refuses a certificate when the client may have sent a request already.
+fn broken(error: hyper::Error, ended: &OnceLock<Option<String>>) -> HttpError {
+    let reason = reason_of(&error).or_else(|| ended.get().cloned().flatten());
+    reason.map_or(HttpError::Broken(error), HttpError::Tls)
 }
 
 fn broken_or_too_long(error: Box<dyn std::error::Error + Send + Sync>) -> HttpError {
@@ -252,10 +302,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_plain_http_with_host_port_and_path() {
+    fn an_endpoint_is_http_or_https_with_host_port_and_path() {
         for (given, shown) in [
             ("http://127.0.0.1:8082", "http://127.0.0.1:8082"),
             ("http://cms.a.example/", "http://cms.a.example:80"),
+            ("https://cms.a.example/", "https://cms.a.example:443"),
             ("http://[::1]:8082/a/b/", "http://[::1]:8082/a/b"),
         ] {
             let endpoint: Endpoint = given.parse().unwrap();
@@ -267,7 +318,7 @@ mod tests {
             ("127.0.0.1:8082", InvalidEndpoint::NoUrl),
             ("/path", InvalidEndpoint::NoUrl),
             ("http://", InvalidEndpoint::NoUrl),
-            ("https://cms.a.example", InvalidEndpoint::NotHttp),
+            ("sip://cms.a.example", InvalidEndpoint::NotHttp),
             ("http://alice:secret@cms.a.example", InvalidEndpoint::TooMuch),
             ("http://cms.a.example/?a=b", InvalidEndpoint::TooMuch),
         ] {

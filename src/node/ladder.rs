@@ -51,7 +51,10 @@ pub enum Protocol {
     /// SIP over TCP.
     #[serde(rename = "SIP/TCP")]
     SipTcp,
-    /// Diameter over TCP.
+    /// SIP over TLS.
+    #[serde(rename = "SIP/TLS")]
+    SipTls,
+    /// Diameter.
     Diameter,
     /// HTTP.
     #[serde(rename = "HTTP")]
@@ -69,6 +72,7 @@ impl From<Transport> for Protocol {
         match transport {
             Transport::Udp => Self::SipUdp,
             Transport::Tcp => Self::SipTcp,
+            Transport::Tls => Self::SipTls,
         }
     }
 }
@@ -78,6 +82,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::SipUdp => "SIP/UDP",
             Self::SipTcp => "SIP/TCP",
+            Self::SipTls => "SIP/TLS",
             Self::Diameter => "Diameter",
             Self::Http => "HTTP",
             Self::Value => "value",

@@ -42,7 +42,9 @@ mod worker;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use self::{arrival::Plan, asker::Inquiry, cx::Roles, request::Contact, threshold::Threshold};
+use self::{
+    arrival::Plan, asker::Inquiry, cx::Roles, link::Secured, request::Contact, threshold::Threshold,
+};
 use super::{client::ClientError, http_client::Endpoint, provision::ProvisionError};
 use crate::{aka::digest::Algorithm, outbox::Transport};
 
@@ -96,6 +98,8 @@ struct Job {
     workload: Workload,
     target: SocketAddr,
     transport: Transport,
+    /// Over TLS: whom to believe to be whom.
+    tls: Option<Secured>,
     plan: Plan,
     duration: Duration,
     /// Registrations at most.

@@ -124,7 +124,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("migcore");
         let (cx_requests, cx_answers) = (Family::default(), Family::default());
         let mut metrics = Self {
-            sip_messages: Ready::new(4),
+            sip_messages: Ready::new(6),
             sip_responses: Ready::new(700),
             tcp_connections: Gauge::default(),
             http_connections: Family::default(),
@@ -331,6 +331,8 @@ impl Metrics {
             (Direction::In, Transport::Tcp) => 1,
             (Direction::Out, Transport::Udp) => 2,
             (Direction::Out, Transport::Tcp) => 3,
+            (Direction::In, Transport::Tls) => 4,
+            (Direction::Out, Transport::Tls) => 5,
         };
         self.sip_messages.inc(number, || SipMessage::new(direction, transport));
     }
@@ -513,6 +515,7 @@ impl SipMessage {
         let transport = match transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         };
         Self { direction, transport }
     }

@@ -52,6 +52,7 @@ pub mod storage;
 mod system;
 mod tcp;
 mod timers;
+pub mod tls;
 pub mod trust;
 mod udp;
 pub mod ue;

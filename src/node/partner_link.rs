@@ -13,6 +13,7 @@ use super::{
     http::Ends,
     http_client::{self, Connection, Endpoint, HttpError},
     places::{Place, Places},
+    tls::Tls,
 };
 use crate::{identity::McSystemId, token::BearerToken};
 
@@ -34,20 +35,22 @@ pub(super) struct PartnerLink {
     pub(super) name: Arc<str>,
     endpoint: Endpoint,
     token: BearerToken,
+    tls: Option<Arc<Tls>>,
     room: Places,
     idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
 impl PartnerLink {
     /// A link on which as many requests as `room` has places may wait for an answer.
+    /// Over https `tls` says what is shown to the partner and who it is.
     pub(super) fn new(
-        id: McSystemId,
-        name: Arc<str>,
+        (id, name): (McSystemId, Arc<str>),
         endpoint: Endpoint,
         token: BearerToken,
+        tls: Option<&Arc<Tls>>,
         room: Places,
     ) -> Self {
-        Self { id, name, endpoint, token, room, idle: Mutex::default() }
+        Self { id, name, endpoint, token, tls: tls.cloned(), room, idle: Mutex::default() }
     }
 
     /// Takes room for one request of `holder`, if there is any.
@@ -77,7 +80,8 @@ impl PartnerLink {
                     posted => return posted,
                 }
             }
-            let connection = Connection::open(&self.endpoint).await?;
+            let trust = self.tls.as_ref().map(|tls| tls.client_of(&self.id)).unwrap_or_default();
+            let connection = Connection::open(&self.endpoint, &trust).await?;
             self.post_on(connection, path, content, timeout, &leaves).await
         });
         posted.await.unwrap_or(Err(HttpError::TooLate))
@@ -125,6 +129,7 @@ impl HttpError {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::TooLate => "late",
+            Self::Tls(_) => "tls",
             Self::Broken(_) => "broken-off",
             Self::TooLong => "too-long",
             Self::Malformed(_) => "malformed",

@@ -18,6 +18,7 @@ use super::{
     partner_link::{PartnerLink, SLOW},
     perform::{Call, Caller, Shared},
     places::{Place, Places},
+    tls::Tls,
     worker::Worker,
 };
 use crate::{
@@ -52,9 +53,9 @@ enum Failure {
 
 impl Partners {
     /// Takes the partners of a configuration.
-    pub(super) fn new(config: &config::ConfigServer) -> Self {
+    pub(super) fn new(config: &config::ConfigServer, tls: Option<&Arc<Tls>>) -> Self {
         let partners = config.partners.iter();
-        let partners = partners.map(|it| (it.id.clone(), Arc::new(link_to(it))));
+        let partners = partners.map(|it| (it.id.clone(), Arc::new(link_to(it, tls))));
         Self { by_id: partners.collect(), timeout: config.access_timeout }
     }
 
@@ -64,12 +65,12 @@ impl Partners {
     }
 }
 
-fn link_to(config: &config::Partner) -> PartnerLink {
+fn link_to(config: &config::Partner, tls: Option<&Arc<Tls>>) -> PartnerLink {
     PartnerLink::new(
-        config.id.clone(),
-        Names::of_config_server(&config.id),
+        (config.id.clone(), Names::of_config_server(&config.id)),
         config.url.clone(),
         config.send_token.clone(),
+        tls,
         // Whoever asks: there are no shares.
         Places::new(PARTNER_REQUESTS_MAX, PARTNER_REQUESTS_MAX),
     )

@@ -33,6 +33,7 @@ use super::{
     park::ParkedRequests,
     partners::{self, Partners},
     tcp::Connections,
+    tls::Tls,
     worker::Worker,
 };
 use crate::{
@@ -91,6 +92,8 @@ pub(super) struct Shared {
     pub(super) parked: ParkedRequests,
     pub(super) connections: Connections,
     pub(super) peers: Peers,
+    /// What connections over TLS are made with; `None` without a section `[tls]`.
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) partners: Partners,
     /// The ways to the ACM servers of partners.
     pub(super) acm_links: Links,
@@ -563,7 +566,7 @@ impl Caller {
                     Transport::Udp => {
                         self.worker.send_datagram(&self.shared.metrics, &flow, &octets);
                     }
-                    Transport::Tcp => {
+                    Transport::Tcp | Transport::Tls => {
                         self.shared.connections.send(
                             &self.shared.metrics,
                             flow.connection,

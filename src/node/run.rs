@@ -9,14 +9,20 @@ use tokio::{
 };
 
 use super::{
-    acm, admin, csc4, csc17,
+    acm, admin,
+    config::Part,
+    csc4, csc17,
     diameter::{self, OpenConnections},
-    http, idms, management,
+    http::{self, Server},
+    idms, management,
     perform::{Caller, Shared},
     sockets::WorkerSockets,
-    tcp, udp,
+    tcp,
+    tls::Clients,
+    udp,
     worker::{self, Worker},
 };
+use crate::outbox::Transport;
 
 /// Shortest and longest wait before the storage is opened again after a failure.
 const REOPEN_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -35,7 +41,8 @@ struct Open {
 /// workers are.
 pub(super) async fn serve_admin(shared: Arc<Shared>, listener: std::net::TcpListener) {
     let router = admin::router(Arc::clone(&shared));
-    if let Err(error) = http::serve(Arc::clone(&shared), "admin", listener, router).await {
+    let server = Server { name: "admin", part: Part::Admin, clients: Clients::Anybody };
+    if let Err(error) = http::serve(Arc::clone(&shared), server, listener, router).await {
         tracing::error!(system = %shared.config.system.name, %error, "an HTTP server ended");
     }
 }
@@ -54,6 +61,9 @@ pub(super) async fn run_worker(shared: Arc<Shared>, index: usize, sockets: Worke
     }
     if index == 0 {
         tasks.spawn(mend_storage(Arc::clone(&shared)));
+        if shared.tls.is_some() {
+            tasks.spawn(Arc::clone(&shared).keep_tls());
+        }
     }
     let workers = shared.workers.len().max(1);
     for (number, (peer, address)) in shared.peers.to_connect().enumerate() {
@@ -96,7 +106,12 @@ fn spawn_all(
         tasks.spawn(udp::receive(Caller::new(shared, worker), udp, address));
         let listener = TcpListener::from_std(tcp)?;
         let (shared, worker, open) = (Arc::clone(shared), Arc::clone(worker), open.tcp.clone());
-        tasks.spawn(tcp::accept(shared, worker, listener, address, open));
+        tasks.spawn(tcp::accept(shared, worker, listener, (Transport::Tcp, address), open));
+    }
+    for (address, listener) in sockets.sip_tls {
+        let listener = TcpListener::from_std(listener)?;
+        let (shared, worker, open) = (Arc::clone(shared), Arc::clone(worker), open.tcp.clone());
+        tasks.spawn(tcp::accept(shared, worker, listener, (Transport::Tls, address), open));
     }
     // Set once, here: a worker is run by one thread.
     let _ = worker.sockets.set(own_sockets);
@@ -112,17 +127,28 @@ fn spawn_all(
             open.diameter.clone(),
         ));
     }
-    for (name, listener, router) in [
-        ("management", sockets.http.management, management::router(Arc::clone(shared))),
-        ("csc-4", sockets.http.csc4, csc4::router(Arc::clone(shared))),
-        ("csc-17", sockets.http.csc17, csc17::router(Arc::clone(shared))),
-        ("acm-client", sockets.http.acm_client, acm::client::router(Arc::clone(shared))),
-        ("acm-partner", sockets.http.acm_partner, acm::partner::router(Arc::clone(shared))),
-        ("idms", sockets.http.idms, idms::router(Arc::clone(shared))),
+    let server = |name, part, clients| Server { name, part, clients };
+    let (http, anybody, systems) = (sockets.http, Clients::Anybody, Clients::Systems);
+    let shared = || Arc::clone(shared);
+    for (server, listener, router) in [
+        (
+            server("management", Part::Management, anybody),
+            http.management,
+            management::router(shared()),
+        ),
+        (server("csc-4", Part::ConfigServer, anybody), http.csc4, csc4::router(shared())),
+        (server("csc-17", Part::ConfigServer, systems), http.csc17, csc17::router(shared())),
+        (server("acm-client", Part::Acm, anybody), http.acm_client, acm::client::router(shared())),
+        (
+            server("acm-partner", Part::Acm, systems),
+            http.acm_partner,
+            acm::partner::router(shared()),
+        ),
+        (server("idms", Part::Idms, anybody), http.idms, idms::router(shared())),
     ] {
         if let Some(listener) = listener {
-            let serving = http::serve(Arc::clone(shared), name, listener, router);
-            let system = shared.config.system.name.clone();
+            let serving = http::serve(shared(), server, listener, router);
+            let system = shared().config.system.name.clone();
             servers.spawn(async move {
                 if let Err(error) = serving.await {
                     tracing::error!(system, %error, "an HTTP server ended");

@@ -15,6 +15,7 @@ use super::{
 /// The sockets that the workers of a system serve.
 pub(super) struct Sockets {
     sip: Vec<bind::SipSockets>,
+    sip_tls: Vec<(SocketAddr, Vec<std::net::TcpListener>)>,
     diameter: Vec<std::net::TcpListener>,
     http: HttpSockets,
 }
@@ -33,6 +34,7 @@ pub(super) struct HttpSockets {
 /// The sockets of one worker.
 pub(super) struct WorkerSockets {
     pub(super) sip: Vec<(SocketAddr, std::net::UdpSocket, std::net::TcpListener)>,
+    pub(super) sip_tls: Vec<(SocketAddr, std::net::TcpListener)>,
     pub(super) diameter: Option<std::net::TcpListener>,
     pub(super) http: HttpSockets,
     pub(super) handed_over: mpsc::Receiver<Datagram>,
@@ -46,11 +48,21 @@ impl Sockets {
     /// [`StartError::Bind`].
     pub(super) fn bind(config: &Config, workers: usize) -> Result<Self, StartError> {
         let failed = |what, address| move |error| StartError::Bind { what, address, error };
-        let listen = if config.roles.sip_core { &config.sip.listen[..] } else { &[] };
+        let used = |listen: &[SocketAddr]| {
+            if config.roles.sip_core { listen.to_vec() } else { Vec::new() }
+        };
+        let (listen, listen_tls) = (used(&config.sip.listen), used(&config.sip.listen_tls));
         let mut sip = Vec::new();
-        for &address in listen {
+        for address in listen {
             let sockets = bind::SipSockets::bind(address, workers, config.overload.receive_buffer);
             sip.push(sockets.map_err(failed("SIP", address))?);
+        }
+        let mut sip_tls = Vec::new();
+        for address in listen_tls {
+            let sockets =
+                bind::bind_tcp(address, workers).map_err(failed("SIP over TLS", address))?;
+            let bound = bind::first_address(sockets.iter().map(std::net::TcpListener::local_addr));
+            sip_tls.push((bound.map_err(failed("SIP over TLS", address))?, sockets));
         }
         let diameter = match config.diameter.listen {
             Some(address) => {
@@ -58,7 +70,7 @@ impl Sockets {
             }
             None => Vec::new(),
         };
-        Ok(Self { sip, diameter, http: HttpSockets::bind(config)? })
+        Ok(Self { sip, sip_tls, diameter, http: HttpSockets::bind(config)? })
     }
 
     /// Where they listen; metrics and health at `admin`.
@@ -66,6 +78,7 @@ impl Sockets {
         let address = |listener: &std::net::TcpListener| listener.local_addr().ok();
         Bound {
             sip: self.sip.iter().map(|sockets| sockets.address).collect(),
+            sip_tls: self.sip_tls.iter().map(|(address, _)| *address).collect(),
             diameter: self.diameter.first().and_then(address),
             admin,
             management: self.http.management.as_ref().and_then(address),
@@ -84,6 +97,8 @@ impl Sockets {
             .into_iter()
             .map(|sockets| (sockets.address, sockets.udp.into_iter(), sockets.tcp.into_iter()))
             .collect();
+        let sip_tls = self.sip_tls.into_iter();
+        let mut sip_tls: Vec<_> = sip_tls.map(|(at, sockets)| (at, sockets.into_iter())).collect();
         let mut diameter = self.diameter.into_iter();
         let mut http = self.http;
         let mut workers = Vec::new();
@@ -93,6 +108,10 @@ impl Sockets {
                 own.filter_map(|(address, udp, tcp)| Some((*address, udp.next()?, tcp.next()?)));
             workers.push(WorkerSockets {
                 sip: own.collect(),
+                sip_tls: sip_tls
+                    .iter_mut()
+                    .filter_map(|(address, sockets)| Some((*address, sockets.next()?)))
+                    .collect(),
                 diameter: diameter.next(),
                 http: std::mem::take(&mut http),
                 handed_over,

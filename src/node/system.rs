@@ -36,6 +36,7 @@ use super::{
     run,
     sockets::{self, Sockets},
     tcp::Connections,
+    tls::{self, Tls, TlsError},
     worker::{self, Datagram, Worker},
 };
 use crate::{
@@ -70,6 +71,8 @@ pub struct Options {
 pub struct Bound {
     /// SIP, over UDP and TCP.
     pub sip: Vec<SocketAddr>,
+    /// SIP over TLS.
+    pub sip_tls: Vec<SocketAddr>,
     /// Diameter.
     pub diameter: Option<SocketAddr>,
     /// Metrics and health.
@@ -118,6 +121,9 @@ pub enum StartError {
     /// What is stored cannot be read or used.
     #[error("cannot load the stored state: {0}")]
     Storage(#[from] ReplayError),
+    /// A file of certificates or keys is wrong.
+    #[error("cannot use TLS: {0}")]
+    Tls(#[from] TlsError),
     /// A thread or its runtime cannot be created.
     #[error("cannot start a worker thread: {0}")]
     Thread(io::Error),
@@ -131,6 +137,7 @@ impl RunningSystem {
     ///
     /// [`StartError`]; nothing runs then.
     pub fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        tls::use_ring();
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers_count = config.workers.unwrap_or(cores);
         // An address in use is told before loading. They are bound for good after it: who connects is served.
@@ -167,6 +174,11 @@ impl RunningSystem {
     /// Whether every configured Diameter peer is connected.
     pub fn is_connected(&self) -> bool {
         self.shared.readiness().unconnected_peers.is_empty()
+    }
+
+    /// Looks at the files of TLS again, without waiting for the next time that it does by itself.
+    pub fn refresh_tls(&self) {
+        self.shared.refresh_tls();
     }
 
     /// Returns when it has stopped by itself, which it does only after a fault of its own.
@@ -231,6 +243,7 @@ impl RunningSystem {
         self.shared.load()?;
         let sockets = Sockets::bind(&self.shared.config, self.shared.workers.len())?;
         self.bound = sockets.bound(admin_address);
+        self.shared.warn_of_tls();
         for (index, parts) in sockets.divide(handed_over).into_iter().enumerate() {
             let worker = run::run_worker(Arc::clone(&self.shared), index, parts);
             self.workers.push(Thread::with_runtime(format!("worker-{index}"), worker)?);
@@ -324,6 +337,11 @@ pub(super) fn create_shared(
     let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
     let peers = Peers::new(&config.diameter, clock.now(), &mut entropy)?;
+    let own = &config.config_server.id;
+    let tls =
+        config.tls.as_ref().map(|files| Tls::load(files, own, clock)).transpose()?.map(Arc::new);
+    let partners = Partners::new(&config.config_server, tls.as_ref());
+    let acm_links = Links::new(&config.acm, tls.as_ref());
     let progress = if options.shows_progress {
         provision::progress_bar(0, "records")
     } else {
@@ -346,8 +364,9 @@ pub(super) fn create_shared(
         parked: ParkedRequests::new(&mut entropy),
         connections,
         peers,
-        partners: Partners::new(&config.config_server),
-        acm_links: Links::new(&config.acm),
+        tls,
+        partners,
+        acm_links,
         acm_events: Events::new(config.acm.server.sessions_max, clock.now()),
         acm_bodies: LongBodies::new(),
         passwords: PasswordChecks::new(config.idms.password_checks),

@@ -1,4 +1,4 @@
-//! SIP over TCP: one task a connection, which owns it.
+//! SIP over TCP and TLS: one task a connection, which owns it.
 //!
 //! Answers reach the owner through a bounded mailbox, and leave together: those to all messages that were read in
 //! one piece are written in one. A peer that sends nothing, never finishes a message, or does not read its
@@ -15,16 +15,18 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::Notify,
     time::Instant,
 };
 
 use super::{
+    config::Part,
     diameter::OpenConnections,
     metrics::{Direction, Metrics},
     perform::{Batch, Call, Caller, Shared},
-    worker::Worker,
+    tls::{self, Clients, Stream},
+    worker::{Worker, stopped},
 };
 use crate::{
     outbox::{Flow, Transport},
@@ -53,7 +55,7 @@ const READ_OCTETS: usize = 65_536;
 /// The answer to a keep-alive (RFC 5626 section 4.4.1).
 const PONG: &[u8] = b"\r\n";
 
-/// The TCP connections of a system, by number.
+/// The TCP connections of a system, those with TLS among them, by number.
 #[derive(Debug)]
 pub(super) struct Connections {
     mailboxes: Table<u64, Arc<Mailbox>>,
@@ -157,12 +159,12 @@ impl Connections {
     }
 }
 
-/// Accepts connections until the task is dropped.
+/// Accepts connections over `transport` until the task is dropped.
 pub(super) async fn accept(
     shared: Arc<Shared>,
     worker: Arc<Worker>,
     listener: TcpListener,
-    local: SocketAddr,
+    (transport, local): (Transport, SocketAddr),
     open: OpenConnections,
 ) {
     loop {
@@ -176,13 +178,30 @@ pub(super) async fn accept(
             shared.metrics.drop_one("tcp_connections_full");
             continue;
         };
-        let flow = Flow { transport: Transport::Tcp, local, remote, connection: number };
+        let flow = Flow { transport, local, remote, connection: number };
+        // Without it answers wait for the peer's acknowledgments; it is no condition for working.
+        let _ = stream.set_nodelay(true);
+        let tls = match transport {
+            Transport::Tls => shared.tls_of(Part::Sip, Clients::Ues),
+            Transport::Udp | Transport::Tcp => None,
+        };
         let caller = Caller::new(&shared, &worker);
         let shared = Arc::clone(&shared);
         open.spawn(async move {
             shared.metrics.tcp_connections.inc();
-            if let Err(reason) = Connection::new(caller, stream, flow, mailbox).run().await {
-                shared.metrics.drop_one(reason);
+            let shaken = tokio::select! {
+                shaken = tls::accept(tls, stream) => Some(shaken),
+                () = stopped(shared.stop.subscribe()) => None,
+            };
+            match shaken {
+                Some(Ok(shaken)) => {
+                    let connection = Connection::new(caller, shaken.stream, flow, mailbox);
+                    if let Err(reason) = connection.run().await {
+                        shared.metrics.drop_one(reason);
+                    }
+                }
+                Some(Err(reason)) => shared.report_handshake("sip", remote, &reason),
+                None => {}
             }
             shared.connections.leave(number);
             shared.metrics.tcp_connections.dec();
@@ -193,7 +212,7 @@ pub(super) async fn accept(
 /// One connection.
 struct Connection {
     caller: Caller,
-    stream: TcpStream,
+    stream: Stream,
     flow: Flow,
     framer: StreamFramer,
     mailbox: Arc<Mailbox>,
@@ -216,9 +235,7 @@ enum Event {
 }
 
 impl Connection {
-    fn new(caller: Caller, stream: TcpStream, flow: Flow, mailbox: Arc<Mailbox>) -> Self {
-        // Without it answers wait for the peer's acknowledgments; it is no condition for working.
-        let _ = stream.set_nodelay(true);
+    fn new(caller: Caller, stream: Stream, flow: Flow, mailbox: Arc<Mailbox>) -> Self {
         Self {
             caller,
             stream,
@@ -329,7 +346,10 @@ impl Connection {
             return Ok(());
         }
         self.unanswered = self.unanswered.saturating_sub(messages);
-        let written = self.stream.write_all(&self.writing);
+        let written = async {
+            self.stream.write_all(&self.writing).await?;
+            self.stream.flush().await
+        };
         let outcome = match tokio::time::timeout(WRITE_TIME_MAX, written).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("tcp_write_error"),

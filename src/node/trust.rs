@@ -8,16 +8,19 @@ use std::{
     fs, io,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
+    Clock,
     client::{ClientError, ManagementClient},
     http_client::url,
     management::escape,
     operator::{Table, printable},
+    tls::dev_ca::{DevCa, DevCaError, EXAMPLE_FILE},
 };
 use crate::{
     api::identity_management::IssuerUrl, time::Timestamp, token::certificate::TRUST_FILE_OCTETS_MAX,
@@ -35,6 +38,9 @@ Examples, for systems A and B that have no link:
     migcore trust revoke 3fb1..e9 --reason 'A told us by telephone'
   and at A, a new key that signs at once, then export again:
     migcore trust rotate
+  Certificates for TLS between two systems in a lab, and the lines for their configurations:
+    migcore trust dev-ca --out tls
+    cat tls/a.example/tls.toml >> a.toml
 
 A file may also hold lists of revoked certificates (X509 CRL) and the certificate of the authority that signed both.
 
@@ -85,6 +91,25 @@ enum Action {
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
+    /// Make certificates for TLS, for trials: an authority for each system, and what its servers and clients show.
+    ///
+    /// Each system gets a directory with ca.pem, ca-key.pem, certificate.pem, key.pem and tls.toml, the section for
+    /// its configuration. Run again, it issues new certificates by the authorities that are there; systems that run
+    /// take them over.
+    DevCa {
+        /// The directory to write to.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// The domains of the systems. May be repeated.
+        #[arg(long, value_name = "DOMAIN", default_values = ["a.example", "b.example"])]
+        domain: Vec<String>,
+        /// Another host name or address of the systems, besides localhost and those of their domains. May be repeated.
+        #[arg(long, value_name = "NAME")]
+        host: Vec<String>,
+        /// How many days the certificates hold.
+        #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+        days: u32,
+    },
     /// Make a new signing key of this system. What the one before has signed holds until it expires.
     Rotate {
         /// From when on it signs, such as 2031-01-01T00:00:00Z; at once without it. Partners need its certificate by
@@ -100,6 +125,9 @@ pub enum TrustError {
     /// The system could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// There are no certificates for TLS.
+    #[error(transparent)]
+    DevCa(#[from] DevCaError),
     /// The answer is not that of a management interface of this release.
     #[error(
         "the system answered what this release does not know; is it a migcore of the same release?"
@@ -121,10 +149,13 @@ pub enum TrustError {
 impl TrustError {
     /// Whether the arguments or the file are to blame.
     pub const fn is_wrong_input(&self) -> bool {
-        matches!(
-            self,
-            Self::Read { .. } | Self::Client(ClientError::Refused { status: 400 | 422, .. })
-        )
+        match self {
+            Self::Read { .. } | Self::Client(ClientError::Refused { status: 400 | 422, .. }) => {
+                true
+            }
+            Self::DevCa(error) => error.is_wrong_input(),
+            Self::Client(_) | Self::Unknown | Self::Write(_) => false,
+        }
     }
 }
 
@@ -152,6 +183,12 @@ impl TrustCommand {
                 client.post_done("end the trust", "/v1/idms/trust-revocations", &body).await?;
                 told(json, &json!({ "revoked": fingerprint }), "revoked, for ever\n")
             }
+            Action::DevCa { out, domain, host, days } => {
+                let valid_for = Duration::from_secs(u64::from(days) * 24 * 3_600);
+                let wanted = DevCa { directory: out, domains: domain, valid_for, hosts: host };
+                wanted.make(Clock::start().now())?;
+                dev_ca_made(&wanted, json)
+            }
             Action::Rotate { from } => {
                 let body = json!({ "from": from.map(Timestamp::as_secs) });
                 let keys = client.post_json("make a new key", "/v1/idms/keys", &body).await?;
@@ -159,6 +196,29 @@ impl TrustCommand {
             }
         }
     }
+}
+
+/// Tells where everything is.
+fn dev_ca_made(made: &DevCa, json: bool) -> Result<(), TrustError> {
+    let mut text = String::new();
+    for domain in &made.domains {
+        let directory = made.directory.join(domain.to_ascii_lowercase());
+        let directory = directory.display();
+        if json {
+            let system = format!("sip:{}", domain.to_ascii_lowercase());
+            let _ = writeln!(
+                text,
+                "{}",
+                json!({ "system": system, "directory": directory.to_string() })
+            );
+        } else {
+            let _ = writeln!(
+                text,
+                "sip:{domain}: {directory}; its configuration gets {directory}/{EXAMPLE_FILE}"
+            );
+        }
+    }
+    print(&text)
 }
 
 fn export(keys: &Value, output: Option<&Path>, json: bool) -> Result<(), TrustError> {

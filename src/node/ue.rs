@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
@@ -26,6 +27,7 @@ use super::{
     Clock, SystemEntropy,
     ladder::{self, Entry, Protocol, Tap},
     metrics::Direction,
+    tls::{self, Stream, Trust, reason},
 };
 use crate::{
     api::connection_details::{SipCoreAddress, SipTransport},
@@ -57,7 +59,11 @@ pub struct RunningUe {
 
 enum Socket {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, framer: StreamFramer },
+    /// With or without TLS.
+    Stream {
+        stream: Stream,
+        framer: StreamFramer,
+    },
 }
 
 /// What a user agent that goes on does about the contact of its registration.
@@ -72,8 +78,8 @@ pub enum Contact {
 }
 
 impl RunningUe {
-    /// Opens a socket to the SIP core at `remote`; `config` gets its addresses. Nothing is kept beyond
-    /// this process.
+    /// Opens a socket to the SIP core at `remote`; `config` gets its addresses. Over TLS the SIP core is one that
+    /// `trust` believes to be that of the domain. Nothing is kept beyond this process.
     ///
     /// # Errors
     ///
@@ -82,11 +88,11 @@ impl RunningUe {
         mut config: Config,
         remote: SocketAddr,
         credentials: impl Into<Credentials>,
-        tap: Option<Tap>,
-        core: &str,
+        trust: &Trust,
+        (tap, core): (Option<Tap>, &str),
     ) -> io::Result<Self> {
         config.flow.remote = remote;
-        let (socket, flow) = Socket::open(config.flow, None).await?;
+        let (socket, flow) = Socket::open(config.flow, None, (trust, &config.domain)).await?;
         config.flow = flow;
         let mut entropy = SystemEntropy::new();
         let agent = UserAgent::new(config, credentials, &mut entropy);
@@ -110,7 +116,8 @@ impl RunningUe {
         let same = |it: &&Registration| it.at == *at && it.identity == config.identity;
         let earlier = file.state.registration.as_ref().filter(same).map(|it| it.agent.clone());
         let wanted = earlier.as_ref().map(|saved| saved.contact);
-        let (socket, flow) = Socket::open(config.flow, wanted).await?;
+        let believed = (&Trust::default(), config.domain.as_str());
+        let (socket, flow) = Socket::open(config.flow, wanted, believed).await?;
         let moved = wanted.is_some_and(|wanted| wanted != flow.local);
         if contact == Contact::Prolonged && moved && flow.transport == Transport::Udp {
             return Err(io::ErrorKind::AddrInUse.into());
@@ -130,6 +137,7 @@ impl RunningUe {
         let transport = match flow.transport {
             Transport::Udp => SipTransport::Udp,
             Transport::Tcp => SipTransport::Tcp,
+            Transport::Tls => SipTransport::Tls,
         };
         let address = SipCoreAddress { transport, address: flow.remote };
         let registration =
@@ -331,8 +339,13 @@ impl Teller {
 }
 
 impl Socket {
-    /// Opens a socket for `flow`, from `wanted` if that address is to be had, and says from where.
-    async fn open(flow: Flow, wanted: Option<SocketAddr>) -> io::Result<(Self, Flow)> {
+    /// Opens a socket for `flow`, from `wanted` if that address is to be had, and says from where. Over TLS the server
+    /// is believed by its certificate for `domain` (RFC 5922 clause 7.3).
+    async fn open(
+        flow: Flow,
+        wanted: Option<SocketAddr>,
+        (trust, domain): (&Trust, &str),
+    ) -> io::Result<(Self, Flow)> {
         let unspecified: IpAddr =
             if flow.remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
         let any = SocketAddr::new(unspecified, 0);
@@ -350,12 +363,16 @@ impl Socket {
                 let local = socket.local_addr()?;
                 (Self::Udp(socket), local)
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let connecting = TcpStream::connect(flow.remote);
                 let connected = tokio::time::timeout(CONNECT_TIME_MAX, connecting).await;
                 let stream = connected.map_err(|_| io::ErrorKind::TimedOut)??;
                 let local = stream.local_addr()?;
-                (Self::Tcp { stream, framer: StreamFramer::new() }, local)
+                let stream = match flow.transport {
+                    Transport::Udp | Transport::Tcp => Stream::Plain(stream),
+                    Transport::Tls => over_tls(stream, trust, domain).await?,
+                };
+                (Self::Stream { stream, framer: StreamFramer::new() }, local)
             }
         };
         Ok((socket, Flow { local, ..flow }))
@@ -364,7 +381,10 @@ impl Socket {
     async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
         match self {
             Self::Udp(socket) => socket.send(octets).await.map(drop),
-            Self::Tcp { stream, .. } => stream.write_all(octets).await,
+            Self::Stream { stream, .. } => {
+                stream.write_all(octets).await?;
+                stream.flush().await
+            }
         }
     }
 
@@ -375,8 +395,9 @@ impl Socket {
                 let length = socket.recv(buffer).await?;
                 Ok(vec![Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default())])
             }
-            Self::Tcp { stream, framer } => {
-                let length = stream.read(buffer).await?;
+            Self::Stream { stream, framer } => {
+                let read = stream.read(buffer).await;
+                let length = read.map_err(|error| io::Error::new(error.kind(), reason(&error)))?;
                 if length == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -392,4 +413,12 @@ impl Socket {
             }
         }
     }
+}
+
+async fn over_tls(stream: TcpStream, trust: &Trust, domain: &str) -> io::Result<Stream> {
+    let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
+    let shaken = tls::connect(trust.config(), name, stream).await;
+    let refused =
+        |error: io::Error| io::Error::new(error.kind(), format!("TLS: {}", reason(&error)));
+    shaken.map(|shaken| shaken.stream).map_err(refused)
 }

@@ -180,7 +180,7 @@ impl World {
             Message::Sip { flow, octets } => {
                 let framing = match flow.transport {
                     Transport::Udp => Framing::Datagram,
-                    Transport::Tcp => Framing::Stream,
+                    Transport::Tcp | Transport::Tls => Framing::Stream,
                 };
                 let answer = ResponseView::parse(octets, framing)
                     .map_err(|error| Violation::new("a SIP core sends responses", &error))?;

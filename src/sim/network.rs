@@ -125,7 +125,7 @@ impl World {
     pub(super) fn transmit(&mut self, flow: Flow, octets: &Bytes) {
         match flow.transport {
             Transport::Udp => self.send_datagram(flow.local, flow.remote, octets),
-            Transport::Tcp => self.send_segments(flow.connection, true, octets),
+            Transport::Tcp | Transport::Tls => self.send_segments(flow.connection, true, octets),
         }
     }
 
@@ -139,7 +139,7 @@ impl World {
     pub(super) fn send_from_core(&mut self, flow: Flow, octets: &Bytes) {
         match flow.transport {
             Transport::Udp => self.send_datagram(flow.local, flow.remote, octets),
-            Transport::Tcp => self.send_segments(flow.connection, false, octets),
+            Transport::Tcp | Transport::Tls => self.send_segments(flow.connection, false, octets),
         }
     }
 

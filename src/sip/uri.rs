@@ -124,7 +124,7 @@ pub fn equivalent(a: &Uri<'_>, b: &Uri<'_>) -> bool {
         && headers_agree(b, a)
 }
 
-/// The address of record that a URI names: scheme and host in lower case, without port, parameters
+/// The address of record that a URI names, by the scheme `sip` also if it is a SIPS URI: host in lower case, without port, parameters
 /// and headers, escapes of unreserved characters resolved (RFC 3261 section 10.3 item 5).
 ///
 /// Escapes of all other characters stay, in upper case: `%00` is data and cuts nothing short. The
@@ -138,12 +138,14 @@ pub fn aor(uri: &Uri<'_>) -> Result<Impu, IdentityError> {
         (Scheme::Other, _) => Err(IdentityError::UnknownScheme),
         (_, None) => Err(IdentityError::MissingUser),
         // As most are sent: nothing to take away.
-        (Scheme::Sip | Scheme::Sips, Some(user)) if is_bare(uri, user) => Impu::parse(uri.raw),
+        (Scheme::Sip, Some(user)) if is_bare(uri, user) => Impu::parse(uri.raw),
         (Scheme::Tel, Some(number)) => {
             Impu::parse(&format!("tel:{}", number.replace(['-', '.', '(', ')'], "")))
         }
-        (Scheme::Sip, Some(user)) => Impu::parse(&format!("sip:{}@{}", unescape(user), uri.host)),
-        (Scheme::Sips, Some(user)) => Impu::parse(&format!("sips:{}@{}", unescape(user), uri.host)),
+        // The same resource by another scheme is the same address of record (RFC 5630 clause 5.4).
+        (Scheme::Sip | Scheme::Sips, Some(user)) => {
+            Impu::parse(&format!("sip:{}@{}", unescape(user), uri.host))
+        }
     }
 }
 
@@ -371,7 +373,7 @@ mod tests {
     fn an_address_of_record_is_canonical() {
         for (given, canonical) in [
             ("sip:%41lice@Home.EXAMPLE:5060;user=phone?x=y", "sip:Alice@home.example"),
-            ("SIPS:a@h", "sips:a@h"),
+            ("SIPS:a@h", "sip:a@h"),
             ("sip:null-%00-null@h", "sip:null-%00-null@h"),
             ("sip:a%40b%2f@h", "sip:a%40b%2F@h"),
             ("sip:%25%zz%4@h", "sip:%25%zz%4@h"),

@@ -34,6 +34,8 @@ pub(super) enum RegisterError {
     MalformedRequestUri,
     /// 400: the To URI is no SIP or SIPS URI with a user part.
     MalformedTo,
+    /// 400: a SIPS contact with a Request-URI or Path that is not SIPS (RFC 5630 clause 5.4).
+    MixedSips,
     /// 400: `auts` is not 14 octets in base64.
     MalformedAuts,
     /// 403: unknown, expired, revoked or mismatched identity, wrong response; all alike, so that
@@ -73,6 +75,7 @@ impl RegisterError {
             Self::Malformed(_)
             | Self::MalformedRequestUri
             | Self::MalformedTo
+            | Self::MixedSips
             | Self::MalformedAuts
             | Self::Forbidden
             | Self::TooManyContacts
@@ -87,6 +90,7 @@ impl RegisterError {
             Self::Malformed(error) => (error.status, error.reason),
             Self::MalformedRequestUri => (400, "Malformed Request-URI"),
             Self::MalformedTo => (400, "To Is No SIP Address Of Record"),
+            Self::MixedSips => (400, "SIPS Contact Needs SIPS Request-URI And Path"),
             Self::MalformedAuts => (400, "Malformed auts"),
             Self::Forbidden => (403, reason_phrase(403)),
             Self::TooManyContacts => (403, "Too Many Contacts"),

@@ -170,7 +170,7 @@ impl SipCore {
     pub fn handle_sip(&self, ctx: &mut Context<'_>, flow: Flow, octets: &[u8]) {
         let framing = match flow.transport {
             Transport::Udp => Framing::Datagram,
-            Transport::Tcp => Framing::Stream,
+            Transport::Tcp | Transport::Tls => Framing::Stream,
         };
         let view = match MessageView::parse(octets, framing) {
             Ok(view) => view,
@@ -179,7 +179,7 @@ impl SipCore {
                 if let Some(head) = ReplyHead::lenient(octets, flow.remote, tag.as_str()) {
                     let flow = match flow.transport {
                         Transport::Udp => Flow { remote: head.destination(), ..flow },
-                        Transport::Tcp => flow,
+                        Transport::Tcp | Transport::Tls => flow,
                     };
                     let octets = head.reply(error.status, error.reason).finish();
                     ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
@@ -190,7 +190,7 @@ impl SipCore {
         let source = flow.remote;
         let flow = match flow.transport {
             Transport::Udp => Flow { remote: reply_destination(&view, source), ..flow },
-            Transport::Tcp => flow,
+            Transport::Tcp | Transport::Tls => flow,
         };
         match view.start_line() {
             StartLine::Request { method: "REGISTER", .. } => {

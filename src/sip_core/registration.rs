@@ -95,6 +95,9 @@ impl RegistrationUpdate {
                         return Err(RegisterError::TooManyContacts);
                     }
                     period_of(&contact, request, config)?;
+                    if is_sips(contact.uri) && !is_sips_all_the_way(request) {
+                        return Err(RegisterError::MixedSips);
+                    }
                 }
                 Ok(())
             }
@@ -272,6 +275,17 @@ impl ContactBinding {
             Ok(())
         }
     }
+}
+
+/// Whether all between the domain and a SIPS contact is SIPS too: a secure resource is bound to no insecure one
+/// (RFC 5630 clause 5.4). To and From do not count.
+fn is_sips_all_the_way(request: &RegisterRequest<'_>) -> bool {
+    let is_sips_path = |path: &str| path.split_once('<').is_some_and(|(_, uri)| is_sips(uri));
+    is_sips(request.request_uri()) && request.paths().all(is_sips_path)
+}
+
+fn is_sips(uri: &str) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
 }
 
 /// The period granted to a contact, seconds: its own wish, else the request's, else the default.

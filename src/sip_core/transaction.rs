@@ -184,7 +184,7 @@ impl Transactions {
                 self.sweep_after(ctx, SWEEP_PAUSE + TIMER_J);
             }
             // Timer J is zero on a reliable transport.
-            Transport::Tcp => drop(self.count.fetch_sub(1, Ordering::Relaxed)),
+            Transport::Tcp | Transport::Tls => drop(self.count.fetch_sub(1, Ordering::Relaxed)),
         }
         let Pending { trying, .. } = pending.remove();
         self.trying.take(trying);
@@ -243,7 +243,7 @@ impl Transactions {
 
     /// Asks for a 100 in good time; returns the number to take that back with.
     fn await_trying(&self, ctx: &mut Context<'_>, key: u128, transport: Transport) -> u64 {
-        if transport == Transport::Tcp {
+        if transport != Transport::Udp {
             return 0;
         }
         let (number, timer) = self.trying.add(ctx.now, key);

@@ -282,7 +282,7 @@ impl UserAgent {
     pub fn handle_sip(&mut self, ctx: &mut Context<'_>, octets: &[u8]) {
         let framing = match self.config.flow.transport {
             Transport::Udp => Framing::Datagram,
-            Transport::Tcp => Framing::Stream,
+            Transport::Tcp | Transport::Tls => Framing::Stream,
         };
         let Ok(answer) = ResponseView::parse(octets, framing) else { return };
         let Some(transaction) = &mut self.transaction else { return };
@@ -510,6 +510,7 @@ impl UserAgent {
             transport: match self.config.flow.transport {
                 Transport::Udp => "UDP",
                 Transport::Tcp => "TCP",
+                Transport::Tls => "TLS",
             },
             sent_by: &self.config.flow.local.to_string(),
             branch,
@@ -529,7 +530,10 @@ impl UserAgent {
     }
 
     fn digest_uri(&self) -> String {
-        format!("sip:{}", self.config.domain)
+        let Config { domain, flow, .. } = &self.config;
+        // Over TLS all of it is: a SIPS contact is registered by a SIPS Request-URI alone (RFC 5630 clause 5.4).
+        let scheme = if flow.transport == Transport::Tls { "sips" } else { "sip" };
+        format!("{scheme}:{domain}")
     }
 
     fn contact_uri(&self) -> String {
@@ -541,6 +545,8 @@ fn contact_uri(local: SocketAddr, transport: Transport) -> String {
     match transport {
         Transport::Udp => format!("sip:{local}"),
         Transport::Tcp => format!("sip:{local};transport=tcp"),
+        // The transport `tls` is deprecated in URIs (RFC 3261 clause 26.2.2, RFC 5630 clause 3.1.4).
+        Transport::Tls => format!("sips:{local}"),
     }
 }
 

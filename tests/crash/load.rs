@@ -87,6 +87,7 @@ async fn run(
     situation: watch::Receiver<Situation>,
 ) -> Vec<User> {
     let link = SipLink::open(addresses.sip, (thread + 1) << 48).await;
+    migcore::node::tls::use_ring();
     let http = reqwest::Client::builder().timeout(HTTP_TIMEOUT).build().unwrap();
     let Addresses { management, csc4, .. } = addresses;
     let at = Surroundings { link: Rc::clone(&link), http, history, management, csc4, situation };

@@ -96,6 +96,7 @@ impl Rig {
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).unwrap();
         let mut entropy = Seeded(plan.seed);
+        migcore::node::tls::use_ring();
         let mut rig = Self {
             systems: server::pair(&directory, &mut entropy, plan.planted),
             directory,

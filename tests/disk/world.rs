@@ -79,6 +79,7 @@ impl World {
             system.environment = disk.attach();
             system.spawn();
         }
+        migcore::node::tls::use_ring();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).build().unwrap();
         let (situation, _) = watch::channel(Situation { up: true, ..Situation::default() });
         let history = Arc::default();

@@ -48,6 +48,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
         let url = format!("http://127.0.0.1:{}/openapi.json", self.client);
+        migcore::node::tls::use_ring();
         until(&format!("{:?} is up: {}", self.side, self.path("log")), async || {
             reqwest::get(&url).await.ok()?.error_for_status().ok().map(drop)
         })

@@ -7,7 +7,7 @@ use migcore::{
     api::{connection_details::Location, migration_identity::Direction},
     entropy::Entropy,
     identity::{McSystemId, UserIdentity},
-    node::{RunningConfigurationClient, RunningUe},
+    node::{RunningConfigurationClient, RunningUe, tls::Trust},
     outbox::Transport,
     secret::Secret,
     token::BearerToken,
@@ -182,8 +182,14 @@ impl User {
 
     async fn open(&self, access: &ue::Config) -> Result<RunningUe, String> {
         let (credentials, core) = (self.credentials.clone(), access.flow.remote);
-        let opened =
-            RunningUe::open(access.clone(), core, credentials, None, "scscf.b.example").await;
+        let opened = RunningUe::open(
+            access.clone(),
+            core,
+            credentials,
+            &Trust::default(),
+            (None, "scscf.b.example"),
+        )
+        .await;
         opened.map_err(|error| format!("no way to the SIP core: {error}"))
     }
 

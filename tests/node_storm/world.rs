@@ -132,6 +132,7 @@ impl World {
         links.sip_tcp.0.forward_to(core);
         eventually("connected", || home.running.is_connected() && partner.running.is_connected())
             .await;
+        migcore::node::tls::use_ring();
         let http = reqwest::Client::new();
         let world = Self { home, partner, links, ledger, http };
         world.provision().await;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// A capture under way on loopback, of the demo's sixteen ports.
+/// A capture under way on loopback, of the demo's twenty ports.
 pub struct Capture {
     file: PathBuf,
     base_port: u16,
@@ -34,7 +34,7 @@ pub struct Row {
 impl Capture {
     /// Starts a capture and waits until it runs.
     pub fn start(file: &Path, base_port: u16) -> Self {
-        let filter = format!("portrange {base_port}-{}", base_port + 15);
+        let filter = format!("portrange {base_port}-{}", base_port + 19);
         let mut process = Command::new("tshark")
             .args(["-i", "lo", "-B", "64", "-f", &filter, "-w"])
             .arg(file)
@@ -139,6 +139,35 @@ impl Frames {
     pub fn octets_of_port(&self, port: u16) -> Vec<u8> {
         let rows = self.fields(&format!("tcp.port == {port} && tcp.len > 0"), &["tcp.payload"]);
         rows.iter().flat_map(|row| unhex(&row[0])).collect()
+    }
+
+    /// All octets that went over TCP, whatever they are.
+    pub fn all_octets(&self) -> Vec<u8> {
+        let rows = self.fields("tcp.len > 0", &["tcp.payload"]);
+        rows.iter().flat_map(|row| unhex(&row[0])).collect()
+    }
+
+    /// How many frames match a display filter once TLS is opened by the keys in a file.
+    pub fn count_opened(&self, keys: &Path, filter: &str) -> usize {
+        let mut command = Command::new("tshark");
+        command.arg("-r").arg(&self.file).args([
+            "-Y",
+            filter,
+            "-T",
+            "fields",
+            "-e",
+            "frame.number",
+        ]);
+        command.args(["-o", &format!("tls.keylog_file:{}", keys.display())]);
+        for first in [self.base_port, self.base_port + 10] {
+            for (offset, within) in [(0, "sip"), (1, "diameter"), (4, "http"), (5, "http")] {
+                command.args(["-d", &format!("tcp.port=={},tls", first + offset)]);
+                command.args(["-d", &format!("tls.port=={},{within}", first + offset)]);
+            }
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().count()
     }
 
     fn fields(&self, filter: &str, names: &[&str]) -> Vec<Vec<String>> {

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::free_ports::free_ports;
 
 /// Ports that the demo takes from its base port on: A's SIP, Diameter, management, admin, CSC-4 and CSC-17; B's
-/// in the same order from the eleventh on.
-pub const PORTS: u16 = 16;
+/// in the same order from the eleventh on. The ACM servers have two more of each.
+pub const PORTS: u16 = 20;
 
 /// A demo that was left running.
 pub struct Demo {
@@ -23,11 +23,18 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts `migcore demo --keep` with settings, and waits until it says how to reach it.
+    /// Starts `migcore demo --plain --keep` with settings, and waits until it says how to reach it.
     pub fn keep(settings: &[&str]) -> Self {
         let base_port = free_ports(PORTS);
         let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
-        command.args(["demo", "--json", "--keep", "--base-port", &base_port.to_string()]);
+        command.args([
+            "demo",
+            "--plain",
+            "--json",
+            "--keep",
+            "--base-port",
+            &base_port.to_string(),
+        ]);
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -88,12 +95,23 @@ pub fn provision(demo: &Demo, subscribers: usize, output: &Path) {
     assert!(status.success());
 }
 
-/// Runs `migcore demo --json` to its end and returns its lines.
-pub fn run_json(base_port: u16) -> Vec<Value> {
-    let output = Command::new(env!("CARGO_BIN_EXE_migcore"))
-        .args(["demo", "--json", "--base-port", &base_port.to_string()])
-        .output()
-        .unwrap();
+/// Runs `migcore demo --json` with more arguments to its end and returns its lines.
+pub fn run_json(base_port: u16, arguments: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+    command.arg("demo").args(arguments).args(["--json", "--base-port", &base_port.to_string()]);
+    lines_of(command)
+}
+
+/// The same over TLS, whose keys are written to `keys`.
+pub fn run_json_with_keys(base_port: u16, keys: &Path) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+    command.args(["demo", "--json", "--base-port", &base_port.to_string()]);
+    command.env("SSLKEYLOGFILE", keys);
+    lines_of(command)
+}
+
+fn lines_of(mut command: Command) -> Vec<Value> {
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

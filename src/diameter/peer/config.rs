@@ -18,17 +18,27 @@ pub struct Config {
 /// Which Origin-Hosts a connection accepts.
 #[derive(Clone, Debug)]
 pub enum AllowedPeers {
-    /// This one: the peer that we connect to, or whom a certificate names.
+    /// This one: the peer that we connect to.
     Only(DiameterIdentity),
     /// Any configured one.
     AnyOf(Arc<BTreeSet<DiameterIdentity>>),
+    /// Any configured one that the certificate of the other end is for.
+    OfCertificate(Arc<BTreeSet<DiameterIdentity>>),
 }
 
 impl AllowedPeers {
     pub(super) fn contains(&self, host: &DiameterIdentity) -> bool {
         match self {
             Self::Only(only) => only == host,
-            Self::AnyOf(hosts) => hosts.contains(host),
+            Self::AnyOf(hosts) | Self::OfCertificate(hosts) => hosts.contains(host),
+        }
+    }
+
+    /// What somebody else is told, in an Error-Message.
+    pub(super) const fn refusal(&self) -> &'static str {
+        match self {
+            Self::Only(_) | Self::AnyOf(_) => "unknown peer",
+            Self::OfCertificate(_) => "the certificate is not that of this Origin-Host",
         }
     }
 }

@@ -369,7 +369,7 @@ impl Connection {
         let host = &capabilities.origin.host;
         let changed = self.remote.as_ref().is_some_and(|remote| remote.host != *host);
         if changed || !self.config.allowed.contains(host) {
-            let rejection = Rejection::new(code::UNKNOWN_PEER, "unknown peer");
+            let rejection = Rejection::new(code::UNKNOWN_PEER, self.config.allowed.refusal());
             return Err((rejection, DownReason::UnknownPeer));
         }
         if !capabilities.cx {

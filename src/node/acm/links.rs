@@ -26,6 +26,7 @@ use crate::{
         partner_link::{PartnerLink, SLOW},
         perform::{Call, Caller, Shared},
         places::Places,
+        tls::Tls,
         worker::Worker,
     },
     outbox::{AcmReply, RequestId, Role, Undeliverable},
@@ -71,13 +72,13 @@ enum Failure {
 
 impl Links {
     /// Takes the partners of a configuration.
-    pub(in crate::node) fn new(config: &config::Acm) -> Self {
+    pub(in crate::node) fn new(config: &config::Acm, tls: Option<&Arc<Tls>>) -> Self {
         let link_to = |link: &config::AcmLink| Link {
             way: PartnerLink::new(
-                link.id.clone(),
-                Names::of_acm_server(&link.id),
+                (link.id.clone(), Names::of_acm_server(&link.id)),
                 link.url.clone(),
                 link.send_token.clone(),
+                tls,
                 Places::new(PARTNER_REQUESTS_MAX, PARTNER_REQUESTS_SHARE),
             ),
             long: Places::new(LONG_REQUESTS_MAX, LONG_REQUESTS_SHARE),

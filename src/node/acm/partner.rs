@@ -22,6 +22,7 @@ use crate::{
         http::{self, BearerScheme, Ends, Problem, Responses, bearer_token, refusals},
         park::{Answered, Parked},
         perform::{Call, Shared},
+        tls::Bound,
     },
     outbox::Note,
     token::BearerToken,
@@ -65,10 +66,16 @@ struct Refusals;
 
 impl IntoResponses for Refusals {
     fn responses() -> Responses {
-        refusals::<AcmProblem>(&[(
-            401,
-            "`not-authenticated`: the bearer token is no partner's, or another's than the request is from.",
-        )])
+        refusals::<AcmProblem>(&[
+            (
+                401,
+                "`not-authenticated`: the bearer token is no partner's, or another's than the request is from.",
+            ),
+            (
+                403,
+                "`wrong-system`: the certificate is that of another system than the bearer token's.",
+            ),
+        ])
     }
 }
 
@@ -81,13 +88,20 @@ impl IntoResponses for Refusals {
 async fn interconnect(
     State(shared): State<Arc<Shared>>,
     ends: Option<Extension<Ends>>,
+    bound: Option<Extension<Bound>>,
     request: HttpRequest,
 ) -> Response {
+    let bound = bound.map(|Extension(bound)| bound);
     let (parts, body) = request.into_parts();
     let token = bearer_token(&parts.headers);
     let from = token.as_ref().and_then(|token| shared.presented_by(token));
     let (step, response) = if let (Some(token), Some(from)) = (token, &from) {
-        match take(&shared, from, &parts.headers, body, token).await {
+        // The role holds the origin in the body against the token.
+        let taken = match shared.check_bound(bound.as_ref(), from) {
+            Ok(()) => take(&shared, from, &parts.headers, body, token).await,
+            Err(problem) => Err(problem),
+        };
+        match taken {
             Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
             Err(problem) => {
                 shared.note_refused(Some(from), &problem);

@@ -18,9 +18,10 @@ use crate::{
     node::{
         config::{
             Problem,
-            read::{Document, Section, Wrong, parsed, secret},
+            read::{Document, Section, Wrong, parsed, secret, text as string},
         },
         http_client::Endpoint,
+        tls::{TlsError, Trust},
     },
     token::{BearerToken, InvalidToken},
 };
@@ -88,6 +89,9 @@ pub enum AccessError {
         /// What is wrong with it.
         why: String,
     },
+    /// The authority that the file names cannot be used.
+    #[error(transparent)]
+    Authority(#[from] TlsError),
     /// The file cannot be read.
     #[error("cannot read {}: {error}; `migcore acm template` prints a file to fill in", path.display())]
     Read {
@@ -135,6 +139,7 @@ struct Written {
     user: Option<McServiceId>,
     token: Option<BearerToken>,
     management: Option<Endpoint>,
+    ca: Option<PathBuf>,
 }
 
 impl Access {
@@ -187,7 +192,14 @@ impl Access {
     fn written(&self) -> Result<Written, AccessError> {
         let named = environment(FILE)?.map(PathBuf::from);
         match self.credentials.clone().or(named) {
-            Some(path) => read(&path),
+            Some(path) => {
+                let written = read(&path)?;
+                if written.ca.is_some() {
+                    // An argument or the environment has been before.
+                    Trust::of_commands(written.ca.clone())?;
+                }
+                Ok(written)
+            }
             None => Ok(Written::default()),
         }
     }
@@ -293,6 +305,7 @@ fn parse(text: &str) -> Result<Written, Vec<Problem>> {
             )
         }),
         management: root.optional("management", endpoint("http://127.0.0.1:8080")),
+        ca: root.optional("ca", |value| string(value).map(PathBuf::from)),
     };
     root.finish();
     match document.into_problems() {
@@ -322,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_with_its_line_and_no_secret() {
-        let problems = parse("tokn = \"secret-secret-secret-s\"\n\nserver = \"https://a\"\n");
+        let problems = parse("tokn = \"secret-secret-secret-s\"\n\nserver = \"ftp://a\"\n");
         let told: Vec<String> = problems.err().unwrap().iter().map(ToString::to_string).collect();
         let told = told.join("\n");
         assert!(told.contains("line 1: tokn is not a known key; did you mean token?"), "{told}");

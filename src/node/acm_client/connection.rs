@@ -15,8 +15,9 @@ use crate::{
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId},
     node::{
         acm::client::USER_HEADER,
-        client::{cause, direct},
+        client::{cause, direct, directly},
         management::escape,
+        tls::Trust,
     },
     token::BearerToken,
 };
@@ -31,6 +32,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(in crate::node) struct AcmClient {
     http: reqwest::Client,
+    trust: Trust,
     url: String,
     administrator: Administrator,
 }
@@ -171,7 +173,13 @@ fn member<T: DeserializeOwned>(problem: &Value, name: &str) -> Option<T> {
 
 impl AcmClient {
     pub(in crate::node) fn new(administrator: Administrator) -> Self {
-        Self { http: direct(), url: administrator.server.to_string(), administrator }
+        Self::trusting(administrator, &Trust::default())
+    }
+
+    /// The same; over https it believes `trust`.
+    pub(in crate::node) fn trusting(administrator: Administrator, trust: &Trust) -> Self {
+        let url = administrator.server.to_string();
+        Self { http: direct(trust), trust: trust.clone(), url, administrator }
     }
 
     /// The same client, presenting another token.
@@ -198,10 +206,9 @@ impl AcmClient {
         session: SessionId,
         last: Option<&str>,
     ) -> Result<Events, ConnectionError> {
-        let client = reqwest::Client::builder().no_proxy();
+        let client = directly(&self.trust);
         let client = client.connect_timeout(CONNECT_TIME_MAX).read_timeout(SILENCE_MAX);
-        let client = client.redirect(reqwest::redirect::Policy::none()).build();
-        let client = client.map_err(|error| self.unreachable(error))?;
+        let client = client.build().map_err(|error| self.unreachable(error))?;
         let url = format!("{}/acm/v1/sessions/{}/events", self.url, session.0);
         let mut request =
             self.presenting(client.get(url)).header(header::ACCEPT, "text/event-stream");

@@ -46,6 +46,8 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 pub struct AcmDemo {
     /// What is shown.
     pub shown: Shown,
+    /// Without TLS.
+    pub is_plain: bool,
     /// The first of twenty ports on loopback; 0 uses free ones.
     pub base_port: u16,
     /// Settings of both systems that differ from the defaults, as `section.key=value`.
@@ -92,6 +94,7 @@ impl RunningAcmDemo {
             settings: &demo.settings,
             data_dir: demo.data_dir.as_deref(),
             is_without_quarantine: false,
+            is_plain: demo.is_plain,
             acm: Some(demo.shown.setup()),
         };
         let mut stage = Stage::start(&setup, &tap).await?;

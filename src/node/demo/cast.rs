@@ -10,7 +10,7 @@ use crate::{
     aka::{SqnArray, opc_from_op},
     api::{
         configuration::{Agreement, AgreementKey, Users},
-        connection_details::{SipCoreAddress, SipTransport, SystemConfiguration},
+        connection_details::SystemConfiguration,
         migration_identity::Direction,
     },
     entropy::Entropy,
@@ -76,7 +76,7 @@ impl Person {
             mc_service_id: self.mc_service_id.clone(),
             mc_system_id: home.config().config_server.id.clone(),
             identity: self.identity.clone(),
-            sip_core: sip_core(home)?,
+            sip_core: home.sip()?,
         })
     }
 
@@ -148,13 +148,7 @@ pub(super) fn configuration(site: &Site) -> Result<SystemConfiguration, DemoErro
         .map_err(|_| DemoError::Missing("a domain that makes URIs"))?;
     // Higher than that of an earlier demonstration with the same storage.
     let revision = Clock::start().now().as_micros();
-    Ok(SystemConfiguration { revision, sip_core: sip_core(site)?, document: document.into() })
-}
-
-fn sip_core(site: &Site) -> Result<Vec<SipCoreAddress>, DemoError> {
-    let address = site.sip()?;
-    let over = |transport| SipCoreAddress { transport, address };
-    Ok(vec![over(SipTransport::Udp), over(SipTransport::Tcp)])
+    Ok(SystemConfiguration { revision, sip_core: site.sip()?, document: document.into() })
 }
 
 pub(super) fn draw_key() -> Secret<16> {

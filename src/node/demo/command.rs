@@ -4,6 +4,7 @@ use std::{
     fmt::{self, Write as _},
     future::Future,
     io::{self, IsTerminal, Write},
+    net::SocketAddr,
     path::PathBuf,
     pin::pin,
 };
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     node::{
         RunningSystem,
+        config::Part,
         ladder::{Entry, Renderer},
     },
     outbox::Transport,
@@ -25,6 +27,7 @@ use crate::{
 /// How to show a migration.
 #[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an argument that is given or not")]
 pub struct DemoArguments {
     #[command(subcommand)]
     other: Option<OtherDemo>,
@@ -37,8 +40,13 @@ pub struct DemoArguments {
     /// Leave the systems running until SIGINT or SIGTERM, and say where they listen.
     #[arg(long)]
     keep: bool,
-    /// Let the UE speak SIP over TCP.
+    /// Speak without TLS, so that SIPp, curl and tshark can follow; SIP goes over UDP then.
+    ///
+    /// Over TLS, tshark follows with the file that the environment variable SSLKEYLOGFILE names.
     #[arg(long)]
+    plain: bool,
+    /// Let the UE speak SIP over TCP.
+    #[arg(long, requires = "plain")]
     tcp: bool,
     /// Keep what both systems store in this directory, with its key in storage.key; without it they use a
     /// temporary one that is removed at the end.
@@ -101,7 +109,11 @@ impl DemoArguments {
             None => {}
         }
         let fault = self.fault.as_deref().and_then(|name| name.parse().ok());
-        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
+        let transport = match (self.plain, self.tcp) {
+            (false, _) => Transport::Tls,
+            (true, false) => Transport::Udp,
+            (true, true) => Transport::Tcp,
+        };
         let Self { base_port, settings, data_dir, .. } = self;
         let demo = Demo { transport, base_port, settings, fault, data_dir };
         let mut end = pin!(end);
@@ -202,33 +214,42 @@ fn how_to_reach(running: &RunningDemo) -> String {
     }
     let _ = writeln!(text, "What they store is below {}.", running.stage.directory().display());
     let (home, partner) = (&running.stage.home, &running.stage.partner);
+    if let Some(authorities) = running.stage.authorities() {
+        let _ = writeln!(text, "Their servers are believed by --ca {}.", authorities.display());
+    }
     for (name, site) in [("A, the home", home), ("B, the partner", partner)] {
         let Some(bound) = site.system().map(RunningSystem::bound) else { continue };
-        let shown = |address: Option<std::net::SocketAddr>| {
-            address.map_or("none".to_owned(), |address| address.to_string())
+        let url = |part, address: Option<SocketAddr>| {
+            address.map_or("none".to_owned(), |address| site.url(part, address))
         };
+        let first = |of: &[SocketAddr]| of.first().map(ToString::to_string);
+        let sip = match (first(&bound.sip), first(&bound.sip_tls)) {
+            (_, Some(address)) => format!("{address} (TLS)"),
+            (Some(address), None) => format!("{address} (UDP and TCP)"),
+            (None, None) => "none".to_owned(),
+        };
+        let diameter = bound.diameter.map_or("none".to_owned(), |address| address.to_string());
+        let over = if site.config().speaks_tls(Part::Diameter) { " (TLS)" } else { "" };
         let _ = writeln!(
             text,
             "\n{name} ({}):\n  \
-             CSC-4       http://{csc4}/openapi.json (UEs of this system)\n  \
-             CSC-17      http://{csc17}/openapi.json (other systems)\n  \
-             SIP         {sip} (UDP and TCP)\n  \
-             Diameter    {diameter}\n  \
-             management  http://{management}/openapi.json\n  \
-             metrics     http://{admin}/metrics",
+             CSC-4       {}/openapi.json (UEs of this system)\n  \
+             CSC-17      {}/openapi.json (other systems)\n  \
+             SIP         {sip}\n  \
+             Diameter    {diameter}{over}\n  \
+             management  {}/openapi.json\n  \
+             metrics     {}/metrics",
             site.config().system.domain,
-            csc4 = shown(bound.csc4),
-            csc17 = shown(bound.csc17),
-            sip = shown(bound.sip.first().copied()),
-            diameter = shown(bound.diameter),
-            management = shown(bound.management),
-            admin = shown(bound.admin),
+            url(Part::ConfigServer, bound.csc4),
+            url(Part::ConfigServer, bound.csc17),
+            url(Part::Management, bound.management),
+            url(Part::Admin, bound.admin),
         );
     }
     text + &sipp(home, partner).unwrap_or_default()
 }
 
-/// How to go on with SIPp.
+/// How to go on with SIPp, which is without TLS.
 fn sipp(home: &Site, partner: &Site) -> Option<String> {
     let (home, partner) = (home.system()?.bound(), partner.system()?.bound());
     Some(format!(

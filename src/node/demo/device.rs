@@ -8,7 +8,10 @@ use super::{
 use crate::{
     api::connection_details::{Location, SystemConfiguration},
     identity::{McSystemId, UserIdentity},
-    node::{Clock, RunningConfigurationClient, RunningUe, http_client::Endpoint, ladder::Tap},
+    node::{
+        Clock, RunningConfigurationClient, RunningUe, config::Part, http_client::Endpoint,
+        ladder::Tap, tls::Trust,
+    },
     outbox::Transport,
     ue::{Config, ConfigurationClient, ConfigurationState, Credentials, Records, State},
 };
@@ -19,6 +22,8 @@ pub(super) struct Device {
     credentials: Credentials,
     agent: Option<(McSystemId, RunningUe)>,
     transport: Transport,
+    /// Whom it believes: the authorities of both systems.
+    trust: Trust,
     clock: Clock,
     tap: Tap,
 }
@@ -33,7 +38,8 @@ impl Device {
         tap: &Tap,
     ) -> Result<Self, DemoError> {
         let csc4 = home.config().config_server.listen;
-        let server = format!("http://{csc4}")
+        let server = home
+            .url(Part::ConfigServer, csc4)
             .parse::<Endpoint>()
             .map_err(|_| DemoError::Missing("an address of CSC-4"))?;
         let records = Records::new(person.primary_record(home)?);
@@ -45,9 +51,10 @@ impl Device {
             Some(tap.clone()),
             &name,
         );
-        let clock = Clock::start();
+        let (clock, trust) = (Clock::start(), home.trust().clone());
+        let client = client.trusting(trust.clone());
         let credentials = credentials.into();
-        Ok(Self { client, credentials, agent: None, transport, clock, tap: tap.clone() })
+        Ok(Self { client, credentials, agent: None, transport, trust, clock, tap: tap.clone() })
     }
 
     /// Moves to another time, as everybody else does.
@@ -141,7 +148,8 @@ impl Device {
         let remote = access.flow.remote;
         let name = format!("scscf.{}", access.domain);
         let (credentials, tap) = (self.credentials.clone(), Some(self.tap.clone()));
-        let mut agent = RunningUe::open(access, remote, credentials, tap, &name).await?;
+        let mut agent =
+            RunningUe::open(access, remote, credentials, &self.trust, (tap, &name)).await?;
         agent.set_clock(self.clock);
         self.agent = Some((system, agent));
         Ok(())

@@ -151,7 +151,7 @@ impl Wire {
         matches!(
             (self, protocol),
             (Self::Value, Protocol::Value)
-                | (Self::Sip, Protocol::SipUdp | Protocol::SipTcp)
+                | (Self::Sip, Protocol::SipUdp | Protocol::SipTcp | Protocol::SipTls)
                 | (Self::Diameter, Protocol::Diameter)
                 | (Self::Http, Protocol::Http)
         )

@@ -5,16 +5,27 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::DemoError;
 use crate::{
     entropy::Entropy,
-    node::{SystemEntropy, storage::command::write_new_key},
+    node::{
+        Clock, SystemEntropy,
+        storage::command::write_new_key,
+        tls::dev_ca::{CA_FILE, DevCa, EXAMPLE_FILE},
+    },
 };
 
 /// The key file in the directory.
 const KEY_FILE: &str = "storage.key";
+
+/// The directory of certificates in the directory.
+const CERTIFICATES: &str = "tls";
+
+/// How long certificates hold: longer than all pauses.
+const VALID_FOR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A directory with a store for each system and the key of both. A temporary one ends with this.
 #[derive(Debug)]
@@ -46,6 +57,28 @@ impl Place {
         Ok(place)
     }
 
+    /// Makes certificates for both systems, by the authorities that are there if there are some.
+    pub(super) fn certificates(&self) -> Result<Certificates, DemoError> {
+        let directory = self.directory.join(CERTIFICATES);
+        let domains = ["a.example", "b.example"].map(str::to_owned).to_vec();
+        let made = DevCa { directory, domains, valid_for: VALID_FOR, hosts: Vec::new() };
+        made.make(Clock::start().now())?;
+        let failed = |error| DemoError::Directory { directory: made.directory.clone(), error };
+        let mut all = String::new();
+        for domain in &made.domains {
+            let file = made.directory.join(domain).join(CA_FILE);
+            all += &fs::read_to_string(file).map_err(failed)?;
+        }
+        let authorities = self.authorities();
+        fs::write(&authorities, all).map_err(failed)?;
+        Ok(Certificates { directory: made.directory, authorities })
+    }
+
+    /// The file with the authorities of both systems.
+    pub(super) fn authorities(&self) -> PathBuf {
+        self.directory.join(CERTIFICATES).join(CA_FILE)
+    }
+
     /// The directory.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
@@ -58,6 +91,22 @@ impl Place {
         section.insert("directory".to_owned(), text(self.directory.join(name)));
         section.insert("key_file".to_owned(), text(self.directory.join(KEY_FILE)));
         section
+    }
+}
+
+/// The certificates of both systems.
+pub(super) struct Certificates {
+    directory: PathBuf,
+    /// The authorities of both, in one file.
+    pub(super) authorities: PathBuf,
+}
+
+impl Certificates {
+    /// The section of the configuration of the system of `domain`.
+    pub(super) fn section(&self, domain: &str) -> Result<String, DemoError> {
+        let file = self.directory.join(domain).join(EXAMPLE_FILE);
+        let read = fs::read_to_string(&file);
+        read.map_err(|error| DemoError::Directory { directory: file, error })
     }
 }
 

@@ -2,20 +2,22 @@
 
 use std::{
     net::{SocketAddr, TcpListener, UdpSocket},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use super::{DemoError, place::Place};
 use crate::{
+    api::connection_details::{SipCoreAddress, SipTransport},
     entropy::Entropy,
     node::{
         Options, RunningSystem, StartError, SystemEntropy,
         client::ManagementClient,
-        config::{Config, Problem, StorageEngine},
+        config::{Config, Part, Problem, Sip, StorageEngine},
         ladder::Tap,
         storage,
+        tls::Trust,
     },
     store::Engine,
     token::BearerToken,
@@ -57,6 +59,8 @@ pub(super) struct Setup<'a> {
     pub(super) data_dir: Option<&'a Path>,
     /// So that it is seen within seconds how a pair is lent again.
     pub(super) is_without_quarantine: bool,
+    /// Without TLS.
+    pub(super) is_plain: bool,
     /// With ACM servers.
     pub(super) acm: Option<AcmSetup>,
 }
@@ -73,6 +77,8 @@ pub(super) struct AcmSetup {
 /// One MC system, running or stopped. What it stored outlives a stop.
 pub struct Site {
     config: Config,
+    /// Whom clients of both systems believe.
+    trust: Trust,
     tap: Tap,
     running: Option<RunningSystem>,
     /// What was in memory, of a system without a store.
@@ -91,15 +97,9 @@ pub struct Stage {
 }
 
 impl Site {
-    /// A system that is set up as `toml` says, changed as the settings say, and keeps what it stores as `storage` says.
-    pub(super) fn of(
-        toml: &str,
-        storage: toml::Table,
-        settings: &[String],
-        tap: &Tap,
-    ) -> Result<Self, DemoError> {
-        let config = parse(toml, storage, settings)?;
-        Ok(Self { config, tap: tap.clone(), running: None, engine: None })
+    /// A system that does not run yet; `trust` is whom clients believe.
+    pub(super) fn of(config: Config, trust: Trust, tap: &Tap) -> Self {
+        Self { config, trust, tap: tap.clone(), running: None, engine: None }
     }
 
     /// The system, if it runs.
@@ -112,18 +112,36 @@ impl Site {
         &self.config
     }
 
-    /// Where its SIP core listens.
-    pub(super) fn sip(&self) -> Result<SocketAddr, DemoError> {
-        let roles = self.config.roles;
-        let core = self.config.sip.listen.first().filter(|_| roles.sip_core);
-        core.copied().ok_or(DemoError::Missing("a SIP core"))
+    /// Whom clients of it believe.
+    pub(super) const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Where its SIP core listens: over UDP and TCP, or over TLS.
+    pub(super) fn sip(&self) -> Result<Vec<SipCoreAddress>, DemoError> {
+        let Sip { listen, listen_tls, .. } = &self.config.sip;
+        let over = |address: Option<&SocketAddr>, transport| {
+            let address = address.filter(|_| self.config.roles.sip_core);
+            address.map(|address| SipCoreAddress { transport, address: *address })
+        };
+        let plain = [SipTransport::Udp, SipTransport::Tcp].map(|it| over(listen.first(), it));
+        let tls = over(listen_tls.first(), SipTransport::Tls);
+        let all: Vec<_> = tls.into_iter().chain(plain.into_iter().flatten()).collect();
+        if all.is_empty() { Err(DemoError::Missing("a SIP core")) } else { Ok(all) }
+    }
+
+    /// The URL of one of its HTTP servers.
+    pub(super) fn url(&self, part: Part, address: SocketAddr) -> String {
+        let scheme = if self.config.speaks_tls(part) { "https" } else { "http" };
+        format!("{scheme}://{address}")
     }
 
     /// A client of its management interface.
     pub(super) fn management(&self) -> Result<ManagementClient, DemoError> {
         let address = self.config.management;
         let address = address.ok_or(DemoError::Missing("a management interface"))?;
-        Ok(ManagementClient::new(&format!("http://{address}")))
+        let url = self.url(Part::Management, address);
+        Ok(ManagementClient::trusting(&url, &self.trust))
     }
 
     /// Starts it on what it stored before, with a clock that is ahead.
@@ -177,18 +195,27 @@ impl Stage {
         tap: &Tap,
         place: &Arc<Place>,
     ) -> Result<Self, DemoError> {
+        let certificates = (!setup.is_plain).then(|| place.certificates()).transpose()?;
+        let trust = match &certificates {
+            Some(certificates) => Trust::of_file(&certificates.authorities)?,
+            None => Trust::default(),
+        };
         let tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let acm_tokens = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
         let site = |name, other| {
-            let mut toml = system_toml((name, other), base_port, &tokens, setup.acm.is_none());
+            let ports = (base_port, setup.is_plain);
+            let mut toml = system_toml((name, other), ports, &tokens, setup.acm.is_none());
             if let Some(acm) = setup.acm {
-                toml = acm_toml((name, other), base_port, &acm_tokens, acm) + &toml;
+                toml = acm_toml((name, other), ports, &acm_tokens, acm) + &toml;
+            }
+            if let Some(certificates) = &certificates {
+                toml += &certificates.section(&format!("{name}.example"))?;
             }
             let mut config = parse(&toml, place.section(name), setup.settings)?;
             if setup.is_without_quarantine {
                 config.sip_database.inbound_quarantine_min = Duration::ZERO;
             }
-            Ok::<_, DemoError>(Site { config, tap: tap.clone(), running: None, engine: None })
+            Ok::<_, DemoError>(Site::of(config, trust.clone(), tap))
         };
         let (home, partner) = (site("a", "b")?, site("b", "a")?);
         Ok(Self { home, partner, clock_ahead: Duration::ZERO, place: Arc::clone(place) })
@@ -205,6 +232,11 @@ impl Stage {
     /// The directory with the stores of both systems.
     pub fn directory(&self) -> &Path {
         self.place.directory()
+    }
+
+    /// The file with the authorities of both systems; `None` without TLS.
+    pub fn authorities(&self) -> Option<PathBuf> {
+        self.home.config.tls.as_ref().map(|_| self.place.authorities())
     }
 
     /// How far the clocks of both systems are ahead.
@@ -254,7 +286,7 @@ fn free_ports() -> Result<u16, DemoError> {
 /// `hands_out_configuration` what UEs are told of a system is what it has told the other one before (NOTE 3).
 fn system_toml(
     (name, other): (&str, &str),
-    base_port: u16,
+    (base_port, is_plain): (u16, bool),
     [of_home, of_partner]: &[BearerToken; 2],
     hands_out_configuration: bool,
 ) -> String {
@@ -266,16 +298,17 @@ fn system_toml(
     };
     let address =
         if name == "b" { format!("address = \"{}\"\n", at(other, 1)) } else { String::new() };
+    let (listen, scheme) = if is_plain { ("listen", "http") } else { ("listen_tls", "https") };
     format!(
         "[system]\ndomain = \"{name}.example\"\n\
-         [sip]\nlisten = [\"{}\"]\n\
+         [sip]\n{listen} = [\"{}\"]\n\
          [diameter]\nlisten = \"{}\"\n\
          [management]\nlisten = \"{}\"\n\
          [admin]\nlisten = \"{}\"\n\
          [config_server]\nlisten = \"{}\"\nlisten_partners = \"{}\"\n\
          hands_out_configuration = {hands_out_configuration}\n\
          [[config_server.partners]]\nid = \"sip:{other}.example\"\n\
-         sip_database = \"sipdb.{other}.example\"\nurl = \"http://{}\"\n\
+         sip_database = \"sipdb.{other}.example\"\nurl = \"{scheme}://{}\"\n\
          send_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{plmn}\" }}]\n\
          [[diameter.peers]]\nhost = \"sipdb.{other}.example\"\nrealm = \"{other}.example\"\n\
          kind = \"database\"\n{address}",
@@ -294,7 +327,7 @@ fn system_toml(
 /// What a system with an ACM server has besides: in front, for it begins with what is in no section.
 fn acm_toml(
     (name, other): (&str, &str),
-    base_port: u16,
+    (base_port, is_plain): (u16, bool),
     [of_home, of_partner]: &[BearerToken; 2],
     AcmSetup { mode, is_interconnected }: AcmSetup,
 ) -> String {
@@ -302,11 +335,12 @@ fn acm_toml(
     let at = |of: &str, offset: u16| format!("127.0.0.1:{}", first(of).saturating_add(offset));
     let (own_token, other_token) =
         if name == "a" { (of_home, of_partner) } else { (of_partner, of_home) };
+    let scheme = if is_plain { "http" } else { "https" };
     format!(
         "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]\n\
          [acm]\nclient_listen = \"{}\"\npartner_listen = \"{}\"\n\
          resend_first = \"50ms\"\nresend_max = \"200ms\"\n\
-         [[acm.partners]]\nid = \"sip:{other}.example\"\nurl = \"http://{}\"\n\
+         [[acm.partners]]\nid = \"sip:{other}.example\"\nurl = \"{scheme}://{}\"\n\
          send_token = \"{}\"\naccept_token = \"{}\"\ndomains = [\"{other}.example\"]\n\
          interconnected = {is_interconnected}\npolicy.mode = \"{mode}\"\n\
          policies.add-users.mode = \"accept\"\n",
@@ -319,7 +353,11 @@ fn acm_toml(
 }
 
 /// Reads a configuration after changing it as the settings say.
-fn parse(toml: &str, storage: toml::Table, settings: &[String]) -> Result<Config, DemoError> {
+pub(super) fn parse(
+    toml: &str,
+    storage: toml::Table,
+    settings: &[String],
+) -> Result<Config, DemoError> {
     let wrong =
         |setting: &str, why: String| DemoError::Setting { setting: setting.to_owned(), why };
     let mut table: toml::Table =

@@ -1,14 +1,19 @@
 //! One Diameter connection: octets and events between a socket and [`Connection`].
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
     time::Instant,
 };
@@ -20,7 +25,7 @@ use crate::{
         context::RequestContext,
         cx,
         local::Origin,
-        peer::{Config, Connection, Event, PeerOutput},
+        peer::{Config, Connection, DownReason, Event, PeerOutput},
         validate::{Rejection, code},
     },
     node::{
@@ -30,8 +35,9 @@ use crate::{
         metrics::{self, CxResult, Direction, PeerName},
         park::Parked,
         perform::{Call, Caller},
+        tls::{Bound, Stream},
     },
-    outbox::{self, CxReply, ReplyTo, RequestId, Role, Undeliverable},
+    outbox::{self, CxReply, Note, ReplyTo, RequestId, Role, Undeliverable},
     step::Step,
     time::Timestamp,
 };
@@ -60,8 +66,11 @@ pub(super) struct Wire {
     caller: Caller,
     /// Calls that follow from what was read: a batch.
     calls: Vec<Call<'static>>,
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
+    stream: Stream,
+    /// Who shows a certificate.
+    bound: Option<Bound>,
+    /// Whether what was written may wait in the layer of TLS.
+    unflushed: bool,
     remote: SocketAddr,
     local: Option<SocketAddr>,
     origination: Origination,
@@ -100,49 +109,47 @@ enum Woken {
 impl Wire {
     pub(super) fn accept(
         caller: Caller,
-        stream: TcpStream,
-        remote: SocketAddr,
+        ends: (Stream, SocketAddr),
+        bound: Option<Bound>,
         config: Config,
     ) -> Self {
         let mut entropy = SystemEntropy::new();
         let connection = Connection::accept(config, caller.shared.clock.now(), &mut entropy);
         let out = PeerOutput::default();
-        Self::new(caller, stream, remote, Origination::Accepted, connection, entropy, out)
+        let made = (connection, entropy, out);
+        Self::new(caller, ends, bound, Origination::Accepted, made)
     }
 
     pub(super) fn initiate(
         caller: Caller,
-        stream: TcpStream,
-        remote: SocketAddr,
+        ends: (Stream, SocketAddr),
+        bound: Option<Bound>,
         config: Config,
     ) -> Self {
         let mut entropy = SystemEntropy::new();
         let mut out = PeerOutput::default();
         let now = caller.shared.clock.now();
         let connection = Connection::initiate(config, now, &mut entropy, &mut out);
-        Self::new(caller, stream, remote, Origination::Initiated, connection, entropy, out)
+        let made = (connection, entropy, out);
+        Self::new(caller, ends, bound, Origination::Initiated, made)
     }
 
     fn new(
         caller: Caller,
-        stream: TcpStream,
-        remote: SocketAddr,
+        (stream, remote): (Stream, SocketAddr),
+        bound: Option<Bound>,
         origination: Origination,
-        connection: Connection,
-        entropy: SystemEntropy,
-        out: PeerOutput,
+        (connection, entropy, out): (Connection, SystemEntropy, PeerOutput),
     ) -> Self {
-        // Without it answers wait for the peer's acknowledgments; it is no condition for working.
-        let _ = stream.set_nodelay(true);
-        let local = stream.local_addr().ok();
+        let local = stream.socket().local_addr().ok();
         let now = caller.shared.clock.now();
-        let (read, write) = stream.into_split();
         let (sender, mailbox) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         Self {
             caller,
             calls: Vec::new(),
-            read,
-            write,
+            stream,
+            bound,
+            unflushed: false,
             remote,
             local,
             origination,
@@ -185,10 +192,10 @@ impl Wire {
                 rings_at = due;
             }
             let woken = tokio::select! {
-                read = self.read.read_buf(&mut buffer) => Woken::Read(read),
-                written = self.write.write_buf(&mut self.out.octets), if self.out.octets.has_remaining() => {
-                    Woken::Written(written)
-                }
+                woken = poll_fn(|context| {
+                    let waits = (&mut self.out.octets, &mut self.unflushed);
+                    poll_ends(&mut self.stream, &mut buffer, waits, context)
+                }) => woken,
                 outgoing = self.mailbox.recv() => Woken::Outgoing(outgoing),
                 () = &mut alarm => Woken::Timer,
                 () = &mut stop, if !stopping => Woken::Stop,
@@ -258,8 +265,11 @@ impl Wire {
     /// Writes as much as the socket takes at once.
     fn write_out(&mut self) {
         while self.out.octets.has_remaining() {
-            match self.write.try_write(&self.out.octets) {
-                Ok(written) => self.out.octets.advance(written),
+            match self.stream.try_write(&self.out.octets) {
+                Ok(written) => {
+                    self.out.octets.advance(written);
+                    self.unflushed = self.stream.is_tls();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
                     self.out.octets.clear();
@@ -301,6 +311,7 @@ impl Wire {
                 let system = &*self.caller.shared.config.system.name;
                 let (peer, remote) = (self.peer_name(), self.remote);
                 tracing::info!(system, %peer, %remote, ?reason, "Diameter connection is over");
+                self.tell_of_certificate(reason);
             }
         }
     }
@@ -309,6 +320,7 @@ impl Wire {
         let shared = Arc::clone(&self.caller.shared);
         let Some(peer) = shared.peers.find(&origin.host) else { return };
         let link = Link { mailbox: self.sender.clone(), origination: self.origination };
+        let system = &*shared.config.system.name;
         self.peer = Some(Arc::clone(peer));
         if !peer.take_link(&shared.peers.config.local.origin().host, link) {
             let now = shared.clock.now();
@@ -316,8 +328,24 @@ impl Wire {
             return self.connection.shutdown(now, cause, &mut self.out);
         }
         self.set_open(peer, 1);
-        let system = &*shared.config.system.name;
         tracing::info!(system, peer = %peer.config.host, remote = %self.remote, "Diameter connection is open");
+    }
+
+    /// Tells that a certificate is not that of the host that shows it: a security event at the one end, a wrong
+    /// certificate at the other.
+    fn tell_of_certificate(&self, reason: DownReason) {
+        let Some(Bound { system: other, .. }) = &self.bound else { return };
+        let shared = &self.caller.shared;
+        let (system, remote, other) = (&*shared.config.system.name, self.remote, other.as_str());
+        let accepted = self.origination == Origination::Accepted;
+        if reason == DownReason::UnknownPeer && accepted {
+            let reason = "the certificate is not that of the Origin-Host";
+            let peer = self.bound.as_ref().map(|bound| bound.system.clone());
+            shared.report_note(&Note::PeerRefused { peer, reason });
+        }
+        if reason == DownReason::Refused(code::UNKNOWN_PEER) {
+            tracing::warn!(system, %remote, other, "the peer knows no host of this name by the certificate of this system");
+        }
     }
 
     fn handle_request(&mut self, context: RequestContext, request: cx::Request) {
@@ -427,7 +455,10 @@ impl Wire {
         }
         self.handle_events();
         // Whether the last octets arrive is up to the peer now: nothing depends on it.
-        let last_octets = self.write.write_all(&self.out.octets);
+        let last_octets = async {
+            self.stream.write_all(&self.out.octets).await?;
+            self.stream.shutdown().await
+        };
         let _ = tokio::time::timeout(Duration::from_secs(1), last_octets).await;
         self.peer.is_some()
     }
@@ -521,4 +552,33 @@ impl Wire {
             octets,
         });
     }
+}
+
+/// Waits until something is read, or something is written that waits. Both ends of TLS are one: reading and writing
+/// share its state.
+fn poll_ends(
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+    (octets, unflushed): (&mut BytesMut, &mut bool),
+    context: &mut Context<'_>,
+) -> Poll<Woken> {
+    buffer.reserve(READ_OCTETS);
+    let mut stream = Pin::new(stream);
+    if let Poll::Ready(read) = pin!(stream.as_mut().get_mut().read_buf(buffer)).poll(context) {
+        return Poll::Ready(Woken::Read(read));
+    }
+    if octets.has_remaining() {
+        let written = ready!(stream.as_mut().poll_write(context, octets));
+        if let Ok(length) = written {
+            octets.advance(length);
+            *unflushed = stream.is_tls();
+        }
+        return Poll::Ready(Woken::Written(written));
+    }
+    if *unflushed {
+        let flushed = ready!(stream.poll_flush(context));
+        *unflushed = false;
+        return Poll::Ready(Woken::Written(flushed.map(|()| 0)));
+    }
+    Poll::Pending
 }

@@ -22,14 +22,19 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::Instant,
 };
 
 use super::watched::{Activity, Late, Watched};
-use crate::node::{metrics::Listener, perform::Shared, worker::stopped};
+use crate::node::{
+    config::Part,
+    metrics::Listener,
+    perform::Shared,
+    tls::{self, Bound, Clients, Stream, linger},
+    worker::stopped,
+};
 
 /// Connections open on one listener; a further one is closed at once.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -45,10 +50,6 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// How long it waits when no connection can be accepted: out of descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a connection is read, and what comes is thrown away, after the last answer. If it were closed
-/// with octets unread, the client would be told of a reset before it has read the answer.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// The addresses of a connection; with each request as an extension.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,10 +75,18 @@ pub(in crate::node) fn bind(address: SocketAddr) -> io::Result<std::net::TcpList
     Ok(listener)
 }
 
-/// Serves `router` until the system stops. `name` is what metrics call the listener.
+/// An HTTP server: what metrics call it, which section is about it, and whom it serves.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct Server {
+    pub(in crate::node) name: &'static str,
+    pub(in crate::node) part: Part,
+    pub(in crate::node) clients: Clients,
+}
+
+/// Serves `router` until the system stops.
 pub(in crate::node) async fn serve(
     shared: Arc<Shared>,
-    name: &'static str,
+    server: Server,
     listener: std::net::TcpListener,
     router: Router,
 ) -> io::Result<()> {
@@ -91,9 +100,7 @@ pub(in crate::node) async fn serve(
         };
         match accepted {
             Ok((stream, remote)) if open.len() < CONNECTIONS_MAX => {
-                let ends = stream.local_addr().ok().map(|local| Ends { local, remote });
-                let served = (router.clone(), ends);
-                open.spawn(converse(Arc::clone(&shared), name, stream, served));
+                open.spawn(converse(Arc::clone(&shared), server, (stream, remote), router.clone()));
             }
             Ok(_) => shared.metrics.drop_one("http_connections_full"),
             Err(_) => {
@@ -112,33 +119,51 @@ pub(in crate::node) async fn serve(
 /// Serves one connection.
 async fn converse(
     shared: Arc<Shared>,
-    name: &'static str,
-    stream: TcpStream,
-    (router, ends): (Router, Option<Ends>),
+    server: Server,
+    (stream, remote): (TcpStream, SocketAddr),
+    router: Router,
 ) {
-    let gauge = shared.metrics.http_connections.get_or_create_owned(&Listener { listener: name });
+    let listener = Listener { listener: server.name };
+    let gauge = shared.metrics.http_connections.get_or_create_owned(&listener);
     gauge.inc();
     // Without it answers wait for the peer's acknowledgments; it is no condition for working.
     let _ = stream.set_nodelay(true);
-    let activity = Arc::new(Activity::new(Instant::now()));
-    let service = Answering { router: TowerToHyperService::new(router), activity, ends };
-    match converse_until_ended(&shared, stream, service).await {
+    let ends = stream.local_addr().ok().map(|local| Ends { local, remote });
+    let shaken = tls::accept(shared.tls_of(server.part, server.clients), stream);
+    let shaken = tokio::select! {
+        shaken = shaken => Some(shaken),
+        () = stopped(shared.stop.subscribe()) => None,
+    };
+    match shaken {
+        Some(Ok(shaken)) => {
+            let activity = Arc::new(Activity::new(Instant::now()));
+            let router = TowerToHyperService::new(router);
+            let service = Answering { router, activity, ends, bound: shaken.bound };
+            converse_over(&shared, shaken.stream, service).await;
+        }
+        Some(Err(reason)) => shared.report_handshake(server.name, remote, &reason),
+        None => {}
+    }
+    gauge.dec();
+}
+
+async fn converse_over(shared: &Shared, stream: Stream, service: Answering) {
+    match converse_until_ended(shared, stream, service).await {
         Ended::Left(stream) if !*shared.stop.borrow() => linger(stream).await,
         Ended::Left(_) | Ended::Late(Late::Silent) => {}
         Ended::Late(Late::SlowHead) => shared.metrics.drop_one("http_slow_request"),
     }
-    gauge.dec();
 }
 
 /// How a connection ended.
 enum Ended {
     /// One of the sides closes it; what was to be said has been said.
-    Left(TcpStream),
+    Left(Stream),
     /// The client took too long.
     Late(Late),
 }
 
-async fn converse_until_ended(shared: &Shared, stream: TcpStream, service: Answering) -> Ended {
+async fn converse_until_ended(shared: &Shared, stream: Stream, service: Answering) -> Ended {
     let activity = Arc::clone(&service.activity);
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let mut connection = http1::Builder::new()
@@ -173,23 +198,13 @@ async fn converse_until_ended(shared: &Shared, stream: TcpStream, service: Answe
     }
 }
 
-/// Says that no more is coming, and reads until the client has heard it.
-async fn linger(mut stream: TcpStream) {
-    let mut thrown_away = [0; 4_096];
-    let reading = async {
-        stream.shutdown().await?;
-        while stream.read(&mut thrown_away).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // However it ends, the connection is over.
-    let _ = tokio::time::timeout(LINGER, reading).await;
-}
-
 /// The router as the library calls it, telling [`Activity`] what it is about.
 struct Answering {
     router: TowerToHyperService<Router>,
     activity: Arc<Activity>,
     ends: Option<Ends>,
+    /// Who shows a certificate; with each request as an extension.
+    bound: Option<Bound>,
 }
 
 impl Service<hyper::Request<Incoming>> for Answering {
@@ -201,6 +216,9 @@ impl Service<hyper::Request<Incoming>> for Answering {
         let mut request = request.map(Body::new);
         if let Some(ends) = self.ends {
             request.extensions_mut().insert(ends);
+        }
+        if let Some(bound) = &self.bound {
+            request.extensions_mut().insert(bound.clone());
         }
         let activity = Arc::clone(&self.activity);
         activity.request_began(Instant::now());

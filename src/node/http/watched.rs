@@ -10,11 +10,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::Instant,
 };
 
-use crate::node::{management::many, park::APART_DEADLINE};
+use crate::node::{management::many, park::APART_DEADLINE, tls::Stream};
 
 /// How long a client may take from the first octet of a request to the end of its head, and from the
 /// connection to the end of the first head.
@@ -120,16 +119,16 @@ impl Activity {
 /// A socket that tells [`Activity`] when octets come.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stream: TcpStream,
+    stream: Stream,
     activity: Arc<Activity>,
 }
 
 impl Watched {
-    pub(super) const fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+    pub(super) const fn new(stream: Stream, activity: Arc<Activity>) -> Self {
         Self { stream, activity }
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(super) fn into_stream(self) -> Stream {
         self.stream
     }
 

@@ -17,6 +17,7 @@ use std::{
 };
 
 use clap::Args;
+use rustls::pki_types::ServerName;
 
 use self::values::{Ramp, Target, algorithm, count, duration, plmn, rate, sockets, threads};
 use super::{
@@ -25,6 +26,7 @@ use super::{
     asker::Inquiry,
     cx::Roles,
     deploy::{Deployed, Storage},
+    link::Secured,
     provision::{self, Kind},
     report::{Report, to_json, to_page, to_table},
     request::Contact,
@@ -41,6 +43,7 @@ use crate::{
         client::ManagementClient,
         http_client::Endpoint,
         provision::{TEST_PLMN, prepare_migration},
+        tls::Trust,
     },
     outbox::Transport,
 };
@@ -52,7 +55,7 @@ pub struct LoadCommand {
     /// What the UEs do.
     #[arg(value_name = "WORKLOAD")]
     workload: Workload,
-    /// The registrar, such as udp:127.0.0.1:5060 or tcp:pcscf.example:5060.
+    /// The registrar, such as udp:127.0.0.1:5060, tcp:pcscf.example:5060 or, with --ca, tls:pcscf.example:5061.
     #[arg(long, value_name = "TRANSPORT:HOST:PORT", required_unless_present_any = ["deploy", "system"])]
     target: Option<Target>,
     /// Start a system for the run, on other cores than the generator's, with all subscribers in it.
@@ -350,6 +353,25 @@ impl LoadCommand {
         }
     }
 
+    /// Whom UEs believe over TLS: whoever has a certificate for their domain by the authority of `--ca`.
+    fn secured(
+        &self,
+        target: Target,
+        subscribers: &Subscribers,
+    ) -> Result<Option<Secured>, LoadError> {
+        if target.transport != Transport::Tls {
+            return Ok(None);
+        }
+        let wrong = |why: String| LoadError::Argument { argument: "--target", why };
+        if self.workload == Workload::Cx {
+            return Err(wrong("Diameter goes over tcp: only, SIP over tls: too".to_owned()));
+        }
+        let domain = subscribers.domain_of_all()?;
+        let name = ServerName::try_from(domain.to_owned());
+        let name = name.map_err(|_| wrong(format!("no certificate can be for {domain}")))?;
+        Ok(Some(Secured { trust: Trust::default(), name }))
+    }
+
     /// Where pairs are lent.
     fn allocates_at(&self, deployed: Option<&Deployed>) -> Result<Option<Endpoint>, LoadError> {
         if self.workload != Workload::Identities {
@@ -448,6 +470,7 @@ impl LoadCommand {
             workload: self.workload,
             target: target.address,
             transport: target.transport,
+            tls: self.secured(target, subscribers)?,
             plan,
             spread: self.spread,
             duration: self.duration,

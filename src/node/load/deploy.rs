@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     entropy::Entropy,
-    node::{SystemEntropy, client, provision::TEST_PLMN},
+    node::{SystemEntropy, client, provision::TEST_PLMN, tls::Trust},
     secret::Secret,
     token::BearerToken,
 };
@@ -145,7 +145,7 @@ impl Deployed {
     ///
     /// [`DeployError::Slow`].
     pub(super) async fn ready(&self) -> Result<(), DeployError> {
-        let client = client::direct();
+        let client = client::direct(&Trust::default());
         for system in &self.systems {
             let url = format!("http://{}/health/ready", loopback(system.ports.admin));
             let mut tries = 0;

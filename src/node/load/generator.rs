@@ -290,14 +290,20 @@ fn ask_and_run(
 
 /// A thread's UEs and sockets.
 fn worker(job: &Job, subscribers: &Arc<Subscribers>, share: Share, run: u32) -> io::Result<Worker> {
-    let link = Link::open(job.transport, job.target, job.sockets)?;
+    let link = Link::open(job.transport, job.target, job.sockets, job.tls.clone())?;
+    let (transport, parameter) = match job.transport {
+        Transport::Udp => ("UDP", ""),
+        Transport::Tcp => ("TCP", ";transport=tcp"),
+        // Deprecated, and understood by all: a SIPS contact would need SIPS all the way (RFC 5630).
+        Transport::Tls => ("TLS", ";transport=tls"),
+    };
     let common = |local: std::net::SocketAddr| Common {
-        transport: if job.transport == Transport::Udp { "UDP" } else { "TCP" },
+        transport,
         local: local.to_string(),
         contact: job.contact.clone(),
         run,
         expires: job.expires,
-        is_stream: job.transport == Transport::Tcp,
+        parameter,
     };
     let commons = link.locals()?.into_iter().map(common).collect();
     let ues = Ues::new(Arc::clone(subscribers), share, settings(job, run), commons);
@@ -312,7 +318,7 @@ fn settings(job: &Job, run: u32) -> Settings {
         ind_bits: job.ind_bits,
         framing: match job.transport {
             Transport::Udp => Framing::Datagram,
-            Transport::Tcp => Framing::Stream,
+            Transport::Tcp | Transport::Tls => Framing::Stream,
         },
         run,
     }

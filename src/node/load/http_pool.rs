@@ -14,7 +14,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::arrival::Arrivals;
 use crate::{
-    node::http_client::{Answer, Connection, Endpoint, HttpError},
+    node::{
+        http_client::{Answer, Connection, Endpoint, HttpError},
+        tls::Trust,
+    },
     token::BearerToken,
 };
 
@@ -30,6 +33,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 /// Connections to one server.
 pub(super) struct HttpPool {
     server: Endpoint,
+    trust: Trust,
     idle: Mutex<Vec<Connection>>,
     connections: Semaphore,
 }
@@ -61,7 +65,7 @@ pub(super) fn due_channel() -> (mpsc::Sender<Due>, mpsc::Receiver<Due>) {
 impl HttpPool {
     pub(super) fn new(server: Endpoint) -> Self {
         let (idle, connections) = (Mutex::default(), Semaphore::new(CONNECTIONS_MAX));
-        Self { server, idle, connections }
+        Self { server, trust: Trust::default(), idle, connections }
     }
 
     /// Posts over a connection that is open, or a new one.
@@ -76,7 +80,7 @@ impl HttpPool {
         let open = lock().pop();
         let mut connection = match open {
             Some(connection) if connection.is_ready() => connection,
-            _ => Connection::open(&self.server).await?,
+            _ => Connection::open(&self.server, &self.trust).await?,
         };
         let answer = connection.post(path, token, body).await?;
         lock().push(connection);

@@ -1,4 +1,4 @@
-//! The sockets of one thread: connected UDP sockets, or one TCP connection that carries all its UEs.
+//! The sockets of one thread: connected UDP sockets, or one connection over TCP or TLS that carries all its UEs.
 //!
 //! Nothing blocks but [`Link::wait`].
 
@@ -10,11 +10,15 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::outgoing::Outgoing;
 use crate::{
-    node::datagrams,
+    node::{
+        datagrams,
+        tls::{Trust, reason_of},
+    },
     outbox::Transport,
     sip::stream::{Frame, StreamFramer},
 };
@@ -40,7 +44,21 @@ const FULL_WAIT: Duration = Duration::from_millis(1);
 /// The sockets of one thread.
 pub(super) enum Link {
     Udp(Box<Udp>),
-    Tcp(Tcp),
+    /// With or without TLS.
+    Tcp(Box<Tcp>),
+}
+
+/// Whom to believe over TLS, and what the server is called.
+#[derive(Clone, Debug)]
+pub(super) struct Secured {
+    pub(super) trust: Trust,
+    pub(super) name: ServerName<'static>,
+}
+
+/// A connection, with TLS or without.
+enum Channel {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// Connected UDP sockets.
@@ -58,7 +76,8 @@ pub(super) struct Udp {
 /// One connection.
 pub(super) struct Tcp {
     target: SocketAddr,
-    stream: TcpStream,
+    tls: Option<Secured>,
+    channel: Channel,
     framer: StreamFramer,
     buffer: Box<[u8]>,
     unsent: Vec<u8>,
@@ -80,7 +99,13 @@ pub(super) struct Lost;
 
 impl Link {
     /// Opens the sockets of one thread towards `target`: `count` of them over UDP.
-    pub(super) fn open(transport: Transport, target: SocketAddr, count: usize) -> io::Result<Self> {
+    /// Over TLS `tls` says whom to believe.
+    pub(super) fn open(
+        transport: Transport,
+        target: SocketAddr,
+        count: usize,
+        tls: Option<Secured>,
+    ) -> io::Result<Self> {
         match transport {
             Transport::Udp => {
                 let sockets: io::Result<_> = (0..count).map(|_| open_udp(target)).collect();
@@ -93,7 +118,7 @@ impl Link {
                     refused: 0,
                 })))
             }
-            Transport::Tcp => Tcp::open(target).map(Self::Tcp),
+            Transport::Tcp | Transport::Tls => Tcp::open(target, tls).map(Box::new).map(Self::Tcp),
         }
     }
 
@@ -101,14 +126,14 @@ impl Link {
     pub(super) fn locals(&self) -> io::Result<Vec<SocketAddr>> {
         match self {
             Self::Udp(udp) => udp.sockets.iter().map(UdpSocket::local_addr).collect(),
-            Self::Tcp(tcp) => Ok(vec![tcp.stream.local_addr()?]),
+            Self::Tcp(tcp) => Ok(vec![tcp.channel.socket().local_addr()?]),
         }
     }
 
     /// Connects anew after [`Lost`].
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         if let Self::Tcp(tcp) = self {
-            *tcp = Tcp::open(tcp.target)?;
+            **tcp = Tcp::open(tcp.target, tcp.tls.clone())?;
         }
         Ok(())
     }
@@ -166,7 +191,9 @@ impl Link {
                     poll(&mut all, Some(&timeout))
                 }
             },
-            Self::Tcp(tcp) => poll(&mut [PollFd::new(&tcp.stream, tcp.awaited())], Some(&timeout)),
+            Self::Tcp(tcp) => {
+                poll(&mut [PollFd::new(tcp.channel.socket(), tcp.awaited())], Some(&timeout))
+            }
         };
         waited(outcome)
     }
@@ -178,7 +205,7 @@ impl Link {
             Self::Udp(udp) => {
                 all.extend(udp.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
             }
-            Self::Tcp(tcp) => all.push(PollFd::new(&tcp.stream, tcp.awaited())),
+            Self::Tcp(tcp) => all.push(PollFd::new(tcp.channel.socket(), tcp.awaited())),
         }
         waited(poll(&mut all, Some(timeout)))
     }
@@ -229,13 +256,18 @@ impl Udp {
 }
 
 impl Tcp {
-    fn open(target: SocketAddr) -> io::Result<Self> {
+    fn open(target: SocketAddr, tls: Option<Secured>) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&target, CONNECT_TIME_MAX)?;
         stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+        let channel = match &tls {
+            None => Channel::Plain(stream),
+            Some(secured) => Channel::Tls(Box::new(secured.begin(stream)?)),
+        };
+        channel.socket().set_nonblocking(true)?;
         Ok(Self {
             target,
-            stream,
+            tls,
+            channel,
             framer: StreamFramer::new(),
             buffer: vec![0; READ_OCTETS].into(),
             unsent: Vec::new(),
@@ -245,11 +277,12 @@ impl Tcp {
 
     /// What to wait for.
     fn awaited(&self) -> PollFlags {
-        if self.unsent.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
+        let is_all_written = self.unsent.is_empty() && !self.channel.wants_write();
+        if is_all_written { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT }
     }
 
     fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<usize, Lost> {
-        let length = match self.stream.read(&mut self.buffer) {
+        let length = match self.channel.read(&mut self.buffer) {
             Ok(0) => return Err(Lost),
             Ok(length) => length,
             Err(error) if is_later(&error) => return Ok(0),
@@ -271,7 +304,7 @@ impl Tcp {
             self.unsent.extend_from_slice(octets);
         }
         while let Some(rest) = self.unsent.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
+            match self.channel.write(rest) {
                 Ok(0) => return Err(Lost),
                 Ok(length) => self.written += length,
                 Err(error) if is_later(&error) => return Ok(Sent::Part),
@@ -281,6 +314,50 @@ impl Tcp {
         self.unsent.clear();
         self.written = 0;
         Ok(Sent::All)
+    }
+}
+
+impl Secured {
+    /// Does the handshake, waiting for it.
+    fn begin(&self, mut stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let refused = |error: &(dyn std::error::Error + 'static)| {
+            io::Error::other(reason_of(error).unwrap_or_else(|| error.to_string()))
+        };
+        let connection = ClientConnection::new(self.trust.config(), self.name.clone());
+        let mut connection = connection.map_err(|error| refused(&error))?;
+        stream.set_read_timeout(Some(CONNECT_TIME_MAX))?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream).map_err(|error| refused(&error))?;
+        }
+        Ok(StreamOwned::new(connection, stream))
+    }
+}
+
+impl Channel {
+    const fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+
+    /// Whether TLS keeps something that the socket did not take.
+    fn wants_write(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.conn.wants_write())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(octets),
+            Self::Tls(stream) => stream.write(octets),
+        }
     }
 }
 

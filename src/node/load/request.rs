@@ -38,8 +38,8 @@ pub(super) struct Common {
     pub(super) run: u32,
     /// The registration period to ask for, seconds.
     pub(super) expires: u32,
-    /// Whether the contact says `transport=tcp`.
-    pub(super) is_stream: bool,
+    /// What the contact has behind our address, such as `;transport=tcp`.
+    pub(super) parameter: &'static str,
 }
 
 /// Where a UE says that it is: the host, port and parameters of its contact.
@@ -114,7 +114,7 @@ impl BranchPrefix {
 impl Request<'_> {
     /// Writes the request behind what is in `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let Common { transport, local, contact, run, expires, is_stream } = self.common;
+        let Common { transport, local, contact, run, expires, parameter } = self.common;
         let put = |out: &mut Vec<u8>, parts: &[&str]| {
             for part in parts {
                 out.extend_from_slice(part.as_bytes());
@@ -142,7 +142,7 @@ impl Request<'_> {
         put_hex(out, self.subscriber);
         match contact {
             Some(Contact(contact)) => put(out, &["@", contact]),
-            None => put(out, &["@", local, if *is_stream { ";transport=tcp" } else { "" }]),
+            None => put(out, &["@", local, parameter]),
         }
         put(out, &[">\r\nExpires: "]);
         put(
@@ -246,7 +246,7 @@ mod tests {
             contact: None,
             run: 0xab,
             expires: 600_000,
-            is_stream: true,
+            parameter: ";transport=tcp",
         };
         let branch = Branch { ue: 0x00ff_1234, cseq: 4_000_000_000 };
         let response = Response {
@@ -300,7 +300,7 @@ mod tests {
             contact,
             run: 1,
             expires: 60,
-            is_stream: true,
+            parameter: ";transport=tcp",
         };
         let request = Request {
             common: &common,

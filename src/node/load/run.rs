@@ -63,6 +63,7 @@ pub(super) fn run(
             (Workload::Cx, _) => "Diameter",
             (_, Transport::Udp) => "UDP",
             (_, Transport::Tcp) => "TCP",
+            (_, Transport::Tls) => "TLS",
         },
         arrival: described(plan),
         subscribers: subscribers.len(),

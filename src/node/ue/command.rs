@@ -346,6 +346,7 @@ impl Session {
         let transport = match core.transport {
             SipTransport::Udp => Transport::Udp,
             SipTransport::Tcp => Transport::Tcp,
+            SipTransport::Tls => Transport::Tls,
         };
         Ok((at.clone(), Config::new(identity.clone(), transport, core.address)))
     }

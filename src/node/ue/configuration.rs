@@ -15,6 +15,7 @@ use crate::{
         http_client::{self, Connection, Endpoint, HttpError},
         ladder::{Protocol, Tap},
         metrics::Direction,
+        tls::Trust,
     },
     outbox::{Context, Effect, Message, Outbox, Transport, Undeliverable},
     step::Step,
@@ -31,6 +32,7 @@ pub struct RunningConfigurationClient {
     client: ConfigurationClient,
     server: Endpoint,
     token: BearerToken,
+    trust: Trust,
     clock: Clock,
     entropy: SystemEntropy,
     outbox: Outbox,
@@ -81,12 +83,20 @@ impl RunningConfigurationClient {
             client,
             server,
             token,
+            trust: Trust::default(),
             clock,
             entropy: SystemEntropy::new(),
             outbox: Outbox::new(Arc::new(Sequencer::default())),
             teller: Teller::new(tap, clock, name),
             trouble: None,
         }
+    }
+
+    /// Believes `trust` over https.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
     }
 
     /// Asks for connection details (`MIG-1`) and waits for the outcome (`MIG-13`).
@@ -169,7 +179,8 @@ impl RunningConfigurationClient {
     async fn exchange(&mut self, step: Option<Step>, request: &Request) -> Result<Answer, Trouble> {
         let body = serde_json::to_vec(request)
             .map_err(|error| Trouble::NotOfTheInterface(error.to_string()))?;
-        let mut connection = Connection::open(&self.server).await.map_err(Trouble::NoAnswer)?;
+        let connection = Connection::open(&self.server, &self.trust).await;
+        let mut connection = connection.map_err(Trouble::NoAnswer)?;
         let path = (connection.local, connection.remote);
         let told = (Direction::Out, Protocol::Http, step);
         self.teller.message(told, path, format!("POST {DETAILS_PATH}"), body.len());

@@ -22,6 +22,7 @@ use crate::{
         ladder::{Entry, Protocol, Tap},
         management::escape,
         metrics::Direction,
+        tls::Trust,
     },
     secret::SecretText,
     step::Step,
@@ -122,7 +123,13 @@ impl IdentityClient {
     /// A client of this name, which servers send browsers back to at `redirect_uri`. Its messages go to `tap`.
     pub fn new(id: &str, redirect_uri: &str, tap: Option<Tap>) -> Self {
         let (id, redirect_uri) = (id.to_owned(), redirect_uri.to_owned());
-        Self { http: client::direct_once(), id, redirect_uri, clock: Clock::start(), tap }
+        Self {
+            http: client::direct_once(&Trust::default()),
+            id,
+            redirect_uri,
+            clock: Clock::start(),
+            tap,
+        }
     }
 
     /// Goes by another clock, such as one that is ahead.

@@ -19,6 +19,7 @@ use crate::node::{
 
 /// How to show what administrators exchange.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an argument that is given or not")]
 pub struct AcmDemoArguments {
     /// The branch of the procedures; the alias branches are those of grp and upd.
     #[arg(long, value_enum, default_value = "logged-off", value_name = "NAME")]
@@ -44,6 +45,9 @@ pub struct AcmDemoArguments {
     /// Leave the systems running until SIGINT or SIGTERM, and write a file for `migcore acm` for each administrator.
     #[arg(long)]
     keep: bool,
+    /// Speak without TLS.
+    #[arg(long)]
+    plain: bool,
     /// Keep what both systems store in this directory, with its key in storage.key; without it they use a
     /// temporary one that is removed at the end.
     #[arg(long, value_name = "DIR")]
@@ -67,8 +71,8 @@ impl AcmDemoArguments {
             return list_faults().map_err(DemoError::Show);
         }
         let shown = self.shown()?;
-        let Self { base_port, settings, data_dir, .. } = self;
-        let demo = AcmDemo { shown, base_port, settings, data_dir };
+        let Self { base_port, settings, data_dir, plain: is_plain, .. } = self;
+        let demo = AcmDemo { shown, is_plain, base_port, settings, data_dir };
         let mut end = pin!(end);
         let mut starting = Box::pin(RunningAcmDemo::start(&demo));
         let mut running = tokio::select! {
@@ -201,8 +205,10 @@ impl RunningAcmDemo {
         for (office, name) in [(&self.a, "anna"), (&self.b, "bob"), (&self.b, "carol")] {
             let path = directory.join(format!("{name}.toml"));
             let (user, token) = office.user(name)?;
+            let ca = self.stage.authorities();
+            let ca = ca.map(|path| format!("ca = \"{}\"\n", path.display())).unwrap_or_default();
             let file = format!(
-                "server = \"{}\"\nmc_service_id = \"{}\"\ntoken = \"{}\"\nmanagement = \"{}\"\n",
+                "server = \"{}\"\nmc_service_id = \"{}\"\ntoken = \"{}\"\nmanagement = \"{}\"\n{ca}",
                 office.server,
                 user.as_str(),
                 token.expose(),

@@ -51,7 +51,7 @@ impl Desk {
         Ok(Self {
             name: format!("{name}.{}", office.letter).into(),
             server: Arc::clone(&office.server_name),
-            client: AcmClient::new(Administrator { server, user, token }),
+            client: AcmClient::trusting(Administrator { server, user, token }, &office.trust),
             tap: tap.clone(),
             clock,
             log_on: None,

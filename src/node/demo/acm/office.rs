@@ -11,9 +11,11 @@ use crate::{
     node::{
         SystemEntropy,
         client::{ClientError, ManagementClient},
+        config::Part,
         demo::Site,
         http_client::Endpoint,
         management::escape,
+        tls::Trust,
     },
     token::BearerToken,
 };
@@ -30,6 +32,8 @@ pub(super) struct Office {
     pub(super) domain: String,
     pub(super) server: Endpoint,
     pub(super) management: ManagementClient,
+    /// Whom clients believe.
+    pub(super) trust: Trust,
     users: Vec<(String, McServiceId, BearerToken)>,
 }
 
@@ -37,7 +41,7 @@ impl Office {
     pub(super) fn new(site: &Site, names: &[&str]) -> Result<Self, DemoError> {
         let config = site.config();
         let domain = config.system.domain.clone();
-        let server = format!("http://{}", config.acm.client_listen);
+        let server = site.url(Part::Acm, config.acm.client_listen);
         let mut entropy = SystemEntropy::new();
         let users = names.iter().map(|name| {
             let id = service_id(&format!("sip:{name}@{domain}"))?;
@@ -53,6 +57,7 @@ impl Office {
             letter: domain.split('.').next().unwrap_or_default().to_owned(),
             server: server.parse().map_err(|_| DemoError::Missing("an address of ACM clients"))?,
             management: site.management()?,
+            trust: site.trust().clone(),
             system,
             domain,
             users,

@@ -55,6 +55,7 @@ impl Traveller {
         person.mc_service_id = service_id(&format!("sip:{name}@{}", from.config().system.domain))?;
         person.provision(from, true).await?;
         provision_travel(from, to, true).await?;
+        // It only asks, and registers nowhere.
         let ue = Device::new(&person, person.isim(), from, Transport::Udp, &demo.tap)?;
         Ok(Some(Self { ue, play, told: None }))
     }

@@ -23,6 +23,7 @@ use crate::{
         client::NewUser,
         ladder::Tap,
         management::escape,
+        tls::Trust,
         ue::identity::{IdentityClient, IdentityError, ServedProfile, Server, UserTokens},
     },
     outbox::Transport,
@@ -156,8 +157,8 @@ impl Traveller {
         };
         let config = Config::new(identity.clone(), Transport::Udp, core);
         let name = format!("scscf.{}", Which::Partner.domain());
-        let tap = Some(self.tap.clone());
-        let mut agent = RunningUe::open(config, core, credentials, tap, &name).await?;
+        let (trust, tap) = (Trust::default(), Some(self.tap.clone()));
+        let mut agent = RunningUe::open(config, core, credentials, &trust, (tap, &name)).await?;
         agent.set_clock(self.clock);
         let state = agent.register().await?.clone();
         if let (Way::Key, Some(isim)) = (way, agent.credentials().isim()) {

@@ -7,13 +7,17 @@ use std::{
 };
 
 use super::{
-    super::{DemoError, place::Place, stage::Site},
+    super::{
+        DemoError,
+        place::Place,
+        stage::{Site, parse},
+    },
     IsolatedDemo,
 };
 use crate::{
     entropy::Entropy,
     identity::McSystemId,
-    node::{StartError, SystemEntropy, client::ManagementClient, ladder::Tap},
+    node::{StartError, SystemEntropy, client::ManagementClient, ladder::Tap, tls::Trust},
     token::BearerToken,
 };
 
@@ -71,7 +75,8 @@ impl Places {
             let site = |which: Which| {
                 let toml = system_toml(which, base_port);
                 let section = place.section(which.domain());
-                Site::of(&toml, section, &demo.settings, tap)
+                let config = parse(&toml, section, &demo.settings)?;
+                Ok::<_, DemoError>(Site::of(config, Trust::default(), tap))
             };
             let (home, partner) = (site(Which::Home)?, site(Which::Partner)?);
             let mut places = Self { home, partner, base_port, _place: place };
@@ -128,7 +133,9 @@ impl Places {
 
     /// Where a system's SIP core listens.
     pub(super) fn sip_of(&self, which: Which) -> Result<SocketAddr, DemoError> {
-        self.site(which).sip()
+        let addresses = self.site(which).sip()?;
+        let first = addresses.first().ok_or(DemoError::Missing("a SIP core"))?;
+        Ok(first.address)
     }
 
     /// The URL of a system's identity management server: its issuer.

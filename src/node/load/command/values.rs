@@ -35,7 +35,8 @@ impl FromStr for Target {
         let (transport, rest) = match text.split_once(':') {
             Some(("udp", rest)) => (Transport::Udp, rest),
             Some(("tcp", rest)) => (Transport::Tcp, rest),
-            _ => return Err("begins with neither udp: nor tcp:".to_owned()),
+            Some(("tls", rest)) => (Transport::Tls, rest),
+            _ => return Err("begins with none of udp:, tcp: and tls:".to_owned()),
         };
         let mut addresses =
             rest.to_socket_addrs().map_err(|error| format!("has no address: {error}"))?;

@@ -117,7 +117,7 @@ pub enum EncodeAnswerError {
     /// The answer is of another command than the request.
     #[error("answer is of another command than the request")]
     OtherCommand,
-    /// Success without a vector.
+    /// Success without a vector and without what SIP Digest is checked with, or with both.
     #[error("successful answer has no vector")]
     MissingVector,
     /// The profile is too long.

@@ -71,16 +71,9 @@ impl Lending<'_> {
 
     /// Fetches what a binding with this fingerprint will change. No lock of a pool is held.
     pub(super) fn prefetch(&self, binding: Fingerprint) {
-        let end = self.now + self.database.config.reserved_lease;
         match self.direction {
-            Direction::Inbound => {
-                self.database.inbound.prefetch(binding);
-                self.database.inbound_ends.prefetch(binding, end);
-            }
-            Direction::Outbound => {
-                self.database.outbound.prefetch(binding);
-                self.database.outbound_ends.prefetch(binding, end);
-            }
+            Direction::Inbound => self.database.inbound.prefetch(binding),
+            Direction::Outbound => self.database.outbound.prefetch(binding),
         }
     }
 

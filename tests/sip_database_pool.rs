@@ -58,6 +58,19 @@ fn the_permutation_of_all_64_bits_has_a_value_for_every_number() {
     assert_eq!(values.len(), numbers.len());
 }
 
+/// What was lent before a build is lent to nobody else by the next one.
+#[test]
+fn a_key_gives_the_permutation_that_it_gave_to_builds_before() {
+    for (last, n, value) in [
+        (9_999, 9_999, 9_580),
+        (999_999_999, 999_999_999, 498_883_325),
+        (u64::MAX, 0, 0x8e67_d269_be15_6384),
+        (u64::MAX, 1, 0x16d9_738d_f9bc_289e),
+    ] {
+        assert_eq!(Permutation::new(&Secret::new([9; 32]), last).apply(n), Some(value));
+    }
+}
+
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// The number that an `{id}` between `-` and `@` stands for.

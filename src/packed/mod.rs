@@ -8,6 +8,7 @@
 mod characters;
 mod codec;
 mod index;
+pub(crate) mod leb128;
 mod prefetch;
 mod shards;
 mod slab;

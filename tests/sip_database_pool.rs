@@ -150,6 +150,32 @@ fn only_the_key_gives_the_identities() {
 }
 
 #[test]
+fn a_request_that_is_repeated_or_refused_takes_nothing_out_of_a_generated_pool() {
+    let expected = first_pairs(1, 3);
+    let config = Config::new(database("hss.b.example"), "b.example");
+    let mut b = System::with(Config { bindings_max: 2, ..config });
+    b.done(Manage::PutPool(keyed_pool(1)));
+    let bind = |user| Manage::BindInbound { primary: visitor(user), allowed: None };
+    let fill = |b: &mut System| match b.manage(Manage::GetPool("in".to_owned())) {
+        Answer::Pool { total, lent, .. } => (total, lent),
+        other => panic!("{other:?}"),
+    };
+    for user in [0, 1] {
+        for _ in 0..100 {
+            assert_eq!(b.binding(bind(user)).identity, expected[user as usize]);
+        }
+        assert_eq!(fill(&mut b), (user + 1, user + 1));
+    }
+    for user in 2..100 {
+        assert!(matches!(b.refusal(bind(user)), Refusal::Full(_)));
+    }
+    assert_eq!(fill(&mut b), (2, 2));
+    b.done(Manage::ReleaseInbound(expected[0].impi.clone()));
+    assert_eq!(b.binding(bind(2)).identity, expected[2]);
+    assert_eq!(fill(&mut b), (3, 2));
+}
+
+#[test]
 fn a_generated_pool_keeps_its_definition_and_its_key() {
     let mut b = system_b();
     b.done(Manage::PutPool(keyed_pool(1)));

@@ -21,5 +21,5 @@ pub use codec::{Reader, Writer};
 pub use index::{Index, IndexShard};
 pub(crate) use prefetch::prefetch;
 pub use shards::Fingerprint;
-pub use table::{Packed, PackedTable, Ref, RefMut};
+pub use table::{Packed, PackedTable, Ref, RefMut, Row};
 pub use words::{WORD_OCTETS_MAX, WORDS_MAX, Word};

@@ -206,12 +206,11 @@ impl Writer<'_> {
 
     #[inline]
     fn head(&mut self, form: u8, number: usize) {
-        match short(number) {
-            Some(number) => self.octets.push(first_octet(form, number)),
-            None => {
-                self.octets.push(form << 5 | SHORT);
-                self.number((number - usize::from(SHORT)) as u64);
-            }
+        if let Some(number) = short(number) {
+            self.octets.push(first_octet(form, number));
+        } else {
+            self.octets.push(first_octet(form, SHORT));
+            self.number((number - usize::from(SHORT)) as u64);
         }
     }
 }

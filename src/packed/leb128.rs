@@ -11,7 +11,7 @@ const MORE: u64 = 0x8080_8080_8080_8080;
 pub(crate) fn append(number: u64, to: &mut Vec<u8>) {
     match number {
         0..=0x7f => to.push(low_octet(number)),
-        0..=EIGHT_MAX => append_eight(number, to),
+        0x80..=EIGHT_MAX => append_eight(number, to),
         _ => append_any(number, to),
     }
 }
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_number_is_the_same_octet_by_octet_or_eight_at_a_time() {
         let edges = (0..64).map(|bits| 1_u64 << bits);
-        for number in edges.flat_map(|edge| [edge - 1, edge, edge | edge / 3]).chain([u64::MAX]) {
+        for number in edges.flat_map(|edge| [edge - 1, edge, edge | (edge / 3)]).chain([u64::MAX]) {
             let (mut octets, mut expected) = (vec![7], vec![7]);
             append(number, &mut octets);
             append_any(number, &mut expected);

@@ -423,8 +423,8 @@ impl SipDatabase {
         Written { drawn, identity, record, row }
     }
 
-    /// Binds a drawn pair to the user whose entry `holder` is; the caller has taken a place. It is not refused: the
-    /// outcome is that of the request, so that the answer, which is large, is made where the caller wants it.
+    /// Binds a drawn pair to the user whose entry `holder` is; the caller has taken a place.
+    #[expect(clippy::unnecessary_wraps, reason = "an answer is large, and made where it is wanted")]
     pub(super) fn insert_inbound(
         &self,
         ctx: &mut Context<'_>,

@@ -21,12 +21,10 @@ impl SipDatabase {
             let message = Message::Management { to, answer };
             return self.send(ctx, self.removed.get(), step, message);
         }
-        let outcome = match request {
-            // Not moved: it is large, and many come.
-            Request::BindInbound { ref primary, allowed } => {
-                self.bind_inbound(ctx, primary, allowed)
-            }
-            request => self.perform(ctx, request),
+        let outcome = if let Request::BindInbound { ref primary, allowed } = request {
+            self.bind_inbound(ctx, primary, allowed) // not moved: it is large, and many come
+        } else {
+            self.perform(ctx, request)
         };
         let after = match &outcome {
             Ok((_, after)) => *after,

@@ -23,6 +23,10 @@ const RUN_MAX: usize = 256;
 /// Room for this many ends is not given back: what few records are in one part would ask for it again at once.
 const ROOM_KEPT: usize = 16;
 
+/// Ends that are put into runs at a time: what they are put into is in no cache, and is fetched for all of them at the
+/// same time.
+const FRESH_MAX: usize = 64;
+
 /// Things that one timer call ends at most, so that the worker serves others in between.
 pub const ENDS_PER_CALL_MAX: usize = 64;
 
@@ -64,6 +68,8 @@ struct Ends {
     runs: Vec<Vec<End>>,
     /// The room of a run that has become empty, for the next one.
     spare: Vec<End>,
+    /// What was added last and is in no run yet, in no order: [`FRESH_MAX`] at most.
+    fresh: Vec<End>,
 }
 
 /// Seconds since the Unix epoch: the last one is in the year 2106.
@@ -131,11 +137,6 @@ impl Deadlines {
         self.arm(new)
     }
 
-    /// Fetches what will be changed when `record` is to end at `time`.
-    pub fn prefetch(&self, record: Fingerprint, time: Timestamp) {
-        self.shard(record).prefetch(End::of(record, time));
-    }
-
     /// Takes a stored end in; [`Self::finish_loading`] follows after the last one.
     pub fn load(&self, record: Fingerprint, end: Timestamp) {
         lock(&self.loading).push(End::of(record, end));
@@ -197,7 +198,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Ends {
     fn first(&self) -> Option<End> {
-        self.runs.first()?.iter().min().copied()
+        self.runs.first().into_iter().flatten().chain(&self.fresh).min().copied()
+    }
+
+    fn insert(&mut self, end: End) {
+        if self.fresh.len() >= FRESH_MAX {
+            self.settle();
+        }
+        self.fresh.push(end);
+    }
+
+    /// Puts what was added into runs.
+    fn settle(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.sort_unstable();
+        for end in &fresh {
+            self.prefetch(*end);
+        }
+        for end in fresh.drain(..) {
+            self.put(end);
+        }
+        self.fresh = fresh;
     }
 
     /// The run that an end belongs to, if it is not before all of them.
@@ -212,7 +233,7 @@ impl Ends {
         }
     }
 
-    fn insert(&mut self, end: End) {
+    fn put(&mut self, end: End) {
         let place = self.place_of(end).unwrap_or_else(|| {
             // Before all others: in the first run, whose bound it is from now on.
             if let Some(first) = self.bounds.first_mut() {
@@ -236,6 +257,10 @@ impl Ends {
     }
 
     fn remove(&mut self, end: End) {
+        if let Some(at) = self.fresh.iter().position(|other| *other == end) {
+            self.fresh.swap_remove(at);
+            return;
+        }
         let Some(place) = self.place_of(end) else { return };
         let Some(run) = self.runs.get_mut(place) else { return };
         let Some(at) = run.iter().position(|other| *other == end) else { return };
@@ -250,6 +275,7 @@ impl Ends {
 
     /// Takes ends that have come out in their order, up to [`ENDS_PER_CALL_MAX`] with those that are in `due`.
     fn take_due(&mut self, now: Timestamp, due: &mut Vec<Fingerprint>) {
+        self.settle();
         let mut over = 0;
         for (run, bound) in self.runs.iter_mut().zip(&self.bounds) {
             if due.len() >= ENDS_PER_CALL_MAX || bound.start() > now {
@@ -341,6 +367,7 @@ mod tests {
             }
             assert_eq!(ends.first(), model.keys().next().copied());
         }
+        ends.settle();
         let expected = model.iter().flat_map(|(end, count)| std::iter::repeat_n(*end, *count));
         let in_order = |mut run: Vec<End>| {
             run.sort_unstable();

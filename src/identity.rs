@@ -32,9 +32,12 @@ impl Impi {
         Self(text.into())
     }
 
-    /// Takes the parts of a text that would be one if it were parsed.
-    pub(crate) fn from_checked_parts(parts: [&str; 3]) -> Self {
-        Self(ShortText::concat(parts))
+    /// This one with other `characters` from `place` on, where it has as many that could be any of them.
+    #[inline]
+    pub(crate) fn with<const N: usize>(&self, place: usize, characters: &[u8; N]) -> Self {
+        self.0
+            .with(place, characters)
+            .map_or_else(|| Self(replaced(&self.0, place, characters)), Self)
     }
 
     /// Parses a NAI.
@@ -91,9 +94,12 @@ impl Impu {
         Self(text.into())
     }
 
-    /// Takes the parts of a text that would be one if it were parsed.
-    pub(crate) fn from_checked_parts(parts: [&str; 3]) -> Self {
-        Self(ShortText::concat(parts))
+    /// This one with other `characters` from `place` on, where it has as many that could be any of them.
+    #[inline]
+    pub(crate) fn with<const N: usize>(&self, place: usize, characters: &[u8; N]) -> Self {
+        self.0
+            .with(place, characters)
+            .map_or_else(|| Self(replaced(&self.0, place, characters)), Self)
     }
 
     /// Parses a URI and takes its canonical form: scheme and host lower case, no port, no
@@ -407,6 +413,14 @@ fn is_host_name(host: &str, fits: impl Fn(u8) -> bool) -> bool {
 
 fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())
+}
+
+/// A text that is not kept in place, with `characters` from `place` on.
+#[cold]
+fn replaced(text: &str, place: usize, characters: &[u8]) -> ShortText {
+    let others = characters.iter().copied().map(char::from);
+    let (head, tail) = (text.chars().take(place), text.chars().skip(place + characters.len()));
+    head.chain(others).chain(tail).collect::<String>().as_str().into()
 }
 
 fn without_port(host: &str) -> &str {

@@ -5,7 +5,7 @@
 mod acm;
 mod idms;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{iter, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 
@@ -495,7 +495,8 @@ impl Outbox {
     #[inline]
     pub fn commit_together(&mut self, mutations: Mutations) -> CommitSeq {
         let seq = self.sequencer.draw();
-        self.commits.push(Commit { seq, mutations });
+        // Made where it is kept, as a message is.
+        self.commits.extend(iter::once_with(|| Commit { seq, mutations }));
         seq
     }
 
@@ -506,14 +507,26 @@ impl Outbox {
 
     /// Sends `message`, which is `step`, after everything up to `after` is durable. `after` is the
     /// highest number among the records read; [`CommitSeq::NOTHING`] if the message relies on none.
+    #[inline]
     pub fn send_after(&mut self, after: CommitSeq, step: Option<Step>, message: Message) {
+        self.send_made(after, step, || message);
+    }
+
+    /// As [`Self::send_after`]; the message is made where it is kept, for it is large.
+    #[inline]
+    pub fn send_made(
+        &mut self,
+        after: CommitSeq,
+        step: Option<Step>,
+        message: impl FnOnce() -> Message,
+    ) {
         #[cfg(feature = "planted-bugs")]
         let after = if crate::planted::is_armed(crate::planted::Bug::ReplyBeforeCommit) {
             CommitSeq::NOTHING
         } else {
             after
         };
-        self.sends.push(Send { after, step, message });
+        self.sends.extend(iter::once_with(|| Send { after, step, message: message() }));
     }
 
     /// Asks to be woken.

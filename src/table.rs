@@ -60,15 +60,19 @@ impl Bound {
             .is_ok()
     }
 
+    /// How many places are taken.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Whether no place is taken.
     pub fn is_unused(&self) -> bool {
-        self.used.load(Ordering::Relaxed) == 0
+        self.used() == 0
     }
 
     /// Whether `count` places are free now.
     pub fn has_room(&self, count: usize) -> bool {
-        let used = self.used.load(Ordering::Relaxed);
-        used.checked_add(count).is_some_and(|sum| sum <= self.max)
+        self.used().checked_add(count).is_some_and(|sum| sum <= self.max)
     }
 
     /// Takes one place even beyond the maximum: for what is stored already.

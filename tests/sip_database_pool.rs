@@ -58,6 +58,19 @@ fn the_permutation_of_all_64_bits_has_a_value_for_every_number() {
     assert_eq!(values.len(), numbers.len());
 }
 
+/// What was lent before a build is lent to nobody else by the next one.
+#[test]
+fn a_key_gives_the_permutation_that_it_gave_to_builds_before() {
+    for (last, n, value) in [
+        (9_999, 9_999, 9_580),
+        (999_999_999, 999_999_999, 498_883_325),
+        (u64::MAX, 0, 0x8e67_d269_be15_6384),
+        (u64::MAX, 1, 0x16d9_738d_f9bc_289e),
+    ] {
+        assert_eq!(Permutation::new(&Secret::new([9; 32]), last).apply(n), Some(value));
+    }
+}
+
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// The number that an `{id}` between `-` and `@` stands for.
@@ -134,6 +147,32 @@ fn only_the_key_gives_the_identities() {
         pairs.iter().flat_map(|p| [id_of(p.impi.as_str()), id_of(p.impu.as_str())]).collect()
     };
     assert!(ids(&one).is_disjoint(&ids(&first_pairs(2, 100))));
+}
+
+#[test]
+fn a_request_that_is_repeated_or_refused_takes_nothing_out_of_a_generated_pool() {
+    let expected = first_pairs(1, 3);
+    let config = Config::new(database("hss.b.example"), "b.example");
+    let mut b = System::with(Config { bindings_max: 2, ..config });
+    b.done(Manage::PutPool(keyed_pool(1)));
+    let bind = |user| Manage::BindInbound { primary: visitor(user), allowed: None };
+    let fill = |b: &mut System| match b.manage(Manage::GetPool("in".to_owned())) {
+        Answer::Pool { total, lent, .. } => (total, lent),
+        other => panic!("{other:?}"),
+    };
+    for user in [0, 1] {
+        for _ in 0..100 {
+            assert_eq!(b.binding(bind(user)).identity, expected[user as usize]);
+        }
+        assert_eq!(fill(&mut b), (user + 1, user + 1));
+    }
+    for user in 2..100 {
+        assert!(matches!(b.refusal(bind(user)), Refusal::Full(_)));
+    }
+    assert_eq!(fill(&mut b), (2, 2));
+    b.done(Manage::ReleaseInbound(expected[0].impi.clone()));
+    assert_eq!(b.binding(bind(2)).identity, expected[2]);
+    assert_eq!(fill(&mut b), (3, 2));
 }
 
 #[test]

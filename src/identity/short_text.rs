@@ -31,13 +31,21 @@ impl From<&str> for ShortText {
 }
 
 impl ShortText {
-    /// The text that these parts make.
-    pub(super) fn concat(parts: [&str; 3]) -> Self {
-        let mut text = ArrayString::new();
-        if parts.into_iter().all(|part| text.try_push_str(part).is_ok()) {
-            return Self::InPlace(text);
+    /// This text with `characters` from `place` on, or `None` if it is kept elsewhere, ends before, or one of those or
+    /// of what they replace is not ASCII.
+    #[inline]
+    #[expect(unsafe_code, reason = "to check that this is a text takes longer than all the rest")]
+    pub(super) fn with<const N: usize>(&self, place: usize, characters: &[u8; N]) -> Option<Self> {
+        let Self::InPlace(text) = self else { return None };
+        let mut text = *text;
+        // SAFETY: ASCII in place of ASCII, which is checked before, leaves UTF-8.
+        let replaced = unsafe { text.as_bytes_mut() }.get_mut(place..)?.first_chunk_mut()?;
+        let all = |octets: &[u8; N]| octets.iter().fold(0, |all, octet| all | octet);
+        if !(all(characters) | all(replaced)).is_ascii() {
+            return None;
         }
-        Self::Elsewhere(parts.concat().into())
+        *replaced = *characters;
+        Some(Self::InPlace(text))
     }
 }
 
@@ -91,8 +99,17 @@ mod tests {
             assert!(*one == *text && one == other && one.cmp(&other) == Ordering::Equal);
             assert_eq!(matches!(one, ShortText::InPlace(_)), octets <= IN_PLACE_OCTETS);
             assert!(one < ShortText::from(format!("{text}y").as_str()));
-            let (head, tail) = text.split_at(octets / 3);
-            assert!(ShortText::concat([head, "", tail]) == one);
         }
+    }
+
+    #[test]
+    fn only_ascii_replaces_only_ascii_and_only_in_place() {
+        let text = ShortText::from("sip:aaa@b.example");
+        assert!(text.with(4, b"xyz") == Some(ShortText::from("sip:xyz@b.example")));
+        assert!(text.with(14, b"xyz") == Some(ShortText::from("sip:aaa@b.examxyz")));
+        assert!(text.with(15, b"xyz").is_none() && text.with(99, b"xyz").is_none());
+        assert!(text.with(4, &[b'x', 0x80, b'z']).is_none());
+        assert!(ShortText::from("sip:a\u{e9}@b.example").with(4, b"xyz").is_none());
+        assert!(ShortText::from("a".repeat(IN_PLACE_OCTETS + 1).as_str()).with(0, b"x").is_none());
     }
 }

@@ -28,9 +28,6 @@ pub const GENERATED: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// How many of [`GENERATED`] tell a number of 64 bits, five bits a character.
 pub const NUMBER_CHARACTERS: usize = 13;
 
-/// Octets that they are packed to.
-const NUMBER_OCTETS: usize = 9;
-
 /// The two characters of an octet, or of ten bits.
 type Pairs<const N: usize> = [[u8; 2]; N];
 /// By character: its number in each alphabet, and a bit for each alphabet that it is not of.
@@ -77,12 +74,11 @@ impl Alphabet {
         }
     }
 
-    /// What the characters of a number, as [`characters_of`] gives them, are packed to.
-    pub(super) fn packed_number(number: u64) -> [u8; NUMBER_OCTETS] {
+    /// What the characters of a number, as [`characters_of`] gives them, are packed to: the last nine octets of what
+    /// is returned.
+    pub(super) fn packed_number(number: u64) -> u128 {
         // Eight characters are five octets, the other five are 25 bits of four.
-        let packed = u128::from(number >> 25) << 32 | u128::from(number << 39) >> 32;
-        let [_, _, _, _, _, _, _, octets @ ..] = packed.to_be_bytes();
-        octets
+        u128::from(number >> 25) << 32 | u128::from(number << 39) >> 32
     }
 
     const fn place(self) -> usize {
@@ -191,7 +187,7 @@ mod tests {
             let characters = String::from_utf8(characters_of(number).to_vec()).unwrap();
             let mut whole = Vec::new();
             Alphabet::Generated.pack(&characters, &mut whole);
-            assert_eq!(whole, Alphabet::packed_number(number), "{number}");
+            assert_eq!(whole, Alphabet::packed_number(number).to_be_bytes()[7..], "{number}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::{str, sync::Arc};
 
 use super::{
     characters::{Alphabet, NUMBER_CHARACTERS, PACKED_MAX},
+    leb128,
     words::{Word, Words},
 };
 use crate::{
@@ -50,17 +51,28 @@ mod form {
 
 const SHORT: u8 = 31;
 
+/// [`NUMBER_CHARACTERS`], which a first octet has room for.
+const GENERATED_SHORT: u8 = 13;
+const _: () = assert!(GENERATED_SHORT as usize == NUMBER_CHARACTERS && GENERATED_SHORT < SHORT);
+
+/// The number, if the first octet has room for it.
+#[inline]
+fn short(number: usize) -> Option<u8> {
+    u8::try_from(number).ok().filter(|number| *number < SHORT)
+}
+
+/// The first octet of a text, with a short number.
+const fn first_octet(form: u8, number: u8) -> u8 {
+    form << 5 | number
+}
+
 /// What most public identities have before the private one.
 const SCHEME: &str = "sip:";
 
 impl Writer<'_> {
     /// Writes a number that is small most of the time.
-    pub fn number(&mut self, mut number: u64) {
-        while number > 0x7f {
-            self.octets.push(low_octet(number) | 0x80);
-            number >>= 7;
-        }
-        self.octets.push(low_octet(number));
+    pub fn number(&mut self, number: u64) {
+        leb128::append(number, self.octets);
     }
 
     /// Writes a number that uses all of its 64 bits.
@@ -84,6 +96,10 @@ impl Writer<'_> {
         {
             return self.packed(alphabet, text);
         }
+        self.whole(text);
+    }
+
+    fn whole(&mut self, text: &str) {
         self.head(form::WHOLE, text.len());
         self.octets.extend_from_slice(text.as_bytes());
     }
@@ -120,9 +136,21 @@ impl Writer<'_> {
     /// ([`characters_of`](super::characters_of)) between two texts that others have too.
     #[inline]
     pub fn generated(&mut self, before: &Word, number: u64, after: &Word) {
+        if let Some(before) = self.words.number_of_word(before).and_then(short)
+            && let Some(after) = self.words.number_of_word(after).and_then(short)
+        {
+            // As one value: so it is written for every pair that is lent.
+            let head = u128::from(first_octet(form::GENERATED, GENERATED_SHORT));
+            let (before, after) = (first_octet(form::KEPT, before), first_octet(form::KEPT, after));
+            let (before, packed) = (u128::from(before), Alphabet::packed_number(number));
+            let all = before << 88 | head << 80 | packed << 8 | u128::from(after);
+            let [_, _, _, _, octets @ ..] = all.to_be_bytes();
+            return self.octets.extend_from_slice(&octets);
+        }
         self.same_word(before);
         self.head(form::GENERATED, NUMBER_CHARACTERS);
-        self.octets.extend_from_slice(&Alphabet::packed_number(number));
+        let [_, _, _, _, _, _, _, octets @ ..] = Alphabet::packed_number(number).to_be_bytes();
+        self.octets.extend_from_slice(&octets);
         self.same_word(after);
     }
 
@@ -152,11 +180,13 @@ impl Writer<'_> {
         }
         let (user, host) = identity.split_at(host);
         let (head, rest) = user.split_at(head);
-        if rest.len() >= GENERATED_MIN
-            && let Some(alphabet) = Alphabet::of(rest)
-        {
+        let alphabet = if rest.len() >= GENERATED_MIN { Alphabet::of(rest) } else { None };
+        if let Some(alphabet) = alphabet {
             self.word(head);
             self.packed(alphabet, rest);
+        } else if head.is_empty() && rest.len() >= GENERATED_MIN {
+            self.head(form::WHOLE, 0);
+            self.whole(user); // of no alphabet, as is known by now
         } else {
             self.head(form::WHOLE, 0);
             self.text(user);
@@ -176,12 +206,11 @@ impl Writer<'_> {
 
     #[inline]
     fn head(&mut self, form: u8, number: usize) {
-        match u8::try_from(number) {
-            Ok(number) if number < SHORT => self.octets.push(form << 5 | number),
-            _ => {
-                self.octets.push(form << 5 | SHORT);
-                self.number((number - usize::from(SHORT)) as u64);
-            }
+        if let Some(number) = short(number) {
+            self.octets.push(first_octet(form, number));
+        } else {
+            self.octets.push(first_octet(form, SHORT));
+            self.number((number - usize::from(SHORT)) as u64);
         }
     }
 }
@@ -374,11 +403,6 @@ fn with_scheme(impi: &Impi) -> Option<Impu> {
     scheme.copy_from_slice(SCHEME.as_bytes());
     rest.copy_from_slice(impi.as_bytes());
     str::from_utf8(octets).ok().map(Impu::from_checked)
-}
-
-const fn low_octet(number: u64) -> u8 {
-    let [.., octet] = number.to_be_bytes();
-    octet
 }
 
 #[cfg(test)]

@@ -37,10 +37,12 @@ impl Index {
         self.shards.read(entry).all(entry).collect()
     }
 
-    /// Locks the part that `entry` belongs to.
+    /// Locks the part that `entry` belongs to, and has what is looked at first fetched.
     pub fn lock(&self, entry: &impl Hash) -> IndexShard<'_> {
         let entry = Fingerprint::of(&self.hasher, entry);
-        IndexShard { slots: self.shards.write(entry), entry }
+        let slots = self.shards.write(entry);
+        slots.prefetch(entry);
+        IndexShard { slots, entry }
     }
 
     /// Forgets all entries.

@@ -8,6 +8,7 @@
 mod characters;
 mod codec;
 mod index;
+pub(crate) mod leb128;
 mod prefetch;
 mod shards;
 mod slab;
@@ -20,5 +21,5 @@ pub use codec::{Reader, Writer};
 pub use index::{Index, IndexShard};
 pub(crate) use prefetch::prefetch;
 pub use shards::Fingerprint;
-pub use table::{Packed, PackedTable, Ref, RefMut};
+pub use table::{Packed, PackedTable, Ref, RefMut, Row};
 pub use words::{WORD_OCTETS_MAX, WORDS_MAX, Word};

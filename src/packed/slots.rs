@@ -5,6 +5,9 @@ use super::{prefetch::prefetch, shards::Fingerprint};
 /// Entries that a table has room for at least.
 const HOMES_MIN: usize = 16;
 
+/// Places of a cache line.
+const LINE_PLACES: usize = 8;
+
 /// What is kept by fingerprints. Two entries may have the same.
 ///
 /// The entries are in the order of their hashes, each at the place that its hash selects or as soon after it as
@@ -47,10 +50,11 @@ impl<T: Copy + Default> Slots<T> {
         self.entries(Hash::of(fingerprint)).map(|(_, what)| what)
     }
 
-    /// Fetches what is looked at first for `fingerprint`.
+    /// Fetches what is looked at first for `fingerprint`, and what a new entry moves.
     pub(super) fn prefetch(&self, fingerprint: Fingerprint) {
-        if let Some(slot) = self.places.get(Hash::of(fingerprint).home(self.homes)) {
-            prefetch(slot);
+        let home = Hash::of(fingerprint).home(self.homes);
+        for place in [home, home + LINE_PLACES] {
+            self.places.get(place).into_iter().for_each(prefetch);
         }
     }
 

@@ -131,26 +131,39 @@ impl<V: Packed> PackedTable<V> {
 
     /// Puts what `pack` writes, in the order of the fields, as the record of `key`.
     pub fn insert_with(&self, key: &Impi, pack: impl FnOnce(&mut Writer<'_>)) -> bool {
-        let keyed = (key, self.fingerprint(key));
-        self.insert_row(keyed, |to| {
-            to.impi(key.as_str());
-            pack(to);
-        })
+        let mut row = Row::new(&self.words);
+        row.writer().impi(key.as_str());
+        pack(&mut row.writer());
+        self.put((key, self.fingerprint(key)), &row.octets)
     }
 
-    /// As [`Self::insert_with`], for whoever knows the fingerprint of the key and how best to write it: `pack`
-    /// writes the key as an identity before the fields.
+    /// A row of which `pack` writes the last fields.
+    pub fn row(&self, pack: impl FnOnce(&mut Writer<'_>)) -> Row<'_> {
+        let mut row = Row::new(&self.words);
+        pack(&mut row.writer());
+        row
+    }
+
+    /// As [`Self::insert_with`], for whoever knows the fingerprint of the key, how best to write it, and the last
+    /// fields before the first ones: `pack` writes the key as an identity and the fields before those of `row`.
+    /// Returns whether there was a record of `key`.
     pub fn insert_row(
         &self,
-        (key, fingerprint): (&Impi, Fingerprint),
+        keyed: (&Impi, Fingerprint),
+        row: &mut Row<'_>,
         pack: impl FnOnce(&mut Writer<'_>),
     ) -> bool {
-        with_packed(&self.words, pack, |octets| {
-            let mut shard = self.shards.write(fingerprint);
-            let found = shard.find(&self.words, fingerprint, key).map(|(handle, _)| handle);
-            shard.put((fingerprint, found), octets);
-            found.is_some()
-        })
+        let last = row.octets.len();
+        pack(&mut row.writer());
+        row.octets.extend_from_within(..last);
+        self.put(keyed, row.octets.get(last..).unwrap_or_default())
+    }
+
+    fn put(&self, (key, fingerprint): (&Impi, Fingerprint), octets: &[u8]) -> bool {
+        let mut shard = self.shards.write(fingerprint);
+        let found = shard.find(&self.words, fingerprint, key).map(|(handle, _)| handle);
+        shard.put((fingerprint, found), octets);
+        found.is_some()
     }
 
     /// Removes the record of `key`; returns whether there was one.
@@ -294,11 +307,10 @@ impl<V: Packed> Drop for RefMut<'_, V> {
         if self.changed && self.value.is_vacant() {
             self.take_out();
         } else if self.changed {
-            let pack = |to: &mut Writer<'_>| {
-                to.impi(self.key.as_str());
-                self.value.pack(to);
-            };
-            with_packed(self.words, pack, |octets| self.shard.put(self.place, octets));
+            let mut row = Row::new(self.words);
+            row.writer().impi(self.key.as_str());
+            self.value.pack(&mut row.writer());
+            self.shard.put(self.place, &row.octets);
         }
     }
 }
@@ -309,24 +321,40 @@ impl<V: Packed> fmt::Debug for RefMut<'_, V> {
     }
 }
 
+/// A row that is being written.
+pub struct Row<'a> {
+    octets: Vec<u8>,
+    words: &'a Words,
+}
+
 thread_local! {
     /// Where a worker packs one record after the other.
     static ROW: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Gives the row that `pack` writes to `put`.
-fn with_packed<T>(
-    words: &Words,
-    pack: impl FnOnce(&mut Writer<'_>),
-    put: impl FnOnce(&[u8]) -> T,
-) -> T {
-    let mut octets = ROW.take();
-    octets.clear();
-    octets.reserve(PACKED_OCTETS);
-    pack(&mut Writer { octets: &mut octets, words });
-    let result = put(&octets);
-    ROW.set(octets);
-    result
+impl<'a> Row<'a> {
+    fn new(words: &'a Words) -> Self {
+        let mut octets = ROW.take();
+        octets.clear();
+        octets.reserve(PACKED_OCTETS);
+        Self { octets, words }
+    }
+
+    fn writer(&mut self) -> Writer<'_> {
+        Writer { octets: &mut self.octets, words: self.words }
+    }
+}
+
+impl Drop for Row<'_> {
+    fn drop(&mut self) {
+        ROW.set(std::mem::take(&mut self.octets));
+    }
+}
+
+impl fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -72,9 +72,12 @@ impl Words {
     pub(super) fn number_of_word(&self, word: &Word) -> Option<usize> {
         let known = usize::from(word.number.load(Ordering::Acquire)).checked_sub(1);
         debug_assert!(known.is_none_or(|it| self.text_of(it).is_some_and(|it| **it == *word.text)));
-        known.or_else(|| {
-            self.number_of(&word.text).inspect(|number| remember(*number, &word.number))
-        })
+        known.or_else(|| self.learn(word))
+    }
+
+    #[cold]
+    fn learn(&self, word: &Word) -> Option<usize> {
+        self.number_of(&word.text).inspect(|number| remember(*number, &word.number))
     }
 
     /// Where the number of `text` is, if it was looked up lately.

@@ -16,7 +16,7 @@ use crate::{
     },
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
-    packed::{Fingerprint, IndexShard, Packed, Reader, Writer},
+    packed::{Fingerprint, IndexShard, Packed, Reader, Row, Writer},
     store::{CommitSeq, Fields, Mutation, Mutations, RecordKind},
     time::Timestamp,
 };
@@ -48,6 +48,22 @@ pub(super) struct InboundRecord {
 pub(super) struct InboundUser {
     database: SipDatabaseId,
     identity: UserIdentity,
+}
+
+/// What a pair is lent for: all of a binding but the pair.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BindingOf<'a> {
+    pub(super) primary: &'a PrimaryUser,
+    pub(super) lease: Lease,
+    pub(super) allowed: Option<Allowance>,
+}
+
+/// A drawn pair with its binding as it is to be stored and to be kept, but for the number of the commit.
+pub(super) struct Written<'a> {
+    drawn: Drawn<'a>,
+    identity: UserIdentity,
+    record: Vec<u8>,
+    row: Row<'a>,
 }
 
 /// Under what the index of users has a binding: the texts of an [`InboundUser`].
@@ -115,13 +131,13 @@ impl InboundView<'_> {
 
     /// Writes the fields of the binding that commit `version` made so.
     pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
-        self.pack_as(Form::Listed, version, to);
+        to.number(version.as_u64());
+        self.pack_as(Form::Listed, to);
     }
 
-    /// As [`Self::pack`], for whoever knows what the pair is made of.
-    fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) {
+    /// Writes the fields behind the version, for whoever knows what the pair is made of.
+    fn pack_as(&self, form: Form<'_>, to: &mut Writer<'_>) {
         let Self { primary, lease, origin, allowed, .. } = self;
-        to.number(version.as_u64());
         lease.pack(to);
         pack_allowed(*allowed, to);
         form.pack_impu(self.impu, to);
@@ -267,10 +283,19 @@ impl SipDatabase {
         }
         let user = holder_of(primary);
         let mut holder = self.inbound_users.lock(&user);
+        let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
+        let binding = BindingOf { primary, lease, allowed };
+        // What the index has is in no cache as a rule. Until it is there, what most users need is made: who holds a
+        // pair is seldom asked for again.
+        let ahead = self.draw_ahead(ctx, &pools, Direction::Inbound);
+        let mut ahead = ahead.map(|drawn| self.write_inbound(drawn, &binding));
         if let Some(held) = self.held_by(user, &holder.candidates()) {
+            if let Some(lent) = ahead {
+                lent.drawn.put_back();
+            }
             return self.rebind_inbound(ctx, &held, primary, allowed);
         }
-        self.lend_inbound(ctx, &pools, &mut holder, primary, allowed)
+        self.lend_inbound(ctx, &pools, &mut holder, &binding, &mut ahead)
     }
 
     /// The inbound private identity that `user` holds: one of the `candidates` that the index has for it.
@@ -280,6 +305,9 @@ impl SipDatabase {
             from.skip_identity()?;
             is_held_by(from, user)
         };
+        if candidates.is_empty() {
+            return None; // as nearly always
+        }
         let is_held = |impi: &Impi| self.inbound.view(impi, read) == Some(true);
         candidates.iter().flat_map(|record| self.inbound.keys_of(*record)).find(is_held)
     }
@@ -314,7 +342,14 @@ impl SipDatabase {
         for other in holder.candidates() {
             holder.remove(other); // the one that the other worker has bound
         }
-        self.lend_inbound(ctx, pools, &mut holder, primary, allowed)
+        let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
+        self.lend_inbound(
+            ctx,
+            pools,
+            &mut holder,
+            &BindingOf { primary, lease, allowed },
+            &mut None,
+        )
     }
 
     fn rebind_inbound(
@@ -343,66 +378,84 @@ impl SipDatabase {
         Ok((binding.shown(impi, lent), binding.version))
     }
 
-    fn lend_inbound(
-        &self,
+    #[inline]
+    fn lend_inbound<'a>(
+        &'a self,
         ctx: &mut Context<'_>,
-        pools: &Pools,
+        pools: &'a Pools,
         holder: &mut IndexShard<'_>,
-        primary: &PrimaryUser,
-        allowed: Option<Allowance>,
+        binding: &BindingOf<'_>,
+        ahead: &mut Option<Written<'a>>,
     ) -> Outcome {
         if !self.inbound_bound.take() {
+            if let Some(lent) = ahead.take() {
+                lent.drawn.put_back();
+            }
             ctx.out.note(Note::TableFull("inbound bindings"));
             return Err(Refusal::Full("inbound bindings"));
         }
-        let Some(drawn) = self.draw_identity(ctx, pools, Direction::Inbound) else {
+        if ahead.is_none() {
+            *ahead = self
+                .draw_identity(ctx, pools, Direction::Inbound)
+                .map(|drawn| self.write_inbound(drawn, binding));
+        }
+        let Some(lent) = ahead else {
             self.inbound_bound.give();
             return Err(Refusal::Exhausted("inbound"));
         };
         step(ctx, 10, "inbound pair allocated and bound");
-        let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        Ok(self.insert_inbound(ctx, drawn, (holder, primary), lease, allowed))
+        self.insert_inbound(ctx, holder, lent, binding)
+    }
+
+    /// Writes what is known of a binding before its commit.
+    #[inline]
+    pub(super) fn write_inbound<'a>(
+        &'a self,
+        drawn: Drawn<'a>,
+        binding: &BindingOf<'_>,
+    ) -> Written<'a> {
+        let BindingOf { primary, lease, allowed } = *binding;
+        let (identity, primary) = (drawn.identity(), PrimaryView::of(primary));
+        let (impu, origin) = (identity.impu.as_str(), drawn.origin());
+        let view = InboundView { impu, primary, lease, origin, allowed };
+        let row = self.inbound.row(|to| view.pack_as(drawn.form(), to));
+        let record = view.fields().into_octets();
+        Written { drawn, identity, record, row }
     }
 
     /// Binds a drawn pair to the user whose entry `holder` is; the caller has taken a place.
+    #[expect(clippy::unnecessary_wraps, reason = "an answer is large, and made where it is wanted")]
     pub(super) fn insert_inbound(
         &self,
         ctx: &mut Context<'_>,
-        drawn: Drawn<'_>,
-        (holder, primary): (&mut IndexShard<'_>, &PrimaryUser),
-        lease: Lease,
-        allowed: Option<Allowance>,
-    ) -> (Answer, CommitSeq) {
-        let Drawn { identity: UserIdentity { impi, impu }, fingerprint, form, origin, mutation } =
-            drawn;
-        let record = InboundView {
-            impu: impu.as_str(),
-            primary: PrimaryView::of(primary),
-            lease,
-            origin,
-            allowed,
-        };
+        holder: &mut IndexShard<'_>,
+        lent: &mut Written<'_>,
+        &BindingOf { lease, allowed, .. }: &BindingOf<'_>,
+    ) -> Outcome {
+        let Written { drawn, identity, record, row } = lent;
+        let impi = &identity.impi;
         let mut mutations = Mutations::new();
-        if let Some(mutation) = mutation {
+        if let Some(mutation) = drawn.mutation() {
             mutations.push(mutation);
         }
-        mutations.push(record.mutation(&impi));
+        let record = std::mem::take(record);
+        mutations.push(Mutation::put_octets(RecordKind::InboundBinding, impi.as_str(), record));
         let version = ctx.out.commit_together(mutations);
-        let fingerprint = fingerprint.unwrap_or_else(|| self.inbound.fingerprint(&impi));
+        let fingerprint = drawn.fingerprint().unwrap_or_else(|| self.inbound.fingerprint(impi));
         self.change_inbound_end(ctx, fingerprint, None, Some(lease));
-        self.inbound.insert_row((&impi, fingerprint), |to| {
-            form.pack_impi(impi.as_str(), to);
-            record.pack_as(form, version, to);
+        self.inbound.insert_row((impi, fingerprint), row, |to| {
+            drawn.form().pack_impi(impi.as_str(), to);
+            to.number(version.as_u64());
         });
         holder.insert(fingerprint);
         let binding = Binding {
-            identity: UserIdentity { impi, impu },
+            identity: identity.clone(),
             reserved_until: lease.reserved_until(allowed),
             active: lease.is_active(),
             lent: Lent::Anew,
             details: None,
         };
-        (Answer::Binding(binding), version)
+        Ok((Answer::Binding(binding), version))
     }
 
     /// Shows a binding.

@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{SipDatabase, bound::read, lease::Lease};
+use super::{
+    SipDatabase,
+    bound::{Bound, read},
+    lease::Lease,
+};
 use crate::{api::migration_identity::Direction, time::Timestamp};
 
 /// The leases of one direction.
@@ -14,32 +18,32 @@ pub struct Leases {
     pub active: u64,
 }
 
-/// Counts the leases of one direction.
+/// Counts the active leases of one direction: all others are reserved.
 #[derive(Debug, Default)]
 pub(super) struct LeaseCounts {
-    reserved: AtomicU64,
     active: AtomicU64,
 }
 
 impl LeaseCounts {
     /// A lease is not `old` any more but `new`.
     pub(super) fn change(&self, old: Option<Lease>, new: Option<Lease>) {
-        if let Some(new) = new {
-            self.of(new).fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(old) = old {
-            self.of(old).fetch_sub(1, Ordering::Relaxed);
-        }
+        let is_active = |lease: Option<Lease>| lease.is_some_and(Lease::is_active);
+        match (is_active(old), is_active(new)) {
+            (false, true) => self.active.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.active.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
     }
 
     /// Forgets all.
     pub(super) fn clear(&self) {
-        self.reserved.store(0, Ordering::Relaxed);
         self.active.store(0, Ordering::Relaxed);
     }
 
-    const fn of(&self, lease: Lease) -> &AtomicU64 {
-        if lease.is_active() { &self.active } else { &self.reserved }
+    /// Of `all` leases.
+    fn of(&self, all: &Bound) -> Leases {
+        let active = self.active.load(Ordering::Relaxed);
+        Leases { reserved: (all.used() as u64).saturating_sub(active), active }
     }
 }
 
@@ -47,12 +51,10 @@ impl SipDatabase {
     /// How many leases of `direction` there are. Bindings of users who registered at a partner are reserved
     /// at home: the registration is the partner's.
     pub fn leases(&self, direction: Direction) -> Leases {
-        let counts = match direction {
-            Direction::Inbound => &self.inbound_leases,
-            Direction::Outbound => &self.outbound_leases,
-        };
-        let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Leases { reserved: number(&counts.reserved), active: number(&counts.active) }
+        match direction {
+            Direction::Inbound => self.inbound_leases.of(&self.inbound_bound),
+            Direction::Outbound => self.outbound_leases.of(&self.outbound_bound),
+        }
     }
 
     /// How many listed pairs are in quarantine.

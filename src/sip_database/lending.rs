@@ -4,11 +4,11 @@ use super::{
     ListedPair, SipDatabase,
     listed::Entry,
     pool::{Drawn, Origin, Pool, Pools},
-    template::PairTemplate,
+    template::{Ids, PairTemplate},
 };
 use crate::{
     api::migration_identity::Direction,
-    identity::{Impi, UserIdentity},
+    identity::{Impi, Impu, UserIdentity},
     outbox::Context,
     packed::Fingerprint,
     store::{CommitSeq, Mutation},
@@ -28,6 +28,18 @@ impl SipDatabase {
         pools.lending(direction).find_map(|pool| pool.draw(&lending, ctx.out))
     }
 
+    /// Draws a pair before it is known whether it is needed, if it is to be lent next and its pool never runs out.
+    /// What is not needed goes back to the pool.
+    pub(super) fn draw_ahead<'a>(
+        &self,
+        ctx: &mut Context<'_>,
+        pools: &'a Pools,
+        direction: Direction,
+    ) -> Option<Drawn<'a>> {
+        let lending = Lending { database: self, direction, now: ctx.now };
+        pools.lending(direction).next()?.draw_ahead(&lending, ctx.out)
+    }
+
     /// Commits the removal of a binding; the caller holds its entry.
     pub(super) fn commit_removal(
         &self,
@@ -45,7 +57,7 @@ impl SipDatabase {
 
     /// Whether one half of a generated pair is somebody's since before its pool was: what is provisioned later
     /// is refused if it is in the way ([`Pools::may_generate_impi`]). No two pools generate the same.
-    fn is_provisioned(&self, UserIdentity { impi, impu }: &UserIdentity) -> bool {
+    fn is_provisioned(&self, impi: &Impi, impu: &Impu) -> bool {
         self.is_subscriber(impi) || self.listed.contains_key(impi) || self.public.contains_key(impu)
     }
 }
@@ -69,24 +81,17 @@ impl Lending<'_> {
 
     /// Fetches what a binding with this fingerprint will change. No lock of a pool is held.
     pub(super) fn prefetch(&self, binding: Fingerprint) {
-        let end = self.now + self.database.config.reserved_lease;
         match self.direction {
-            Direction::Inbound => {
-                self.database.inbound.prefetch(binding);
-                self.database.inbound_ends.prefetch(binding, end);
-            }
-            Direction::Outbound => {
-                self.database.outbound.prefetch(binding);
-                self.database.outbound_ends.prefetch(binding, end);
-            }
+            Direction::Inbound => self.database.inbound.prefetch(binding),
+            Direction::Outbound => self.database.outbound.prefetch(binding),
         }
     }
 
     /// Whether one half of a generated pair is somebody's from before its pool.
-    pub(super) fn is_taken(&self, template: &PairTemplate, identity: &UserIdentity) -> bool {
+    pub(super) fn is_taken(&self, template: &PairTemplate, ids: Ids) -> bool {
         let provisioned = &self.database.provisioned;
         let may_be = template.shapes().into_iter().any(|shape| provisioned.may_have(shape));
-        may_be && self.database.is_provisioned(identity)
+        may_be && self.database.is_provisioned(&template.impi(ids.impi), &template.impu(ids.impu))
     }
 }
 

@@ -6,10 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
-use super::{
-    bound::lock,
-    pool::{Drawn, Fill, Form, OriginView},
-};
+use super::{bound::lock, pool::Fill};
 use crate::{
     api::migration_identity::Refusal,
     identity::{Impi, UserIdentity},
@@ -99,11 +96,12 @@ impl Listed {
     }
 
     /// Takes the pair out that is to be lent next, or none if none is free.
-    pub(super) fn draw<'a>(&self, name: &'a str, now: Timestamp) -> Option<Drawn<'a>> {
+    pub(super) fn draw(&self, now: Timestamp) -> Option<UserIdentity> {
         let mut state = lock(&self.0);
         state.settle(now);
         let (_, identity) = state.free.pop_first()?;
-        Some(state.lend(name, identity))
+        state.lent += 1;
+        Some(identity)
     }
 
     /// Takes the pair `impi` out, which has its place at `place` unless it is lent.
@@ -111,17 +109,17 @@ impl Listed {
     /// # Errors
     ///
     /// As for [`Self::check_free`].
-    pub(super) fn take<'a>(
+    pub(super) fn take(
         &self,
-        name: &'a str,
         impi: &Impi,
         place: &Place,
         now: Timestamp,
-    ) -> Result<Drawn<'a>, Refusal> {
+    ) -> Result<UserIdentity, Refusal> {
         let mut state = lock(&self.0);
         state.check_free(impi, place, now)?;
         let identity = state.free.remove(place).ok_or(LENT)?;
-        Ok(state.lend(name, identity))
+        state.lent += 1;
+        Ok(identity)
     }
 
     /// Checks that the pair `impi`, which has its place at `place` unless it is lent, is free.
@@ -210,13 +208,6 @@ impl State {
             (false, false) => Err(LENT),
         }
     }
-
-    fn lend<'a>(&mut self, name: &'a str, identity: UserIdentity) -> Drawn<'a> {
-        self.lent += 1;
-        let mutation = Mutation::delete(RecordKind::PoolEntry, &entry_key(name, &identity.impi));
-        let origin = OriginView::Listed { pool: name };
-        Drawn { identity, fingerprint: None, form: Form::Listed, origin, mutation: Some(mutation) }
-    }
 }
 
 impl Entry {
@@ -249,10 +240,10 @@ mod tests {
         let listed = Listed::new(Duration::ZERO, CommitSeq::NOTHING);
         listed.link((0..).zip(orders).map(entry).collect(), 0);
         let mut lent = BTreeSet::new();
-        while let Some(drawn) = listed.draw("in", now) {
-            lent.insert(drawn.identity.impi.clone());
+        while let Some(identity) = listed.draw(now) {
+            lent.insert(identity.impi.clone());
             if lent.len() == 1 {
-                listed.take_back(listed.returning(drawn.identity, now));
+                listed.take_back(listed.returning(identity, now));
             }
         }
         assert_eq!(lent.len(), orders.len());

@@ -16,20 +16,26 @@ impl SipDatabase {
         } else {
             matches!(request, Request::BindInbound { .. }).then(|| Step::mig(11))
         };
-        let (answer, after) = if ctx.out.storage_available() {
-            match self.perform(ctx, request) {
-                Ok(done) => done,
-                // A refusal relies on whatever is in the way.
-                Err(refusal) => (Answer::Refused(refusal), ctx.out.latest_commit()),
-            }
+        if !ctx.out.storage_available() {
+            let answer = Answer::Refused(Refusal::Unavailable);
+            let message = Message::Management { to, answer };
+            return self.send(ctx, self.removed.get(), step, message);
+        }
+        let outcome = if let Request::BindInbound { ref primary, allowed } = request {
+            self.bind_inbound(ctx, primary, allowed) // not moved: it is large, and many come
         } else {
-            (Answer::Refused(Refusal::Unavailable), self.removed.get())
+            self.perform(ctx, request)
         };
-        self.send(ctx, after, step, Message::Management { to, answer });
+        let after = match &outcome {
+            Ok((_, after)) => *after,
+            // A refusal relies on whatever is in the way.
+            Err(_) => ctx.out.latest_commit(),
+        };
+        let answer = || outcome.map_or_else(Answer::Refused, |(answer, _)| answer);
+        let after = after.max(self.mended.get());
+        ctx.out.send_made(after, step, || Message::Management { to, answer: answer() });
     }
 
-    #[expect(clippy::inline_always, reason = "a request is large: so it is not moved once more")]
-    #[inline(always)]
     fn perform(&self, ctx: &mut Context<'_>, request: Request) -> Outcome {
         match request {
             Request::PutSubscriber(subscriber) => self.put_subscriber(ctx, subscriber),
@@ -48,10 +54,7 @@ impl SipDatabase {
                 self.put_grant(ctx, user, partner, valid_for, allowed)
             }
             Request::DeleteGrant { impi, partner } => self.delete_grant(ctx, &impi, &partner),
-            // Not moved: it is large, and many come.
-            Request::BindInbound { ref primary, allowed } => {
-                self.bind_inbound(ctx, primary, allowed)
-            }
+            Request::BindInbound { primary, allowed } => self.bind_inbound(ctx, &primary, allowed),
             Request::WithdrawAgreement(id) => self.withdraw_agreement(ctx, id),
             Request::EndVisits(impi) => Ok((Answer::Done, self.end_visits(ctx, &impi))),
             Request::MapInbound { primary, identity } => self.map_inbound(ctx, primary, &identity),

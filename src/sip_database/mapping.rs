@@ -7,10 +7,10 @@
 use super::{
     Outcome, SipDatabase,
     bound::read,
-    inbound::holder_of,
+    inbound::{BindingOf, holder_of},
     lease::Lease,
     listed::{Listed, Place},
-    pool::{Drawn, Pool, Pools, Source},
+    pool::{Drawn, Pair, Pool, Pools, Source},
 };
 use crate::{
     api::migration_identity::{Answer, Direction, PrimaryUser, Refusal},
@@ -33,7 +33,8 @@ struct Mappable<'a> {
 
 impl<'a> Mappable<'a> {
     fn take(&self, now: Timestamp) -> Result<Drawn<'a>, Refusal> {
-        self.listed.take(self.pool.name(), self.impi, &self.place, now)
+        let identity = self.listed.take(self.impi, &self.place, now)?;
+        Ok(Drawn { pool: self.pool, pair: Pair::Listed(identity.into()) })
     }
 }
 
@@ -63,8 +64,9 @@ impl SipDatabase {
                 }
                 let drawn = mappable.take(ctx.now).inspect_err(|_| self.inbound_bound.give())?;
                 let lease = Lease::Mapped { active: false };
-                let holder = (&mut holder, &primary);
-                let (_, version) = self.insert_inbound(ctx, drawn, holder, lease, None);
+                let binding = BindingOf { primary: &primary, lease, allowed: None };
+                let mut lent = self.write_inbound(drawn, &binding);
+                let (_, version) = self.insert_inbound(ctx, &mut holder, &mut lent, &binding)?;
                 Ok((Answer::Done, version))
             }
         }

@@ -8,7 +8,7 @@ use super::{
     identity_view::IdentityView,
     lease::{Lease, pack_allowed, unpack_allowed},
     lending::Returning,
-    pool::{Drawn, Form, Origin, OriginView, Pools},
+    pool::{Form, Origin, OriginView, Pools},
     step,
 };
 use crate::{
@@ -85,13 +85,13 @@ impl OutboundView<'_> {
 
     /// Writes the fields of the binding that commit `version` made so.
     pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
-        self.pack_as(Form::Listed, version, to);
+        to.number(version.as_u64());
+        self.pack_as(Form::Listed, to);
     }
 
-    /// As [`Self::pack`], for whoever knows what the pair is made of.
-    fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) {
+    /// Writes the fields behind the version, for whoever knows what the pair is made of.
+    fn pack_as(&self, form: Form<'_>, to: &mut Writer<'_>) {
         let Self { user, partner, lease, origin, allowed, .. } = self;
-        to.number(version.as_u64());
         lease.pack(to);
         pack_allowed(*allowed, to);
         form.pack_impu(self.impu, to);
@@ -232,21 +232,21 @@ impl SipDatabase {
             self.outbound_bound.give();
             return Err(Refusal::Exhausted("outbound"));
         };
-        let Drawn { identity: UserIdentity { impi, impu }, fingerprint, form, origin, mutation } =
-            drawn;
+        let UserIdentity { impi, impu } = drawn.identity();
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        let origin = origin.to_origin();
+        let origin = drawn.origin().to_origin();
         let record = OutboundRecord { impu, user, partner, lease, origin, allowed };
-        let mutations = mutation.into_iter().chain([record.mutation(&impi)]);
+        let mutations = drawn.mutation().into_iter().chain([record.mutation(&impi)]);
         let binding = OutboundBinding { record, version: ctx.out.commit(mutations) };
-        let fingerprint = fingerprint.unwrap_or_else(|| self.outbound.fingerprint(&impi));
+        let fingerprint = drawn.fingerprint().unwrap_or_else(|| self.outbound.fingerprint(&impi));
         self.change_outbound_end(ctx, fingerprint, None, Some(lease));
         step(ctx, 5, "outbound pair allocated and bound");
         let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
-        let (record, keyed) = (binding.record.view(), (&impi, fingerprint));
-        self.outbound.insert_row(keyed, |to| {
+        let form = drawn.form();
+        let mut row = self.outbound.row(|to| binding.record.view().pack_as(form, to));
+        self.outbound.insert_row((&impi, fingerprint), &mut row, |to| {
             form.pack_impi(impi.as_str(), to);
-            record.pack_as(form, binding.version, to);
+            to.number(binding.version.as_u64());
         });
         Ok((impi, outcome))
     }

@@ -4,6 +4,8 @@
 //! outside is permuted again until it falls inside (cycle walking), which keeps the map one-to-one.
 //! For 2^64 values nothing falls outside.
 
+use std::mem;
+
 use aes::{
     Aes256, Block,
     cipher::{BlockCipherEncrypt, KeyInit},
@@ -68,17 +70,25 @@ impl Permutation {
     /// one round after the other, and a processor works on several blocks as fast as on one.
     fn feistel(&self, values: &mut [u64]) {
         let mask = (1_u64 << self.half_bits) - 1;
+        let (mut left, mut right) = ([0; AT_ONCE], [0; AT_ONCE]);
+        for (value, (left, right)) in values.iter().zip(left.iter_mut().zip(&mut right)) {
+            (*left, *right) = ((value >> self.half_bits) & mask, value & mask);
+        }
         let mut blocks = [Block::default(); AT_ONCE];
         let Some(blocks) = blocks.get_mut(..values.len()) else { return };
+        let (mut left, mut right) = (&mut left, &mut right);
         for round in 0..self.rounds {
-            for (block, value) in blocks.iter_mut().zip(&*values) {
-                *block = self.round_input(round, value & mask);
+            for (block, right) in blocks.iter_mut().zip(&*right) {
+                *block = self.round_input(round, *right);
             }
             self.cipher.encrypt_blocks(blocks);
-            for (value, block) in values.iter_mut().zip(&*blocks) {
-                let (left, right) = ((*value >> self.half_bits) & mask, *value & mask);
-                *value = right << self.half_bits | (left ^ (round_output(block) & mask));
+            for (left, block) in left.iter_mut().zip(&*blocks) {
+                *left ^= round_output(block) & mask;
             }
+            mem::swap(&mut left, &mut right);
+        }
+        for (value, (left, right)) in values.iter_mut().zip(left.iter().zip(&*right)) {
+            *value = left << self.half_bits | right;
         }
     }
 

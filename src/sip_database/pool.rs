@@ -18,7 +18,7 @@ use sha2::Sha256;
 use super::{
     bound::lock,
     lending::Lending,
-    listed::{Entry, Listed},
+    listed::{Entry, Listed, entry_key},
     permutation::{self, Permutation},
     stored_secret,
     template::{Ids, PairTemplate},
@@ -151,15 +151,85 @@ impl Origin {
     }
 }
 
-/// A pair drawn from a pool, with the changes to store together with its binding.
+/// A pair drawn from a pool. Small, for it goes through many hands.
 #[derive(Debug)]
 pub(super) struct Drawn<'a> {
-    pub(super) identity: UserIdentity,
-    /// That of the binding that it will have, if it is known.
-    pub(super) fingerprint: Option<Fingerprint>,
-    pub(super) form: Form<'a>,
-    pub(super) origin: OriginView<'a>,
-    pub(super) mutation: Option<Mutation>,
+    pub(super) pool: &'a Pool,
+    pub(super) pair: Pair<'a>,
+}
+
+/// What a drawn pair is made of.
+#[derive(Debug)]
+pub(super) enum Pair<'a> {
+    /// Boxed, since it is several times as large as the numbers of a generated one.
+    Listed(Box<UserIdentity>),
+    Generated(&'a Generated, Made),
+}
+
+/// The `n`-th pair of a generated pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    n: u64,
+    ids: Ids,
+    /// That of the binding that it will have.
+    fingerprint: Fingerprint,
+}
+
+impl Drawn<'_> {
+    pub(super) fn identity(&self) -> UserIdentity {
+        match &self.pair {
+            Pair::Listed(identity) => UserIdentity::clone(identity),
+            Pair::Generated(Generated { template, .. }, Made { ids, .. }) => {
+                UserIdentity { impi: template.impi(ids.impi), impu: template.impu(ids.impu) }
+            }
+        }
+    }
+
+    /// The fingerprint of the binding that it will have, if it is known.
+    pub(super) const fn fingerprint(&self) -> Option<Fingerprint> {
+        match &self.pair {
+            Pair::Listed(_) => None,
+            Pair::Generated(_, made) => Some(made.fingerprint),
+        }
+    }
+
+    pub(super) fn origin(&self) -> OriginView<'_> {
+        let pool = self.pool.name();
+        match &self.pair {
+            Pair::Listed(_) => OriginView::Listed { pool },
+            Pair::Generated(_, made) => OriginView::Generated { pool, n: made.n },
+        }
+    }
+
+    pub(super) fn form(&self) -> Form<'_> {
+        match &self.pair {
+            Pair::Listed(_) => Form::Listed,
+            Pair::Generated(Generated { template, .. }, Made { ids, .. }) => {
+                Form::Generated { template, ids: *ids, pool: &self.pool.word }
+            }
+        }
+    }
+
+    /// What is to be stored together with its binding.
+    pub(super) fn mutation(&self) -> Option<Mutation> {
+        match &self.pair {
+            Pair::Listed(identity) => {
+                let key = entry_key(self.pool.name(), &identity.impi);
+                Some(Mutation::delete(RecordKind::PoolEntry, &key))
+            }
+            Pair::Generated(..) => None,
+        }
+    }
+
+    /// Puts a pair back that was drawn ahead, and that nobody was told of: it is the next one. A listed one returns with
+    /// its binding instead ([`Pool::returning`]).
+    pub(super) fn put_back(self) {
+        if let Pair::Generated(generated, made) = self.pair {
+            let mut counter = lock(&generated.counter);
+            counter.lent = counter.lent.saturating_sub(1);
+            counter.made.push_front(made);
+        }
+    }
 }
 
 /// What a pair is known to be made of: it is packed faster so.
@@ -286,21 +356,23 @@ impl Pool {
     pub(super) fn draw(&self, lending: &Lending<'_>, out: &mut Outbox) -> Option<Drawn<'_>> {
         match &self.source {
             Source::Generated(generated) => loop {
-                let Made { n, ids, identity, fingerprint } = generated.next(self, lending, out)?;
-                if lending.is_taken(&generated.template, &identity) {
-                    generated.forget_one();
-                    continue;
+                let made = generated.next(self, lending, out)?;
+                if !lending.is_taken(&generated.template, made.ids) {
+                    return Some(Drawn { pool: self, pair: Pair::Generated(generated, made) });
                 }
-                return Some(Drawn {
-                    identity,
-                    fingerprint: Some(fingerprint),
-                    form: Form::Generated { template: &generated.template, ids, pool: &self.word },
-                    origin: OriginView::Generated { pool: &self.name, n },
-                    mutation: None,
-                });
+                generated.forget_one();
             },
-            Source::Listed(listed) => listed.draw(&self.name, lending.now),
+            Source::Listed(listed) => {
+                let pair = Pair::Listed(listed.draw(lending.now)?.into());
+                Some(Drawn { pool: self, pair })
+            }
         }
+    }
+
+    /// As [`Self::draw`], before it is known whether the pair is needed: only of a pool that never runs out, so that
+    /// nobody lacks it meanwhile. [`Drawn::put_back`] gives it back.
+    pub(super) fn draw_ahead(&self, lending: &Lending<'_>, out: &mut Outbox) -> Option<Drawn<'_>> {
+        matches!(self.source, Source::Generated(_)).then(|| self.draw(lending, out))?
     }
 
     /// Prepares the return of a pair: the entry to store, and then to give to [`Self::take_back`].
@@ -346,16 +418,6 @@ pub(super) struct Generated {
     impi_permutation: Permutation,
     impu_permutation: Permutation,
     counter: Mutex<Counter>,
-}
-
-/// The `n`-th pair, and what it is made of.
-#[derive(Debug)]
-struct Made {
-    n: u64,
-    ids: Ids,
-    identity: UserIdentity,
-    /// That of the binding that it will have.
-    fingerprint: Fingerprint,
 }
 
 #[derive(Debug)]
@@ -462,14 +524,11 @@ impl Generated {
             return None;
         }
         counter.next = end;
-        let mut impus = impus.into_iter();
-        let ids = impis.map(|impi| Ids { impi, impu: impus.next().unwrap_or_default() });
-        let mut numbers = first..;
-        self.template.render::<{ permutation::AT_ONCE }>(&ids, |ids, identity| {
-            let fingerprint = lending.fingerprint(&identity.impi);
-            let n = numbers.next().unwrap_or_default();
-            counter.made.push_back(Made { n, ids, identity, fingerprint });
-        })
+        for (n, (impi, impu)) in (first..).zip(impis.into_iter().zip(impus)) {
+            let fingerprint = lending.fingerprint(&self.template.impi(impi));
+            counter.made.push_back(Made { n, ids: Ids { impi, impu }, fingerprint });
+        }
+        Some(())
     }
 
     /// Takes over what the stored bindings tell: how many there are, and that the numbers below

@@ -1,10 +1,8 @@
 //! The form of a generated identity: a text with `{id}` in its user part.
 
-use std::str;
-
 use super::shapes::Shape;
 use crate::{
-    identity::{IdentityError, Impi, Impu, UserIdentity},
+    identity::{IdentityError, Impi, Impu},
     packed::{GENERATED as ALPHABET, NUMBER_CHARACTERS, Word, Writer, characters_of},
 };
 
@@ -25,6 +23,9 @@ pub(super) struct Ids {
 pub(super) struct PairTemplate {
     impi: Template,
     impu: Template,
+    /// Samples that were parsed: an id differs from theirs in letters and digits alone.
+    impi_sample: Impi,
+    impu_sample: Impu,
 }
 
 impl PairTemplate {
@@ -37,6 +38,8 @@ impl PairTemplate {
         Ok(Self {
             impi: Template::parse(impi, impi_sample.as_str())?,
             impu: Template::parse(impu, impu_sample.as_str())?,
+            impi_sample,
+            impu_sample,
         })
     }
 
@@ -50,40 +53,22 @@ impl PairTemplate {
         self.impi.domain() == domain && self.impu.domain() == domain
     }
 
-    /// Renders up to `N` pairs and gives each to `to`. `None`, and no more of them, only if the templates were never
-    /// checked.
-    pub(super) fn render<const N: usize>(
-        &self,
-        ids: &[Ids],
-        mut to: impl FnMut(Ids, UserIdentity),
-    ) -> Option<()> {
-        let mut characters = [[[0; ID_OCTETS]; 2]; N];
-        for (ids, [impi, impu]) in ids.iter().zip(&mut characters) {
-            *impi.first_chunk_mut()? = characters_of(ids.impi);
-            *impu.first_chunk_mut()? = characters_of(ids.impu);
-        }
-        // That they are a text is checked of all of them at a time, with the zeros behind each, which are one too.
-        let mut text = str::from_utf8(characters.as_flattened().as_flattened()).ok()?;
-        for ids in ids {
-            let (impi, rest) = text.split_at_checked(ID_OCTETS)?;
-            let (impu, rest) = rest.split_at_checked(ID_OCTETS)?;
-            text = rest;
-            // The sample was parsed, and an id differs from it in letters and digits alone.
-            let identity = UserIdentity {
-                impi: Impi::from_checked_parts(self.impi.parts(impi)?),
-                impu: Impu::from_checked_parts(self.impu.parts(impu)?),
-            };
-            to(*ids, identity);
-        }
-        Some(())
+    /// The private identity of which `id` is the number.
+    pub(super) fn impi(&self, id: u64) -> Impi {
+        self.impi_sample.with(self.impi.place(), &characters_of(id))
     }
 
-    /// Packs the private identity that [`Self::render`] gives.
+    /// The public identity of which `id` is the number.
+    pub(super) fn impu(&self, id: u64) -> Impu {
+        self.impu_sample.with(self.impu.place(), &characters_of(id))
+    }
+
+    /// Packs the private identity that [`Self::impi`] gives.
     pub(super) fn pack_impi(&self, id: u64, to: &mut Writer<'_>) {
         self.impi.pack(id, to);
     }
 
-    /// Packs the public identity that [`Self::render`] gives.
+    /// Packs the public identity that [`Self::impu`] gives.
     pub(super) fn pack_impu(&self, id: u64, to: &mut Writer<'_>) {
         self.impu.pack(id, to);
     }
@@ -103,10 +88,6 @@ impl PairTemplate {
         self.impi.overlaps(&other.impi) || self.impu.overlaps(&other.impu)
     }
 }
-
-/// Octets that the characters of an id have room in: to check that they are a text takes a third of the time where
-/// words are whole.
-const ID_OCTETS: usize = ID_CHARACTERS.next_multiple_of(16);
 
 /// One form, in canonical text. What a pool lends is bound in one table, that of its direction.
 #[derive(Debug)]
@@ -132,9 +113,9 @@ impl Template {
         Ok(Self { before: Word::new(before), after: Word::new(after), shape: Shape::of(sample) })
     }
 
-    /// The parts of an identity whose id begins with `id`.
-    fn parts<'a>(&'a self, id: &'a str) -> Option<[&'a str; 3]> {
-        Some([self.before.as_str(), id.get(..ID_CHARACTERS)?, self.after.as_str()])
+    /// Where the id is.
+    fn place(&self) -> usize {
+        self.before.as_str().len()
     }
 
     fn pack(&self, id: u64, to: &mut Writer<'_>) {
@@ -179,14 +160,14 @@ impl Template {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::UserIdentity;
 
     #[test]
     fn an_id_has_fixed_length_and_differs_for_every_number() {
         let template = PairTemplate::parse("m-{id}@IMS.example", "SIP:m-{id}@ims.Example").unwrap();
-        let ids = [Ids { impi: 0, impu: u64::MAX }, Ids { impi: 1, impu: 2 }];
-        let mut pairs = Vec::new();
-        template.render::<2>(&ids, |_, pair| pairs.push(pair)).unwrap();
-        let [lowest, other] = pairs.try_into().unwrap();
+        let pair =
+            |impi, impu| UserIdentity { impi: template.impi(impi), impu: template.impu(impu) };
+        let (lowest, other) = (pair(0, u64::MAX), pair(1, 2));
         assert_eq!(other.impi.as_str(), "m-aaaaaaaaaaaab@ims.example");
         assert_eq!(other.impu.as_str(), "sip:m-aaaaaaaaaaaac@ims.example");
         assert_eq!(lowest.impi.as_str(), "m-aaaaaaaaaaaaa@ims.example");
@@ -195,6 +176,18 @@ mod tests {
         assert!(template.covers_impi(&lowest.impi) && template.covers_impu(&lowest.impu));
         assert!(!template.covers_impi(&Impi::parse("m-aaaaaaaaaaaa@ims.example").unwrap()));
         assert!(!template.covers_impi(&Impi::parse("m-aaaaaaaaaaaa0@ims.example").unwrap()));
+    }
+
+    #[test]
+    fn an_identity_that_is_not_kept_in_place_is_rendered_too() {
+        for octets in [1, 20, 41, 42, 43, 200] {
+            let (user, domain) = ("u".repeat(octets), "ims.example");
+            let form = format!("{user}-{{id}}@{domain}");
+            let template = PairTemplate::parse(&form, &format!("sip:{form}")).unwrap();
+            let expected = format!("{user}-aaaaaaaaaaaab@{domain}");
+            assert_eq!(template.impi(1), Impi::parse(&expected).unwrap());
+            assert_eq!(template.impu(1), Impu::parse(&format!("sip:{expected}")).unwrap());
+        }
     }
 
     #[test]

@@ -349,7 +349,13 @@ impl Mutation {
 
     /// Puts the record of these fields under `key`.
     pub fn put_fields(kind: RecordKind, key: &str, fields: Fields) -> Self {
-        Self { kind, key: RecordKey::from_slice(key.as_bytes()), value: Some(fields.into_octets()) }
+        Self::put_octets(kind, key, fields.into_octets())
+    }
+
+    /// Puts an encoded record under `key`.
+    #[inline]
+    pub fn put_octets(kind: RecordKind, key: &str, octets: Vec<u8>) -> Self {
+        Self { kind, key: RecordKey::from_slice(key.as_bytes()), value: Some(octets) }
     }
 
     /// Deletes what is under `key`.

@@ -2,6 +2,8 @@
 
 use postcard::ser_flavors::Flavor;
 
+use crate::packed::leb128;
+
 /// The format that this build writes. A reader refuses a higher one instead of guessing.
 const FORMAT_VERSION: u8 = 1;
 
@@ -36,14 +38,8 @@ impl Fields {
 
     /// Writes a number, the place of an enum's variant, or a `bool`.
     #[inline]
-    pub fn number(&mut self, mut number: u64) -> &mut Self {
-        while number > 0x7f {
-            let [.., low] = number.to_be_bytes();
-            self.0.push(low | 0x80);
-            number >>= 7;
-        }
-        let [.., low] = number.to_be_bytes();
-        self.0.push(low);
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        leb128::append(number, &mut self.0);
         self
     }
 

@@ -375,7 +375,7 @@ fn over_tls_nothing_is_readable_on_the_wire_but_by_the_key_log() {
     let folder = scratch("tls");
     let keys = folder.join("keys.log");
     let _ = std::fs::remove_file(&keys); // an earlier run's, if there is one
-    let base_port = demo::free_ports();
+    let base_port = free_ports::free_ports(demo::PORTS);
     let capture = Capture::start(&folder.join("tls.pcapng"), base_port);
     demo::run_json_with_keys(base_port, &keys);
     let tls = capture.stop();
@@ -408,7 +408,7 @@ fn over_tls_nothing_that_administrators_exchange_is_readable() {
         return;
     }
     let folder = scratch("tls-acm");
-    let base_port = demo::free_ports();
+    let base_port = free_ports::free_ports(demo::PORTS);
     let run = |file: &str, arguments: &[&str]| {
         let capture = Capture::start(&folder.join(file), base_port);
         demo::run_json(base_port, &[&["acm", "--procedure", "grp"], arguments].concat());

@@ -282,6 +282,8 @@ async fn until_it_answers(url: &str, child: &mut Child) {
 async fn a_kill_in_the_middle_leaves_all_of_a_request_or_nothing() {
     const ROWS: usize = 20_000;
     const KILLS: u32 = 10;
+    // The systems are other processes.
+    migcore::node::tls::use_ring();
     let files = Files::new("many-killed");
     let address = free_address();
     let url = format!("http://{address}");

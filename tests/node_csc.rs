@@ -11,10 +11,7 @@
 mod node_world;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -31,12 +28,11 @@ use migcore::{
         ladder::{Entry, Protocol, Tap},
     },
     secret::Secret,
-    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
     time::Timestamp,
     token::BearerToken,
     ue_configuration::InitialUeConfiguration,
 };
-use node_world::{described::check_described, eventually, metric, peer, start_with};
+use node_world::{described::check_described, eventually, flaky::flaky, metric, peer, start_with};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::{
@@ -524,47 +520,11 @@ async fn a_ue_that_hangs_up_cancels_nothing() {
     a.shutdown().await;
 }
 
-/// Keeps records in memory and fails while told to.
-struct Flaky {
-    engine: MemoryEngine,
-    fails: Arc<AtomicBool>,
-}
-
-impl Engine for Flaky {
-    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(EngineError::Medium("no space left".to_owned()));
-        }
-        self.engine.commit(commits)
-    }
-
-    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(EngineError::Medium("no space left".to_owned()).into());
-        }
-        self.engine.replay(each)
-    }
-
-    fn approximate_len(&self) -> u64 {
-        self.engine.approximate_len()
-    }
-
-    fn waits(&self) -> bool {
-        false
-    }
-
-    fn reader(&self) -> Arc<dyn Reader> {
-        self.engine.reader()
-    }
-}
-
 #[tokio::test]
 async fn an_answer_lost_with_a_commit_is_told_at_once_as_unavailable() {
-    let fails = Arc::new(AtomicBool::new(false));
-    let engine = Flaky { engine: MemoryEngine::default(), fails: Arc::clone(&fails) };
+    let (options, fails) = flaky();
     let b = start_b(Options::default());
     provision_b(&b).await;
-    let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
     // Longer than the test waits: no timer is to be the one who answers.
     let patient = partner("b", &csc17(&b), (A_TO_B, B_TO_A), "access_timeout = \"9s\"\n");
     let a = start_with("a.example", &patient, options);

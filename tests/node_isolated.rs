@@ -10,16 +10,17 @@
     reason = "test code"
 )]
 
+mod tshark;
+
 use std::{
-    io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use migcore::node::demo::isolated::IsolatedFault;
 use serde_json::Value;
+use tshark::Tshark;
 
 /// Addresses of the two systems.
 const HOME: &str = "127.0.0.2";
@@ -123,26 +124,11 @@ fn a_capture_of_all_that_the_partner_sends_holds_no_packet_to_the_home() {
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("isolated.pcapng");
-    let mut tshark = Command::new("tshark")
-        .args(["-i", "lo", "-B", "64", "-f", &format!("host {HOME} or host {PARTNER}"), "-w"])
-        .arg(&file)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said_by_tshark = BufReader::new(tshark.stderr.take().unwrap());
-    let mut all = String::new();
-    while !all.contains("Capture started") && !all.contains("File:") {
-        assert!(said_by_tshark.read_line(&mut all).unwrap() > 0, "tshark does not capture: {all}");
-    }
-    std::thread::spawn(move || said_by_tshark.read_to_end(&mut Vec::new()));
-    std::thread::sleep(Duration::from_millis(300)); // the file exists a little before the filter is set
+    let capture = Tshark::start(&file, &format!("host {HOME} or host {PARTNER}"));
     // Apart from the ports that demonstrations of others take by themselves: those are left out below.
     let base_port = 12_000 + std::process::id() % 1_100 * 7;
     let output = run(&["--base-port", &base_port.to_string()]);
-    std::thread::sleep(Duration::from_secs(2)); // the kernel hands over what it has
-    Command::new("kill").args(["-INT", &tshark.id().to_string()]).status().unwrap();
-    tshark.wait().unwrap();
+    capture.stop();
     assert!(output.status.success(), "{}", said(&output));
     let lines = lines(&output);
     let stopped = lines.iter().find(|line| {

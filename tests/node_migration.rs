@@ -12,10 +12,7 @@ mod node_world;
 use std::{
     io::{Read, Write},
     net::{TcpStream, UdpSocket},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -35,7 +32,7 @@ use migcore::{
     time::Timestamp,
     ue::{Failure, State},
 };
-use node_world::{eventually, metric, start, start_with};
+use node_world::{eventually, flaky::flaky, metric, start, start_with};
 
 fn demo(transport: Transport) -> Demo {
     let settings = vec!["workers=2".to_owned()];
@@ -234,48 +231,9 @@ async fn a_diameter_host_that_is_not_configured_is_refused_as_unknown() {
     system.shutdown().await;
 }
 
-/// Keeps records in memory and fails while told to.
-struct Flaky {
-    engine: MemoryEngine,
-    fails: Arc<AtomicBool>,
-}
-
-impl Flaky {
-    fn check(&self) -> Result<(), EngineError> {
-        let failed = || EngineError::Medium("no space left".to_owned());
-        if self.fails.load(Ordering::SeqCst) { Err(failed()) } else { Ok(()) }
-    }
-}
-
-impl Engine for Flaky {
-    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
-        self.check()?;
-        self.engine.commit(commits)
-    }
-
-    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
-        self.check()?;
-        self.engine.replay(each)
-    }
-
-    fn approximate_len(&self) -> u64 {
-        self.engine.approximate_len()
-    }
-
-    fn waits(&self) -> bool {
-        false
-    }
-
-    fn reader(&self) -> Arc<dyn Reader> {
-        self.engine.reader()
-    }
-}
-
 #[tokio::test]
 async fn while_the_storage_fails_changes_are_refused_and_nothing_durable_is_lost() {
-    let fails = Arc::new(AtomicBool::new(false));
-    let engine = Flaky { engine: MemoryEngine::default(), fails: Arc::clone(&fails) };
-    let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
+    let (options, fails) = flaky();
     let system = start_with("a.example", "", options);
     assert_eq!(put_subscriber(&system, "alice").await, 204);
 

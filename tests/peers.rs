@@ -12,6 +12,7 @@ mod capture;
 #[path = "peers/demo.rs"]
 mod demo;
 mod free_ports;
+mod tshark;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,67 +1,19 @@
 //! Both interfaces while nothing can be stored.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::Ordering;
 
-use migcore::{
-    node::Options,
-    store::{Commit, CommitSeq, Each, Engine, EngineError, MemoryEngine, Reader, ReplayError},
-};
 use serde_json::json;
 
 use crate::{
     interfaces::{answer, exchange, submit},
-    node_world::metric,
+    node_world::{flaky::flaky, metric},
     world::{EventReader, Pair, Side, read, xcfg},
 };
-
-/// Keeps records in memory and fails while told to.
-struct Flaky {
-    engine: MemoryEngine,
-    fails: Arc<AtomicBool>,
-}
-
-impl Flaky {
-    fn check(&self) -> Result<(), EngineError> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(EngineError::Medium("no space left".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-impl Engine for Flaky {
-    fn commit(&mut self, commits: &[Commit]) -> Result<(), EngineError> {
-        self.check()?;
-        self.engine.commit(commits)
-    }
-
-    fn replay(&mut self, each: &Each<'_>) -> Result<CommitSeq, ReplayError> {
-        self.check()?;
-        self.engine.replay(each)
-    }
-
-    fn approximate_len(&self) -> u64 {
-        self.engine.approximate_len()
-    }
-
-    fn waits(&self) -> bool {
-        false
-    }
-
-    fn reader(&self) -> Arc<dyn Reader> {
-        self.engine.reader()
-    }
-}
 
 #[tokio::test]
 async fn without_storage_both_interfaces_say_when_to_ask_again_and_go_on_when_it_is_back() {
     let pair = Pair::draw();
-    let fails = Arc::new(AtomicBool::new(false));
-    let engine = Flaky { engine: MemoryEngine::default(), fails: Arc::clone(&fails) };
-    let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
+    let (options, fails) = flaky();
     let b = pair.start(Side::B, "", options);
     pair.provision(Side::B, &["bob"]).await;
     let bob = pair.administrator(Side::B, "bob");

@@ -8,6 +8,7 @@
 )]
 
 pub mod described;
+pub mod flaky;
 
 use std::{fmt::Write, net::SocketAddr, time::Duration};
 

@@ -2,17 +2,17 @@
 #![allow(unreachable_pub, reason = "a part of one test binary")]
 
 use std::{
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::Command,
 };
+
+use crate::tshark::Tshark;
 
 /// A capture under way on loopback, of the demo's twenty ports.
 pub struct Capture {
     file: PathBuf,
     base_port: u16,
-    process: Child,
+    tshark: Tshark,
 }
 
 /// A finished capture.
@@ -35,36 +35,14 @@ impl Capture {
     /// Starts a capture and waits until it runs.
     pub fn start(file: &Path, base_port: u16) -> Self {
         let filter = format!("portrange {base_port}-{}", base_port + 19);
-        let mut process = Command::new("tshark")
-            .args(["-i", "lo", "-B", "64", "-f", &filter, "-w"])
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(process.stderr.take().unwrap());
-        let mut all = String::new();
-        while !all.contains("Capture started") && !all.contains("File:") {
-            assert!(said.read_line(&mut all).unwrap() > 0, "tshark does not capture: {all}");
-        }
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        std::thread::sleep(Duration::from_millis(300)); // the file exists a little before the filter is set
-        Self { file: file.to_owned(), base_port, process }
+        let tshark = Tshark::start(file, &filter);
+        Self { file: file.to_owned(), base_port, tshark }
     }
 
     /// Ends the capture once the kernel has handed everything over.
-    pub fn stop(mut self) -> Frames {
-        let written = || std::fs::metadata(&self.file).map_or(0, |file| file.len());
-        for _ in 0..15 {
-            let before = written();
-            std::thread::sleep(Duration::from_secs(2));
-            if written() == before {
-                break;
-            }
-        }
-        Command::new("kill").args(["-INT", &self.process.id().to_string()]).status().unwrap();
-        self.process.wait().unwrap();
-        Frames { file: self.file.clone(), base_port: self.base_port }
+    pub fn stop(self) -> Frames {
+        self.tshark.stop();
+        Frames { file: self.file, base_port: self.base_port }
     }
 }
 

@@ -239,6 +239,23 @@ fn ues_migrate_by_all_25_steps_between_two_systems_that_it_starts() {
 }
 
 #[test]
+fn systems_that_it_starts_are_spoken_to_over_tls() {
+    let secured = |name, words: &str, transport: &str| {
+        let words = format!("{words} --deploy --tls --rate 20 --count 20 --duration 600s");
+        let run = Load::new(name, &words).run();
+        run.check_code(0);
+        assert_eq!((run.count("succeeded"), run.count("failed")), (20, 0), "{}", run.report);
+        assert_eq!(run.report["setting"]["transport"], transport, "{}", run.report);
+    };
+    secured("tls", "register --subscribers 20", "TLS");
+    secured("tls-migrate", "migrate --subscribers 20", "TLS");
+    secured("tls-cx", "cx --subscribers 20 --threads 2", "Diameter over TLS");
+    let left = std::fs::read_dir(std::env::temp_dir()).unwrap().map_while(Result::ok);
+    let left = left.filter(|it| it.file_name().to_string_lossy().starts_with("migcore-tls-"));
+    assert_eq!(left.count(), 0, "the certificates are removed");
+}
+
+#[test]
 fn pairs_are_lent_and_none_of_them_twice() {
     let run =
         Load::new("identities", "identities --deploy --rate 100 --duration 1s --threads 2").run();

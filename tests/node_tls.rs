@@ -369,6 +369,41 @@ async fn the_load_generator_registers_over_tls_where_it_believes_the_registrar()
     b.shutdown().await;
 }
 
+#[tokio::test]
+async fn the_load_generator_asks_for_vectors_over_tls_with_a_certificate_for_its_host() {
+    let lab = Lab::new("load-cx");
+    let core = node_world::peer("scscf.b.example", "core", None);
+    let b = lab.start("b", &(diameter("b", "") + &core));
+    let target = format!("tls:{}", b.bound().diameter.unwrap());
+    let management = format!("https://{}", b.bound().management.unwrap());
+    let load = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+        command.args(["load", "cx", "--target", &target, "--domain", "b.example", "--quiet"]);
+        command.args(["--subscribers", "20", "--count", "20", "--duration", "60s"]);
+        command.args(["--origin-host", "scscf.b.example"]).args(more);
+        command.arg("--ca").arg(lab.file("b", CA_FILE)).output().unwrap()
+    };
+    let [certificate, key] =
+        [CERTIFICATE_FILE, KEY_FILE].map(|it| lab.file("b", it).to_str().unwrap().to_owned());
+    let shown = ["--certificate", &certificate, "--key", &key];
+    let output = load(&[&shown[..], &["--provision", &management]].concat());
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{output:?}");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.contains("20 begun") && table.contains("TLS"), "{table}");
+
+    let output = load(&[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("wants a certificate, and none was shown to it"), "{said}");
+
+    let other = lab.file("a", CERTIFICATE_FILE).to_str().unwrap().to_owned();
+    let output = load(&["--certificate", &other, "--key", &key]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("does not belong to the first certificate"), "{said}");
+    b.shutdown().await;
+}
+
 /// A system that connects to B's Diameter.
 fn connecting(lab: &Lab, letter: &str, b: &RunningSystem, identity: &str) -> RunningSystem {
     let at = b.bound().diameter.unwrap();

@@ -14,6 +14,7 @@ mod answer;
 mod arrival;
 mod asker;
 mod cause;
+mod channel;
 pub mod command;
 mod cx;
 mod deploy;
@@ -43,9 +44,10 @@ mod worker;
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use self::{
-    arrival::Plan, asker::Inquiry, cx::Roles, link::Secured, request::Contact, threshold::Threshold,
+    arrival::Plan, asker::Inquiry, channel::Secured, cx::Roles, request::Contact,
+    threshold::Threshold,
 };
-use super::{client::ClientError, http_client::Endpoint, provision::ProvisionError};
+use super::{client::ClientError, http_client::Endpoint, provision::ProvisionError, tls::TlsError};
 use crate::{aka::digest::Algorithm, outbox::Transport};
 
 pub use self::{
@@ -158,6 +160,9 @@ pub enum LoadError {
     /// A thread cannot be started, or has ended in a fault of its own.
     #[error("a thread of the generator failed: {0}")]
     Thread(String),
+    /// The certificate to show cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
     /// The systems do not start.
     #[error(transparent)]
     Deploy(#[from] DeployError),

@@ -21,7 +21,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -322,6 +322,12 @@ struct Shown {
 }
 
 impl Shown {
+    /// What is in the files of a certificate and its key.
+    fn of_files(certificate: &Path, key_file: &Path) -> Result<Self, TlsError> {
+        let (chain, key) = files::shown_in(certificate, key_file)?;
+        Ok(Self { certificate: certificate.to_owned(), chain, key_file: key_file.to_owned(), key })
+    }
+
     fn server(
         &self,
         clients: Arc<dyn ClientCertVerifier>,
@@ -349,7 +355,7 @@ impl Shown {
     }
 }
 
-fn unusable(path: &std::path::Path, error: &dyn fmt::Display) -> TlsError {
+fn unusable(path: &Path, error: &dyn fmt::Display) -> TlsError {
     TlsError::Unusable { path: path.to_owned(), error: error.to_string() }
 }
 

@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     identity::UserIdentity,
-    node::http_client::{Endpoint, HttpError},
+    node::{
+        http_client::{Endpoint, HttpError},
+        tls::Trust,
+    },
 };
 
 /// Where pairs are lent.
@@ -61,7 +64,7 @@ struct Seen {
 impl Allocator {
     pub(super) fn new(server: Endpoint, run: u32, thread: u32) -> Self {
         let name = format!("load-{run:08x}-{thread}");
-        Self { http: Arc::new(HttpPool::new(server)), name, users: 0 }
+        Self { http: Arc::new(HttpPool::new(server, Trust::default())), name, users: 0 }
     }
 
     /// Runs one phase.

@@ -23,6 +23,7 @@ use crate::{
         csc4::DETAILS_PATH,
         http::PROBLEM_TYPES,
         http_client::{Answer, Endpoint, HttpError},
+        tls::Trust,
     },
 };
 
@@ -31,6 +32,8 @@ use crate::{
 pub(super) struct Inquiry {
     /// CSC-4 of the home system.
     pub(super) server: Endpoint,
+    /// Whom to believe there.
+    pub(super) trust: Trust,
     /// Where the UEs are.
     pub(super) location: Location,
 }
@@ -59,7 +62,7 @@ struct Problem {
 
 impl Asker {
     pub(super) fn new(subscribers: Arc<Subscribers>, share: Share, inquiry: Inquiry) -> Self {
-        let http = HttpPool::new(inquiry.server.clone());
+        let http = HttpPool::new(inquiry.server.clone(), inquiry.trust.clone());
         Self { subscribers, share, inquiry, http }
     }
 

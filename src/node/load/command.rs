@@ -24,9 +24,9 @@ use super::{
     Ended, Job, LoadError, Workload,
     arrival::{Plan, Spread},
     asker::Inquiry,
+    channel::Secured,
     cx::Roles,
-    deploy::{Deployed, Storage},
-    link::Secured,
+    deploy::{Deployed, Storage, Wanted},
     provision::{self, Kind},
     report::{Report, to_json, to_page, to_table},
     request::Contact,
@@ -51,11 +51,13 @@ use crate::{
 /// How much load, on whom, and what to make of it.
 #[derive(Debug, Args)]
 #[command(after_help = SHORT, after_long_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct LoadCommand {
     /// What the UEs do.
     #[arg(value_name = "WORKLOAD")]
     workload: Workload,
-    /// The registrar, such as udp:127.0.0.1:5060, tcp:pcscf.example:5060 or, with --ca, tls:pcscf.example:5061.
+    /// The registrar, such as udp:127.0.0.1:5060, tcp:pcscf.example:5060 or, with --ca, tls:pcscf.example:5061. Of cx
+    /// the HSS, such as tcp:hss.example:3868 or tls:hss.example:5658.
     #[arg(long, value_name = "TRANSPORT:HOST:PORT", required_unless_present_any = ["deploy", "system"])]
     target: Option<Target>,
     /// Start a system for the run, on other cores than the generator's, with all subscribers in it.
@@ -64,6 +66,15 @@ pub struct LoadCommand {
     /// With --deploy: speak to it over TCP.
     #[arg(long, requires = "deploy")]
     tcp: bool,
+    /// With --deploy: speak to it over TLS; two systems speak TLS with each other, too.
+    #[arg(long, requires = "deploy", conflicts_with = "tcp")]
+    tls: bool,
+    /// Over TLS: the certificate to show, PEM. Diameter needs one that has the Origin-Host of each thread.
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "deploy")]
+    certificate: Option<PathBuf>,
+    /// Over TLS: its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
 
     /// Subscribers from a file: a table as `migcore provision load` takes it, or an injection file of SIPp.
     #[arg(long, value_name = "FILE", help_heading = "Subscribers")]
@@ -204,6 +215,10 @@ const EXAMPLES: &str = r"A first look, nothing else needed: a system on one core
 
   migcore load register --deploy --rate 2000 --html report.html
 
+The same over TLS, with certificates that are made for the run:
+
+  migcore load register --deploy --tls --rate 500
+
 How much does it take? The highest rate with p99 below 20 ms and failures below 0.1 %:
 
   migcore load register --deploy --search --rate 1000 --duration 5s
@@ -269,11 +284,12 @@ impl LoadCommand {
         let deployed = match self.deploy {
             Some(storage) => {
                 let domain = subscribers.domain_of_all()?;
+                let wanted = Wanted { domain, storage, cores: &others, over_tls: self.tls };
                 let deployed = if self.workload == Workload::Migrate {
-                    Deployed::start_two(domain, storage, &others)?
+                    Deployed::start_two(&wanted)?
                 } else {
                     let clients = if self.workload == Workload::Cx { threads } else { 0 };
-                    Deployed::start(domain, storage, &others, clients)?
+                    Deployed::start(&wanted, clients)?
                 };
                 deployed.ready().await?;
                 Some(deployed)
@@ -335,10 +351,15 @@ impl LoadCommand {
 
     /// Whom to ask.
     fn target(&self, deployed: Option<&Deployed>) -> Result<Target, LoadError> {
-        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
+        let transport = match (self.tls, self.tcp) {
+            (true, _) => Transport::Tls,
+            (false, true) => Transport::Tcp,
+            (false, false) => Transport::Udp,
+        };
         match (deployed, self.target, self.workload) {
             (Some(deployed), _, Workload::Cx) => {
-                Ok(Target { transport: Transport::Tcp, address: deployed.diameter() })
+                let transport = if self.tls { Transport::Tls } else { Transport::Tcp };
+                Ok(Target { transport, address: deployed.diameter() })
             }
             (Some(deployed), ..) => Ok(Target { transport, address: deployed.target() }),
             (None, Some(target), _) => Ok(target),
@@ -353,23 +374,37 @@ impl LoadCommand {
         }
     }
 
-    /// Whom UEs believe over TLS: whoever has a certificate for their domain by the authority of `--ca`.
+    /// Whom to believe over TLS: whoever has a certificate for the domain of the UEs, or for the host of the HSS, by the
+    /// authority of `--ca`, or of what was started.
     fn secured(
         &self,
         target: Target,
         subscribers: &Subscribers,
+        deployed: Option<&Deployed>,
     ) -> Result<Option<Secured>, LoadError> {
         if target.transport != Transport::Tls {
             return Ok(None);
         }
         let wrong = |why: String| LoadError::Argument { argument: "--target", why };
-        if self.workload == Workload::Cx {
-            return Err(wrong("Diameter goes over tcp: only, SIP over tls: too".to_owned()));
-        }
-        let domain = subscribers.domain_of_all()?;
-        let name = ServerName::try_from(domain.to_owned());
-        let name = name.map_err(|_| wrong(format!("no certificate can be for {domain}")))?;
-        Ok(Some(Secured { trust: Trust::default(), name }))
+        let name = match (self.workload, deployed) {
+            (Workload::Cx, _) => self.cx_roles(subscribers)?.destination_host.to_string(),
+            (_, Some(deployed)) => deployed.registrar_domain().to_owned(),
+            (_, None) => subscribers.domain_of_all()?.to_owned(),
+        };
+        let server = ServerName::try_from(name.clone());
+        let name = server.map_err(|_| wrong(format!("no certificate can be for {name}")))?;
+        let trust = match (deployed, self.workload, &self.certificate, &self.key) {
+            (Some(deployed), Workload::Cx, ..) => deployed.trust_of_core()?,
+            (Some(deployed), ..) => {
+                let [_, registrar] = deployed.trust_of_ues()?;
+                registrar
+            }
+            (None, _, Some(certificate), Some(key)) => {
+                Trust::of_commands_showing(certificate, key)?
+            }
+            (None, ..) => Trust::default(),
+        };
+        Ok(Some(Secured { trust, name }))
     }
 
     /// Where pairs are lent.
@@ -420,7 +455,14 @@ impl LoadCommand {
             return Err(LoadError::Argument { argument: "--concurrency, --search", why });
         }
         let location = Location { plmn: self.plmn.clone(), tracking_area: None, cell: None };
-        Ok(Some(Inquiry { server, location }))
+        let trust = match deployed {
+            Some(deployed) => {
+                let [home, _] = deployed.trust_of_ues()?;
+                home
+            }
+            None => Trust::default(),
+        };
+        Ok(Some(Inquiry { server, trust, location }))
     }
 
     fn subscribers(&self) -> Result<Subscribers, LoadError> {
@@ -470,7 +512,7 @@ impl LoadCommand {
             workload: self.workload,
             target: target.address,
             transport: target.transport,
-            tls: self.secured(target, subscribers)?,
+            tls: self.secured(target, subscribers, deployed)?,
             plan,
             spread: self.spread,
             duration: self.duration,

@@ -1,11 +1,11 @@
-//! Vector requests to any HSS over Diameter Cx (MAR): one connection a thread.
+//! Vector requests to any HSS over Diameter Cx (MAR): one connection a thread, over TCP or TLS.
 //!
 //! Each vector is checked as a UE would check it: MAC-A shows whether K, OP and AMF are right, and the SQN whether
 //! it was used before.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::{self, ErrorKind},
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use super::{
     answer::Diagnosis,
     arrival::{Arrivals, Share},
     cause::{Cause, Step},
+    channel::{Channel, Secured, is_later},
     effort::Meter,
     http_pool::nanos,
     link::timespec,
@@ -71,7 +72,7 @@ pub(super) struct CxClient {
     subscribers: Arc<Subscribers>,
     share: Share,
     roles: Roles,
-    stream: TcpStream,
+    channel: Channel,
     connection: Connection,
     out: PeerOutput,
     unsent: Vec<u8>,
@@ -100,12 +101,10 @@ impl CxClient {
     pub(super) fn connect(
         subscribers: Arc<Subscribers>,
         share: Share,
-        (target, roles): (SocketAddr, Roles),
+        (target, tls, roles): (SocketAddr, Option<&Secured>, Roles),
         ind_bits: u8,
     ) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&target, CONNECT_TIME_MAX)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+        let channel = Channel::open(target, tls, CONNECT_TIME_MAX)?;
         let (mut entropy, clock) = (SystemEntropy::new(), Clock::start());
         let host = match share.index {
             0 => roles.origin_host.clone(),
@@ -113,7 +112,7 @@ impl CxClient {
                 .map_err(|error| io::Error::other(format!("Origin-Host {error}")))?,
         };
         let origin = Origin { host, realm: roles.origin_realm.clone() };
-        let addresses = vec![stream.local_addr()?.ip()];
+        let addresses = vec![channel.socket().local_addr()?.ip()];
         let local = Arc::new(LocalNode::new(origin, addresses, clock.now(), &mut entropy));
         let allowed = AllowedPeers::Only(roles.destination_host.clone());
         let config = Config { local, allowed, timing: Timing::default() };
@@ -125,7 +124,7 @@ impl CxClient {
             subscribers,
             share,
             roles,
-            stream,
+            channel,
             connection,
             out,
             unsent: Vec::new(),
@@ -269,13 +268,13 @@ impl CxClient {
         if self.connection.next_deadline().is_some_and(|deadline| deadline <= at) {
             self.connection.handle_timer(at, &mut self.entropy, &mut self.out);
         }
-        let length = match self.stream.read(&mut self.buffer) {
+        let length = match self.channel.read(&mut self.buffer) {
             Ok(0) => {
                 let why = ended(DownReason::TransportClosed);
                 return Err(io::Error::new(ErrorKind::ConnectionAborted, why));
             }
             Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if is_later(&error) => 0,
             Err(error) => return Err(error),
         };
         let octets = self.buffer.get(..length).unwrap_or_default();
@@ -363,9 +362,9 @@ impl CxClient {
         self.out.octets.clear();
         let mut written = 0;
         while let Some(rest) = self.unsent.get(written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
+            match self.channel.write(rest) {
                 Ok(length) => written += length,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if is_later(&error) => break,
                 Err(error) => return Err(error),
             }
         }
@@ -374,9 +373,9 @@ impl CxClient {
     }
 
     fn sleep(&self, time: Duration) -> io::Result<()> {
-        let wanted =
-            if self.unsent.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
-        match poll(&mut [PollFd::new(&self.stream, wanted)], Some(&timespec(time))) {
+        let is_all_written = self.unsent.is_empty() && !self.channel.wants_write();
+        let wanted = if is_all_written { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        match poll(&mut [PollFd::new(self.channel.socket(), wanted)], Some(&timespec(time))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

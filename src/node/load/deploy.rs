@@ -19,7 +19,14 @@ use super::{
 };
 use crate::{
     entropy::Entropy,
-    node::{SystemEntropy, client, provision::TEST_PLMN, tls::Trust},
+    node::{
+        Clock, SystemEntropy, client,
+        provision::TEST_PLMN,
+        tls::{
+            TlsError, Trust,
+            dev_ca::{CA_FILE, CERTIFICATE_FILE, DevCa, DevCaError, EXAMPLE_FILE, KEY_FILE},
+        },
+    },
     secret::Secret,
     token::BearerToken,
 };
@@ -36,6 +43,9 @@ const READY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often other ports are tried when somebody else was faster.
 const ATTEMPTS_MAX: usize = 8;
+
+/// How long the certificates of a run hold: longer than any run.
+const CERTIFICATES_TIME: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Ticks of a processor's time in `/proc`, a second.
 const TICKS_PER_SECOND: u64 = 100;
@@ -61,12 +71,38 @@ pub enum DeployError {
     /// It takes too long.
     #[error("the system that was started was not up within {UP_TIME_MAX:?}")]
     Slow,
+    /// It can have no certificates.
+    #[error("cannot make certificates: {0}")]
+    Certificates(#[from] DevCaError),
+    /// They cannot be used.
+    #[error("cannot use the certificates: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// Systems as processes. They end when this is dropped.
 pub(super) struct Deployed {
     /// The home, and of a migration the partner.
     systems: Vec<System>,
+    /// Of systems that are spoken to over TLS.
+    certificates: Option<Certificates>,
+}
+
+/// What is asked for of systems to be started.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Of the home system.
+    pub(super) domain: &'a str,
+    pub(super) storage: Storage,
+    pub(super) cores: &'a [usize],
+    /// Whether SIP, Diameter, CSC-4 and CSC-17 are over TLS.
+    pub(super) over_tls: bool,
+}
+
+/// An authority and a certificate for each system, removed after the run.
+struct Certificates {
+    directory: PathBuf,
+    /// Of the systems, the home's first.
+    domains: Vec<String>,
 }
 
 /// A system as a process.
@@ -95,48 +131,46 @@ pub(super) struct Spent {
 }
 
 impl Deployed {
-    /// Starts the SIP core and SIP database of `domain` on `cores`. Its database accepts the load generator as so
-    /// many S-CSCFs.
+    /// Starts a SIP core and SIP database. Its database accepts the load generator as so many S-CSCFs.
     ///
     /// # Errors
     ///
     /// [`DeployError`].
-    pub(super) fn start(
-        domain: &str,
-        storage: Storage,
-        cores: &[usize],
-        clients: usize,
-    ) -> Result<Self, DeployError> {
-        again(|| {
+    pub(super) fn start(wanted: &Wanted<'_>, clients: usize) -> Result<Self, DeployError> {
+        let domain = wanted.domain;
+        let hosts: Vec<String> = (0..clients).map(|number| client_host(number, domain)).collect();
+        let certificates = wanted.certificates(&[domain], &hosts)?;
+        let tls = tls_sections(certificates.as_ref())?;
+        let system = again(|| {
             let ports = Ports::free()?;
-            let toml = alone(domain, ports, clients);
-            Ok(Self { systems: vec![System::start(&toml, ports, storage, cores)?] })
-        })
+            let toml = alone(domain, ports, &hosts, tls.first());
+            System::start(&toml, ports, wanted.storage, wanted.cores)
+        })?;
+        Ok(Self { systems: vec![system], certificates })
     }
 
-    /// Starts the system of `domain` and a partner of it, all roles each, on `cores`.
+    /// Starts a system and a partner of it, all roles each.
     ///
     /// # Errors
     ///
     /// [`DeployError`].
-    pub(super) fn start_two(
-        domain: &str,
-        storage: Storage,
-        cores: &[usize],
-    ) -> Result<Self, DeployError> {
-        let (first, second) = cores.split_at(cores.len() / 2);
+    pub(super) fn start_two(wanted: &Wanted<'_>) -> Result<Self, DeployError> {
+        let (first, second) = wanted.cores.split_at(wanted.cores.len() / 2);
         // On one core they share it.
         let first = if first.is_empty() { second } else { first };
-        let partner = format!("partner-of-{domain}");
+        let partner = format!("partner-of-{}", wanted.domain);
+        let names = [wanted.domain, partner.as_str()];
+        let certificates = wanted.certificates(&names, &[])?;
+        let tls = tls_sections(certificates.as_ref())?;
         let mut entropy = SystemEntropy::new();
         let tokens = [(); 2].map(|()| BearerToken::draw(&mut entropy));
-        again(|| {
+        let systems = again(|| {
             let ports = [Ports::free()?, Ports::free()?];
-            let names = [domain, partner.as_str()];
-            let [home, there] = [0, 1].map(|which| of_two(names, ports, &tokens, which));
-            let home = System::start(&home, ports[0], storage, first)?;
-            Ok(Self { systems: vec![home, System::start(&there, ports[1], storage, second)?] })
-        })
+            let [home, there] = [0, 1].map(|which| of_two(names, ports, &tokens, &tls, which));
+            let home = System::start(&home, ports[0], wanted.storage, first)?;
+            Ok(vec![home, System::start(&there, ports[1], wanted.storage, second)?])
+        })?;
+        Ok(Self { systems, certificates })
     }
 
     /// Waits until they answer, and are connected with each other.
@@ -165,6 +199,12 @@ impl Deployed {
         loopback(self.systems.last().map_or(0, |system| system.ports.sip))
     }
 
+    /// The domain of that SIP core, over TLS.
+    pub(super) fn registrar_domain(&self) -> &str {
+        let domains = self.certificates.iter().flat_map(|certificates| &certificates.domains);
+        domains.last().map_or("", String::as_str)
+    }
+
     /// Where the SIP database listens for Diameter: of two systems the home's.
     pub(super) fn diameter(&self) -> SocketAddr {
         loopback(self.systems.first().map_or(0, |system| system.ports.diameter))
@@ -177,7 +217,38 @@ impl Deployed {
 
     /// Where the home's UEs ask for connection details.
     pub(super) fn csc4(&self) -> String {
-        format!("http://{}", loopback(self.systems.first().map_or(0, |system| system.ports.csc4)))
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        let port = self.systems.first().map_or(0, |system| system.ports.csc4);
+        format!("{scheme}://{}", loopback(port))
+    }
+
+    /// Whom UEs believe: the home for CSC-4, and whom they register at, of two systems the partner.
+    ///
+    /// # Errors
+    ///
+    /// [`DeployError::Tls`].
+    pub(super) fn trust_of_ues(&self) -> Result<[Trust; 2], DeployError> {
+        let Some(certificates) = &self.certificates else {
+            return Ok([(); 2].map(|()| Trust::default()));
+        };
+        let of = |domain: Option<&String>| {
+            let domain = domain.map_or("", String::as_str);
+            Trust::of_file(&certificates.file(domain, CA_FILE))
+        };
+        Ok([of(certificates.domains.first())?, of(certificates.domains.last())?])
+    }
+
+    /// What the load generator as an S-CSCF of the home believes and shows.
+    ///
+    /// # Errors
+    ///
+    /// [`DeployError::Tls`].
+    pub(super) fn trust_of_core(&self) -> Result<Trust, DeployError> {
+        let Some(certificates) = &self.certificates else { return Ok(Trust::default()) };
+        let domain = certificates.domains.first().map_or("", String::as_str);
+        let [ca, certificate, key] =
+            [CA_FILE, CERTIFICATE_FILE, KEY_FILE].map(|name| certificates.file(domain, name));
+        Ok(Trust::showing(&ca, &certificate, &key)?)
     }
 
     /// What they spent so far.
@@ -214,7 +285,7 @@ async fn is_ready(client: &reqwest::Client, url: &str) -> bool {
 }
 
 /// Tries again with other ports while somebody else is faster.
-fn again(start: impl Fn() -> Result<Deployed, DeployError>) -> Result<Deployed, DeployError> {
+fn again<T>(start: impl Fn() -> Result<T, DeployError>) -> Result<T, DeployError> {
     let mut attempts = 0;
     loop {
         match start() {
@@ -235,10 +306,7 @@ impl System {
         storage: Storage,
         cores: &[usize],
     ) -> Result<Self, DeployError> {
-        let mut entropy = SystemEntropy::new();
-        let name = format!("migcore-load-{:016x}", entropy.next_u64());
-        let directory = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        let directory = new_directory("load")?;
         let config = directory.join("serve.toml");
         let engine = match storage {
             Storage::Memory => "engine = \"memory\"".to_owned(),
@@ -253,6 +321,7 @@ impl System {
         let workers =
             if cores.is_empty() { String::new() } else { format!("workers = {}\n", cores.len()) };
         let written = fs::write(&config, format!("{workers}{toml}[storage]\n{engine}\n"));
+        let mut entropy = SystemEntropy::new();
         let started = written.and_then(|()| spawn(config, storage, cores.to_vec(), &mut entropy));
         let child = started.inspect_err(|_| drop(fs::remove_dir_all(&directory)))?;
         let mut system = Self { child, directory, ports };
@@ -306,6 +375,14 @@ impl Drop for System {
     }
 }
 
+/// Makes a directory that only its owner may look into.
+fn new_directory(what: &str) -> io::Result<PathBuf> {
+    let name = format!("migcore-{what}-{:016x}", SystemEntropy::new().next_u64());
+    let directory = std::env::temp_dir().join(name);
+    fs::DirBuilder::new().mode(0o700).create(&directory)?;
+    Ok(directory)
+}
+
 /// Starts the process from a thread that is kept on `cores`, which the process inherits.
 fn spawn(
     config: PathBuf,
@@ -333,24 +410,78 @@ fn spawn(
     started.unwrap_or_else(|_| Err(io::Error::other("the thread that starts it panicked")))
 }
 
-/// A system that has its own users only.
-fn alone(domain: &str, ports: Ports, clients: usize) -> String {
-    let Ports { sip, management, admin, diameter, .. } = ports;
-    let [sip, management, admin, diameter] = [sip, management, admin, diameter].map(loopback);
-    let peers: Vec<String> = (0..clients)
-        .map(|number| {
-            let prefix = if number == 0 { String::new() } else { format!("{number}.") };
-            format!(
-                "[[diameter.peers]]\nhost = \"{prefix}load.{domain}\"\nrealm = \"{domain}\"\nkind = \"core\"\n"
-            )
-        })
-        .collect();
-    let peers = peers.concat();
+impl Wanted<'_> {
+    /// Certificates for these domains and, of load generators, host names; `None` without TLS.
+    fn certificates(
+        &self,
+        domains: &[&str],
+        hosts: &[String],
+    ) -> Result<Option<Certificates>, DeployError> {
+        if !self.over_tls {
+            return Ok(None);
+        }
+        let directory = new_directory("tls")?;
+        let domains: Vec<String> = domains.iter().map(ToString::to_string).collect();
+        let authorities = DevCa {
+            directory: directory.clone(),
+            domains: domains.clone(),
+            valid_for: CERTIFICATES_TIME,
+            hosts: hosts.to_vec(),
+        };
+        let certificates = Certificates { directory, domains };
+        authorities.make(Clock::start().now())?;
+        Ok(Some(certificates))
+    }
+}
+
+impl Certificates {
+    fn file(&self, domain: &str, name: &str) -> PathBuf {
+        self.directory.join(domain).join(name)
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        // What is left is of no use to anybody.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The sections on TLS of each system; none without certificates.
+fn tls_sections(certificates: Option<&Certificates>) -> io::Result<Vec<String>> {
+    let Some(certificates) = certificates else { return Ok(Vec::new()) };
+    let section = |domain: &String| fs::read_to_string(certificates.file(domain, EXAMPLE_FILE));
+    certificates.domains.iter().map(section).collect()
+}
+
+/// The name of the load generator's thread of a number, as an S-CSCF.
+fn client_host(number: usize, domain: &str) -> String {
+    let prefix = if number == 0 { String::new() } else { format!("{number}.") };
+    format!("{prefix}load.{domain}")
+}
+
+/// The sections that every system has; `tls` are those on TLS, which SIP goes over then.
+fn basis(domain: &str, ports: Ports, tls: Option<&String>) -> String {
+    let [sip, management, admin, diameter] =
+        [ports.sip, ports.management, ports.admin, ports.diameter].map(loopback);
+    let key = if tls.is_some() { "listen_tls" } else { "listen" };
+    // Of what goes on this host alone nothing is measured.
+    let insecure = if tls.is_some() { "insecure = true\n" } else { "" };
     format!(
-        "roles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"{domain}\"\n\
-         [sip]\nlisten = [\"{sip}\"]\n[admin]\nlisten = \"{admin}\"\n[management]\nlisten = \"{management}\"\n\
-         [diameter]\nlisten = \"{diameter}\"\n{peers}"
+        "[system]\ndomain = \"{domain}\"\n[sip]\n{key} = [\"{sip}\"]\n[admin]\nlisten = \"{admin}\"\n{insecure}\
+         [management]\nlisten = \"{management}\"\n{insecure}{}[diameter]\nlisten = \"{diameter}\"\n",
+        tls.map_or("", String::as_str)
     )
+}
+
+/// A system that has its own users only, and clients of its SIP database.
+fn alone(domain: &str, ports: Ports, clients: &[String], tls: Option<&String>) -> String {
+    let peer = |host: &String| {
+        format!("[[diameter.peers]]\nhost = \"{host}\"\nrealm = \"{domain}\"\nkind = \"core\"\n")
+    };
+    let peers: String = clients.iter().map(peer).collect();
+    let basis = basis(domain, ports, tls);
+    format!("roles = [\"sip_core\", \"sip_database\"]\n{basis}{peers}")
 }
 
 /// One of two systems that know each other. The second one connects to the first one.
@@ -358,6 +489,7 @@ fn of_two(
     names: [&str; 2],
     ports: [Ports; 2],
     [first, second]: &[BearerToken; 2],
+    tls: &[String],
     which: usize,
 ) -> String {
     let ([home, there], [home_ports, there_ports]) = (names, ports);
@@ -370,16 +502,15 @@ fn of_two(
         0 => String::new(),
         _ => format!("address = \"{}\"\n", loopback(others.diameter)),
     };
-    let Ports { sip, management, admin, diameter, csc4, csc17 } = own;
-    let [sip, management, admin] = [sip, management, admin].map(loopback);
-    let [diameter, csc4, csc17, url] = [diameter, csc4, csc17, others.csc17].map(loopback);
+    let [csc4, csc17, url] = [own.csc4, own.csc17, others.csc17].map(loopback);
+    let tls = tls.get(which);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let basis = basis(name, own, tls);
     format!(
-        "[system]\ndomain = \"{name}\"\n[sip]\nlisten = [\"{sip}\"]\n[diameter]\nlisten = \"{diameter}\"\n\
-         [admin]\nlisten = \"{admin}\"\n[management]\nlisten = \"{management}\"\n\
+        "{basis}[[diameter.peers]]\nhost = \"sipdb.{other}\"\nrealm = \"{other}\"\nkind = \"database\"\n{address}\
          [config_server]\nlisten = \"{csc4}\"\nlisten_partners = \"{csc17}\"\n\
          [[config_server.partners]]\nid = \"sip:{other}\"\nsip_database = \"sipdb.{other}\"\n\
-         url = \"http://{url}\"\nsend_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{TEST_PLMN}\" }}]\n\
-         [[diameter.peers]]\nhost = \"sipdb.{other}\"\nrealm = \"{other}\"\nkind = \"database\"\n{address}",
+         url = \"{scheme}://{url}\"\nsend_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{TEST_PLMN}\" }}]\n",
         send.expose(),
         accept.expose(),
     )

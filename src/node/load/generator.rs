@@ -101,7 +101,7 @@ impl Generator {
             let share = Share { index, of };
             let party = match (&job.cx, &job.allocates_at) {
                 (Some(roles), _) => {
-                    let whom = (job.target, roles.clone());
+                    let whom = (job.target, job.tls.as_ref(), roles.clone());
                     let client =
                         CxClient::connect(Arc::clone(subscribers), share, whom, job.ind_bits);
                     Party::AsksForVectors(client.map_err(failed)?)

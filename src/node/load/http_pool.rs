@@ -63,9 +63,9 @@ pub(super) fn due_channel() -> (mpsc::Sender<Due>, mpsc::Receiver<Due>) {
 }
 
 impl HttpPool {
-    pub(super) fn new(server: Endpoint) -> Self {
+    pub(super) fn new(server: Endpoint, trust: Trust) -> Self {
         let (idle, connections) = (Mutex::default(), Semaphore::new(CONNECTIONS_MAX));
-        Self { server, trust: Trust::default(), idle, connections }
+        Self { server, trust, idle, connections }
     }
 
     /// Posts over a connection that is open, or a new one.

@@ -3,22 +3,21 @@
 //! Nothing blocks but [`Link::wait`].
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::outgoing::Outgoing;
+use super::{
+    channel::{Channel, Secured, is_later},
+    outgoing::Outgoing,
+};
 use crate::{
-    node::{
-        datagrams,
-        tls::{Trust, reason_of},
-    },
+    node::datagrams,
     outbox::Transport,
     sip::stream::{Frame, StreamFramer},
 };
@@ -46,19 +45,6 @@ pub(super) enum Link {
     Udp(Box<Udp>),
     /// With or without TLS.
     Tcp(Box<Tcp>),
-}
-
-/// Whom to believe over TLS, and what the server is called.
-#[derive(Clone, Debug)]
-pub(super) struct Secured {
-    pub(super) trust: Trust,
-    pub(super) name: ServerName<'static>,
-}
-
-/// A connection, with TLS or without.
-enum Channel {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// Connected UDP sockets.
@@ -257,13 +243,7 @@ impl Udp {
 
 impl Tcp {
     fn open(target: SocketAddr, tls: Option<Secured>) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&target, CONNECT_TIME_MAX)?;
-        stream.set_nodelay(true)?;
-        let channel = match &tls {
-            None => Channel::Plain(stream),
-            Some(secured) => Channel::Tls(Box::new(secured.begin(stream)?)),
-        };
-        channel.socket().set_nonblocking(true)?;
+        let channel = Channel::open(target, tls.as_ref(), CONNECT_TIME_MAX)?;
         Ok(Self {
             target,
             tls,
@@ -315,54 +295,6 @@ impl Tcp {
         self.written = 0;
         Ok(Sent::All)
     }
-}
-
-impl Secured {
-    /// Does the handshake, waiting for it.
-    fn begin(&self, mut stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let refused = |error: &(dyn std::error::Error + 'static)| {
-            io::Error::other(reason_of(error).unwrap_or_else(|| error.to_string()))
-        };
-        let connection = ClientConnection::new(self.trust.config(), self.name.clone());
-        let mut connection = connection.map_err(|error| refused(&error))?;
-        stream.set_read_timeout(Some(CONNECT_TIME_MAX))?;
-        while connection.is_handshaking() {
-            connection.complete_io(&mut stream).map_err(|error| refused(&error))?;
-        }
-        Ok(StreamOwned::new(connection, stream))
-    }
-}
-
-impl Channel {
-    const fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => &stream.sock,
-        }
-    }
-
-    /// Whether TLS keeps something that the socket did not take.
-    fn wants_write(&self) -> bool {
-        matches!(self, Self::Tls(stream) if stream.conn.wants_write())
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(octets),
-            Self::Tls(stream) => stream.write(octets),
-        }
-    }
-}
-
-fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 fn open_udp(target: SocketAddr) -> io::Result<UdpSocket> {

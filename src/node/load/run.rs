@@ -60,7 +60,8 @@ pub(super) fn run(
         },
         transport: match (job.workload, job.transport) {
             (Workload::Identities, _) => "HTTP",
-            (Workload::Cx, _) => "Diameter",
+            (Workload::Cx, Transport::Tls) => "Diameter over TLS",
+            (Workload::Cx, Transport::Udp | Transport::Tcp) => "Diameter",
             (_, Transport::Udp) => "UDP",
             (_, Transport::Tcp) => "TCP",
             (_, Transport::Tls) => "TLS",

@@ -141,6 +141,18 @@ impl Read {
     }
 }
 
+/// The certificates and the key that a client shows.
+///
+/// # Errors
+///
+/// [`TlsError`].
+pub(super) fn shown_in(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    Ok((certificates(certificate, &read(certificate)?)?, private_key(key, &read(key)?)?))
+}
+
 /// The certificates of authorities in a file.
 ///
 /// # Errors

@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use rustls::{ClientConfig, KeyLogFile, client::WebPkiServerVerifier, version::TLS13};
+use rustls::{
+    ClientConfig, ConfigBuilder, KeyLogFile,
+    client::{WantsClientCert, WebPkiServerVerifier},
+    version::TLS13,
+};
 
 use super::{
     BOTH, Shown, TlsError, client, files, provider, unusable,
@@ -17,8 +21,8 @@ use crate::node::Clock;
 /// The file of the authority that a command trusts, if no argument says so.
 const CA: &str = "MIGCORE_CA";
 
-/// Whom the commands of this process believe.
-static OF_COMMANDS: OnceLock<Trust> = OnceLock::new();
+/// Whom the commands of this process believe, and the file that says so.
+static OF_COMMANDS: OnceLock<(PathBuf, Trust)> = OnceLock::new();
 
 /// Whom a client believes, and what it shows. The default is whom all commands of this process believe
 /// ([`Trust::of_commands`]), and before that is said nobody: https goes nowhere then.
@@ -33,6 +37,23 @@ impl Trust {
     /// [`TlsError`].
     pub fn of_file(path: &Path) -> Result<Self, TlsError> {
         Self::of_file_at(path, Clock::start())
+    }
+
+    /// Believes servers with a certificate that an authority in the file `ca` has signed for their name, and shows the
+    /// certificate in the file `certificate`, whose key is in the file `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`].
+    pub(in crate::node) fn showing(
+        ca: &Path,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<Self, TlsError> {
+        let shown = Shown::of_files(certificate, key)?;
+        let builder = Self::by(ca, Clock::start())?;
+        let config = builder.with_client_auth_cert(shown.chain.clone(), shown.key.clone_key());
+        Ok(Self::with_key_log(config.map_err(|error| shown.wrong(&error))?))
     }
 
     /// Believes nobody.
@@ -56,9 +77,26 @@ impl Trust {
         let named = || std::env::var_os(CA).filter(|name| !name.is_empty()).map(PathBuf::from);
         if let Some(path) = ca.or_else(named) {
             // Said before, it stays.
-            let _ = OF_COMMANDS.set(Self::of_file(&path)?);
+            let trust = Self::of_file(&path)?;
+            let _ = OF_COMMANDS.set((path, trust));
         }
         Ok(())
+    }
+
+    /// Believes whom all commands of this process do, and shows the certificate in the file `certificate`, whose key is
+    /// in the file `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`].
+    pub(in crate::node) fn of_commands_showing(
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<Self, TlsError> {
+        match OF_COMMANDS.get() {
+            Some((ca, _)) => Self::showing(ca, certificate, key),
+            None => Ok(Self::nobody()),
+        }
     }
 
     /// The same, by a clock that may be ahead.
@@ -67,11 +105,18 @@ impl Trust {
     ///
     /// [`TlsError`].
     pub(in crate::node) fn of_file_at(path: &Path, clock: Clock) -> Result<Self, TlsError> {
+        Ok(Self::with_key_log(Self::by(path, clock)?.with_no_client_auth()))
+    }
+
+    /// Believes whom an authority in the file `path` has signed for.
+    fn by(
+        path: &Path,
+        clock: Clock,
+    ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
         let roots = Arc::new(files::authorities_in(path)?);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
         let verifier = verifier.map_err(|error| unusable(path, &error))?;
-        let builder = client(verifier, BOTH, clock).map_err(|error| unusable(path, &error))?;
-        Ok(Self::with_key_log(builder.with_no_client_auth()))
+        client(verifier, BOTH, clock).map_err(|error| unusable(path, &error))
     }
 
     /// Believes one system, and shows what this one shows.
@@ -96,7 +141,7 @@ impl Trust {
 
 impl Default for Trust {
     fn default() -> Self {
-        OF_COMMANDS.get().cloned().unwrap_or_else(Self::nobody)
+        OF_COMMANDS.get().map_or_else(Self::nobody, |(_, trust)| trust.clone())
     }
 }
 

@@ -477,7 +477,7 @@ const B_TO_A: &str = "token-of-b-at-a-0123456789";
 /// TOML of a configuration server and of Diameter with one partner, which covers PLMN 20801.
 fn with_partner(letter: &str, url: &str, (send, accept): (&str, &str)) -> String {
     format!(
-        "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+        "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
          [[config_server.partners]]\nid = \"sip:{letter}.example\"\n\
          sip_database = \"sipdb.{letter}.example\"\nurl = \"{url}\"\n\
          send_token = \"{send}\"\naccept_token = \"{accept}\"\nareas = [{{ plmn = \"20801\" }}]\n"
@@ -510,7 +510,7 @@ async fn two_systems() -> (RunningSystem, RunningSystem) {
         identity: &alice(),
         class: None,
         may_migrate: true,
-        token: &BearerToken::parse(TOKEN).unwrap(),
+        token: Some(&BearerToken::parse(TOKEN).unwrap()),
     };
     client.put_user(&user).await.unwrap();
     client.put_agreement(&agreement("sip:b.example", Direction::Outbound)).await.unwrap();

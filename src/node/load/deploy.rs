@@ -376,7 +376,7 @@ fn of_two(
     format!(
         "[system]\ndomain = \"{name}\"\n[sip]\nlisten = [\"{sip}\"]\n[diameter]\nlisten = \"{diameter}\"\n\
          [admin]\nlisten = \"{admin}\"\n[management]\nlisten = \"{management}\"\n\
-         [config_server]\nlisten = \"{csc4}\"\nlisten_partners = \"{csc17}\"\n\
+         [config_server]\nstatic_tokens = true\nlisten = \"{csc4}\"\nlisten_partners = \"{csc17}\"\n\
          [[config_server.partners]]\nid = \"sip:{other}\"\nsip_database = \"sipdb.{other}\"\n\
          url = \"http://{url}\"\nsend_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{TEST_PLMN}\" }}]\n\
          [[diameter.peers]]\nhost = \"sipdb.{other}\"\nrealm = \"{other}\"\nkind = \"database\"\n{address}",

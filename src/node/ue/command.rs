@@ -414,7 +414,7 @@ impl Session {
         RunningConfigurationClient::new(
             ConfigurationClient::new(state.records.clone()),
             state.csc4.clone(),
-            state.token.clone(),
+            Some(state.token.clone()),
             Some(self.tap.clone()),
             SERVER,
         )

@@ -1,5 +1,5 @@
-//! Tokens of an identity management server, without sockets: what a request costs, beside a bare ES256 signature and a
-//! bare verification in the same run.
+//! Tokens of an identity management server: what a request costs without sockets, and what an exchange costs over HTTP
+//! with the server on one core, beside a bare ES256 signature and a bare verification in the same run.
 //!
 //! An exchange verifies one token and signs one; a visit verifies one and signs two (access and ID token). `first` is
 //! with the commit that has the security token be the client's, `again` is the repeat of a lost answer.
@@ -7,14 +7,21 @@
 #![allow(
     clippy::cast_precision_loss,
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::redundant_closure_for_method_calls,
+    clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     missing_docs,
+    unreachable_pub,
     reason = "a benchmark"
 )]
+
+#[path = "idms/http.rs"]
+mod http;
+mod rig;
 
 use std::{
     hint::black_box,
@@ -287,6 +294,11 @@ fn main() {
         let (each, share) = (micros(time), micros(time) / micros(bare));
         println!("{name}: {each:.1} us, {:.0} a second, {share:.2} of the bare cost", 1e6 / each);
     }
-    let rate = 1.0 / exchanged.as_secs_f64();
+    let http::OverHttp { rate, cpu } = http::measure();
+    let share = micros(cpu) / micros(bare_exchange);
+    println!(
+        "exchange over HTTP: {rate:.0} a second on one core, {:.0} us of it each, {share:.2} of the bare cost",
+        micros(cpu)
+    );
     assert!(rate >= AIM, "{rate:.0} exchanges a second are less than {AIM}");
 }

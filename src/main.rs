@@ -119,7 +119,8 @@ enum Command {
 
 /// What `provision load` reads.
 const FILES: &str = r#"A CSV file of subscribers has a header with a column k. Of op and opc one is given. With an
-mc_service_id the row is also a user of the configuration server, who presents the token on CSC-4:
+mc_service_id the row is also a user of the configuration server, who presents access tokens on CSC-4, or where static
+tokens are taken (config_server.static_tokens) this one:
 
   impi,impu,k,opc,mc_service_id,token
   alice@a.example,sip:alice@a.example,465b5ce8b199b49faa5f0a2ee238a6bc,cd63cb71954a9f4e48a5994e37a02baf,sip:alice@a.example,TOKEN
@@ -203,6 +204,8 @@ enum Provision {
         ue_sip_core: Vec<SipCoreAddress>,
     },
     /// Provision users for SIPp, and write its injection file.
+    ///
+    /// The home has to take static tokens (config_server.static_tokens = true): these users do not log in.
     ///
     /// Each user is a subscriber and a user of the configuration server at home, and asks it for the
     /// connection details of the partner (steps 1 to 13), which gives it an inbound pair there. Pools,

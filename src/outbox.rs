@@ -346,6 +346,8 @@ pub enum TimerWhat {
     RequestsEnd,
     /// Challenges may not have been answered (reg-await-auth): one timer for the first of all.
     ChallengesEnd,
+    /// Answers of the SIP core may have to leave that were held until a common time: one timer for the first of all.
+    HeldAnswers,
     /// Contacts may have expired: one timer for the first of all.
     ContactsEnd,
     /// Leases of inbound pairs may have ended: one timer for the first of all.
@@ -383,6 +385,8 @@ pub enum Note {
     },
     /// A UE answered a challenge with a wrong response.
     AuthenticationFailed,
+    /// A user that does not exist, or may not be here, was challenged in place of a refusal. A security event.
+    DecoyChallenge,
     /// A UE sent AUTS, and SQN was moved ahead.
     Resynchronised,
     /// A UE's SQN is behind by more than delta, and SQN was moved back: a new epoch.

@@ -16,7 +16,7 @@ use idms_harness::*;
 use migcore::{
     api::{
         identity_management::{
-            ClientAuthentication, ClientCredential, Refusal, TokenKind, TokenRequest,
+            ClientAuthentication, ClientCredential, ClientId, Refusal, TokenKind, TokenRequest,
         },
         idms_management::{self as management, Denied, Visitor},
     },
@@ -578,15 +578,53 @@ fn a_confidential_client_must_be_who_it_says() {
         ..present(&token)
     };
     assert!(two.partner.tokens(by(CLIENT, secret.expose())).is_ok());
-    // Without it, with another one, and for a client that does not exist: the same.
-    for request in [
-        present(&token),
-        by(CLIENT, "22-characters-or-more-other"),
-        by("no-client", secret.expose()),
-        by_client(present(&token), "no-client"),
-    ] {
+    // With another one, and for a client that does not exist: the same.
+    for request in [by(CLIENT, "22-characters-or-more-other"), by("no-client", secret.expose())] {
         assert_eq!(two.partner.tokens(request), Err(Refusal::InvalidClient));
     }
+    // By its name alone it is one that does not exist.
+    for request in [present(&token), by_client(present(&token), "no-client")] {
+        assert_eq!(two.partner.tokens(request), Err(Refusal::InvalidGrant));
+    }
+}
+
+#[test]
+fn whether_a_public_client_exists_is_told_to_nobody_who_has_nothing_of_its_own() {
+    let mut two = Two::new();
+    let token = two.token();
+    two.partner.add_client_with("has-a-key", |client| client.requires_proof = true);
+    let access = two.home.log_in("alice", None).access_token;
+    for client in [CLIENT, "has-a-key", "no-client", "no client"] {
+        let asked = |request| by_client(request, client);
+        if client != CLIENT {
+            let mine = two.partner.tokens(asked(present(&token)));
+            assert_eq!(mine, Err(Refusal::InvalidGrant), "{client}");
+        }
+        assert_eq!(two.partner.tokens(asked(present("nothing"))), Err(Refusal::InvalidGrant));
+        assert_eq!(two.partner.tokens(asked(redeem("code"))), Err(Refusal::InvalidGrant));
+        let old = refresh(&SecretText::new("n".repeat(54)), None);
+        assert_eq!(two.partner.tokens(asked(old)), Err(Refusal::InvalidGrant));
+        // What can be no name tells nothing of names.
+        let is_name = client != "no client";
+        let expected = if is_name { Refusal::InvalidRequest } else { Refusal::InvalidGrant };
+        let of_home = two.partner.tokens(asked(exchange(&access, 'b')));
+        assert_eq!(of_home, Err(expected), "{client}");
+    }
+}
+
+#[test]
+fn nothing_that_a_client_was_given_outlives_it() {
+    let mut world = World::new('a');
+    world.add_client(CLIENT);
+    world.add_user("alice", 'b');
+    let tokens = world.log_in("alice", None);
+    let (kept, code) = (tokens.refresh_token.unwrap(), world.code("alice", parameters()));
+    world.do_manage(management::Request::DeleteClient(ClientId::parse(CLIENT).unwrap()));
+    for request in [refresh(&kept, None), redeem(&code)] {
+        assert_eq!(world.tokens(request), Err(Refusal::InvalidGrant));
+    }
+    let exchanged = world.tokens(exchange(&tokens.access_token, 'b'));
+    assert_eq!(exchanged, Err(Refusal::InvalidRequest));
 }
 
 #[test]

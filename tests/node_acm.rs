@@ -386,7 +386,7 @@ async fn provision_migration(pair: &Pair) {
         identity: &alice,
         class: None,
         may_migrate: true,
-        token: &token("alice"),
+        token: Some(&token("alice")),
     };
     a.put_user(&new).await.unwrap();
     a.put_agreement(&agreement(Side::B, out)).await.unwrap();

@@ -57,7 +57,7 @@ fn now() -> Timestamp {
 fn partner(letter: &str, url: &str, tokens: (&str, &str), more: &str) -> String {
     let (send, accept) = tokens;
     format!(
-        "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n{more}\
+        "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n{more}\
          [[config_server.partners]]\nid = \"sip:{letter}.example\"\n\
          sip_database = \"sipdb.{letter}.example\"\nurl = \"{url}\"\n\
          send_token = \"{send}\"\naccept_token = \"{accept}\"\nareas = [{{ plmn = \"20801\" }}]\n{}",
@@ -108,7 +108,7 @@ async fn provision_a(system: &RunningSystem) {
         identity: &alice,
         class: None,
         may_migrate: true,
-        token: &BearerToken::parse(ALICE_TOKEN).unwrap(),
+        token: Some(&BearerToken::parse(ALICE_TOKEN).unwrap()),
     };
     client.put_user(&user).await.unwrap();
     client.put_agreement(&agreement("sip:b.example", Direction::Outbound)).await.unwrap();

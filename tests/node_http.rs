@@ -38,7 +38,7 @@ struct Bench {
 impl Bench {
     fn start() -> Self {
         let partner = format!(
-            "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\naccess_timeout = \"1s\"\n\
+            "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\naccess_timeout = \"1s\"\n\
              [[config_server.partners]]\nid = \"sip:b.example\"\nsip_database = \"sipdb.b.example\"\n\
              url = \"http://127.0.0.1:9\"\nsend_token = \"{PEER_TOKEN}\"\naccept_token = \"{PEER_TOKEN}\"\n\
              areas = [{{ plmn = \"00101\" }}]\n{}",

@@ -34,7 +34,7 @@ impl Bench {
 
     /// A system with an ACM server, and so with a controlling server of functional aliases.
     fn start_with_acm(domain: &str) -> Self {
-        let more = "[config_server]\nlisten = \"127.0.0.1:0\"\n\
+        let more = "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\n\
                     [acm]\nclient_listen = \"127.0.0.1:0\"\npartner_listen = \"127.0.0.1:0\"\n";
         let roles = "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]\n";
         let config = Config::parse(&format!("{roles}{}", toml(domain, more))).unwrap();
@@ -266,7 +266,7 @@ async fn a_wrong_request_about_functional_aliases_is_told_the_field_and_the_fix(
 async fn every_answer_is_as_described() {
     let bench = Bench::start_with(
         "a.example",
-        "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+        "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
          [[config_server.partners]]\nid = \"sip:b.example\"\nsip_database = \"sipdb.b.example\"\n\
          url = \"http://127.0.0.1:9\"\nsend_token = \"dG9rZW4tdGhhdC1hLXByZXNlbnRz\"\n\
          accept_token = \"dG9rZW4tdGhhdC1iLXByZXNlbnRz\"\nareas = [{ plmn = \"00101\" }]\n\

@@ -1,4 +1,5 @@
-//! User profiles over XCAP on real sockets: who gets which, and what a client may keep.
+//! Access tokens on CSC-4, on real sockets: who gets which user profile and which connection details, and what a client
+//! may keep.
 #![cfg(feature = "node")]
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +10,7 @@
     reason = "test code"
 )]
 
-use std::{net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use migcore::{
     identity::McServiceId,
@@ -30,8 +31,11 @@ const SCOPE: &str = "openid 3gpp:mc:ptt_service 3gpp:mc:ptt_config_management_se
 const PATH: &str =
     "org.3gpp.mcptt.user-profile/users/sip%3Aalice@a.example/mcptt-user-profile-0.xml";
 
+const STATIC_TOKEN: &str = "22-characters-of-alice-drawn";
+
 /// A system with an identity management server, a configuration server, and alice.
 struct Site {
+    config: Config,
     system: RunningSystem,
     idms: Server,
     cms: Server,
@@ -46,22 +50,27 @@ fn profile() -> String {
 
 impl Site {
     async fn start() -> Self {
+        Self::start_with("", "").await
+    }
+
+    /// A system with more in its sections of the two servers.
+    async fn start_with(config_server: &str, idms: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
             "roles = [\"idms\", \"config_server\", \"sip_database\"]\n[system]\ndomain = \"a.example\"\n[diameter]\n\
              listen = \"127.0.0.1:0\"\n[admin]\n[management]\nlisten = \"127.0.0.1:0\"\n\
-             [config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+             [config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n{config_server}\
              [idms]\nlisten = \"127.0.0.1:{port}\"\nissuer = \"http://127.0.0.1:{port}\"\n\
-             password_memory_kib = 8\npassword_passes = 1\n"
+             password_memory_kib = 8\npassword_passes = 1\n{idms}"
         );
         let config = Config::parse(&config).unwrap();
-        let system = RunningSystem::start(config, Options::default()).unwrap();
+        let system = RunningSystem::start(config.clone(), Options::default()).unwrap();
         let manage = format!("http://{}", system.bound().management.unwrap());
         let server = |name: &str, url: String| Server { name: name.into(), url };
         let idms = server("idms", format!("http://127.0.0.1:{port}"));
         let cms = server("cms", format!("http://{}/xcap-root", system.bound().csc4.unwrap()));
         let http = Client::builder().no_proxy().build().unwrap();
-        let site = Self { system, idms, cms, manage, http };
+        let site = Self { config, system, idms, cms, manage, http };
         let client = json!({"redirect_uris": ["http://127.0.0.1/back"]});
         site.put("/v1/idms/clients/mc-client", client).await;
         for name in ["alice", "bob"] {
@@ -82,6 +91,32 @@ impl Site {
     async fn log_in(&self, user: &str, scope: &str) -> UserTokens {
         let client = IdentityClient::new("mc-client", "http://127.0.0.1/back", None);
         client.log_in(&self.idms, (user, &SecretText::new(PASSWORD)), scope).await.unwrap()
+    }
+
+    /// Makes alice a user of the configuration server, with a static token.
+    async fn add_alice(&self) {
+        let user = json!({
+            "impi": "alice@a.example", "impu": "sip:alice@a.example", "token": STATIC_TOKEN,
+        });
+        self.put("/v1/users/sip%3Aalice@a.example", user).await;
+    }
+
+    /// Asks for connection details of alice.
+    async fn ask_details(&self, token: Option<&str>) -> Response {
+        let csc4 = self.system.bound().csc4.unwrap();
+        let body = json!({"mc_service_id": "sip:alice@a.example", "location": {"plmn": "20801"}});
+        let request = self.http.post(format!("http://{csc4}/csc-4/v1/connection-details"));
+        let request = request.json(&body);
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        request.send().await.unwrap()
+    }
+
+    /// The same system with its clock ahead.
+    async fn restarted(self, ahead: Duration) -> Self {
+        let engine = self.system.shutdown().await;
+        let options = Options { engine, clock_ahead: ahead, ..Options::default() };
+        let system = RunningSystem::start(self.config.clone(), options).unwrap();
+        Self { system, ..self }
     }
 
     async fn get(&self, path: &str, token: Option<&BearerToken>) -> Response {
@@ -191,6 +226,78 @@ async fn what_is_no_profile_is_refused_and_secrets_are_shown_on_demand_only() {
     let listed: Value = listed.json().await.unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
     assert!(!listed.to_string().contains("Common"), "{listed}");
+    site.system.shutdown().await;
+}
+
+#[tokio::test]
+async fn connection_details_are_for_the_user_of_an_access_token_for_configuration_management() {
+    let site = Site::start().await;
+    site.add_alice().await;
+    let own = site.log_in("alice", SCOPE).await.access;
+    let old_name = "openid 3gpp:mcptt:config_management_server";
+    let by_old_name = site.log_in("alice", old_name).await.access;
+    let other = site.log_in("bob", SCOPE).await.access;
+    let service_only = site.log_in("alice", "openid 3gpp:mc:ptt_service").await.access;
+    let (signed, _) = own.expose().rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(86));
+    // There is no partner: whoever is told so has been let in.
+    for (what, token, status, kind, challenge) in [
+        ("her own", Some(own.expose()), 404, "no-partner", None),
+        ("by the scope of Release 13", Some(by_old_name.expose()), 404, "no-partner", None),
+        ("none", None, 401, "not-authenticated", Some("Bearer realm=\"a.example\"")),
+        ("a forged one", Some(&*forged), 401, "not-authenticated", Some("error=\"invalid_token\"")),
+        (
+            "another scope",
+            Some(service_only.expose()),
+            403,
+            "not-authorised",
+            Some("scope=\"3gpp:mc:ptt_config_management_service\""),
+        ),
+        ("another user's", Some(other.expose()), 403, "not-authorised", None),
+        (
+            "a static one, which is not taken here",
+            Some(STATIC_TOKEN),
+            401,
+            "not-authenticated",
+            Some("error=\"invalid_token\""),
+        ),
+    ] {
+        let response = site.ask_details(token).await;
+        assert_eq!(response.status(), status, "{what}");
+        let given = response.headers().get("www-authenticate").map(|it| it.to_str().unwrap());
+        match challenge {
+            Some(challenge) => assert!(given.unwrap().contains(challenge), "{what}: {given:?}"),
+            None => assert_eq!(given, None, "{what}"),
+        }
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["type"], json!(format!("urn:migcore:problem:{kind}")), "{what}");
+    }
+    site.system.shutdown().await;
+}
+
+#[tokio::test]
+async fn static_tokens_are_taken_where_the_configuration_says_so() {
+    let site = Site::start_with("static_tokens = true\n", "").await;
+    site.add_alice().await;
+    let own = site.log_in("alice", SCOPE).await.access;
+    assert_eq!(site.ask_details(Some(STATIC_TOKEN)).await.status(), 404);
+    assert_eq!(site.ask_details(Some(own.expose())).await.status(), 404);
+    assert_eq!(site.ask_details(Some("22-characters-of-nobody-else")).await.status(), 401);
+    let user = json!({"impi": "alice@a.example", "impu": "sip:alice@a.example"});
+    site.put("/v1/users/sip%3Aalice@a.example", user).await;
+    assert_eq!(site.ask_details(Some(STATIC_TOKEN)).await.status(), 401, "she has none any more");
+    site.system.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_access_token_asks_for_details_until_it_expires_give_or_take_the_skew_of_clocks() {
+    let site = Site::start_with("", "access_token_lifetime = \"1min\"\n").await;
+    site.add_alice().await;
+    let own = site.log_in("alice", SCOPE).await.access;
+    let site = site.restarted(Duration::from_secs(60 + 20)).await;
+    assert_eq!(site.ask_details(Some(own.expose())).await.status(), 404, "20 s after its end");
+    let site = site.restarted(Duration::from_secs(60 + 31)).await;
+    assert_eq!(site.ask_details(Some(own.expose())).await.status(), 401, "31 s after its end");
     site.system.shutdown().await;
 }
 

@@ -31,7 +31,7 @@ const BA_TOKEN: &str = "dG9rZW4tdGhhdC1iLXByZXNlbnRz";
 fn two_systems() -> (RunningSystem, RunningSystem) {
     let partner = |name: char, url: &str, send: &str, accept: &str| {
         format!(
-            "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+            "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
              [[config_server.partners]]\nid = \"sip:{name}.example\"\nsip_database = \"sipdb.{name}.example\"\n\
              url = \"http://{url}\"\nsend_token = \"{send}\"\naccept_token = \"{accept}\"\n\
              areas = [{{ plmn = \"00101\" }}]\n"

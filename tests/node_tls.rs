@@ -12,9 +12,11 @@ mod node_world;
 use std::{
     error::Error,
     fs,
+    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, ChildStderr, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,9 +41,14 @@ use node_world::{eventually, metric};
 use reqwest::Client;
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 const ACCESS: &str = "/csc-17/v1/system-access";
 const INTERCONNECTION: &str = "/acm/v1/interconnection";
@@ -82,7 +89,7 @@ impl Lab {
              [system]\ndomain = \"{letter}.example\"\n\
              [sip]\nlisten_tls = [\"127.0.0.1:0\"]\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n[management]\nlisten = \"127.0.0.1:0\"\n\
-             [config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+             [config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
              [acm]\nclient_listen = \"127.0.0.1:0\"\npartner_listen = \"127.0.0.1:0\"\n\
              {section}"
         );
@@ -107,14 +114,14 @@ impl Lab {
         RunningSystem::start(Config::parse(&toml).unwrap(), Options::default()).unwrap()
     }
 
-    /// An HTTP client that believes B's authority, and shows the certificate in a directory.
-    fn client(&self, shown: Option<&Path>) -> Client {
+    /// A client of TLS that believes B's authority, and shows the certificate in a directory.
+    fn tls_client(&self, shown: Option<&Path>) -> ClientConfig {
         use_ring();
         let mut roots = RootCertStore::empty();
         let authority = fs::read(self.file("b", CA_FILE)).unwrap();
         roots.add(CertificateDer::from_pem_slice(&authority).unwrap()).unwrap();
         let builder = ClientConfig::builder().with_root_certificates(roots);
-        let config = match shown {
+        match shown {
             None => builder.with_no_client_auth(),
             Some(directory) => {
                 let read = |name| fs::read(directory.join(name)).unwrap();
@@ -122,7 +129,12 @@ impl Lab {
                 let key = PrivateKeyDer::from_pem_slice(&read(KEY_FILE)).unwrap();
                 builder.with_client_auth_cert(vec![chain], key).unwrap()
             }
-        };
+        }
+    }
+
+    /// The same over HTTP.
+    fn client(&self, shown: Option<&Path>) -> Client {
+        let config = self.tls_client(shown);
         Client::builder().no_proxy().tls_backend_preconfigured(config).build().unwrap()
     }
 
@@ -242,14 +254,7 @@ async fn a_partner_without_its_certificate_does_not_get_in_and_is_told_why() {
     let foreign = Lab::new("none-foreign");
     // D is no partner. Its directory is in the same lab.
     lab.issue(&["d.example"], 30 * DAY);
-    let late = Lab::new("none-late");
-    fs::copy(lab.file("a", CA_FILE), late.file("a", CA_FILE)).unwrap();
-    fs::copy(lab.file("a", "ca-key.pem"), late.file("a", "ca-key.pem")).unwrap();
-    late.issue(&["a.example"], Duration::from_secs(1));
-    let made = fs::metadata(late.file("a", CERTIFICATE_FILE)).unwrap().modified().unwrap();
-    while made.elapsed().unwrap() < Duration::from_secs(3) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let late = expired(&lab, "a", "none-late").await;
     let mut seen = dropped(&b);
     for address in [b.bound().csc17.unwrap(), b.bound().acm_partner.unwrap()] {
         for (shown, alert) in [
@@ -337,6 +342,159 @@ async fn a_ue_registers_over_tls_and_believes_only_the_authority_of_the_domain()
     assert!(matches!(ue.register().await.unwrap(), State::Registered(_)), "the connection goes on");
     a.shutdown().await;
     b.shutdown().await;
+}
+
+/// Waits until the certificate of a directory, made for so many seconds, has expired.
+async fn expire(certificate: &Path, seconds: u64) {
+    let made = fs::metadata(certificate).unwrap().modified().unwrap();
+    while made.elapsed().unwrap() < Duration::from_secs(seconds + 2) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A certificate for `letter` by the authority of `lab` that has expired, in a lab of its own.
+async fn expired(lab: &Lab, letter: &str, name: &str) -> Lab {
+    let late = Lab::new(name);
+    for file in [CA_FILE, "ca-key.pem"] {
+        fs::copy(lab.file(letter, file), late.file(letter, file)).unwrap();
+    }
+    late.issue(&[&format!("{letter}.example")], Duration::from_secs(1));
+    expire(&late.file(letter, CERTIFICATE_FILE), 1).await;
+    late
+}
+
+/// Asks a SIP core for its options, showing the certificate of a directory; or what TLS has against it.
+async fn options_of(core: SocketAddr, lab: &Lab, shown: Option<&Path>) -> Result<String, String> {
+    let connector = TlsConnector::from(Arc::new(lab.tls_client(shown)));
+    let name = ServerName::try_from("b.example").unwrap();
+    let connection = TcpStream::connect(core).await.unwrap();
+    let failed = |error: std::io::Error| words(&error);
+    let mut stream = connector.connect(name, connection).await.map_err(failed)?;
+    let ask = "OPTIONS sip:b.example SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK1\r\n\
+               Max-Forwards: 70\r\nFrom: <sip:a@b.example>;tag=1\r\nTo: <sip:b.example>\r\n\
+               Call-ID: 1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    // Over TLS 1.3 the server judges a certificate when the client thinks that all is done.
+    stream.write_all(ask.as_bytes()).await.map_err(failed)?;
+    let mut answer = vec![0; 4_096];
+    let length = stream.read(&mut answer).await.map_err(failed)?;
+    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+#[tokio::test]
+async fn a_ue_that_shows_a_certificate_shows_a_valid_one_of_the_systems_authority() {
+    let lab = Lab::new("ue-shows");
+    let b = lab.start("b", &diameter("b", ""));
+    let core = b.bound().sip_tls[0];
+    let own = lab.0.join("b.example");
+    for shown in [None, Some(&*own)] {
+        let answer = options_of(core, &lab, shown).await.unwrap();
+        assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+    }
+    let foreign = Lab::new("ue-shows-foreign");
+    let late = expired(&lab, "b", "ue-shows-late").await;
+    for (shown, alert) in [
+        (lab.0.join("a.example"), "UnknownCA"),
+        (foreign.0.join("b.example"), "DecryptError"),
+        (late.0.join("b.example"), "CertificateExpired"),
+    ] {
+        let before = dropped(&b);
+        let told = options_of(core, &lab, Some(&shown)).await.expect_err("it is refused");
+        assert!(told.contains(alert), "{told} has not {alert}");
+        eventually("the core counts it", || dropped(&b) > before).await;
+    }
+    b.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_ue_does_not_believe_a_sip_core_whose_certificate_has_expired() {
+    let lab = Lab::new("core-late");
+    lab.issue(&["a.example", "b.example", "c.example"], Duration::from_secs(5));
+    let b = lab.start("b", &diameter("b", ""));
+    expire(&lab.file("b", CERTIFICATE_FILE), 5).await;
+    let core = b.bound().sip_tls[0];
+    let alice = UserIdentity {
+        impi: "alice@b.example".parse().unwrap(),
+        impu: "sip:alice@b.example".parse().unwrap(),
+    };
+    let isim = Isim::new(&Secret::new([1; 16]), &Secret::new([2; 16]), SqnArray::default());
+    let config = UeConfig::new(alice, Transport::Tls, core);
+    let before = dropped(&b);
+    let opened = RunningUe::open(config, core, isim, &lab.trust("b"), (None, "core")).await;
+    let Err(error) = opened else { panic!("it is believed") };
+    assert!(error.to_string().contains("its certificate expired at "), "{error}");
+    eventually("the core counts it", || dropped(&b) > before).await;
+    b.shutdown().await;
+}
+
+/// A system as a process of its own, which logs in JSON.
+struct Process {
+    child: Child,
+    log: std::io::Lines<BufReader<ChildStderr>>,
+}
+
+impl Process {
+    fn start(lab: &Lab, letter: &str) -> Self {
+        let more = "[storage]\nengine = \"memory\"\n[log]\nformat = \"json\"\n";
+        let file = lab.0.join("serve.toml");
+        fs::write(&file, lab.toml(letter, &(diameter(letter, "") + more))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
+        command.args(["serve", "--config"]).arg(file).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// The next line of the log that has this in it.
+    fn said(&mut self, what: &str) -> Value {
+        let line = self.log.by_ref().map(Result::unwrap).find(|line| line.contains(what));
+        serde_json::from_str(&line.unwrap_or_else(|| panic!("nothing of {what}"))).unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_running_process_reads_its_certificates_again_at_sighup_and_logs_who_it_refused() {
+    let lab = Lab::new("sighup");
+    let mut b = Process::start(&lab, "b");
+    let up = b.said("system is up");
+    let bound = up["bound"].as_str().unwrap();
+    let (_, core) = bound.split_once("sip_tls: [").unwrap();
+    let core: SocketAddr = core.split([']', ',']).next().unwrap().parse().unwrap();
+    let answer = options_of(core, &lab, None).await.unwrap();
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+
+    let wrong = options_of(core, &lab, Some(&lab.0.join("a.example"))).await;
+    assert!(wrong.is_err(), "{wrong:?}");
+    let event = b.said("a connection over TLS was refused");
+    assert_eq!(event["target"], "migcore::security", "{event}");
+    let reason = event["reason"].as_str().unwrap();
+    assert!(reason.contains("signed by no authority that is trusted here"), "{reason}");
+
+    // The authority changes, too: who believes the old one is shown what it does not know.
+    let before = lab.tls_client(None);
+    fs::remove_file(lab.file("b", CA_FILE)).unwrap();
+    lab.issue(&["b.example"], 30 * DAY);
+    b.signal("-HUP");
+    b.said("new certificates and keys are in force");
+    let answer = options_of(core, &lab, None).await.unwrap();
+    assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
+    let connector = TlsConnector::from(Arc::new(before));
+    let connection = TcpStream::connect(core).await.unwrap();
+    let name = ServerName::try_from("b.example").unwrap();
+    assert!(connector.connect(name, connection).await.is_err(), "the old one is gone");
+    b.signal("-TERM");
+    b.said("system is down");
 }
 
 #[tokio::test]
@@ -515,7 +673,7 @@ async fn a_silent_client_does_not_keep_a_system_from_stopping() {
     let all = [bound.sip_tls[0], bound.diameter.unwrap(), bound.csc17.unwrap()];
     let mut open = Vec::new();
     for address in all {
-        open.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        open.push(TcpStream::connect(address).await.unwrap());
     }
     let connected = "migcore_http_connections{listener=\"csc-17\"}";
     eventually("it is accepted", || (metric(&b, connected) - 1.0).abs() < f64::EPSILON).await;

@@ -118,7 +118,7 @@ impl Drop for Files {
 /// TOML of the partner `letter`, which covers PLMN 20801.
 fn with_partner(letter: &str, url: &str, (send, accept): (&str, &str)) -> String {
     format!(
-        "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
+        "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
          [[config_server.partners]]\nid = \"sip:{letter}.example\"\n\
          sip_database = \"sipdb.{letter}.example\"\nurl = \"{url}\"\n\
          send_token = \"{send}\"\naccept_token = \"{accept}\"\nareas = [{{ plmn = \"20801\" }}]\n"

@@ -251,7 +251,7 @@ fn toml(engine: Engine, directory: &Path, which: usize, ports: [Ports; 2]) -> St
         "[system]\ndomain = \"{domain}\"\n[sip]\nlisten = [\"127.0.0.1:{sip}\"]\n\
          [diameter]\nlisten = \"127.0.0.1:{diameter}\"\n[management]\nlisten = \"127.0.0.1:{management}\"\n\
          [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
-         [config_server]\nlisten = \"127.0.0.1:{csc4}\"\nlisten_partners = \"127.0.0.1:{csc17}\"\n\
+         [config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:{csc4}\"\nlisten_partners = \"127.0.0.1:{csc17}\"\n\
          [[config_server.partners]]\nid = \"sip:{others}\"\nsip_database = \"sipdb.{others}\"\n\
          url = \"http://127.0.0.1:{}\"\nsend_token = \"{send}\"\naccept_token = \"{accept}\"\n\
          areas = [{{ plmn = \"00101\" }}]\n\

@@ -75,7 +75,8 @@ pub struct User {
     pub class: Option<Box<str>>,
     /// Whether the user may migrate at all (`MIG-2`).
     pub may_migrate: bool,
-    /// The bearer token that the user's UE presents.
+    /// The static bearer token that the user's UE presents, where the system takes such tokens;
+    /// [`TokenDigest::OF_NO_TOKEN`] if the user has none.
     pub token: TokenDigest,
 }
 

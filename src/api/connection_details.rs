@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     identity::{McServiceId, McSystemId, Plmn, UserIdentity},
     time::Timestamp,
+    token::BearerToken,
     ue_configuration::InitialUeConfiguration,
 };
 
@@ -25,7 +26,7 @@ pub const CELL_MAX: u64 = (1 << 36) - 1;
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
 pub struct Request {
-    /// The user. The bearer token must be this user's.
+    /// The user. The access token must be this user's, and good for configuration management.
     #[cfg_attr(feature = "node", schema(value_type = String, example = "sip:alice@a.example"))]
     pub mc_service_id: McServiceId,
     /// Where the UE is.
@@ -37,6 +38,15 @@ pub struct Request {
     /// Whether the wish is strict: refuse instead of choosing another partner by location (extension).
     #[serde(default)]
     pub strict: bool,
+}
+
+/// Whom a request is from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Credential {
+    /// This user: an access token of this system's identity management server says so, and has been verified.
+    User(McServiceId),
+    /// Whoever has this static token, where the system takes such tokens.
+    Static(BearerToken),
 }
 
 /// Where a UE is (TS 23.280 10.9), or a part of the area that a partner covers.

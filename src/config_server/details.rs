@@ -15,7 +15,8 @@ use super::{
 use crate::{
     api::{
         connection_details::{
-            Answer, Details, Reason, Refusal, Request, SIP_CORE_ADDRESSES_MAX, SystemConfiguration,
+            Answer, Credential, Details, Reason, Refusal, Request, SIP_CORE_ADDRESSES_MAX,
+            SystemConfiguration,
         },
         migration_identity::{self as management, Binding, Lent, PrimaryUser},
         system_access as csc17,
@@ -25,7 +26,6 @@ use crate::{
     step::Step,
     store::CommitSeq,
     time::Timestamp,
-    token::BearerToken,
 };
 
 /// Longest grant of a real pair: a day more than the pause of 30 days that a user may make between steps 13
@@ -63,11 +63,11 @@ impl ConfigServer {
         &self,
         ctx: &mut Context<'_>,
         to: ReplyTo,
-        token: Option<&BearerToken>,
+        credential: Option<&Credential>,
         request: &Request,
     ) {
         let mut after = CommitSeq::NOTHING;
-        let admitted = self.check_user_may_migrate(ctx, token, request, &mut after);
+        let admitted = self.check_user_may_migrate(ctx, credential, request, &mut after);
         let chosen = admitted.and_then(|caller| {
             let choice = self.choose(ctx, &caller, request, &mut after)?;
             Ok((caller, choice))
@@ -99,7 +99,7 @@ impl ConfigServer {
     fn check_user_may_migrate(
         &self,
         ctx: &mut Context<'_>,
-        token: Option<&BearerToken>,
+        credential: Option<&Credential>,
         request: &Request,
         after: &mut CommitSeq,
     ) -> Result<Caller, Refusal> {
@@ -107,7 +107,7 @@ impl ConfigServer {
             return Err(Refusal::Unavailable);
         }
         let caller = self
-            .authenticate_user(&request.mc_service_id, token, after)
+            .authenticate_user(&request.mc_service_id, credential, after)
             .ok_or(Refusal::NotAuthenticated)?;
         let summary =
             if caller.may_migrate { "the user may migrate" } else { "the user may not migrate" };

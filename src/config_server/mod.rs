@@ -166,7 +166,7 @@ impl ConfigServer {
     /// Goes to work after the last record. There is nothing to take up: whoever asked before asks again.
     pub fn handle_loaded(&self, _ctx: &mut Context<'_>) {}
 
-    /// `MIG-1`: a UE asks for connection details. `token` is what it presents; `None` if nothing usable.
+    /// `MIG-1`: a UE asks for connection details. `credential` is what it presents; `None` if nothing usable.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a role takes over every message that it gets"
@@ -175,10 +175,10 @@ impl ConfigServer {
         &self,
         ctx: &mut Context<'_>,
         to: ReplyTo,
-        token: Option<&BearerToken>,
+        credential: Option<&connection_details::Credential>,
         request: connection_details::Request,
     ) {
-        self.start_migration(ctx, to, token, &request);
+        self.start_migration(ctx, to, credential, &request);
     }
 
     /// `MIG-7`, received: another system asks for access for one of its users.

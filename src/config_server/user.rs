@@ -4,12 +4,12 @@ use super::{ConfigServer, Next, Outcome, rely_on};
 use crate::{
     api::{
         configuration::{Answer, CLASS_OCTETS_MAX, User},
+        connection_details::Credential,
         migration_identity::{self as management, Refusal},
     },
     identity::{McServiceId, UserIdentity},
     outbox::{Context, Note},
     store::{CommitSeq, Mutation, RecordKind},
-    token::BearerToken,
 };
 
 /// A user in memory.
@@ -42,18 +42,22 @@ impl HeldUser {
 }
 
 impl ConfigServer {
-    /// Returns the user `name` if `token` is its own. A user that does not exist costs the same work as one
-    /// that presents a wrong token.
+    /// Returns the user `name` if `credential` is its own. A user that does not exist costs the same work as one
+    /// that presents a wrong one.
     pub(super) fn authenticate_user(
         &self,
         name: &McServiceId,
-        token: Option<&BearerToken>,
+        credential: Option<&Credential>,
         after: &mut CommitSeq,
     ) -> Option<Caller> {
-        let presented = token?.digest();
         let held = self.users.get(name);
-        let accepted = held.as_ref().map_or(presented, |held| held.user.token);
-        let matches = accepted == presented;
+        let matches = match credential? {
+            Credential::User(user) => user == name,
+            Credential::Static(token) => {
+                let presented = token.digest();
+                held.as_ref().map_or(presented, |held| held.user.token) == presented
+            }
+        };
         let held = held?;
         rely_on(after, held.version);
         matches.then(|| Caller {

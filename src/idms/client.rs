@@ -5,10 +5,10 @@ use std::{net::IpAddr, time::Duration};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{IdentityServer, attempts::Of, full, refuse};
+use super::{IdentityServer, attempts::Of, full, refuse, state::State};
 use crate::{
     api::identity_management::{
-        Client, ClientAuthentication, ClientCredential, Refusal, TOKEN_PATH,
+        Client, ClientAuthentication, ClientCredential, ClientId, Refusal, TOKEN_PATH,
     },
     outbox::Context,
     secret::SecretText,
@@ -19,6 +19,7 @@ use crate::{
         dpop::{PROOF_AGE_SECS_MAX, Proof},
         jws::{Algorithm, Unverified},
         key::{Thumbprint, VerifyingKey},
+        scope::Scopes,
     },
 };
 
@@ -41,7 +42,9 @@ struct Assertion {
 }
 
 impl IdentityServer {
-    /// Finds out which client asks. One that is unknown is refused as one that is not who it says.
+    /// Finds out which client asks. One that is unknown is refused as one that is not who it says: with a secret or an
+    /// assertion at once, with a name alone when it turns out that what it presents is nobody's
+    /// ([`State::admit_client`]), as it would be if the name were that of a client.
     pub(super) fn authenticate(
         &self,
         ctx: &mut Context<'_>,
@@ -50,9 +53,14 @@ impl IdentityServer {
     ) -> Result<Client, Refusal> {
         let known = |id: &str| self.state().clients.get(id).cloned();
         match credential {
-            ClientCredential::Name(id) => known(&id)
-                .filter(|client| client.authentication == ClientAuthentication::None)
-                .ok_or_else(|| refuse(ctx, Refusal::InvalidClient, "client")),
+            ClientCredential::Name(id) => {
+                let known = known(&id).filter(|it| it.authentication == ClientAuthentication::None);
+                match (known, ClientId::parse(&id)) {
+                    (Some(client), _) => Ok(client),
+                    (None, Ok(id)) => Ok(without_rights(id)),
+                    (None, Err(_)) => Err(refuse(ctx, Refusal::InvalidGrant, "client")),
+                }
+            }
             ClientCredential::Secret(id, secret) => {
                 self.count_attempt(ctx, source)?;
                 let client = self.client_of_secret(known(&id), &secret);
@@ -135,13 +143,10 @@ impl IdentityServer {
     pub(super) fn prove(
         &self,
         ctx: &mut Context<'_>,
-        client: &Client,
         proof: Option<&str>,
     ) -> Result<Option<Thumbprint>, Refusal> {
         let wrong = |ctx: &mut Context<'_>| refuse(ctx, Refusal::InvalidProof, "proof key");
-        let Some(proof) = proof else {
-            return if client.requires_proof { Err(wrong(ctx)) } else { Ok(None) };
-        };
+        let Some(proof) = proof else { return Ok(None) };
         let url = self.config.issuer.endpoint(TOKEN_PATH);
         let Ok(proof) = Proof::verify(proof, "POST", &url, ctx.now) else { return Err(wrong(ctx)) };
         let is_new = self.is_since_loading(proof.issued);
@@ -180,5 +185,35 @@ impl IdentityServer {
         if let Some(source) = source {
             self.state().attempts.give(Of::Source, source);
         }
+    }
+}
+
+impl State {
+    /// Whether a client may use what it has presented, which is its own: it is registered, and has proven a key if it
+    /// has to. If it is not registered that is refused with `unknown`, as what is not its own is.
+    pub(super) fn admit_client(
+        &self,
+        ctx: &mut Context<'_>,
+        (client, proof_key): (&Client, Option<&Thumbprint>),
+        unknown: Refusal,
+    ) -> Result<(), Refusal> {
+        if self.clients.get(client.id.as_str()) != Some(client) {
+            return Err(refuse(ctx, unknown, "client"));
+        }
+        if client.requires_proof && proof_key.is_none() {
+            return Err(refuse(ctx, Refusal::InvalidProof, "proof key"));
+        }
+        Ok(())
+    }
+}
+
+/// A client that is not registered, so that its request is looked at as far as one of a client that is.
+const fn without_rights(id: ClientId) -> Client {
+    Client {
+        id,
+        redirect_uris: Vec::new(),
+        authentication: ClientAuthentication::None,
+        requires_proof: false,
+        scopes: Scopes::NONE,
     }
 }

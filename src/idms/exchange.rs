@@ -48,6 +48,8 @@ impl IdentityServer {
         let access = access.ok_or_else(|| refuse(ctx, Refusal::InvalidRequest, "subject token"))?;
         let key = self.signing_key(ctx)?;
         let mut state = self.state();
+        let caller = (client, proof_key.as_ref());
+        state.admit_client(ctx, caller, Refusal::InvalidRequest)?;
         let user = state.user_of(&access.sub);
         let user = user.ok_or_else(|| refuse(ctx, Refusal::InvalidRequest, "subject"))?;
         let partner = IssuerUrl::parse(resource).ok();

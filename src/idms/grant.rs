@@ -43,6 +43,8 @@ impl IdentityServer {
         let Some(known) = known.filter(|known| known.client == client.id) else {
             return Err(refuse(ctx, Refusal::InvalidGrant, "code"));
         };
+        let caller = (client, proof_key.as_ref());
+        state.admit_client(ctx, caller, Refusal::InvalidGrant)?;
         if let Some(family) = known.redeemed {
             // Whoever has it stole it, or it was stolen before (RFC 6749 clause 4.1.2).
             return Err(self.end_family(ctx, &mut state, family));
@@ -93,6 +95,8 @@ impl IdentityServer {
         let family = state.families.get(&id).cloned();
         let family = family.filter(|family| family.client == client.id && ctx.now < family.expires);
         let Some(family) = family else { return Err(wrong(ctx)) };
+        let caller = (client, proof_key.as_ref());
+        state.admit_client(ctx, caller, Refusal::InvalidGrant)?;
         if family.digest != presented.digest() {
             return Err(self.end_family(ctx, &mut state, id));
         }

@@ -130,7 +130,7 @@ impl IdentityServer {
     fn give_tokens(&self, ctx: &mut Context<'_>, request: TokenRequest) -> Result<Tokens, Refusal> {
         let TokenRequest { client, grant, proof, source } = request;
         let client = self.authenticate(ctx, client, source)?;
-        let proof_key = self.prove(ctx, &client, proof.as_deref())?;
+        let proof_key = self.prove(ctx, proof.as_deref())?;
         match grant {
             Grant::Code { code, redirect_uri, verifier } => {
                 let parts = (code.expose(), &*redirect_uri, verifier.expose());

@@ -92,6 +92,7 @@ impl IdentityServer {
         scope: Option<&str>,
     ) -> Result<About, Refusal> {
         let mut state = self.state();
+        state.admit_client(ctx, (client, proof_key), Refusal::InvalidGrant)?;
         let denied = [
             Denied::Subject(issuer.clone(), token.sub.clone()),
             Denied::Token(issuer.clone(), token.jti.clone()),

@@ -252,7 +252,7 @@ impl ManagementClient {
             "impu": user.identity.impu,
             "class": user.class,
             "may_migrate": user.may_migrate,
-            "token": user.token.expose(),
+            "token": user.token.map(BearerToken::expose),
         });
         self.send("create a user", self.http.put(path).json(&body)).await.map(drop)
     }
@@ -475,8 +475,8 @@ pub struct NewUser<'a> {
     pub class: Option<&'a str>,
     /// Whether the user may migrate at all.
     pub may_migrate: bool,
-    /// The token that the user's UE presents.
-    pub token: &'a BearerToken,
+    /// The static token that the user's UE presents, where the system takes such tokens.
+    pub token: Option<&'a BearerToken>,
 }
 
 fn agreement_path(AgreementKey { partner, direction, users }: &AgreementKey) -> String {

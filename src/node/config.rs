@@ -136,6 +136,10 @@ pub struct Sip {
     pub expires_min: Duration,
     /// Longest registration time; longer ones are cut to it.
     pub expires_max: Duration,
+    /// When 403 leaves after the first REGISTER that it answers; with `decoy_challenge` 401, too.
+    pub refusal_after: Duration,
+    /// Whether users that do not exist are challenged.
+    pub decoy_challenge: bool,
     /// How long to wait for a vector before a 504.
     pub vector_timeout: Duration,
     /// How long a UE may take to answer a challenge: reg-await-auth (TS 24.229 table 7.8.1).
@@ -299,6 +303,8 @@ impl Sip {
             expires_min: MINUTE,
             expires_max: Duration::from_secs(600_000),
             vector_timeout: Duration::from_secs(4),
+            refusal_after: Duration::from_millis(100),
+            decoy_challenge: false,
             challenge_timeout: 4 * MINUTE,
             tcp_idle_timeout: 15 * MINUTE,
             tcp_connections_max: 10_000,
@@ -434,6 +440,10 @@ fn read_sip(mut section: Section<'_>, config: &mut Config) {
     ] {
         set(field, section.optional(key, |value| duration(value, expires.clone())));
     }
+    let before_a_repeat = Duration::ZERO..=Duration::from_millis(400);
+    let refusal_after = section.optional("refusal_after", |it| duration(it, before_a_repeat));
+    set(&mut sip.refusal_after, refusal_after);
+    set(&mut sip.decoy_challenge, section.optional("decoy_challenge", flag));
     for (key, field) in [
         ("vector_timeout", &mut sip.vector_timeout),
         ("challenge_timeout", &mut sip.challenge_timeout),

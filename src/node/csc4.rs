@@ -1,6 +1,7 @@
 //! CSC-4: the UEs of this system ask how to reach a partner (`MIG-1`, answered by `MIG-13`), and users get their
 //! profiles.
 
+mod caller;
 mod profile;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use axum::{
 use utoipa::{IntoResponses, OpenApi};
 
 use super::{
-    http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Responses, bearer_token, refusals},
+    http::{self, BearerScheme, Body, Ends, JsonBody, Problem, Responses, refusals},
     perform::Shared,
 };
 use crate::api::connection_details::{Answer, Details, Refusal, Request};
@@ -64,6 +65,24 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     http::router(operations(), shared)
 }
 
+impl Shared {
+    /// Tells if UEs need no access token, or cannot have one.
+    pub(super) fn warn_of_tokens(&self) {
+        let system = &*self.config.system.name;
+        if !self.config.roles.config_server {
+            return;
+        }
+        if self.config.config_server.static_tokens {
+            tracing::warn!(system, "CSC-4 takes static tokens of users, which is for laboratories");
+        } else if !self.config.roles.idms {
+            tracing::warn!(
+                system,
+                "no UE can ask for connection details: add idms to roles, whose tokens CSC-4 takes"
+            );
+        }
+    }
+}
+
 impl JsonBody for Request {
     const OCTETS_MAX: usize = BODY_OCTETS_MAX;
 
@@ -91,10 +110,13 @@ struct Refusals;
 impl IntoResponses for Refusals {
     fn responses() -> Responses {
         refusals::<Problem>(&[
-            (401, "`not-authenticated`: the bearer token is not this user's."),
+            (
+                401,
+                "`not-authenticated`: no access token of this system that holds now, nor a static token of this user where such are taken.",
+            ),
             (
                 403,
-                "`not-authorised`: the user may not migrate. `partner-not-allowed`: not to the partner of a strict wish. `refused-by-partner`: the partner refused the user.",
+                "`not-authorised`: the token is another user's or good for something else, or the user may not migrate. `partner-not-allowed`: not to the partner of a strict wish. `refused-by-partner`: the partner refused the user.",
             ),
             (404, "`no-partner`: no partner that this user may use covers the location."),
             (
@@ -124,9 +146,12 @@ async fn ask_connection_details(
 ) -> Response {
     let (step, response) = match body {
         Err(problem) => (None, problem.into_response()),
-        Ok(request) => match shared.ask_connection_details(bearer_token(&headers), request).await {
-            Ok(answered) => (answered.step, answer(&shared, &headers, answered.answer)),
-            Err(no_answer) => (None, Problem::from(no_answer).into_response()),
+        Ok(request) => match caller::of_details(&shared, &headers, &request.mc_service_id) {
+            Err(denied) => (None, denied.respond(&shared, &headers)),
+            Ok(credential) => match shared.ask_connection_details(credential, request).await {
+                Ok(answered) => (answered.step, answer(&shared, &headers, answered.answer)),
+                Err(no_answer) => (None, Problem::from(no_answer).into_response()),
+            },
         },
     };
     let to = Arc::clone(&shared.names.ue);
@@ -150,6 +175,7 @@ fn answer(shared: &Shared, headers: &HeaderMap, answer: Answer) -> Response {
     match answer {
         Answer::Details(details) => http::not_to_be_kept(Json(*details)),
         Answer::Refused(refusal @ Refusal::NotAuthenticated) => {
+            caller::report_refused(shared, headers);
             http::challenge(&shared.config.system.domain, headers, refused(refusal))
         }
         Answer::Refused(refusal) => refused(refusal).into_response(),
@@ -159,7 +185,8 @@ fn answer(shared: &Shared, headers: &HeaderMap, answer: Answer) -> Response {
 pub(super) fn refused(refusal: Refusal) -> Problem {
     let (status, name, fix) = match refusal {
         Refusal::NotAuthenticated => {
-            (StatusCode::UNAUTHORIZED, "not-authenticated", "send the bearer token of this user")
+            let fix = "send an access token of this user, good for configuration management";
+            (StatusCode::UNAUTHORIZED, "not-authenticated", fix)
         }
         Refusal::NotAuthorised => {
             (StatusCode::FORBIDDEN, "not-authorised", "ask the administrator of the MC system")

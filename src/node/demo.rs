@@ -50,7 +50,7 @@ const PAUSE: Duration = Duration::from_secs(30 * 24 * 3_600);
 pub struct Demo {
     /// What the UE speaks SIP over. With [`Transport::Tls`] everything speaks TLS, otherwise nothing does.
     pub transport: Transport,
-    /// The first of sixteen ports on loopback; 0 uses free ones.
+    /// The first of twenty ports on loopback; 0 uses free ones.
     pub base_port: u16,
     /// Settings of both systems that differ from the defaults, as `section.key=value`.
     pub settings: Vec<String>,
@@ -297,9 +297,9 @@ impl RunningDemo {
     ///
     /// # Errors
     ///
-    /// [`DemoError::Migration`] says where the UE stands.
+    /// [`DemoError::Migration`] says where the UE stands; or the user could not log in.
     pub async fn migrate(&mut self) -> Result<(), DemoError> {
-        self.lent = Some(self.ue.migrate().await.map_err(DemoError::Migration)?);
+        self.lent = Some(self.ue.migrate().await?);
         Ok(())
     }
 

@@ -382,6 +382,7 @@ impl Metrics {
             Note::Registered(_)
             | Note::VectorRefused { .. }
             | Note::AuthenticationFailed
+            | Note::DecoyChallenge
             | Note::Resynchronised
             | Note::SqnMovedBack
             | Note::ResynchronisationRefused
@@ -400,6 +401,7 @@ impl Metrics {
             Note::Registered(false) => 2,
             Note::VectorRefused { .. }
             | Note::AuthenticationFailed
+            | Note::DecoyChallenge
             | Note::Resynchronised
             | Note::SqnMovedBack
             | Note::ResynchronisationRefused
@@ -458,6 +460,7 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::VectorRefused { .. } => "vector_refused",
         Note::VectorIssued { .. } => "vector_issued",
         Note::AuthenticationFailed => "authentication_failed",
+        Note::DecoyChallenge => "decoy_challenge",
         Note::Resynchronised => "resynchronised",
         Note::SqnMovedBack => "sqn_moved_back",
         Note::ResynchronisationRefused => "resynchronisation_refused",

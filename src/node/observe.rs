@@ -296,6 +296,14 @@ impl Shared {
         }
     }
 
+    /// Tells that a request of a UE had a token that is not to be taken: a security event.
+    pub(super) fn report_token_refused(&self, interface: &'static str, why: &'static str) {
+        if self.note_limit.admits(self.clock.now()) {
+            let system = &*self.config.system.name;
+            tracing::info!(target: SECURITY, system, interface, why, "a token was refused");
+        }
+    }
+
     /// Records a message between two roles of this process.
     fn record_value(
         &self,
@@ -398,7 +406,10 @@ impl Shared {
             Note::VectorRefused { partner } => {
                 tracing::warn!(target: SECURITY, system, %partner, note = name, "a partner asked a vector it may not have");
             }
-            Note::AuthenticationFailed | Note::ResynchronisationRefused | Note::SqnMovedBack => {
+            Note::AuthenticationFailed
+            | Note::DecoyChallenge
+            | Note::ResynchronisationRefused
+            | Note::SqnMovedBack => {
                 tracing::warn!(target: SECURITY, system, note = name, "authentication");
             }
             Note::PeerRefused { peer, reason } => {
@@ -431,7 +442,7 @@ impl Shared {
 
 /// The target of log lines that are security events: with `migcore::security=debug` in `log.level`, log-ins and tokens
 /// that were given, too.
-const SECURITY: &str = "migcore::security";
+pub(super) const SECURITY: &str = "migcore::security";
 
 /// What happens at each request.
 const fn is_usual(note: &IdmsNote) -> bool {

@@ -226,10 +226,10 @@ impl Shared {
     /// Asks the configuration server for connection details and waits for the answer.
     pub(super) async fn ask_connection_details(
         self: &Arc<Self>,
-        token: Option<BearerToken>,
+        credential: Option<connection_details::Credential>,
         request: connection_details::Request,
     ) -> Result<Answered<connection_details::Answer>, NoAnswer> {
-        let call = |to| Call::ConnectionDetails { to, token, request };
+        let call = |to| Call::ConnectionDetails { to, credential, request };
         self.ask(Parked::ConnectionDetails, call).await
     }
 

@@ -211,7 +211,7 @@ pub(super) enum Call<'a> {
     /// A UE asks for connection details.
     ConnectionDetails {
         to: ReplyTo,
-        token: Option<BearerToken>,
+        credential: Option<connection_details::Credential>,
         request: connection_details::Request,
     },
     /// A partner asks for access.
@@ -696,8 +696,8 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         Call::Configuration { to, request } => {
             config_server.handle_configuration(ctx, to, request);
         }
-        Call::ConnectionDetails { to, token, request } => {
-            config_server.handle_connection_details(ctx, to, token.as_ref(), request);
+        Call::ConnectionDetails { to, credential, request } => {
+            config_server.handle_connection_details(ctx, to, credential.as_ref(), request);
         }
         Call::SystemAccess { to, token, request } => {
             config_server.handle_system_access(ctx, to, token.as_ref(), request);

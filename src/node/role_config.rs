@@ -19,6 +19,8 @@ pub(super) fn core_config(config: &Config) -> sip_core::Config {
         algorithms: sip.algorithms.clone(),
         vector_timeout: sip.vector_timeout,
         reg_await_auth: sip.challenge_timeout,
+        refusal_after: sip.refusal_after,
+        decoy_challenge: sip.decoy_challenge,
         limits: config.limits.clone(),
         ..sip_core::Config::for_domain(&config.system.domain)
     }

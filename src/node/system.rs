@@ -244,6 +244,7 @@ impl RunningSystem {
         let sockets = Sockets::bind(&self.shared.config, self.shared.workers.len())?;
         self.bound = sockets.bound(admin_address);
         self.shared.warn_of_tls();
+        self.shared.warn_of_tokens();
         for (index, parts) in sockets.divide(handed_over).into_iter().enumerate() {
             let worker = run::run_worker(Arc::clone(&self.shared), index, parts);
             self.workers.push(Thread::with_runtime(format!("worker-{index}"), worker)?);

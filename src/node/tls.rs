@@ -47,6 +47,7 @@ pub(super) use self::{
 use super::{
     Clock,
     config::{self, Part},
+    observe::SECURITY,
     perform::Shared,
 };
 use crate::{identity::McSystemId, time::Timestamp};
@@ -212,7 +213,7 @@ impl Shared {
         self.metrics.drop_one("tls_handshake");
         if self.note_limit.admits(self.clock.now()) {
             let system = &*self.config.system.name;
-            tracing::warn!(system, listener, %remote, reason, "a connection over TLS was refused");
+            tracing::warn!(target: SECURITY, system, listener, %remote, reason, "a connection over TLS was refused");
         }
     }
 
@@ -285,7 +286,7 @@ impl Loaded {
             authorities.get(own).ok_or_else(|| TlsError::NoAuthority { system: own.clone() })?;
         let ues = verifier(own_roots).allow_unauthenticated().build();
         let ues = ues.map_err(|error| unusable(own_path, &error))?;
-        let of_systems = Arc::new(verify::OfSystems::new(systems));
+        let of_systems = Arc::new(verify::OfSystems::new(systems, Arc::clone(&provider)));
         let (mut as_client, mut as_diameter_client) = (BTreeMap::new(), BTreeMap::new());
         for (system, (_, roots)) in &authorities {
             let server = ServerOf {

@@ -123,16 +123,17 @@ impl RunningUe {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         config.flow = flow;
-        let (identity, isim) = (config.identity.clone(), file.state.isim.clone());
+        let identity = config.identity.clone();
+        let credentials = file.state.credentials_for(at, &identity);
         let mut entropy = SystemEntropy::new();
         let agent = match earlier {
             Some(mut saved) => {
                 if contact == Contact::Fresh {
                     saved.contact = flow.local;
                 }
-                UserAgent::resume(config, isim, saved, &mut entropy)
+                UserAgent::resume(config, credentials, saved, &mut entropy)
             }
-            None => UserAgent::new(config, isim, &mut entropy),
+            None => UserAgent::new(config, credentials, &mut entropy),
         };
         let transport = match flow.transport {
             Transport::Udp => SipTransport::Udp,

@@ -213,7 +213,8 @@ impl World {
                 roles.config_server.handle_configuration(ctx, to, request);
             }
             Inquiry::Details(request, token) => {
-                roles.config_server.handle_connection_details(ctx, to, Some(&token), request);
+                let credential = connection_details::Credential::Static(token);
+                roles.config_server.handle_connection_details(ctx, to, Some(&credential), request);
             }
             Inquiry::Access(request, token) => {
                 roles.config_server.handle_system_access(ctx, to, Some(&token), request);

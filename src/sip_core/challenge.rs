@@ -1,20 +1,13 @@
 //! From a REGISTER to a challenge: steps 16, 21 and 22, and resynchronization (TS 33.102 clause 6.3.5).
 
-use std::sync::Arc;
-
-use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     aka::digest::{Algorithm, NonceText, decode_auts, encode_nonce},
     diameter::cx::{self, ServerAssignmentType},
     identity::{Impi, Impu, UserIdentity},
     outbox::{Context, CxDestination, Limit, Message, Note, RequestId, Role, Undeliverable},
-    sip::{
-        auth_header::DigestChallenge,
-        register::RegisterRequest,
-        render::Chunk,
-        reply::{ReplyHead, reason_phrase},
-    },
+    sip::register::RegisterRequest,
     step::Step,
     store::CommitSeq,
 };
@@ -22,7 +15,8 @@ use crate::{
 use super::{
     SipCore,
     answer::{CHALLENGE_STEP, RegisterError, refusal},
-    expiry,
+    decoy, expiry,
+    held::FirstAnswer,
     notice::Asked,
     user::{
         Attempt, AttemptState, AwaitVector, Challenged, Origin, REPEATS_MAX, Room, Secret, User,
@@ -66,6 +60,7 @@ impl SipCore {
             algorithm: self.algorithm_for(algorithm),
             resyncs: 0,
             stale,
+            began: ctx.now,
         };
         self.request_vector(ctx, (impi, user), origin, key, None);
         Ok(())
@@ -144,21 +139,39 @@ impl SipCore {
                 Err(RegisterError::HomeUnreachable)
             }
         };
+        let secret = match secret {
+            Err(RegisterError::Forbidden) if self.config.decoy_challenge && !waiting.resync => {
+                ctx.out.note(Note::DecoyChallenge);
+                Ok(decoy::draw(ctx.entropy))
+            }
+            secret => secret,
+        };
         match secret {
             Ok(secret) => {
                 let nonce = match &secret {
-                    Secret::Vector(vector) => encode_nonce(&vector.rand, &vector.autn),
+                    Secret::Vector(vector) | Secret::Decoy(vector) => {
+                        encode_nonce(&vector.rand, &vector.autn)
+                    }
                     Secret::Password { .. } => {
                         let mut octets = [0; 32];
                         ctx.entropy.fill(&mut octets);
                         NonceText::random(&octets)
                     }
                 };
+                let is_decoy = matches!(secret, Secret::Decoy(_));
                 let challenged = self.await_answer(ctx, impi, secret, nonce);
+                if is_decoy {
+                    self.decoys.add(impi, challenged.number);
+                }
                 for key in waiting.transactions() {
                     self.challenge(ctx, &origin, &challenged, key);
                 }
                 user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
+            }
+            Err(RegisterError::Forbidden) => {
+                for key in waiting.transactions() {
+                    self.forbid(ctx, origin.began, key);
+                }
             }
             Err(error) => {
                 for key in waiting.transactions() {
@@ -216,7 +229,7 @@ impl SipCore {
         cseq: u32,
         auts: &str,
     ) -> Result<(), RegisterError> {
-        let (Some(auts), Secret::Vector(vector)) = (decode_auts(auts), &challenged.secret) else {
+        let (Some(auts), Some(vector)) = (decode_auts(auts), challenged.secret.vector()) else {
             user.attempts.push(Attempt { origin, state: AttemptState::Challenged(challenged) });
             return Err(RegisterError::MalformedAuts);
         };
@@ -229,6 +242,7 @@ impl SipCore {
         origin.resyncs += 1;
         origin.stale = false; // the nonce was live; SQN was not
         origin.cseq = cseq;
+        origin.began = ctx.now;
         let resync = cx::Resync { rand, auts };
         self.request_vector(ctx, (impi, user), origin, key, Some(resync));
         Ok(())
@@ -261,23 +275,13 @@ impl SipCore {
         challenged: &Challenged,
         key: u128,
     ) {
-        let algorithm = match &challenged.secret {
-            Secret::Vector(_) => origin.algorithm.as_str(),
-            Secret::Password { ha1, .. } => ha1.algorithm().as_str(),
-        };
-        let challenge = DigestChallenge {
-            realm: self.config.realm.as_str().into(),
-            nonce: challenged.nonce.as_str().into(),
-            algorithm: Some(algorithm.into()),
-            qop: Some("auth".into()),
-            stale: origin.stale,
-            opaque: None,
-        };
-        let render = |head: &ReplyHead, to: &mut Chunk| -> Bytes {
-            let reply = head.reply_in(to, 401, reason_phrase(401));
-            reply.header("WWW-Authenticate", &challenge).finish_in(to)
-        };
-        self.transactions.reply(ctx, key, CommitSeq::NOTHING, Some(CHALLENGE_STEP), render);
+        let algorithm = origin.algorithm_of(&challenged.secret);
+        let answer =
+            FirstAnswer::Challenge { nonce: challenged.nonce, algorithm, stale: origin.stale };
+        // Only beside challenges that are none's there is something to hide.
+        let after =
+            if self.config.decoy_challenge { self.config.refusal_after } else { Duration::ZERO };
+        self.answer_first(ctx, origin.began + after, key, answer);
     }
 
     /// AKAv1-MD5, unless the initial REGISTER names another algorithm that is enabled.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::limiter::Limits;
+use super::{decoy::DECOYS_MAX, limiter::Limits};
 use crate::aka::digest::Algorithm;
 
 /// Settings of a SIP core. The defaults are those of TS 24.229 and RFC 3261 where they give one.
@@ -30,6 +30,13 @@ pub struct Config {
     pub vector_timeout: Duration,
     /// How long a UE may take to answer a challenge (reg-await-auth, TS 24.229 table 7.8.1).
     pub reg_await_auth: Duration,
+    /// When 403 leaves after the first REGISTER that it answers came, whatever it took to find it; zero: at once. With
+    /// [`Config::decoy_challenge`] 401, too. What takes longer leaves later.
+    pub refusal_after: Duration,
+    /// Whether identities are challenged that there are not, or not any more, or not together, in place of 403.
+    pub decoy_challenge: bool,
+    /// See [`DECOYS_MAX`].
+    pub decoys_max: usize,
     /// What may be tried how often.
     pub limits: Limits,
 }
@@ -49,6 +56,9 @@ impl Config {
             algorithms: vec![Algorithm::AkaV1Md5, Algorithm::AkaV2Md5, Algorithm::AkaV2Sha256],
             vector_timeout: Duration::from_secs(4),
             reg_await_auth: Duration::from_secs(240),
+            refusal_after: Duration::ZERO,
+            decoy_challenge: false,
+            decoys_max: DECOYS_MAX,
             limits: Limits::default(),
         }
     }

@@ -25,7 +25,9 @@
 mod answer;
 mod challenge;
 mod config;
+mod decoy;
 mod expiry;
+mod held;
 mod kept;
 mod limiter;
 mod management;
@@ -39,6 +41,7 @@ use std::{net::SocketAddr, sync::atomic::AtomicU32};
 
 pub use config::Config;
 use dashmap::{Entry, OccupiedEntry};
+pub use decoy::DECOYS_MAX;
 pub use limiter::{BUCKETS, Limits, MalformedNetwork, Network, Rate, retry_after};
 pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
 use smallvec::SmallVec;
@@ -65,6 +68,8 @@ use crate::{
 };
 
 use answer::RegisterError;
+use decoy::Decoys;
+use held::Held;
 use kept::{Registered, RegistrationView};
 use limiter::Limiter;
 use notice::Asked;
@@ -91,6 +96,10 @@ pub struct SipCore {
     requests: Patience<Asked>,
     /// Whom challenges were sent to that are not answered yet.
     challenges: Patience<Impi>,
+    /// Whom challenges were sent to that nobody can answer.
+    decoys: Decoys,
+    /// Answers whose time to leave has not come.
+    held: Held,
     /// The latest commit that deleted a registration: an answer that tells that there is none waits for it.
     removed: Mark,
     /// Cx requests sent whose answers nobody waits for.
@@ -104,6 +113,8 @@ impl SipCore {
             limiter: Limiter::new(&config.limits, entropy),
             requests: Patience::new(config.vector_timeout),
             challenges: Patience::new(config.reg_await_auth),
+            decoys: Decoys::default(),
+            held: Held::default(),
             config,
             transactions: Transactions::new(entropy),
             users: new_table(entropy),
@@ -163,6 +174,8 @@ impl SipCore {
         self.deadlines.clear();
         self.requests.clear();
         self.challenges.clear();
+        self.decoys.clear();
+        self.held.clear();
         self.removed.reset();
     }
 
@@ -230,6 +243,7 @@ impl SipCore {
             TimerWhat::TransactionsTrying => self.transactions.send_trying(ctx),
             TimerWhat::RequestsEnd => self.expire_requests(ctx),
             TimerWhat::ChallengesEnd => self.expire_challenges(ctx),
+            TimerWhat::HeldAnswers => self.send_held(ctx),
             TimerWhat::ContactsEnd => self.expire_registrations(ctx),
             TimerWhat::InboundLeasesEnd
             | TimerWhat::OutboundLeasesEnd

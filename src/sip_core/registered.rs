@@ -127,10 +127,7 @@ impl SipCore {
         request: &RegisterRequest<'_>,
         credentials: &DigestCredentials<'_>,
     ) -> Result<Verified, RegisterError> {
-        let algorithm = match &challenged.secret {
-            Secret::Vector(_) => origin.algorithm.as_str(),
-            Secret::Password { ha1, .. } => ha1.algorithm().as_str(),
-        };
+        let algorithm = origin.algorithm_of(&challenged.secret);
         if credentials.algorithm.is_some_and(|named| !named.eq_ignore_ascii_case(algorithm)) {
             return Err(RegisterError::Forbidden);
         }
@@ -139,6 +136,11 @@ impl SipCore {
         let response = &credentials.response;
         let verified = match &challenged.secret {
             Secret::Vector(vector) => verify(origin.algorithm, &input, vector, response),
+            Secret::Decoy(vector) => {
+                // As much work, and never right.
+                let _ = verify(origin.algorithm, &input, vector, response);
+                return Err(RegisterError::Forbidden);
+            }
             // Without a nonce count that can be compared, it could be used again.
             Secret::Password { .. }
                 if credentials.nc.is_some_and(|nc| nonce_count_of(nc).is_none()) =>
@@ -210,6 +212,8 @@ impl SipCore {
         match state {
             AttemptState::AwaitVector(waiting) => {
                 self.handle_vector(ctx, (impi, user), (origin, waiting), outcome);
+                self.leave(entry);
+                return self.bound_decoys();
             }
             AttemptState::AwaitAssignment(waiting) => {
                 self.handle_assignment(ctx, (impi, user), (origin, waiting), outcome);

@@ -45,6 +45,18 @@ pub(super) struct Origin {
     pub(super) resyncs: u8,
     /// Whether the UE answered with a nonce that is not live: the challenge says `stale=true`.
     pub(super) stale: bool,
+    /// When the REGISTER came that the SIP database was asked for.
+    pub(super) began: Timestamp,
+}
+
+impl Origin {
+    /// The algorithm of a challenge.
+    pub(super) const fn algorithm_of(&self, secret: &Secret) -> &'static str {
+        match secret {
+            Secret::Vector(_) | Secret::Decoy(_) => self.algorithm.as_str(),
+            Secret::Password { ha1, .. } => ha1.algorithm().as_str(),
+        }
+    }
 }
 
 /// Where an attempt stands.
@@ -88,12 +100,24 @@ pub(super) struct Challenged {
 pub(super) enum Secret {
     /// Of a UE with an ISIM: good for one response.
     Vector(AuthVector),
+    /// Of nobody: no response is right.
+    Decoy(AuthVector),
     /// Of a UE with a password.
     Password {
         ha1: Ha1,
         /// The highest nonce count that came with a right response; 0 before the first.
         nonce_count: u32,
     },
+}
+
+impl Secret {
+    /// The vector behind a challenge of AKA, be there a UE or not.
+    pub(super) const fn vector(&self) -> Option<&AuthVector> {
+        match self {
+            Self::Vector(vector) | Self::Decoy(vector) => Some(vector),
+            Self::Password { .. } => None,
+        }
+    }
 }
 
 impl Challenged {

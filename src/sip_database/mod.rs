@@ -311,6 +311,7 @@ impl SipDatabase {
             TimerWhat::TransactionsEnd
             | TimerWhat::TransactionsTrying
             | TimerWhat::ChallengesEnd
+            | TimerWhat::HeldAnswers
             | TimerWhat::ContactsEnd
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::AcmDue

@@ -1,8 +1,8 @@
 //! Credentials: bearer tokens of HTTP requests (RFC 6750), and what an identity management server is made of: signed
 //! tokens and their claims (TS 33.180 annex B), keys, certificates, proofs, passwords.
 //!
-//! Tokens are static on CSC-4 (a user's) and CSC-17 (a peer system's). A server keeps only the digest of a token it
-//! accepts.
+//! Tokens are static on CSC-17 (a peer system's), and in laboratories on CSC-4 (a user's). A server keeps only the
+//! digest of a token it accepts.
 
 pub mod certificate;
 pub mod claims;
@@ -90,6 +90,11 @@ impl BearerToken {
 /// The SHA-256 of a bearer token, 32 octets: enough to recognize it, useless to present.
 #[derive(Clone, Copy)]
 pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// What is kept of a user who has no token: to find a text with this digest is to invert SHA-256.
+    pub const OF_NO_TOKEN: Self = Self([0; 32]);
+}
 
 impl PartialEq for TokenDigest {
     /// Constant time.

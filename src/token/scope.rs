@@ -58,6 +58,12 @@ impl Scopes {
     pub const VIDEO: Self = Self(0b1_1110 << 4);
     /// The services for data.
     pub const DATA: Self = Self(0b1_1110 << 8);
+    /// Configuration management for push to talk.
+    pub const PTT_CONFIGURATION: Self = Self(1 << 3);
+    /// Configuration management for video.
+    pub const VIDEO_CONFIGURATION: Self = Self(1 << 7);
+    /// Configuration management for data.
+    pub const DATA_CONFIGURATION: Self = Self(1 << 11);
     /// Location management, which is for users of any service.
     pub const LOCATION: Self = Self(1 << 13);
 
@@ -152,6 +158,13 @@ mod tests {
             (Scopes::OPENID, "openid"),
         ] {
             assert!(set.to_string().starts_with(first), "{set}");
+        }
+        for (one, name) in [
+            (Scopes::PTT_CONFIGURATION, "3gpp:mc:ptt_config_management_service"),
+            (Scopes::VIDEO_CONFIGURATION, "3gpp:mc:video_config_management_service"),
+            (Scopes::DATA_CONFIGURATION, "3gpp:mc:data_config_management_service"),
+        ] {
+            assert_eq!(one.to_string(), name);
         }
         let parts = [Scopes::PTT, Scopes::VIDEO, Scopes::DATA, Scopes::LOCATION, Scopes::OPENID];
         assert_eq!(parts.into_iter().fold(Scopes::NONE, BitOr::bitor), Scopes::ALL);

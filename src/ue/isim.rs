@@ -27,6 +27,12 @@ impl Isim {
         Self { milenage: Milenage::new(k, opc), sqn }
     }
 
+    /// The same ISIM, after it has accepted what `sqn` holds.
+    #[must_use]
+    pub fn with_sqn(self, sqn: SqnArray) -> Self {
+        Self { sqn, ..self }
+    }
+
     /// The sequence numbers accepted so far, for another process of the same UE.
     pub const fn sqn(&self) -> &SqnArray {
         &self.sqn

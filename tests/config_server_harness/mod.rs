@@ -23,8 +23,8 @@ use migcore::{
             Users,
         },
         connection_details::{
-            Answer as DetailsAnswer, Details, Location, Refusal, Request as DetailsRequest,
-            SipCoreAddress, SipTransport, SystemConfiguration,
+            Answer as DetailsAnswer, Credential, Details, Location, Refusal,
+            Request as DetailsRequest, SipCoreAddress, SipTransport, SystemConfiguration,
         },
         migration_identity::{
             Allowance, Answer as ManagementAnswer, Binding, Direction, Lent, OperatorKey, Pool,
@@ -300,8 +300,18 @@ impl System {
 
     /// A request for details, by the configuration server alone.
     pub fn details(&mut self, token: Option<&BearerToken>, request: DetailsRequest) -> Effects {
+        let credential = token.cloned().map(Credential::Static);
+        self.details_for(credential.as_ref(), request)
+    }
+
+    /// The same with any credential.
+    pub fn details_for(
+        &mut self,
+        credential: Option<&Credential>,
+        request: DetailsRequest,
+    ) -> Effects {
         self.call(|role, _, ctx| {
-            role.handle_connection_details(ctx, ReplyTo::World(1), token, request);
+            role.handle_connection_details(ctx, ReplyTo::World(1), credential, request);
         })
     }
 

@@ -113,6 +113,7 @@ listen = ["127.0.0.1:{sip}"]
 expires_min = "2s"
 
 [config_server]
+static_tokens = true
 listen = "127.0.0.1:{csc4}"
 listen_partners = "127.0.0.1:{csc17}"
 

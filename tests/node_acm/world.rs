@@ -116,7 +116,7 @@ impl Pair {
         .unwrap();
         write!(
             toml,
-            "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:{}\"\n\
+            "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:{}\"\n\
              hands_out_configuration = false\n\
              [[config_server.partners]]\nid = \"sip:{letter}.example\"\n\
              sip_database = \"sipdb.{letter}.example\"\nurl = \"http://127.0.0.1:{}\"\n\

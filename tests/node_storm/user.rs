@@ -116,7 +116,7 @@ impl User {
             RunningConfigurationClient::new(
                 client,
                 server,
-                self.token.clone(),
+                Some(self.token.clone()),
                 None,
                 "cms.a.example",
             )

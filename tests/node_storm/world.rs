@@ -234,7 +234,7 @@ fn partner_section(domain: &str, url: &str, send: &str, accept: &str) -> String 
 }
 
 fn config_server() -> &'static str {
-    "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n"
+    "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n"
 }
 
 fn home_toml(csc17: SocketAddr) -> String {

@@ -23,7 +23,7 @@ pub fn toml(domain: &str, more: &str) -> String {
         }
     }
     if !more.contains("[config_server]\n") {
-        toml += "[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n";
+        toml += "[config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n";
     }
     toml + more
 }

@@ -34,6 +34,8 @@ impl Demo {
             "--keep",
             "--base-port",
             &base_port.to_string(),
+            "--set",
+            "config_server.static_tokens=true",
         ]);
         for setting in settings {
             command.args(["--set", setting]);

@@ -29,6 +29,8 @@ pub struct ConfigServer {
     pub listen: SocketAddr,
     /// Where CSC-17 is served: to the configuration management servers of other systems.
     pub listen_partners: SocketAddr,
+    /// Whether UEs may ask with static tokens of users, too: for laboratories.
+    pub static_tokens: bool,
     /// How long a partner may take to answer.
     pub access_timeout: Duration,
     /// Whether partners are told this system's initial UE configuration with each access (NOTE 3).
@@ -61,6 +63,7 @@ impl ConfigServer {
             id: McSystemId::parse(&format!("sip:{domain}")).ok()?,
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             listen_partners: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            static_tokens: false,
             access_timeout: Duration::from_secs(5),
             hands_out_configuration: true,
             partners: Vec::new(),
@@ -72,6 +75,7 @@ impl ConfigServer {
         set(&mut self.id, section.optional("id", system_id));
         set(&mut self.listen, section.optional("listen", address));
         set(&mut self.listen_partners, section.optional("listen_partners", address));
+        set(&mut self.static_tokens, section.optional("static_tokens", flag));
         let wait = Duration::from_millis(100)..=ACCESS_TIMEOUT_MAX;
         let timeout = section.optional("access_timeout", |value| duration(value, wait));
         set(&mut self.access_timeout, timeout);

@@ -11,7 +11,10 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 
-use super::Refusals;
+use super::{
+    Refusals,
+    caller::{self, Denied},
+};
 use crate::{
     api::{
         configuration::{Answer, ProfileKey, Request},
@@ -19,7 +22,7 @@ use crate::{
     },
     identity::McServiceId,
     node::{
-        http::{self, Ends, Problem, Segments, bearer_token},
+        http::{Ends, Problem, Segments},
         management,
         perform::Shared,
     },
@@ -29,16 +32,6 @@ use crate::{
 
 /// Where user profiles are, below the XCAP root.
 pub(in crate::node) const PROFILE_PATH: &str = "/xcap-root/{auid}/users/{user}/{document}";
-
-/// Why nobody gets the document.
-enum Denied {
-    /// 401: no token, or none that holds here and now.
-    Token,
-    /// 403: the token is good for something else.
-    Scope(Scopes),
-    /// Anything else.
-    Other(Problem),
-}
 
 /// Serves a user profile, with the partner systems that the user may migrate to. `ETag` is of the whole document.
 #[utoipa::path(
@@ -78,17 +71,11 @@ fn authorised(
     segments: Result<(String, String, String), Problem>,
 ) -> Result<ProfileKey, Denied> {
     let key = segments.and_then(|names| key_of(&names)).map_err(Denied::Other)?;
-    let Some(idms) = &shared.roles.idms else {
+    if shared.roles.idms.is_none() {
         let (what, fix) = ("no identity management server runs beside this one", "add it to roles");
         return Err(Denied::Other(Problem::new(StatusCode::NOT_FOUND, "not-found", what, fix)));
-    };
-    let token = bearer_token(headers).ok_or(Denied::Token)?;
-    let token =
-        idms.verify_access(token.expose(), shared.clock.now()).map_err(|_| Denied::Token)?;
-    // This interface takes bearer tokens: one that is bound to a key is of no use without a proof.
-    if token.cnf.is_some() {
-        return Err(Denied::Token);
     }
+    let token = caller::access_token(shared, headers).ok_or(Denied::Token)?;
     let scope = config_management(key.service);
     if !scope.is_within(token.scope) {
         return Err(Denied::Scope(scope));
@@ -98,7 +85,7 @@ fn authorised(
         ProfileService::Mcvideo => token.services.mcvideo(),
         ProfileService::Mcdata => token.services.mcdata(),
     };
-    if own == Some(&key.user) { Ok(key) } else { Err(Denied::Other(not_theirs())) }
+    if own == Some(&key.user) { Ok(key) } else { Err(Denied::NotTheirs) }
 }
 
 fn key_of((auid, user, document): &(String, String, String)) -> Result<ProfileKey, Problem> {
@@ -117,18 +104,12 @@ fn key_of((auid, user, document): &(String, String, String)) -> Result<ProfileKe
 }
 
 /// The scope that a token needs for profiles of a service.
-fn config_management(service: ProfileService) -> Scopes {
-    let name = match service {
-        ProfileService::Mcptt => "3gpp:mc:ptt_config_management_service",
-        ProfileService::Mcvideo => "3gpp:mc:video_config_management_service",
-        ProfileService::Mcdata => "3gpp:mc:data_config_management_service",
-    };
-    Scopes::parse(name).unwrap_or(Scopes::ALL)
-}
-
-fn not_theirs() -> Problem {
-    let (what, fix) = ("the profile is another user's", "ask for the one of the token's user");
-    Problem::new(StatusCode::FORBIDDEN, "not-authorised", what, fix)
+const fn config_management(service: ProfileService) -> Scopes {
+    match service {
+        ProfileService::Mcptt => Scopes::PTT_CONFIGURATION,
+        ProfileService::Mcvideo => Scopes::VIDEO_CONFIGURATION,
+        ProfileService::Mcdata => Scopes::DATA_CONFIGURATION,
+    }
 }
 
 async fn serve(shared: &Arc<Shared>, headers: &HeaderMap, key: ProfileKey) -> Response {
@@ -177,37 +158,6 @@ fn is_named(headers: &HeaderMap, etag: &str) -> bool {
                 .any(|named| named == "*" || named.strip_prefix("W/").unwrap_or(named) == etag)
         },
     )
-}
-
-impl Denied {
-    fn respond(self, shared: &Shared, headers: &HeaderMap) -> Response {
-        let realm = &shared.config.system.domain;
-        match self {
-            Self::Token => {
-                let what = "the request has no bearer token of this system that holds now";
-                let fix = "get one from the identity management server";
-                let problem =
-                    Problem::new(StatusCode::UNAUTHORIZED, "not-authenticated", what, fix);
-                http::challenge(realm, headers, problem)
-            }
-            Self::Scope(needed) => {
-                let names: Vec<&str> = needed.names().collect();
-                let what = "the token is good for something else";
-                let fix = format!("ask for one with the scope {}", names.join(" "));
-                let problem = Problem::new(StatusCode::FORBIDDEN, "not-authorised", what, fix);
-                let mut response = problem.into_response();
-                let scope = names.join(" ");
-                let challenge = format!(
-                    "Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scope}\""
-                );
-                if let Ok(value) = HeaderValue::try_from(challenge) {
-                    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-                }
-                response
-            }
-            Self::Other(problem) => problem.into_response(),
-        }
-    }
 }
 
 #[cfg(test)]

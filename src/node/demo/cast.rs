@@ -15,12 +15,16 @@ use crate::{
     },
     entropy::Entropy,
     identity::{Impi, Impu, McServiceId, Plmn, UserIdentity},
-    node::{Clock, SystemEntropy, client::NewUser},
-    secret::Secret,
+    node::{Clock, SystemEntropy, client::NewUser, management::escape},
+    secret::{Secret, SecretText},
     token::BearerToken,
     ue::{Isim, PrimaryRecord},
     ue_configuration::InitialUeConfiguration,
 };
+
+/// The OAuth 2.0 client of UEs, and where it has browsers sent back to.
+pub(super) const CLIENT: &str = "mc-client";
+pub(super) const REDIRECT: &str = "http://127.0.0.1/back";
 
 /// How long the agreements of the two systems hold.
 const AGREEMENT: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -29,13 +33,15 @@ const AGREEMENT: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub(super) struct Person {
     pub(super) mc_service_id: McServiceId,
     pub(super) identity: UserIdentity,
-    pub(super) token: BearerToken,
+    /// What the user is called where users log in.
+    pub(super) name: String,
+    pub(super) password: SecretText,
     k: Secret<16>,
     op: Secret<16>,
 }
 
 impl Person {
-    /// Draws keys and token for somebody.
+    /// Draws keys and a password for somebody.
     pub(super) fn new(name: &str, home: &Site) -> Result<Self, DemoError> {
         let domain = &home.config().system.domain;
         let missing = |_| DemoError::Missing("a domain that makes identities");
@@ -48,7 +54,8 @@ impl Person {
                 impi: Impi::parse(&pair).map_err(missing)?,
                 impu: Impu::parse(&format!("sip:{pair}")).map_err(missing)?,
             },
-            token: BearerToken::draw(&mut SystemEntropy::new()),
+            name: name.to_owned(),
+            password: SecretText::new(BearerToken::draw(&mut SystemEntropy::new()).expose()),
             k: draw_key(),
             op: draw_key(),
         })
@@ -80,13 +87,18 @@ impl Person {
         })
     }
 
-    /// Makes this person a subscriber and a user at home.
+    /// Makes this person a subscriber at home, a user of its configuration server, and one who can log in.
     pub(super) async fn provision(&self, home: &Site, may_migrate: bool) -> Result<(), DemoError> {
         let client = home.management()?;
         client.put_subscriber(&self.identity, &self.k, &self.op).await?;
-        let Self { mc_service_id, identity, token, .. } = self;
-        let user = NewUser { mc_service_id, identity, class: None, may_migrate, token };
-        Ok(client.put_user(&user).await?)
+        let Self { mc_service_id, identity, name, password, .. } = self;
+        let user = NewUser { mc_service_id, identity, class: None, may_migrate, token: None };
+        client.put_user(&user).await?;
+        let body = serde_json::json!({ "redirect_uris": [REDIRECT] });
+        client.put_json("make a client", &format!("/v1/idms/clients/{CLIENT}"), &body).await?;
+        let user = serde_json::json!({ "password": password.expose(), "mcptt_id": mc_service_id });
+        let path = format!("/v1/idms/users/{}", escape(name));
+        Ok(client.put_json("let a user log in", &path, &user).await?)
     }
 }
 

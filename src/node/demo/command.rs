@@ -235,6 +235,7 @@ fn how_to_reach(running: &RunningDemo) -> String {
             "\n{name} ({}):\n  \
              CSC-4       {}/openapi.json (UEs of this system)\n  \
              CSC-17      {}/openapi.json (other systems)\n  \
+             CSC-1       {}/.well-known/openid-configuration (users log in)\n  \
              SIP         {sip}\n  \
              Diameter    {diameter}{over}\n  \
              management  {}/openapi.json\n  \
@@ -242,6 +243,7 @@ fn how_to_reach(running: &RunningDemo) -> String {
             site.config().system.domain,
             url(Part::ConfigServer, bound.csc4),
             url(Part::ConfigServer, bound.csc17),
+            site.config().idms.server.issuer,
             url(Part::Management, bound.management),
             url(Part::Admin, bound.admin),
         );
@@ -249,8 +251,12 @@ fn how_to_reach(running: &RunningDemo) -> String {
     text + &sipp(home, partner).unwrap_or_default()
 }
 
-/// How to go on with SIPp, which is without TLS.
+/// How to go on with SIPp, which is without TLS, and asks for no access token.
 fn sipp(home: &Site, partner: &Site) -> Option<String> {
+    if !home.config().config_server.static_tokens {
+        let hint = "\nFor curl and SIPp alone start with --plain --set config_server.static_tokens=true.\n";
+        return Some(hint.to_owned());
+    }
     let (home, partner) = (home.system()?.bound(), partner.system()?.bound());
     Some(format!(
         "\nSIPp, for example:\n  \

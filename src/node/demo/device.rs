@@ -2,22 +2,28 @@
 
 use super::{
     DemoError,
-    cast::Person,
+    cast::{CLIENT, Person, REDIRECT},
     stage::{PARTNER_PLMN, Site},
 };
 use crate::{
     api::connection_details::{Location, SystemConfiguration},
     identity::{McSystemId, UserIdentity},
     node::{
-        Clock, RunningConfigurationClient, RunningUe, config::Part, http_client::Endpoint,
-        ladder::Tap, tls::Trust,
+        Clock, RunningConfigurationClient, RunningUe,
+        config::Part,
+        http_client::Endpoint,
+        ladder::Tap,
+        tls::Trust,
+        ue::identity::{IdentityClient, Server},
     },
     outbox::Transport,
+    secret::SecretText,
     ue::{Config, ConfigurationClient, ConfigurationState, Credentials, Records, State},
 };
 
 /// One UE: its configuration management client, what it answers challenges with, and the user agent of the system it is in.
 pub(super) struct Device {
+    log_in: LogIn,
     client: RunningConfigurationClient,
     credentials: Credentials,
     agent: Option<(McSystemId, RunningUe)>,
@@ -27,6 +33,19 @@ pub(super) struct Device {
     clock: Clock,
     tap: Tap,
 }
+
+/// How the user logs in at home.
+struct LogIn {
+    client: IdentityClient,
+    idms: Server,
+    user: String,
+    password: SecretText,
+    /// Whether there is an access token that holds: it does so for an hour, and pauses are longer.
+    is_done: bool,
+}
+
+/// What the access token is for: configuration management (TS 33.180 clause B.2.2.2).
+const SCOPE: &str = "openid 3gpp:mc:ptt_config_management_service";
 
 impl Device {
     /// Gives a person a UE.
@@ -47,19 +66,27 @@ impl Device {
         let client = RunningConfigurationClient::new(
             ConfigurationClient::new(records),
             server,
-            person.token.clone(),
+            None,
             Some(tap.clone()),
             &name,
         );
         let (clock, trust) = (Clock::start(), home.trust().clone());
         let client = client.trusting(trust.clone());
-        let credentials = credentials.into();
-        Ok(Self { client, credentials, agent: None, transport, trust, clock, tap: tap.clone() })
+        let log_in = LogIn {
+            client: IdentityClient::new(CLIENT, REDIRECT, None).trusting(&trust),
+            idms: home.idms(),
+            user: person.name.clone(),
+            password: person.password.clone(),
+            is_done: false,
+        };
+        let (credentials, tap) = (credentials.into(), tap.clone());
+        Ok(Self { log_in, client, credentials, agent: None, transport, trust, clock, tap })
     }
 
     /// Moves to another time, as everybody else does.
     pub(super) fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
+        self.log_in.is_done = false;
         self.client.set_clock(clock);
         if let Some((_, agent)) = &mut self.agent {
             agent.set_clock(clock);
@@ -67,17 +94,18 @@ impl Device {
     }
 
     /// `MIG-1` to `MIG-13` from a place that the partner covers.
-    pub(super) async fn migrate(&mut self) -> Result<UserIdentity, ConfigurationState> {
+    pub(super) async fn migrate(&mut self) -> Result<UserIdentity, DemoError> {
         self.migrate_from(PARTNER_PLMN, None).await
     }
 
-    /// Asks from a place, perhaps with a strict wish.
+    /// Asks from a place, perhaps with a strict wish, after the user has logged in.
     pub(super) async fn migrate_from(
         &mut self,
         plmn: &str,
         wish: Option<McSystemId>,
-    ) -> Result<UserIdentity, ConfigurationState> {
-        let Ok(plmn) = plmn.parse() else { return Err(ConfigurationState::Idle) };
+    ) -> Result<UserIdentity, DemoError> {
+        self.log_in().await?;
+        let plmn = plmn.parse().map_err(|_| DemoError::Missing("a PLMN"))?;
         let location = Location { plmn, tracking_area: None, cell: None };
         let strict = wish.is_some();
         let state = self.client.ask(location, wish, strict).await.clone();
@@ -89,7 +117,19 @@ impl Device {
                 None
             }
         };
-        record.map(|record| record.details.identity.clone()).ok_or(state)
+        let lent = record.map(|record| record.details.identity.clone());
+        lent.ok_or(DemoError::Migration(state))
+    }
+
+    /// Gets an access token, unless there is one.
+    async fn log_in(&mut self) -> Result<(), DemoError> {
+        let LogIn { client, idms, user, password, is_done } = &mut self.log_in;
+        if !*is_done {
+            let tokens = client.log_in(idms, (user.as_str(), &*password), SCOPE).await?;
+            self.client.set_token(tokens.access);
+            *is_done = true;
+        }
+        Ok(())
     }
 
     /// What it was told of a partner last.

@@ -257,7 +257,7 @@ impl RunningDemo {
         let bob = Person::new("bob", home)?;
         bob.provision(home, true).await?;
         let mut device = Device::new(&bob, bob.isim(), home, self.transport, &self.tap)?;
-        let lent = device.migrate().await.map_err(DemoError::Migration)?;
+        let lent = device.migrate().await?;
         let refused = self.ue.migrate().await.is_err();
         self.stage.partner.management()?.release(Direction::Inbound, &lent.impi).await?;
         for _ in 0..ASKS_MAX {

@@ -40,6 +40,8 @@ const JOURNEY: Duration = Duration::from_secs(20 * 24 * 3_600);
 pub struct IsolatedDemo {
     /// The first of seven ports on both addresses; 0 uses free ones.
     pub base_port: u16,
+    /// Without TLS.
+    pub is_plain: bool,
     /// Settings of both systems that differ from the defaults, as `section.key=value`.
     pub settings: Vec<String>,
     /// The failure branch to show instead of the regular procedure.

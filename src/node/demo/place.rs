@@ -3,6 +3,7 @@
 use std::{
     fs::{self, DirBuilder},
     io,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -25,7 +26,7 @@ const KEY_FILE: &str = "storage.key";
 const CERTIFICATES: &str = "tls";
 
 /// How long certificates hold: longer than all pauses.
-const VALID_FOR: Duration = Duration::from_secs(365 * 24 * 3_600);
+const VALID_FOR: Duration = Duration::from_secs(3 * 365 * 24 * 3_600);
 
 /// A directory with a store for each system and the key of both. A temporary one ends with this.
 #[derive(Debug)]
@@ -57,11 +58,13 @@ impl Place {
         Ok(place)
     }
 
-    /// Makes certificates for both systems, by the authorities that are there if there are some.
-    pub(super) fn certificates(&self) -> Result<Certificates, DemoError> {
+    /// Makes certificates for both systems, by the authorities that are there if there are some. They are good for these
+    /// addresses beside those of this host.
+    pub(super) fn certificates(&self, addresses: &[Ipv4Addr]) -> Result<Certificates, DemoError> {
         let directory = self.directory.join(CERTIFICATES);
         let domains = ["a.example", "b.example"].map(str::to_owned).to_vec();
-        let made = DevCa { directory, domains, valid_for: VALID_FOR, hosts: Vec::new() };
+        let hosts = addresses.iter().map(ToString::to_string).collect();
+        let made = DevCa { directory, domains, valid_for: VALID_FOR, hosts };
         made.make(Clock::start().now())?;
         let failed = |error| DemoError::Directory { directory: made.directory.clone(), error };
         let mut all = String::new();
@@ -117,6 +120,29 @@ impl Drop for Place {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// The ports that free ones are looked for in.
+const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How often other free ports are tried when somebody else was faster.
+pub(super) const PORT_ATTEMPTS_MAX: usize = 16;
+
+/// A base of ports that nobody uses now, which `addresses` gives for it; somebody may be faster yet.
+pub(super) fn free_ports<I: IntoIterator<Item = SocketAddr>>(
+    addresses: impl Fn(u16) -> I,
+) -> Result<u16, DemoError> {
+    let mut entropy = SystemEntropy::new();
+    let span = u64::from(FREE_PORTS.end - FREE_PORTS.start);
+    let is_free = |at| TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok();
+    for _ in 0..1_000 {
+        let offset = u16::try_from(entropy.next_u64() % span).unwrap_or_default();
+        let base = FREE_PORTS.start + offset;
+        if addresses(base).into_iter().all(is_free) {
+            return Ok(base);
+        }
+    }
+    Err(DemoError::NoPorts)
 }
 
 fn temporary_directory() -> PathBuf {

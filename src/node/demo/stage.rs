@@ -1,16 +1,18 @@
 //! The two systems of the demonstration: how they are set up, where they listen, how they restart.
 
 use std::{
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use super::{DemoError, place::Place};
+use super::{
+    DemoError,
+    place::{PORT_ATTEMPTS_MAX, Place, free_ports},
+};
 use crate::{
     api::connection_details::{SipCoreAddress, SipTransport},
-    entropy::Entropy,
     node::{
         Options, RunningSystem, StartError, SystemEntropy,
         client::ManagementClient,
@@ -18,6 +20,7 @@ use crate::{
         ladder::Tap,
         storage,
         tls::Trust,
+        ue::identity::Server,
     },
     store::Engine,
     token::BearerToken,
@@ -26,17 +29,11 @@ use crate::{
 /// How long the two systems may take to connect by Diameter.
 pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17, ACM clients, ACM servers.
-const PORTS: u16 = 8;
+/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17, ACM clients, ACM servers, identity management.
+const PORTS: u16 = 9;
 
 /// The partner's ports begin so far after the home's.
 const PARTNER_OFFSET: u16 = 10;
-
-/// The ports that free ones are looked for in.
-const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
-
-/// How often other free ports are tried when somebody else was faster.
-const PORT_ATTEMPTS_MAX: usize = 16;
 
 /// The PLMN of the partner's country, which it covers for users of the home.
 pub(super) const PARTNER_PLMN: &str = "20801";
@@ -136,6 +133,12 @@ impl Site {
         format!("{scheme}://{address}")
     }
 
+    /// Its identity management server, where its users log in.
+    pub(super) fn idms(&self) -> Server {
+        let name = format!("idms.{}", self.config.system.domain).into();
+        Server { name, url: self.config.idms.server.issuer.as_str().to_owned() }
+    }
+
     /// A client of its management interface.
     pub(super) fn management(&self) -> Result<ManagementClient, DemoError> {
         let address = self.config.management;
@@ -171,7 +174,12 @@ impl Stage {
         let mut attempts = 0;
         let place = Arc::new(Place::take(setup.data_dir)?);
         loop {
-            let base_port = if setup.base_port == 0 { free_ports()? } else { setup.base_port };
+            let all = |base| {
+                let partner = base + PARTNER_OFFSET;
+                let ports = (base..base + PORTS).chain(partner..partner + PORTS);
+                ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+            };
+            let base_port = if setup.base_port == 0 { free_ports(all)? } else { setup.base_port };
             let mut stage = Self::at(setup, base_port, tap, &place)?;
             match stage.start_both(Duration::ZERO).await {
                 Err(DemoError::Start(StartError::Bind { .. }))
@@ -195,7 +203,7 @@ impl Stage {
         tap: &Tap,
         place: &Arc<Place>,
     ) -> Result<Self, DemoError> {
-        let certificates = (!setup.is_plain).then(|| place.certificates()).transpose()?;
+        let certificates = (!setup.is_plain).then(|| place.certificates(&[])).transpose()?;
         let trust = match &certificates {
             Some(certificates) => Trust::of_file(&certificates.authorities)?,
             None => Trust::default(),
@@ -206,7 +214,7 @@ impl Stage {
             let ports = (base_port, setup.is_plain);
             let mut toml = system_toml((name, other), ports, &tokens, setup.acm.is_none());
             if let Some(acm) = setup.acm {
-                toml = acm_toml((name, other), ports, &acm_tokens, acm) + &toml;
+                toml += &acm_toml((name, other), ports, &acm_tokens, acm);
             }
             if let Some(certificates) = &certificates {
                 toml += &certificates.section(&format!("{name}.example"))?;
@@ -263,32 +271,14 @@ impl Stage {
     }
 }
 
-/// A base of ports that nobody uses now; somebody may be faster yet.
-fn free_ports() -> Result<u16, DemoError> {
-    let mut entropy = SystemEntropy::new();
-    let span = u64::from(FREE_PORTS.end - FREE_PORTS.start);
-    let is_free = |port: &u16| {
-        let at = SocketAddr::from(([127, 0, 0, 1], *port));
-        TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
-    };
-    for _ in 0..1_000 {
-        let offset = u16::try_from(entropy.next_u64() % span).unwrap_or_default();
-        let base = FREE_PORTS.start + offset;
-        let partner = base + PARTNER_OFFSET;
-        if (base..base + PORTS).chain(partner..partner + PORTS).all(|port| is_free(&port)) {
-            return Ok(base);
-        }
-    }
-    Err(DemoError::NoPorts)
-}
-
 /// A system on loopback that knows the other one. The partner connects to the home by Diameter. Without
-/// `hands_out_configuration` what UEs are told of a system is what it has told the other one before (NOTE 3).
+/// `hands_out_configuration`, so beside ACM servers, what UEs are told of a system is what it has told the other one
+/// before (NOTE 3).
 fn system_toml(
     (name, other): (&str, &str),
     (base_port, is_plain): (u16, bool),
     [of_home, of_partner]: &[BearerToken; 2],
-    hands_out_configuration: bool,
+    is_without_acm: bool,
 ) -> String {
     let first = |of: &str| base_port + if of == "b" { PARTNER_OFFSET } else { 0 };
     let at = |of: &str, offset: u16| format!("127.0.0.1:{}", first(of).saturating_add(offset));
@@ -299,14 +289,18 @@ fn system_toml(
     let address =
         if name == "b" { format!("address = \"{}\"\n", at(other, 1)) } else { String::new() };
     let (listen, scheme) = if is_plain { ("listen", "http") } else { ("listen_tls", "https") };
+    let acm = if is_without_acm { "" } else { ", \"acm\"" };
+    let idms = at(name, 8);
     format!(
-        "[system]\ndomain = \"{name}.example\"\n\
+        "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\"{acm}]\n\
+         [system]\ndomain = \"{name}.example\"\n\
          [sip]\n{listen} = [\"{}\"]\n\
          [diameter]\nlisten = \"{}\"\n\
          [management]\nlisten = \"{}\"\n\
          [admin]\nlisten = \"{}\"\n\
          [config_server]\nlisten = \"{}\"\nlisten_partners = \"{}\"\n\
-         hands_out_configuration = {hands_out_configuration}\n\
+         hands_out_configuration = {is_without_acm}\n\
+         [idms]\nlisten = \"{idms}\"\nissuer = \"{scheme}://{idms}\"\n\
          [[config_server.partners]]\nid = \"sip:{other}.example\"\n\
          sip_database = \"sipdb.{other}.example\"\nurl = \"{scheme}://{}\"\n\
          send_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{plmn}\" }}]\n\
@@ -324,7 +318,7 @@ fn system_toml(
     )
 }
 
-/// What a system with an ACM server has besides: in front, for it begins with what is in no section.
+/// What a system with an ACM server has besides.
 fn acm_toml(
     (name, other): (&str, &str),
     (base_port, is_plain): (u16, bool),
@@ -337,8 +331,7 @@ fn acm_toml(
         if name == "a" { (of_home, of_partner) } else { (of_partner, of_home) };
     let scheme = if is_plain { "http" } else { "https" };
     format!(
-        "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]\n\
-         [acm]\nclient_listen = \"{}\"\npartner_listen = \"{}\"\n\
+        "[acm]\nclient_listen = \"{}\"\npartner_listen = \"{}\"\n\
          resend_first = \"50ms\"\nresend_max = \"200ms\"\n\
          [[acm.partners]]\nid = \"sip:{other}.example\"\nurl = \"{scheme}://{}\"\n\
          send_token = \"{}\"\naccept_token = \"{}\"\ndomains = [\"{other}.example\"]\n\

@@ -508,7 +508,7 @@ fn of_two(
     let basis = basis(name, own, tls);
     format!(
         "{basis}[[diameter.peers]]\nhost = \"sipdb.{other}\"\nrealm = \"{other}\"\nkind = \"database\"\n{address}\
-         [config_server]\nlisten = \"{csc4}\"\nlisten_partners = \"{csc17}\"\n\
+         [config_server]\nstatic_tokens = true\nlisten = \"{csc4}\"\nlisten_partners = \"{csc17}\"\n\
          [[config_server.partners]]\nid = \"sip:{other}\"\nsip_database = \"sipdb.{other}\"\n\
          url = \"{scheme}://{url}\"\nsend_token = \"{}\"\naccept_token = \"{}\"\nareas = [{{ plmn = \"{TEST_PLMN}\" }}]\n",
         send.expose(),

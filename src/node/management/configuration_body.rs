@@ -36,9 +36,10 @@ pub(super) struct UserBody {
     #[serde(default = "yes")]
     #[schema(default = true)]
     may_migrate: bool,
-    /// The bearer token that the user's UE presents.
-    #[schema(value_type = String, min_length = 22, max_length = 4096, write_only)]
-    token: Token,
+    /// The static bearer token that the user's UE presents, where the system takes such tokens
+    /// (`config_server.static_tokens`); without it the UE presents access tokens.
+    #[schema(value_type = Option<String>, min_length = 22, max_length = 4096, write_only)]
+    token: Option<Token>,
 }
 
 const fn yes() -> bool {
@@ -63,7 +64,7 @@ impl UserBody {
             identity: UserIdentity { impi: self.impi, impu: self.impu },
             class: self.class,
             may_migrate: self.may_migrate,
-            token: self.token.0,
+            token: self.token.map_or(TokenDigest::OF_NO_TOKEN, |token| token.0),
         })
     }
 }

@@ -184,7 +184,7 @@ impl Systems {
             identity: &identity,
             class: None,
             may_migrate: true,
-            token: &token,
+            token: Some(&token),
         };
         self.home.put_user(&user).await?;
         let primary = PrimaryRecord {
@@ -205,7 +205,7 @@ impl Systems {
     ) -> Result<UserIdentity, ProvisionError> {
         let client = ConfigurationClient::new(Records::new(primary));
         let mut client =
-            RunningConfigurationClient::new(client, self.csc4.clone(), token, None, "CMS");
+            RunningConfigurationClient::new(client, self.csc4.clone(), Some(token), None, "CMS");
         let location = Location { plmn: Plmn::parse(TEST_PLMN)?, tracking_area: None, cell: None };
         let partner = &self.partner_system.mc_system_id;
         client.ask(location, Some(partner.clone()), true).await;

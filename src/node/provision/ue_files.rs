@@ -95,15 +95,20 @@ impl Home<'_> {
         let cores: Vec<String> =
             self.files.sip_core.iter().map(|core| quoted(&core.to_string())).collect();
         let (operator, digits) = &ue.operator;
+        let token = if ue.token.is_empty() {
+            Zeroizing::new("# Log in: see `migcore ue template` for [log_in].\n".to_owned())
+        } else {
+            Zeroizing::new(format!("token = {}\n", quoted(&ue.token)))
+        };
+        let token = token.as_str();
         let mut text = Zeroizing::new(String::new());
         // A String takes everything.
         let _ = write!(
             text,
-            "[user]\nmc_service_id = {}\ntoken = {}\n\n\
+            "[user]\nmc_service_id = {}\n{token}\n\
              [home]\nmc_system_id = {}\ncsc4 = {}\nimpi = {}\nimpu = {}\nsip_core = [{}]\n\n\
              [isim]\nk = {}\n{operator} = {}\nind_bits = {}\n",
             quoted(&ue.mc_service_id),
-            quoted(&ue.token),
             quoted(self.system.mc_system_id.as_str()),
             quoted(&self.files.csc4.to_string()),
             quoted(&ue.impi),

@@ -24,7 +24,7 @@ use crate::identity::McSystemId;
 #[derive(Debug)]
 pub(super) struct OfSystems {
     by_system: BTreeMap<McSystemId, Arc<dyn ClientCertVerifier>>,
-    any: Option<Arc<dyn ClientCertVerifier>>,
+    provider: Arc<CryptoProvider>,
 }
 
 /// Believes the server of one MC system: its authority signed the certificate, which names that system.
@@ -40,6 +40,35 @@ pub(super) struct ServerOf {
 /// Believes nobody: there is no authority.
 #[derive(Debug)]
 pub(super) struct Nobody(pub(super) Arc<CryptoProvider>);
+
+/// How signatures of a handshake are checked, by all who check certificates: as the algorithms in a field have it.
+macro_rules! signatures_by {
+    ($provider:tt) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &self.$provider.signature_verification_algorithms;
+            verify_tls12_signature(message, cert, dss, algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = &self.$provider.signature_verification_algorithms;
+            verify_tls13_signature(message, cert, dss, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.$provider.signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
 
 /// Why a certificate is not that of a system.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -80,9 +109,11 @@ fn system_of(certificate: &CertificateDer<'_>) -> Result<McSystemId, NotOfSystem
 }
 
 impl OfSystems {
-    pub(super) fn new(by_system: BTreeMap<McSystemId, Arc<dyn ClientCertVerifier>>) -> Self {
-        let any = by_system.values().next().map(Arc::clone);
-        Self { by_system, any }
+    pub(super) const fn new(
+        by_system: BTreeMap<McSystemId, Arc<dyn ClientCertVerifier>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
+        Self { by_system, provider }
     }
 }
 
@@ -104,29 +135,7 @@ impl ClientCertVerifier for OfSystems {
         verifier.verify_client_cert(end_entity, intermediates, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let any = self.any.as_ref().ok_or(NotOfSystem::OfNone)?;
-        any.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let any = self.any.as_ref().ok_or(NotOfSystem::OfNone)?;
-        any.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.any.as_ref().map(|any| any.supported_verify_schemes()).unwrap_or_default()
-    }
+    signatures_by!(provider);
 }
 
 impl ServerCertVerifier for ServerOf {
@@ -158,29 +167,7 @@ impl ServerCertVerifier for ServerOf {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_by!(provider);
 }
 
 impl ServerCertVerifier for Nobody {
@@ -195,25 +182,5 @@ impl ServerCertVerifier for Nobody {
         Err(NotOfSystem::NoAuthority.into())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(NotOfSystem::NoAuthority.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(NotOfSystem::NoAuthority.into())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_by!(0);
 }

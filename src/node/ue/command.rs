@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Contact, RunningConfigurationClient, RunningUe,
+    identity::IdentityError,
     state::{Registration, StateError, StateFile, TEMPLATE},
 };
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     ue::{Config, ConfigurationClient, ConfigurationState, Failure, NoAccess, State},
 };
 
+mod guest;
 mod status;
 
 /// What ladders call the configuration management server.
@@ -57,9 +59,49 @@ pub enum UeCommand {
         /// Which partner MC system, such as sip:b.example; the home system's ID for home.
         #[arg(long, value_name = "MC-SYSTEM-ID")]
         partner: Option<McSystemId>,
+        /// With the credentials that the partner itself gave (sections local of the state file), without the home.
+        #[arg(long)]
+        local: bool,
         /// Speak SIP over TCP.
         #[arg(long)]
         tcp: bool,
+    },
+    /// Log the user in at home (section log_in of the state file), and keep the access token.
+    ///
+    /// The password is in the state file or in MIGCORE_UE_PASSWORD.
+    LogIn {
+        /// The state file, and how to show what passes.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// While at home, take along what a partner without a link to the home asks for: a security token.
+    ///
+    /// Where the partner is the user's profile says, which is read for it.
+    TakeAlong {
+        /// The state file, and how to show what passes.
+        #[command(flatten)]
+        common: Common,
+        /// The partner MC system, such as sip:b.example.
+        #[arg(long, value_name = "MC-SYSTEM-ID")]
+        partner: McSystemId,
+    },
+    /// Present the security token at the partner, and keep the access token that it gives (ISO-1).
+    Visit {
+        /// The state file, and how to show what passes.
+        #[command(flatten)]
+        common: Common,
+        /// The partner MC system; without it the one that was prepared for last.
+        #[arg(long, value_name = "MC-SYSTEM-ID")]
+        partner: Option<McSystemId>,
+    },
+    /// Print the user's profile for push to talk: the home's, or that of a partner that is visited.
+    Profile {
+        /// The state file.
+        #[arg(long, value_name = "FILE")]
+        state: PathBuf,
+        /// The partner MC system; without it the home.
+        #[arg(long, value_name = "MC-SYSTEM-ID")]
+        partner: Option<McSystemId>,
     },
     /// Prolong the registration.
     Refresh {
@@ -173,6 +215,12 @@ pub enum UeError {
         /// Why not, and what to do.
         why: String,
     },
+    /// An identity management server or a configuration management server of tokens did not do what it was asked.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The state file lacks something that the command needs.
+    #[error("{0}")]
+    Lacking(String),
     /// Standard output is gone.
     #[error("cannot write the result: {0}")]
     Output(io::Error),
@@ -203,10 +251,23 @@ impl UeCommand {
                 };
                 Session::open(&common)?.migrate(location, partner, strict).await
             }
-            Self::Register { common, partner, tcp } => {
+            Self::Register { common, partner, local, tcp } => {
                 let mut session = Session::open(&common)?;
+                let over = tcp.then_some(Transport::Tcp);
+                if local {
+                    return session.register_as_guest(partner, over).await;
+                }
                 let at = session.destination(partner);
-                session.register(&at, tcp.then_some(Transport::Tcp)).await
+                session.register(&at, over).await
+            }
+            Self::LogIn { common } => Session::open(&common)?.log_in().await,
+            Self::TakeAlong { common, partner } => {
+                Session::open(&common)?.take_along(partner).await
+            }
+            Self::Visit { common, partner } => Session::open(&common)?.visit(partner).await,
+            Self::Profile { state, partner } => {
+                let common = Common { state, json: true };
+                Session::open(&common)?.print_profile(partner).await
             }
             Self::Refresh { common } => Session::open(&common)?.refresh().await,
             Self::Deregister { common } => Session::open(&common)?.deregister().await,
@@ -302,6 +363,11 @@ impl Session {
             self.client().prepare_access(at, over)
         };
         let config = access.map_err(|why| UeError::NoAccess { at: at.clone(), why })?;
+        self.register_with(at, config).await
+    }
+
+    /// Registers with what is known of a system.
+    async fn register_with(&mut self, at: &McSystemId, config: Config) -> Result<(), UeError> {
         self.tell_what_is_left(at);
         let mut ue = self.open_ue(at, config, Contact::Fresh).await?;
         let outcome = ue.register_kept(&mut self.file).await.cloned();
@@ -414,7 +480,7 @@ impl Session {
         RunningConfigurationClient::new(
             ConfigurationClient::new(state.records.clone()),
             state.csc4.clone(),
-            state.token.clone(),
+            state.csc4_token(),
             Some(self.tap.clone()),
             SERVER,
         )

@@ -31,7 +31,7 @@ const SHOWN_MAX: usize = 400;
 pub struct RunningConfigurationClient {
     client: ConfigurationClient,
     server: Endpoint,
-    token: BearerToken,
+    token: Option<BearerToken>,
     trust: Trust,
     clock: Clock,
     entropy: SystemEntropy,
@@ -70,11 +70,12 @@ pub struct Problem {
 }
 
 impl RunningConfigurationClient {
-    /// Lets `client` ask the server at `server`, which ladders call `name`.
+    /// Lets `client` ask the server at `server`, which ladders call `name`, with `token` or, until there is one
+    /// ([`Self::set_token`]), none.
     pub fn new(
         client: ConfigurationClient,
         server: Endpoint,
-        token: BearerToken,
+        token: Option<BearerToken>,
         tap: Option<Tap>,
         name: &str,
     ) -> Self {
@@ -135,6 +136,11 @@ impl RunningConfigurationClient {
         config
     }
 
+    /// Asks with another token from now on.
+    pub fn set_token(&mut self, token: BearerToken) {
+        self.token = Some(token);
+    }
+
     /// Goes by another clock, such as one that is ahead.
     pub const fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
@@ -185,7 +191,7 @@ impl RunningConfigurationClient {
         let told = (Direction::Out, Protocol::Http, step);
         self.teller.message(told, path, format!("POST {DETAILS_PATH}"), body.len());
         let answer = connection
-            .post(DETAILS_PATH, Some(&self.token), body.into())
+            .post(DETAILS_PATH, self.token.as_ref(), body.into())
             .await
             .map_err(Trouble::NoAnswer)?;
         let told = (Direction::In, Protocol::Http, Some(Step::mig(13)));

@@ -123,13 +123,14 @@ impl IdentityClient {
     /// A client of this name, which servers send browsers back to at `redirect_uri`. Its messages go to `tap`.
     pub fn new(id: &str, redirect_uri: &str, tap: Option<Tap>) -> Self {
         let (id, redirect_uri) = (id.to_owned(), redirect_uri.to_owned());
-        Self {
-            http: client::direct_once(&Trust::default()),
-            id,
-            redirect_uri,
-            clock: Clock::start(),
-            tap,
-        }
+        let http = client::direct_once(&Trust::default());
+        Self { http, id, redirect_uri, clock: Clock::start(), tap }
+    }
+
+    /// Believes `trust` over https.
+    #[must_use]
+    pub fn trusting(self, trust: &Trust) -> Self {
+        Self { http: client::direct_once(trust), ..self }
     }
 
     /// Goes by another clock, such as one that is ahead.

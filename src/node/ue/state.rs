@@ -5,6 +5,7 @@
 //! is replaced as a whole and locked while in use, so that no two processes accept one challenge.
 
 mod by_hand;
+mod guest;
 
 use std::{
     fs::{self, File, TryLockError},
@@ -13,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use guest::{Kept, LocalAccess, LogIn, Ticket};
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 use zeroize::Zeroizing;
@@ -30,7 +32,7 @@ use crate::{
         private_file,
     },
     token::BearerToken,
-    ue::{Isim, PartnerRecord, Records, Saved, UserAgent},
+    ue::{Credentials, Isim, PartnerRecord, Records, Saved, UserAgent},
 };
 
 /// A state file to fill in: every key and its meaning.
@@ -48,8 +50,16 @@ const CSEQ_MAX: u32 = 0x7fff_0000;
 /// What a UE knows and must not forget.
 #[derive(Debug)]
 pub struct UeState {
-    /// The user's token on CSC-4.
-    pub token: BearerToken,
+    /// The user's static token on CSC-4, if there is one.
+    pub token: Option<BearerToken>,
+    /// How the user logs in at home.
+    pub log_in: Option<LogIn>,
+    /// The access token that the home gave last.
+    pub access_token: Option<Kept>,
+    /// Credentials that partners gave.
+    pub locals: Vec<LocalAccess>,
+    /// What was taken along for partners, the newest last.
+    pub tickets: Vec<Ticket>,
     /// The configuration management server at home.
     pub csc4: Endpoint,
     /// Its keys, and the sequence numbers accepted so far.
@@ -126,10 +136,23 @@ pub enum StateError {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Added {
+    access_token: Option<Kept>,
     sqn: Option<Sqn>,
     registration: Option<Registration>,
     #[serde(default, rename = "partner")]
     partners: Vec<PartnerRecord>,
+    #[serde(default, rename = "local")]
+    locals: Vec<LocalSqn>,
+    #[serde(default, rename = "ticket")]
+    tickets: Vec<Ticket>,
+}
+
+/// The sequence numbers that an ISIM for a partner accepted.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct LocalSqn {
+    at: McSystemId,
+    accepted: SqnArray,
 }
 
 /// The sequence numbers that the ISIM accepted: the highest SEQ by IND.
@@ -137,6 +160,39 @@ struct Added {
 #[serde(deny_unknown_fields)]
 struct Sqn {
     accepted: SqnArray,
+}
+
+impl UeState {
+    /// The token to ask the home's configuration management server with, if there is one.
+    pub fn csc4_token(&self) -> Option<BearerToken> {
+        let access = self.access_token.as_ref();
+        let access = access.and_then(|Kept(token)| BearerToken::parse(token.expose()).ok());
+        access.or_else(|| self.token.clone())
+    }
+
+    /// The credentials that a partner gave; `None` if there are none.
+    pub fn local(&self, at: &McSystemId) -> Option<&LocalAccess> {
+        self.locals.iter().find(|local| local.at == *at)
+    }
+
+    /// What a pair is registered with in a system: the home's ISIM, unless the pair is one that a partner gave.
+    pub(super) fn credentials_for(&self, at: &McSystemId, identity: &UserIdentity) -> Credentials {
+        let local = self.local(at).filter(|local| local.identity == *identity);
+        local.map_or_else(|| self.isim.clone().into(), |local| local.credentials.clone())
+    }
+
+    fn local_mut(&mut self, at: &McSystemId, identity: &UserIdentity) -> Option<&mut LocalAccess> {
+        self.locals.iter_mut().find(|local| local.at == *at && local.identity == *identity)
+    }
+
+    /// Keeps what was taken along in place of what was before for the same partner.
+    pub fn keep_ticket(&mut self, ticket: Ticket) {
+        self.tickets.retain(|kept| kept.at != ticket.at);
+        if self.tickets.len() >= guest::GUEST_SYSTEMS_MAX {
+            self.tickets.remove(0);
+        }
+        self.tickets.push(ticket);
+    }
 }
 
 impl StateFile {
@@ -164,7 +220,11 @@ impl StateFile {
     /// Makes durable what a message of `agent` is about to rely on: the SQN that its response accepts, its
     /// CSeq. Afterwards: what it was granted.
     pub(super) fn keep(&mut self, agent: &UserAgent) -> Result<(), StateError> {
-        if let Some(isim) = agent.credentials().isim() {
+        let registered = self.state.registration.clone();
+        let local = registered.and_then(|it| self.state.local_mut(&it.at, &it.identity));
+        if let Some(local) = local {
+            local.credentials = agent.credentials().clone();
+        } else if let Some(isim) = agent.credentials().isim() {
             self.state.isim = isim.clone();
         }
         if let Some(registration) = &mut self.state.registration {
@@ -230,7 +290,7 @@ fn parse_added(by_hand: &str, added: &str) -> Result<Added, Problem> {
 }
 
 fn combine(read: by_hand::ByHand, added: Added) -> Result<UeState, Problem> {
-    let by_hand::ByHand { token, csc4, primary, k, opc, ind_bits } = read;
+    let by_hand::ByHand { token, log_in, mut locals, csc4, primary, k, opc, ind_bits } = read;
     let unused = SqnArray::new(ind_bits).map_err(|error| spoiled(1, &error.to_string()))?;
     let accepted = added.sqn.map_or_else(|| unused.clone(), |sqn| sqn.accepted);
     if accepted.ind_bits() != unused.ind_bits() {
@@ -249,7 +309,29 @@ fn combine(read: by_hand::ByHand, added: Added) -> Result<UeState, Problem> {
         records.keep(record).map_err(|full| spoiled(1, &full.to_string()))?;
     }
     let isim = Isim::new(&k, &opc, accepted);
-    Ok(UeState { token, csc4, isim, records, registration: added.registration })
+    for LocalSqn { at, accepted } in added.locals {
+        let local = locals.iter_mut().find(|local| local.at == at);
+        if let Some(Credentials::Isim(isim)) = local.map(|local| &mut local.credentials) {
+            if isim.sqn().ind_bits() != accepted.ind_bits() {
+                return Err(spoiled(
+                    1,
+                    "local.accepted has another number of IND than ind_bits says",
+                ));
+            }
+            *isim = isim.clone().with_sqn(accepted);
+        }
+    }
+    Ok(UeState {
+        token,
+        log_in,
+        access_token: added.access_token,
+        locals,
+        tickets: added.tickets,
+        csc4,
+        isim,
+        records,
+        registration: added.registration,
+    })
 }
 
 /// What migcore wrote is not as it wrote it.
@@ -263,7 +345,14 @@ fn spoiled(line: usize, what: &str) -> Problem {
 }
 
 fn render(state: &UeState) -> Result<String, toml::ser::Error> {
+    let of_local = |local: &LocalAccess| {
+        let accepted = local.credentials.isim()?.sqn().clone();
+        Some(LocalSqn { at: local.at.clone(), accepted })
+    };
     let added = Added {
+        access_token: state.access_token.clone(),
+        locals: state.locals.iter().filter_map(of_local).collect(),
+        tickets: state.tickets.clone(),
         sqn: Some(Sqn { accepted: state.isim.sqn().clone() }),
         registration: state.registration.clone(),
         partners: state.records.partners().to_vec(),

@@ -135,8 +135,7 @@ impl RunningAcmDemo {
         let of = of.clone();
         let clock = Clock::start_ahead(self.stage.clock_ahead());
         traveller.ue.set_clock(clock);
-        let migrated = traveller.ue.migrate_from(plmn_of(site), None).await;
-        migrated.map_err(DemoError::Migration)?;
+        traveller.ue.migrate_from(plmn_of(site), None).await?;
         let told = traveller.ue.configuration_of(&of).map(|it| it.revision);
         let before = std::mem::replace(&mut traveller.told, told);
         self.until(Step::mig(13)).await?;

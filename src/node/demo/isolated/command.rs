@@ -32,6 +32,9 @@ pub struct IsolatedDemoArguments {
     /// Use seven ports from this one on, of 127.0.0.2 (A) and 127.0.0.3 (B); without it free ones.
     #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_528))]
     base_port: u16,
+    /// Go without TLS, SIP over UDP.
+    #[arg(long)]
+    plain: bool,
     /// Change a setting of both systems, such as idms.access_token_lifetime=10m. May be repeated.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     settings: Vec<String>,
@@ -47,8 +50,8 @@ impl IsolatedDemoArguments {
         let named = self.fault.as_deref();
         let fault =
             named.and_then(|name| IsolatedFault::ALL.into_iter().find(|it| it.name() == name));
-        let Self { base_port, settings, data_dir, json, .. } = self;
-        let demo = IsolatedDemo { base_port, settings, fault, data_dir };
+        let Self { base_port, plain: is_plain, settings, data_dir, json, .. } = self;
+        let demo = IsolatedDemo { base_port, is_plain, settings, fault, data_dir };
         let mut end = pin!(end);
         let mut starting = Box::pin(RunningIsolatedDemo::start(&demo));
         let mut running = tokio::select! {

@@ -5,9 +5,9 @@ use std::{fmt, time::Duration};
 use serde_json::json;
 
 use super::{
-    super::{DemoError, Show},
+    super::{DemoError, Show, cast::CLIENT},
     JOURNEY, RunningIsolatedDemo, Scene,
-    people::{CLIENT, OTHER_CLIENT, SCOPE, Way, fingerprints_of_home, subject_of_user},
+    people::{OTHER_CLIENT, SCOPE, Way, fingerprints_of_home, subject_of_user},
     places::Which,
 };
 use crate::{

@@ -1,12 +1,16 @@
 //! The user who goes to a system without a link, her UE, and what the administrators of both systems provision: each in
 //! the own system, with what was agreed on paper.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::{
-    super::{DemoError, cast::draw_key, stage::PARTNER_PLMN},
+    super::{
+        DemoError,
+        cast::{CLIENT, REDIRECT, draw_key},
+        stage::PARTNER_PLMN,
+    },
     IsolatedFault,
     places::{Places, Which},
 };
@@ -34,11 +38,8 @@ use crate::{
     user_profile::ProfileService,
 };
 
-/// OAuth 2.0 client of the UE, of one name in both systems.
-pub(super) const CLIENT: &str = "mc-client";
 /// Another client, of somebody else's.
 pub(super) const OTHER_CLIENT: &str = "another-client";
-const REDIRECT: &str = "http://127.0.0.1/back";
 /// What the user is called where she logs in.
 const USER: &str = "alice";
 const MC_ID_AT_HOME: &str = "sip:alice@a.example";
@@ -77,6 +78,7 @@ pub(super) struct Traveller {
     partner: McSystemId,
     key: (UserIdentity, Isim),
     digest: (UserIdentity, SecretText),
+    trust: Trust,
     clock: Clock,
     tap: Tap,
     pub(super) taken: Option<TakenAlong>,
@@ -123,7 +125,8 @@ impl Traveller {
 
     /// Goes on as another client.
     pub(super) fn use_client(&mut self, name: &str) {
-        self.client = IdentityClient::new(name, REDIRECT, Some(self.tap.clone()));
+        let client = IdentityClient::new(name, REDIRECT, Some(self.tap.clone()));
+        self.client = client.trusting(&self.trust);
         self.client.set_clock(self.clock);
     }
 
@@ -136,7 +139,11 @@ impl Traveller {
     }
 
     /// Registers at the partner with credentials that only the partner checks.
-    pub(super) async fn register(&mut self, way: Way, core: SocketAddr) -> Result<(), DemoError> {
+    pub(super) async fn register(
+        &mut self,
+        way: Way,
+        core: SipCoreAddress,
+    ) -> Result<(), DemoError> {
         match self.try_to_register(way, core).await? {
             State::Registered(registered) if registered.mutual => Ok(()),
             state @ (State::Idle | State::Busy | State::Registered(_) | State::Failed(_)) => {
@@ -149,16 +156,22 @@ impl Traveller {
     pub(super) async fn try_to_register(
         &mut self,
         way: Way,
-        core: SocketAddr,
+        core: SipCoreAddress,
     ) -> Result<State, DemoError> {
         let (identity, credentials) = match way {
             Way::Key => (&self.key.0, Credentials::from(self.key.1.clone())),
             Way::Password => (&self.digest.0, Credentials::from(self.digest.1.clone())),
         };
-        let config = Config::new(identity.clone(), Transport::Udp, core);
+        let transport = match core.transport {
+            SipTransport::Udp => Transport::Udp,
+            SipTransport::Tcp => Transport::Tcp,
+            SipTransport::Tls => Transport::Tls,
+        };
+        let core = core.address;
+        let config = Config::new(identity.clone(), transport, core);
         let name = format!("scscf.{}", Which::Partner.domain());
-        let (trust, tap) = (Trust::default(), Some(self.tap.clone()));
-        let mut agent = RunningUe::open(config, core, credentials, &trust, (tap, &name)).await?;
+        let (trust, tap) = (&self.trust, Some(self.tap.clone()));
+        let mut agent = RunningUe::open(config, core, credentials, trust, (tap, &name)).await?;
         agent.set_clock(self.clock);
         let state = agent.register().await?.clone();
         if let (Way::Key, Some(isim)) = (way, agent.credentials().isim()) {
@@ -249,14 +262,16 @@ pub(super) async fn provision(
         client.put_json("make a subscriber with a password", &path, &body).await?;
     }
     let isim = Isim::new(&k, &opc_from_op(&k, &op), SqnArray::default());
+    let trust = places.trust().clone();
     Ok(Traveller {
-        client: IdentityClient::new(CLIENT, REDIRECT, Some(tap.clone())),
+        client: IdentityClient::new(CLIENT, REDIRECT, Some(tap.clone())).trusting(&trust),
         home_idms: server("idms", Which::Home, &places.issuer_of(Which::Home)),
         home_cms: server("cms", Which::Home, &places.xcap_root_of(Which::Home)),
         password,
         partner: places.id_of(Which::Partner),
         key: (key_pair, isim),
         digest: (password_pair, digest),
+        trust,
         clock: Clock::start(),
         tap: tap.clone(),
         taken: None,
@@ -283,9 +298,8 @@ async fn provision_home(places: &Places, password: &SecretText) -> Result<(), De
         impu: Impu::parse(MC_ID_AT_HOME).map_err(missing)?,
     };
     client.put_subscriber(&identity, &draw_key(), &draw_key()).await?;
-    let token = BearerToken::draw(&mut SystemEntropy::new());
-    let (mc_service_id, identity, token) = (&mc_service_id, &identity, &token);
-    let user = NewUser { mc_service_id, identity, class: None, may_migrate: true, token };
+    let (mc_service_id, identity) = (&mc_service_id, &identity);
+    let user = NewUser { mc_service_id, identity, class: None, may_migrate: true, token: None };
     client.put_user(&user).await?;
     let now = Clock::start().now();
     let partner = places.id_of(Which::Partner);
@@ -361,8 +375,7 @@ fn partner_configuration(places: &Places) -> Result<SystemConfiguration, DemoErr
     document.on_network.servers.idms_token_endpoint = format!("{issuer}/token");
     document.on_network.cms_xcap_root_uri = places.xcap_root_of(Which::Partner);
     let document = InitialUeConfiguration::new(&document).map_err(|_| NO_URIS)?;
-    let address = places.sip_of(Which::Partner)?;
-    let sip_core = vec![SipCoreAddress { transport: SipTransport::Udp, address }];
+    let sip_core = vec![places.sip_of(Which::Partner)?];
     let revision = Clock::start().now().as_micros();
     Ok(SystemConfiguration { revision, sip_core, document: document.into() })
 }

@@ -1,7 +1,7 @@
 //! The two systems without a link: where they listen, how they are set up.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -9,26 +9,22 @@ use std::{
 use super::{
     super::{
         DemoError,
-        place::Place,
+        place::{PORT_ATTEMPTS_MAX, Place, free_ports},
         stage::{Site, parse},
     },
     IsolatedDemo,
 };
 use crate::{
-    entropy::Entropy,
+    api::connection_details::SipCoreAddress,
     identity::McSystemId,
-    node::{StartError, SystemEntropy, client::ManagementClient, ladder::Tap, tls::Trust},
+    node::{
+        StartError, SystemEntropy, client::ManagementClient, config::Part, ladder::Tap, tls::Trust,
+    },
     token::BearerToken,
 };
 
 /// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17, identity management.
 const PORTS: u16 = 7;
-
-/// The ports that free ones are looked for in.
-const FREE_PORTS: std::ops::Range<u16> = 20_000..32_000;
-
-/// How often other free ports are tried when somebody else was faster.
-const PORT_ATTEMPTS_MAX: usize = 16;
 
 /// One of the two systems.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,13 +66,32 @@ impl Places {
     pub(super) async fn start(demo: &IsolatedDemo, tap: &Tap) -> Result<Self, DemoError> {
         let mut attempts = 0;
         loop {
-            let base_port = if demo.base_port == 0 { free_ports()? } else { demo.base_port };
+            let all = |base| {
+                let of = |which: Which| {
+                    (base..base + PORTS).map(move |port| SocketAddr::from((which.address(), port)))
+                };
+                of(Which::Home).chain(of(Which::Partner))
+            };
+            let base_port = if demo.base_port == 0 { free_ports(all)? } else { demo.base_port };
             let place = Place::take(demo.data_dir.as_deref())?;
+            let addresses = [Which::Home, Which::Partner].map(Which::address);
+            let certificates =
+                (!demo.is_plain).then(|| place.certificates(&addresses)).transpose()?;
+            let trust = match &certificates {
+                Some(certificates) => Trust::of_file(&certificates.authorities)?,
+                None => Trust::default(),
+            };
             let site = |which: Which| {
-                let toml = system_toml(which, base_port);
+                let mut toml = system_toml(which, (base_port, demo.is_plain));
+                if let Some(certificates) = &certificates {
+                    let section = certificates.section(which.domain())?;
+                    // The partner is told of no other system's authority.
+                    let own = section.split("[[tls.partners]]").next().unwrap_or_default();
+                    toml += if which == Which::Partner { own } else { &section };
+                }
                 let section = place.section(which.domain());
                 let config = parse(&toml, section, &demo.settings)?;
-                Ok::<_, DemoError>(Site::of(config, Trust::default(), tap))
+                Ok::<_, DemoError>(Site::of(config, trust.clone(), tap))
             };
             let (home, partner) = (site(Which::Home)?, site(Which::Partner)?);
             let mut places = Self { home, partner, base_port, _place: place };
@@ -131,11 +146,14 @@ impl Places {
         self.site(which).config().config_server.id.clone()
     }
 
-    /// Where a system's SIP core listens.
-    pub(super) fn sip_of(&self, which: Which) -> Result<SocketAddr, DemoError> {
-        let addresses = self.site(which).sip()?;
-        let first = addresses.first().ok_or(DemoError::Missing("a SIP core"))?;
-        Ok(first.address)
+    /// Where a system's SIP core listens, and over what.
+    pub(super) fn sip_of(&self, which: Which) -> Result<SipCoreAddress, DemoError> {
+        self.site(which).sip()?.first().copied().ok_or(DemoError::Missing("a SIP core"))
+    }
+
+    /// Whom the UE believes.
+    pub(super) const fn trust(&self) -> &Trust {
+        self.home.trust()
     }
 
     /// The URL of a system's identity management server: its issuer.
@@ -145,7 +163,9 @@ impl Places {
 
     /// The XCAP root of a system's configuration management server.
     pub(super) fn xcap_root_of(&self, which: Which) -> String {
-        format!("http://{}/xcap-root", self.site(which).config().config_server.listen)
+        let site = self.site(which);
+        let address = site.config().config_server.listen;
+        format!("{}/xcap-root", site.url(Part::ConfigServer, address))
     }
 
     /// What ladders call a system as a whole.
@@ -175,41 +195,22 @@ impl Places {
     }
 }
 
-/// A base of ports that nobody uses now at either address; somebody may be faster yet.
-fn free_ports() -> Result<u16, DemoError> {
-    let mut entropy = SystemEntropy::new();
-    let span = u64::from(FREE_PORTS.end - FREE_PORTS.start);
-    let is_free = |port: u16| {
-        [Which::Home, Which::Partner].into_iter().all(|which| {
-            let at = SocketAddr::from((which.address(), port));
-            TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
-        })
-    };
-    for _ in 0..1_000 {
-        let offset = u16::try_from(entropy.next_u64() % span).unwrap_or_default();
-        let base = FREE_PORTS.start + offset;
-        if (base..base + PORTS).all(is_free) {
-            return Ok(base);
-        }
-    }
-    Err(DemoError::NoPorts)
-}
-
 /// A system of its own. Of the partner the home knows the name, so that it can tell its users of it; the partner knows
 /// nothing of the home.
-fn system_toml(which: Which, base_port: u16) -> String {
+fn system_toml(which: Which, (base_port, is_plain): (u16, bool)) -> String {
     let (domain, address) = (which.domain(), which.address());
     let at = |offset: u16| format!("{address}:{}", base_port.saturating_add(offset));
     let idms = at(6);
+    let (listen, scheme) = if is_plain { ("listen", "http") } else { ("listen_tls", "https") };
     let toml = format!(
         "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\"]\n\
          [system]\ndomain = \"{domain}\"\n\
-         [sip]\nlisten = [\"{}\"]\n\
+         [sip]\n{listen} = [\"{}\"]\n\
          [diameter]\nlisten = \"{}\"\n\
          [management]\nlisten = \"{}\"\n\
          [admin]\nlisten = \"{}\"\n\
          [config_server]\nlisten = \"{}\"\nlisten_partners = \"{}\"\n\
-         [idms]\nlisten = \"{idms}\"\nissuer = \"http://{idms}\"\nsecurity_token_lifetime = \"30d\"\n",
+         [idms]\nlisten = \"{idms}\"\nissuer = \"{scheme}://{idms}\"\nsecurity_token_lifetime = \"30d\"\n",
         at(0),
         at(1),
         at(2),
@@ -224,7 +225,7 @@ fn system_toml(which: Which, base_port: u16) -> String {
     let (partner, send, accept) = (Which::Partner.domain(), send.expose(), accept.expose());
     format!(
         "{toml}[[config_server.partners]]\nid = \"sip:{partner}\"\nsip_database = \"sipdb.{partner}\"\n\
-             url = \"http://{partner}\"\nsend_token = \"{send}\"\naccept_token = \"{accept}\"\n\
+             url = \"{scheme}://{partner}\"\nsend_token = \"{send}\"\naccept_token = \"{accept}\"\n\
              [[diameter.peers]]\nhost = \"sipdb.{partner}\"\nrealm = \"{partner}\"\nkind = \"database\"\n"
     )
 }

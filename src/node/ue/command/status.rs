@@ -24,6 +24,14 @@ pub(super) fn describe(state: &UeState) -> String {
     for record in state.records.partners().iter().rev() {
         describe_partner(&mut text, record, now);
     }
+    for ticket in state.tickets.iter().rev() {
+        let stands = match &ticket.mc_service_id {
+            Some(id) => format!("visited as {}", id.as_str()),
+            None if ticket.access_token.is_some() => "visited".to_owned(),
+            None => "not visited yet".to_owned(),
+        };
+        let _ = writeln!(text, "taken along   for {}, {stands}", ticket.at);
+    }
     text.push_str(&registration(state, now));
     text
 }

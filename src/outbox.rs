@@ -23,7 +23,7 @@ use crate::{
     time::Timestamp,
 };
 
-pub use acm::{AcmMessage, AcmReply};
+pub use acm::{AcmMessage, AcmReply, UserConfigurationReply};
 pub use idms::{IdmsMessage, IdmsNote, PasswordReply, TooManyChecks};
 
 /// What a call into a role may use, and where its effects go.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{
     AcmServer,
-    configuration::Purpose,
     decision::Outcome,
     ordered::{Due, Ordered},
     outgoing::gave_up,
@@ -70,10 +69,6 @@ impl AcmServer {
         let Some(held) = self.outgoing.get(&transaction).map(|held| held.clone()) else { return };
         let envelope = &held.record.subject.envelope;
         match &held.record.response {
-            Some(_) if !held.record.settled => {
-                self.count_failure(ctx, &envelope.key());
-                self.ask_configuration(ctx, turn, &envelope.key(), Purpose::Confirmed);
-            }
             Some(response) if ctx.now >= response.decided + self.config.remembered_for => {
                 self.forget_outgoing(ctx, turn, transaction);
             }
@@ -169,7 +164,6 @@ impl AcmServer {
         let HeldOutgoing { record, link, .. } = held;
         let expires = record.subject.envelope.expires;
         match (&record.response, record.state) {
-            (Some(_), _) if !record.settled => link.retry_at.unwrap_or_default(),
             (Some(response), _) => response.decided + self.config.remembered_for,
             (None, OutgoingState::Sent | OutgoingState::PendingAtPartner) => {
                 let at = link.retry_at.unwrap_or(expires + INQUIRY_AFTER);

@@ -68,12 +68,13 @@ use crate::{
         acm_client, acm_interconnection as interconnection,
         acm_interconnection::{TransactionId, TransactionKey},
         acm_management, functional_alias,
+        migration_identity::Direction,
     },
     entropy::Entropy,
     identity::{McServiceId, McSystemId},
     outbox::{
         AcmMessage, AcmReply, ConfigurationReply, Context, Message, ReplyTo, RequestId, TimerKey,
-        TimerWhat,
+        TimerWhat, Undeliverable, UserConfigurationReply,
     },
     step::Step,
     store::{Mark, Mutation},
@@ -178,6 +179,26 @@ impl AcmServer {
         let turn = &mut self.turn();
         self.take_configuration_reply(ctx, turn, reply);
         self.end_turn(ctx, turn);
+    }
+
+    /// The configuration server of this system asks what a user of this system migrates to a partner with (step 13 of a
+    /// migration).
+    pub fn handle_user_configuration(
+        &self,
+        ctx: &mut Context<'_>,
+        id: RequestId,
+        partner: &McSystemId,
+        user: &McServiceId,
+    ) {
+        // Within a turn a table may be ahead of the latest commit.
+        let _turn = self.turn();
+        let outcome = if ctx.out.storage_available() {
+            Ok(self.configuration_of(Direction::Outbound, partner, user).map(Box::new))
+        } else {
+            Err(Undeliverable)
+        };
+        let reply = UserConfigurationReply { id, outcome };
+        self.send(ctx, None, AcmMessage::UserConfiguration(reply));
     }
 
     /// A request of an ACM client. `credential` is the user that it speaks for and what it presents; `None` if nothing

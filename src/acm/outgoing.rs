@@ -88,12 +88,9 @@ impl AcmServer {
         }
         held.record.enter(ctx.now, OutgoingState::Closed);
         self.commit(ctx, [held.record.put()]);
-        let is_settled = held.record.settled;
         self.outgoing.insert(key.transaction, held);
         self.place_outgoing(turn, key.transaction);
-        if is_settled {
-            self.drop_payload(ctx, turn, key);
-        }
+        self.drop_payload(ctx, turn, key);
         self.schedule(turn, key);
         Ok((None, Answer::Done))
     }

@@ -58,7 +58,7 @@ pub(super) struct OutgoingRecord {
     pub(super) state: OutgoingState,
     pub(super) history: Vec<Change>,
     pub(super) response: Option<Response>,
-    /// Whether what a positive response brings into force here has been, or is nothing.
+    /// Of the record's format, and always true: what a response brings into force here becomes durable with it.
     pub(super) settled: bool,
 }
 

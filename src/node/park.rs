@@ -31,7 +31,7 @@ use crate::{
     identity::McServiceId,
     outbox::{
         AcmMessage, ConfigurationReply, IdmsMessage, ManagementReply, Message, PasswordReply,
-        ReplyTo, SystemAccessReply, TooManyChecks, Undeliverable,
+        ReplyTo, SystemAccessReply, TooManyChecks, Undeliverable, UserConfigurationReply,
     },
     step::Step,
     table::{Bound, Table, new_table},
@@ -429,6 +429,13 @@ impl Shared {
             Message::Idms(IdmsMessage::CheckPassword { id, .. }) => {
                 let reply = PasswordReply { id: *id, outcome: Err(TooManyChecks) };
                 return Some(Call::PasswordReply(reply));
+            }
+            Message::Acm(
+                AcmMessage::UserConfigurationRequest { id, .. }
+                | AcmMessage::UserConfiguration(UserConfigurationReply { id, .. }),
+            ) => {
+                let reply = UserConfigurationReply { id: *id, outcome: Err(Undeliverable) };
+                return Some(Call::UserConfigurationReply(reply));
             }
             Message::Acm(AcmMessage::Request { id, .. }) => {
                 return Some(Call::AcmUnsent(*id));

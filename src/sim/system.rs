@@ -388,6 +388,7 @@ impl Roles {
         let config = config_server::Config {
             partners: vec![partner],
             hands_out_configuration: exchange.is_none_or(|it| it.sends_configuration),
+            has_acm: exchange.is_some(),
             ..config_server::Config::new(id.mc_system_id(), id.database(), id.server_name())
         };
         let config_server = ConfigServer::new(config, entropy);

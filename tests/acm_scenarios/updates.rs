@@ -62,21 +62,28 @@ fn scenario_29_a_target_who_is_logged_off_gets_it_after_logging_on() {
 }
 
 #[test]
-fn scenario_29_a_confirmed_update_is_what_ues_of_the_primary_are_told() {
+fn scenario_29_a_confirmed_update_is_for_its_users_and_for_nobody_else() {
     let mut world = ready();
     world.put_configuration(Side::A, Side::B, labelled("b", 1, "Engine 12"));
-    world.put_configuration(Side::B, Side::B, moved("b", 2));
-    let payload = Payload::Update { users: users(3), configuration: moved("b", 2) };
+    let at_a = |world: &mut World, number: usize| {
+        let user = users(3).remove(number);
+        world.system(Side::A).role.configuration_of(Direction::Outbound, &id("b"), &user)
+    };
+    let payload = Payload::Update { users: users(2), configuration: moved("b", 2) };
     let key = world.send(begin_for("bert", payload));
-    assert_eq!(world.configuration_at(Side::A, Side::B).unwrap().revision, 1, "not confirmed");
+    assert_eq!(at_a(&mut world, 0), None, "not confirmed");
     world.accept("bert", &key);
-    let told = world.configuration_at(Side::A, Side::B).unwrap();
-    assert_eq!((told.revision, apn(&told)), (2, "apn-2"));
-    assert_eq!(told.document.label(), Some("Engine 12"), "the label is A's own");
-    let user = users(1).remove(0);
-    let confirmed =
-        world.system(Side::A).role.configuration_of(Direction::Outbound, &id("b"), &user);
-    assert_eq!(confirmed.map(|it| it.revision), Some(2));
+    for _ in 0..2 {
+        for number in [0, 1] {
+            let told = at_a(&mut world, number).unwrap();
+            assert_eq!((told.revision, apn(&told)), (2, "apn-2"));
+        }
+        assert_eq!(at_a(&mut world, 2), None);
+        let of_all = world.configuration_at(Side::A, Side::B);
+        assert_eq!(of_all, Some(labelled("b", 1, "Engine 12")), "the other users are told this");
+        world.restart(Side::A);
+        world.run();
+    }
 }
 
 #[test]

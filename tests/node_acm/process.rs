@@ -185,13 +185,13 @@ async fn an_update_of_users_outlives_kills_at_every_state_and_ends_with_one_deci
     };
     let check = async |_: &Administrator| {};
     let kinds = ["acm-migrant"];
-    let (_files, mut a, b) =
+    let (_files, a, b) =
         outlives_kills("acm-update-kills", &pair, "ok", (add, begin), check, &kinds).await;
-    a.start().await;
-    assert_eq!(crate::revision_at(&pair, Side::A, Side::B).await, Some(9), "UEs are told it");
-    let of_users = migrants(&b, "updated");
-    assert_eq!(of_users.len(), 2);
-    assert!(of_users.iter().all(|it| it.contains("\"revision\":9")), "{of_users:?}");
+    for process in [&a, &b] {
+        let of_users = migrants(process, "updated");
+        assert_eq!(of_users.len(), 2);
+        assert!(of_users.iter().all(|it| it.contains("\"revision\":9")), "{of_users:?}");
+    }
 }
 
 /// Plays a transaction that `begin` begins at A, after `prepare`, and that comes to `result`, and kills at each state of

@@ -457,6 +457,49 @@ async fn step_1_of_a_migration_returns_what_an_accepted_exchange_and_an_update_b
 }
 
 #[tokio::test]
+async fn who_brought_which_version_of_a_configuration_into_force_can_be_seen() {
+    let pair = Pair::draw();
+    let [a, b] = start_both(&pair, "", None).await;
+    let anna = pair.administrator(Side::A, "anna");
+    let bob = pair.administrator(Side::B, "bob");
+    let transaction = anna.begin(&xcfg(Side::A, 7)).await;
+    bob.has_item(Side::A, &transaction).await;
+    assert_eq!(bob.decide(Side::A, &transaction, json!("accept")).await.0, 200);
+    anna.reached(&transaction, &["responded"]).await;
+    let by_hand = serde_json::from_value(configuration(Side::A, 8)).unwrap();
+    let of_a = Side::A.id().parse().unwrap();
+    pair.management(Side::B).put_system_configuration(&of_a, &by_hand).await.unwrap();
+    let stored = b.shutdown().await;
+    let b = pair.start(Side::B, "", Options { engine: stored, ..Options::default() });
+    pair.provision(Side::B, &["bob"]).await;
+
+    let management = format!("http://127.0.0.1:{}", pair.ports(Side::B).management);
+    let admin = |arguments: &[&str]| {
+        let arguments = [&["admin"], arguments, &["--system", &management]].concat();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_migcore"));
+        let output = command.args(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?} {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = admin(&["list", "configuration-versions", "--partner", "sip:a.example"]);
+    let rows: Vec<Vec<&str>> =
+        listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows.len(), 3, "{listed}");
+    assert_eq!(rows[1][..2], ["sip:a.example", "7"], "{listed}");
+    assert_eq!(rows[1][3..], ["sip:bob@b.example", &transaction], "{listed}");
+    assert_eq!(rows[2][..2], ["sip:a.example", "8"], "{listed}");
+    assert_eq!(rows[2][3..], ["operator", "-"], "{listed}");
+    let shown = admin(&["show", "configuration-version", "sip:a.example", "7", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["decided_by"], "sip:bob@b.example");
+    assert_eq!(shown["transaction"]["transaction"], *transaction);
+    assert_eq!(shown.get("document"), None, "only on demand");
+    let show = ["show", "configuration-version", "sip:a.example", "7", "--secrets"];
+    assert!(admin(&show).contains("apn-7"));
+    shutdown([a, b]).await;
+}
+
+#[tokio::test]
 async fn groups_are_offered_withdrawn_and_taken_back() {
     let pair = Pair::draw();
     let systems = start_both(&pair, "", None).await;

@@ -191,8 +191,12 @@ impl AcmServer {
                 return self.is_stale_here(ctx, turn, key);
             }
         }
-        let system = key.origin.clone();
-        let request = Request::PutSystemConfiguration { system, configuration: next };
+        let request = Request::PutExchangedConfiguration {
+            system: key.origin.clone(),
+            configuration: next,
+            transaction: key.clone(),
+            decided_by: self.accepted_by(key).and_then(|handler| handler.id),
+        };
         self.request_configuration(ctx, turn, key, Purpose::Put, request);
     }
 

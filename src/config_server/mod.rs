@@ -59,6 +59,8 @@ pub const AGREEMENTS_MAX: usize = 1_000_000;
 pub const PROFILES_MAX: usize = 1_000_000;
 /// Requests that wait for the SIP database or another system, unless configured otherwise.
 pub const PENDING_MAX: usize = 65_536;
+/// Versions kept of what UEs are told of one system: the latest ones.
+pub const VERSIONS_MAX: usize = 16;
 /// Partners of one system.
 pub const PARTNERS_MAX: usize = 1_024;
 

@@ -185,7 +185,8 @@ impl Shared {
                 configuration::Answer::Refused(_) | configuration::Answer::RowsRefused(_) => {
                     "refused"
                 }
-                configuration::Answer::SystemConfiguration(_) => "a configuration",
+                configuration::Answer::SystemConfiguration(_)
+                | configuration::Answer::ConfigurationVersion(_) => "a configuration",
                 configuration::Answer::UserProfile(_) => "a user profile",
                 configuration::Answer::Done
                 | configuration::Answer::User { .. }
@@ -515,11 +516,15 @@ const fn describe_management_request(request: &management::Request) -> &'static 
 const fn describe_configuration_request(request: &configuration::Request) -> &'static str {
     match request {
         configuration::Request::GetSystemConfiguration(_) => "ask for a configuration",
-        configuration::Request::PutSystemConfiguration { .. } => "bring a configuration into force",
+        configuration::Request::PutSystemConfiguration { .. }
+        | configuration::Request::PutExchangedConfiguration { .. } => {
+            "bring a configuration into force"
+        }
         configuration::Request::PutAgreement(_) => "make an agreement",
         configuration::Request::DeleteAgreement(_) => "end an agreement",
         configuration::Request::ReadUserProfile(_) => "ask for a user profile",
         configuration::Request::DeleteSystemConfiguration(_)
+        | configuration::Request::GetConfigurationVersion { .. }
         | configuration::Request::PutUserProfile { .. }
         | configuration::Request::GetUserProfile(_)
         | configuration::Request::DeleteUserProfile(_)

@@ -415,6 +415,12 @@ pub enum Note {
         /// What was wrong.
         why: &'static str,
     },
+    /// A partner's request names a target user and a functional alias that this user has not activated; the user gets it.
+    /// A security event.
+    AliasMismatch {
+        /// From whom.
+        partner: McSystemId,
+    },
     /// A partner answered a transaction that is not known here; the answer is kept.
     StrayResponse {
         /// The partner.

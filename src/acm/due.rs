@@ -191,6 +191,7 @@ impl AcmServer {
                 retry_at.unwrap_or_default().min(self.asked_about_until(held))
             }
             IncomingState::Undelivered => self.asked_about_until(held) + self.config.remembered_for,
+            IncomingState::Acknowledged if record.is_over_unstored() => expires,
             IncomingState::Acknowledged => {
                 let decided = record.response.as_ref().map_or(expires, |it| it.decided);
                 expires.max(decided + self.config.remembered_for)

@@ -49,8 +49,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 pub use self::{
     config::{
         ADMINISTRATORS_MAX, AgreementTerms, AliasChoice, Config, KNOWN_GROUPS_MAX, MIGRANTS_MAX,
-        Mode, PARTNER_SHARE, PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX,
-        SESSIONS_OF_USER_MAX, STRAYS_MAX, TRANSACTIONS_MAX,
+        Mode, PARTNER_SHARE, PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, REFUSALS_MAX,
+        SESSIONS_MAX, SESSIONS_OF_USER_MAX, STRAYS_MAX, TRANSACTIONS_MAX,
     },
     groups::KnownGroup,
     stored::StoredRecord,
@@ -92,6 +92,8 @@ pub struct AcmServer {
     /// Transactions that other systems began.
     incoming: Table<TransactionKey, HeldIncoming>,
     incoming_bound: Bound,
+    /// Of those, the ones that were over before they were stored.
+    refusals_bound: Bound,
     /// What open transactions are about.
     payloads: Table<TransactionKey, HeldPayload>,
     payloads_bound: Bound,
@@ -120,6 +122,7 @@ impl AcmServer {
             outgoing_bound: Bound::new(config.transactions_max),
             incoming: new_table(entropy),
             incoming_bound: Bound::new(config.transactions_max),
+            refusals_bound: Bound::new(config.refusals_max),
             payloads: new_table(entropy),
             payloads_bound: Bound::new(PAYLOADS_OCTETS_MAX),
             users: new_table(entropy),

@@ -172,6 +172,11 @@ impl IncomingRecord {
         Mutation::put(RecordKind::AcmIncoming, &stored_key(&self.subject.key()), self)
     }
 
+    /// Whether it was over before it was stored: refused, or taken back before it came. Nothing is kept of its content.
+    pub(super) const fn is_over_unstored(&self) -> bool {
+        self.subject.octets == 0
+    }
+
     pub(super) const fn is_undecided(&self) -> bool {
         matches!(self.state, IncomingState::Stored | IncomingState::Waiting)
     }

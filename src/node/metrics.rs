@@ -389,6 +389,7 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::RequestRefused { .. }
+            | Note::AliasMismatch { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -407,6 +408,7 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::RequestRefused { .. }
+            | Note::AliasMismatch { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -465,6 +467,7 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TransactionConflict { .. } => "transaction_conflict",
         Note::RequestRefused { .. } => "request_refused",
+        Note::AliasMismatch { .. } => "alias_mismatch",
         Note::StrayResponse { .. } => "stray_response",
         Note::ResponseUndelivered { .. } => "response_undelivered",
         Note::Idms(IdmsNote::Refused(_)) => "tokens_refused",

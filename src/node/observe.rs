@@ -413,6 +413,9 @@ impl Shared {
                 let partner = partner.as_ref().map(crate::identity::McSystemId::as_str);
                 tracing::warn!(target: SECURITY, system, partner, note = name, why, "a request to the ACM server");
             }
+            Note::AliasMismatch { partner } => {
+                tracing::warn!(target: SECURITY, system, %partner, note = name, "the target user has not the target alias");
+            }
             Note::StrayResponse { partner } | Note::ResponseUndelivered { partner } => {
                 tracing::warn!(system, %partner, note = name, "a transaction of a partner");
             }

@@ -4,12 +4,13 @@ use super::acm_harness::*;
 use migcore::{
     acm::{AliasChoice, Mode},
     api::{
-        acm_client::{Answer as ClientAnswer, Begin, State},
+        acm_client::{Answer as ClientAnswer, Begin, Decision, Request as Client, State},
         acm_interconnection::{ResultCode, TransactionKey},
         acm_payload::{Kind, Parties, Payload},
-        alias_management::Request as AliasRequest,
+        alias_management::{Activation, Request as AliasRequest},
         migration_identity::Direction,
     },
+    identity::FunctionalAlias,
     outbox::Note,
 };
 
@@ -225,10 +226,68 @@ fn scenario_36_with_both_targets_the_id_routes() {
         target_alias: Some(driver()),
         requester_alias: None,
     };
-    let key = world.send(Begin { parties, ..begin(upd(&users(1), 1)) });
+    let mismatch = (Side::B, Note::AliasMismatch { partner: id("a") });
+    let told = |world: &World| world.notes.iter().filter(|note| **note == mismatch).count();
+    let key = world.send(Begin { parties: parties.clone(), ..begin(upd(&users(1), 1)) });
     assert!(sees(&mut world, "bert") && !sees(&mut world, "bea"));
+    assert_eq!(told(&world), 1, "the alias is another user's");
     world.accept("bert", &key);
     assert_eq!(world.result(&key), Some(ResultCode::Ok));
+
+    world.activate("bert");
+    world.send(Begin { parties: parties.clone(), ..begin(upd(&users(1), 2)) });
+    assert_eq!(told(&world), 1, "both have it");
+    world.feed_down();
+    world.send(Begin { parties, ..begin(upd(&users(1), 3)) });
+    assert_eq!(told(&world), 1, "nobody knows");
+}
+
+/// A functional alias of A.
+fn controller() -> FunctionalAlias {
+    FunctionalAlias::parse("sip:controller@a.example").unwrap()
+}
+
+#[test]
+fn nobody_asks_under_an_alias_of_somebody_else() {
+    let mut world = ready();
+    let begin_as_controller = || {
+        let begin = begin_for("bert", upd(&users(1), 1));
+        let requester_alias = Some(controller());
+        Begin { parties: Parties { requester_alias, ..begin.parties.clone() }, ..begin }
+    };
+    let hold =
+        |name: &str| Activation { alias: controller(), user: service(Side::A, name), shared: true };
+    let sent = world.on_link.len();
+    world.activate_at(Side::A, hold("amir"));
+    let refusal = world.refused(Side::A, "anna", begin_as_controller());
+    assert_eq!(refusal.code, ResultCode::NotAuthorised);
+    assert_eq!(refusal.elements.to_vec(), ["requester_alias"]);
+    assert_eq!(world.on_link.len(), sent, "nothing leaves");
+    world.activate_at(Side::A, hold("anna"));
+    let key = world.send(begin_as_controller());
+    assert_eq!(world.state(&key), State::PendingAtPartner);
+}
+
+#[test]
+fn nobody_decides_under_an_alias_of_somebody_else() {
+    let mut world = ready();
+    world.log_on(Side::B, "bert");
+    world.activate("bea");
+    let key = world.send(begin_for("bert", upd(&users(1), 1)));
+    let decide = |world: &mut World| {
+        let (decision, alias) = (Decision::Accept, Some(driver()));
+        world.ask(Side::B, "bert", Client::Decide { item: key.clone(), decision, alias })
+    };
+    let ClientAnswer::Refused(refusal) = decide(&mut world) else { panic!("decided") };
+    assert_eq!(refusal.code, ResultCode::NotAuthorised);
+    assert_eq!(refusal.elements.to_vec(), ["alias"]);
+    world.feed_down();
+    let ClientAnswer::Refused(refusal) = decide(&mut world) else { panic!("decided") };
+    assert_eq!(refusal.code, ResultCode::Busy, "it is not known now");
+    world.feed_up();
+    world.activate("bert");
+    assert_eq!(decide(&mut world), ClientAnswer::Decided(Some(ResultCode::Ok)));
+    assert_eq!(world.response(&key).handler_alias, Some(driver()));
 }
 
 #[test]

@@ -82,8 +82,9 @@ impl AcmServer {
     }
 
     /// The other system has not answered in time: the next attempt is after a pause.
-    fn pause(&self, ctx: &Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+    fn pause(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
         self.count_failure(ctx, key);
+        self.tell_deciders(ctx, turn, key);
         self.schedule(turn, key);
     }
 

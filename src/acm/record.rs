@@ -86,8 +86,13 @@ impl OutgoingRecord {
     /// Moves on; the history says so.
     pub(super) fn enter(&mut self, at: Timestamp, state: OutgoingState) {
         self.state = state;
+        self.note(at, state.shown(false));
+    }
+
+    /// Notes something in the history.
+    pub(super) fn note(&mut self, at: Timestamp, state: State) {
         if self.history.len() < HISTORY_MAX {
-            self.history.push(Change { at, state: state.shown(false) });
+            self.history.push(Change { at, state });
         }
     }
 
@@ -209,12 +214,14 @@ pub(super) struct HeldOutgoing {
     pub(super) due: Option<Timestamp>,
     /// Whether the partner may have it: it said so, or an attempt had no answer.
     pub(super) may_be_there: bool,
+    /// When a client has asked what is pending and has been shown the response, last.
+    pub(super) listed: Option<Timestamp>,
 }
 
 impl HeldOutgoing {
     pub(super) const fn new(record: OutgoingRecord) -> Self {
         let link = Link { request: None, attempts: 0, unsent: 0, retry_at: None };
-        Self { record, link, queue: None, due: None, may_be_there: false }
+        Self { record, link, queue: None, due: None, may_be_there: false, listed: None }
     }
 
     /// One that was stored: nobody knows whether it has been sent.
@@ -235,12 +242,15 @@ pub(super) struct HeldIncoming {
     pub(super) link: Link,
     pub(super) queue: Option<Queue>,
     pub(super) due: Option<Timestamp>,
+    /// Whether those who may decide are still to be told: after the first attempt to tell the partner that one of them must
+    /// look.
+    pub(super) is_to_be_told: bool,
 }
 
 impl HeldIncoming {
     pub(super) const fn new(record: IncomingRecord) -> Self {
         let link = Link { request: None, attempts: 0, unsent: 0, retry_at: None };
-        Self { record, link, queue: None, due: None }
+        Self { record, link, queue: None, due: None, is_to_be_told: false }
     }
 
     /// How it shows. `is_attended` says whether somebody who could decide is logged on.

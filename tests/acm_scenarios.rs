@@ -477,9 +477,9 @@ fn scenario_17_no_partner_acts_in_the_name_of_another_systems_user() {
     let measured = ContentDigest::of(&of.originator, &sent.parties, of.revision, &sent.payload);
     sent.envelope.digest = measured.digest;
     let answer = world.post(Side::B, Some(&token("system-a")), Request::Submit(sent));
-    let Some(Answer::Refused(refusal)) = answer else { panic!("{answer:?}") };
-    assert_eq!(refusal.code, ResultCode::InvalidData);
-    assert_eq!(refusal.elements.to_vec(), ["originator"]);
+    let Some(Answer::Decided(response)) = answer else { panic!("{answer:?}") };
+    assert_eq!(response.result, ResultCode::InvalidData);
+    assert_eq!(response.elements.to_vec(), ["originator"]);
 }
 
 #[test]

@@ -10,7 +10,11 @@
 
 mod config_server_harness;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use config_server_harness::*;
 use migcore::{
@@ -535,23 +539,23 @@ fn the_latest_versions_of_what_ues_are_told_say_who_brought_them_into_force() {
             );
             assert_eq!(version(&mut a, revision), Some(wanted));
         }
-        assert_eq!(stored_versions(&a), VERSIONS_MAX, "nothing else is stored");
+        assert_eq!(stored_versions(&mut a), VERSIONS_MAX, "nothing else is stored");
         a.restart();
     }
     a.done(Configure::DeleteSystemConfiguration(id("b")));
-    assert_eq!(stored_versions(&a), 0);
+    assert_eq!(stored_versions(&mut a), 0);
     assert_eq!(version(&mut a, kept + 2), None);
 }
 
-fn stored_versions(a: &System) -> usize {
-    let count = std::cell::Cell::new(0);
+fn stored_versions(a: &mut System) -> usize {
+    let count = AtomicUsize::new(0);
     let replayed = a.engine.replay(&|record| {
         let is_version = record.kind == RecordKind::SystemConfigurationVersion;
-        count.set(count.get() + usize::from(is_version));
+        count.fetch_add(usize::from(is_version), Ordering::Relaxed);
         Ok(())
     });
     replayed.unwrap();
-    count.get()
+    count.into_inner()
 }
 
 #[test]

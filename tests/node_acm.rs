@@ -20,6 +20,8 @@ mod description;
 mod free_ports;
 #[path = "node_acm/interfaces.rs"]
 mod interfaces;
+#[path = "node_acm/kills.rs"]
+mod kills;
 #[path = "node_acm/ladder.rs"]
 mod ladder;
 #[path = "node_acm/links.rs"]

@@ -35,17 +35,19 @@ pub(super) fn check_content(
         Payload::Configuration(configuration) => check_configuration(configuration, revision),
         Payload::Update { users, configuration } => {
             check_configuration(configuration, revision)?;
-            check_list("users", USERS_MAX, users)
+            check_list("users", USERS_MAX, (users, McServiceId::as_str))
         }
         Payload::AddUsers { users, configuration } => {
             if let Some(configuration) = configuration {
                 check_configuration(configuration, configuration.revision)?;
             }
-            check_list("users", USERS_MAX, users)
+            check_list("users", USERS_MAX, (users, McServiceId::as_str))
         }
-        Payload::RemoveUsers { users } => check_list("users", USERS_MAX, users),
+        Payload::RemoveUsers { users } => {
+            check_list("users", USERS_MAX, (users, McServiceId::as_str))
+        }
         Payload::Groups(groups) | Payload::GroupsWithdrawn(groups) => {
-            check_list("groups", GROUPS_MAX, groups)
+            check_list("groups", GROUPS_MAX, (groups, McServiceGroupId::as_str))
         }
         Payload::PleaseSend => Ok(()),
     }
@@ -123,17 +125,17 @@ fn check_configuration(configuration: &SystemConfiguration, revision: u64) -> Re
     Ok(())
 }
 
-fn check_list<T: Ord + fmt::Display>(
+fn check_list<T: Ord>(
     name: &'static str,
     max: usize,
-    list: &[T],
+    (list, text_of): (&[T], fn(&T) -> &str),
 ) -> Result<(), Refusal> {
     if list.is_empty() {
         return Err(invalid("is empty: name at least one", [name]));
     }
     check_count(name, max, list.len())?;
     match first_twice(list) {
-        Some(twice) => Err(invalid("is in the list twice", [twice])),
+        Some(twice) => Err(invalid("is in the list twice", [text_of(twice)])),
         None => Ok(()),
     }
 }

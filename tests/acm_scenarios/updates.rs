@@ -419,11 +419,7 @@ fn scenario_40_an_update_of_100_000_users_is_applied_to_all_or_to_none() {
     for (crash_after, wanted) in [(None, 3), (Some(1), 4), (Some(2), 5)] {
         let key = world.send(begin_for("bert", upd(&all, wanted)));
         world.system(Side::B).commits_until_crash = crash_after;
-        let decide = migcore::api::acm_client::Request::Decide {
-            item: key.clone(),
-            decision: migcore::api::acm_client::Decision::Accept,
-            alias: None,
-        };
+        let decide = Client::Decide { item: key.clone(), decision: Decision::Accept, alias: None };
         world.try_ask(Side::B, "bert", decide);
         world.run();
         let role = &world.system(Side::B).role;

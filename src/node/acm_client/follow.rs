@@ -12,7 +12,6 @@ use crate::{
     api::{
         acm_client::{Change, Progress, State},
         acm_interconnection::TransactionId,
-        acm_payload::Kind,
     },
     step::{Part, Step},
 };
@@ -188,6 +187,7 @@ const fn words(state: State) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::acm_payload::Kind;
 
     /// The life of a transaction whose response a person made and another one has read.
     fn life(kind: Kind) -> Progress {

@@ -42,8 +42,8 @@ use crate::{
     entropy::Entropy,
     identity::{McServiceId, McSystemId, SipDatabaseId},
     outbox::{
-        Context, ManagementReply, Message, ReplyTo, SystemAccessReply, TimerKey, TimerWhat,
-        UserConfigurationReply,
+        Context, ManagementReply, Message, ReplyTo, RequestId, SystemAccessReply, TimerKey,
+        TimerWhat, UserConfigurationReply,
     },
     step::Step,
     store::{CommitSeq, Mark},
@@ -228,6 +228,14 @@ impl ConfigServer {
     /// `MIG-12`, received: the partner answers, or does not.
     pub fn handle_system_access_reply(&self, ctx: &mut Context<'_>, reply: SystemAccessReply) {
         self.handle_access_answered(ctx, reply);
+    }
+
+    /// A request to a partner (`MIG-7`) has not left this system, which has too much under way or is too slow: the user is
+    /// told so, and nothing of the partner.
+    pub fn handle_system_access_unsent(&self, ctx: &mut Context<'_>, id: RequestId) {
+        if let Some(Pending::Access(migration)) = self.take_pending(id.number, true) {
+            self.refuse_migration(ctx, *migration, connection_details::Refusal::Unavailable);
+        }
     }
 
     /// The ACM server of this system tells what one of its users migrates with.

@@ -31,7 +31,7 @@ use crate::{
     identity::McServiceId,
     outbox::{
         AcmMessage, ConfigurationReply, IdmsMessage, ManagementReply, Message, PasswordReply,
-        ReplyTo, SystemAccessReply, TooManyChecks, Undeliverable, UserConfigurationReply,
+        ReplyTo, TooManyChecks, Undeliverable, UserConfigurationReply,
     },
     step::Step,
     table::{Bound, Table, new_table},
@@ -428,8 +428,7 @@ impl Shared {
                 return Some(Call::ManagementReply(ManagementReply { id: *id, answer }));
             }
             Message::SystemAccessRequest { id, .. } => {
-                let reply = SystemAccessReply { id: *id, outcome: Err(Undeliverable) };
-                return Some(Call::SystemAccessReply(reply));
+                return Some(Call::SystemAccessUnsent(*id));
             }
             Message::Configuration { to: ReplyTo::Role(id), .. }
             | Message::ConfigurationRequest { id, .. } => {

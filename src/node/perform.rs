@@ -218,6 +218,8 @@ pub(super) enum Call<'a> {
     SystemAccess { to: ReplyTo, token: Option<BearerToken>, request: system_access::Request },
     /// The answer of a partner, or that there is none.
     SystemAccessReply(SystemAccessReply),
+    /// A request to a partner has not left, for reasons of this system.
+    SystemAccessUnsent(RequestId),
     /// The answer of the configuration server to a request of a role.
     ConfigurationReply(ConfigurationReply),
     /// The ACM server of another system asks.
@@ -280,6 +282,7 @@ impl Call<'_> {
             | Self::CxReply(_)
             | Self::ManagementReply(_)
             | Self::SystemAccessReply(_)
+            | Self::SystemAccessUnsent(_)
             | Self::ConfigurationReply(_)
             | Self::AcmReply(_)
             | Self::AcmUnsent(_)
@@ -484,10 +487,9 @@ impl Caller {
             | Call::ConnectionDetails { .. }
             | Call::SystemAccess { .. }
             | Call::SystemAccessReply(_)
+            | Call::SystemAccessUnsent(_)
             | Call::UserConfigurationReply(_) => {
-                if let Some(config_server) = config_server {
-                    invoke_config_server(config_server, &mut ctx, call);
-                }
+                each(config_server, |server| invoke_config_server(server, &mut ctx, call));
             }
             Call::ConfigurationReply(_)
             | Call::AcmInterconnection { .. }
@@ -497,9 +499,7 @@ impl Caller {
             | Call::AcmManagement { .. }
             | Call::UserConfiguration { .. }
             | Call::AliasEvent(_) => {
-                if let Some(acm) = acm {
-                    invoke_acm(acm, &mut ctx, call);
-                }
+                each(acm, |acm| invoke_acm(acm, &mut ctx, call));
             }
             Call::Idms { to, request } => {
                 each(idms, |idms| idms.handle_request(&mut ctx, to, request));
@@ -599,10 +599,7 @@ impl Caller {
             }
             Message::SystemAccessRequest { to, id, request } => {
                 let asked = partners::ask(&self.shared, &self.worker, step, &to, id, request);
-                if let Err(Undeliverable) = asked {
-                    let reply = SystemAccessReply { id, outcome: Err(Undeliverable) };
-                    self.calls.push_back(Call::SystemAccessReply(reply));
-                }
+                self.calls.extend(asked);
             }
             Message::ConfigurationRequest { id, request } => {
                 self.shared.observe_value_configuration(step, id, &request);
@@ -707,6 +704,7 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
     match call {
         Call::ManagementReply(reply) => config_server.handle_management_reply(ctx, reply),
         Call::SystemAccessReply(reply) => config_server.handle_system_access_reply(ctx, reply),
+        Call::SystemAccessUnsent(id) => config_server.handle_system_access_unsent(ctx, id),
         Call::UserConfigurationReply(reply) => config_server.handle_user_configuration(ctx, reply),
         Call::Configuration { to, request } => {
             config_server.handle_configuration(ctx, to, request);
@@ -768,6 +766,7 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
         | Call::ConnectionDetails { .. }
         | Call::SystemAccess { .. }
         | Call::SystemAccessReply(_)
+        | Call::SystemAccessUnsent(_)
         | Call::UserConfigurationReply(_)
         | Call::Aliases { .. }
         | Call::Idms { .. }

@@ -421,6 +421,12 @@ pub enum Note {
         /// From whom.
         partner: McSystemId,
     },
+    /// What was accepted of a partner is not in force: the configuration server does not answer, or cannot now. It is asked
+    /// again and again, and the partner is told nothing before it has done it.
+    EffectDelayed {
+        /// The partner.
+        partner: McSystemId,
+    },
     /// A partner answered a transaction that is not known here; the answer is kept.
     StrayResponse {
         /// The partner.

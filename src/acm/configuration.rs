@@ -264,10 +264,19 @@ impl AcmServer {
         }
     }
 
-    /// The configuration server cannot answer now.
-    fn ask_later(&self, ctx: &Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+    /// The configuration server does not answer, or cannot now: it is asked again after a pause, twice as long after each
+    /// time. What was accepted comes into force whenever it can: whether it has already, nobody could tell otherwise.
+    pub(super) fn ask_later(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        key: &TransactionKey,
+    ) {
         if let Some(mut held) = self.incoming.get_mut(key) {
             self.fail_link(ctx, &mut held.link);
+            if held.record.state == IncomingState::Deciding {
+                ctx.out.note(Note::EffectDelayed { partner: key.origin.clone() });
+            }
         }
         self.schedule(turn, key);
     }

@@ -100,10 +100,10 @@ impl AcmServer {
                 self.assessed(ctx, turn, key, None);
             }
             IncomingState::Stored => self.assess(ctx, turn, key),
-            IncomingState::Deciding => {
-                self.count_failure(ctx, key);
-                self.put_in_force(ctx, turn, key);
+            IncomingState::Deciding if held.link.request.is_some() => {
+                self.ask_later(ctx, turn, key);
             }
+            IncomingState::Deciding => self.put_in_force(ctx, turn, key),
             IncomingState::Answered if ctx.now >= self.asked_about_until(&held) => {
                 self.give_up_response(ctx, turn, key);
             }

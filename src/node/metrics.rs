@@ -390,6 +390,7 @@ impl Metrics {
             | Note::TransactionConflict { .. }
             | Note::RequestRefused { .. }
             | Note::AliasMismatch { .. }
+            | Note::EffectDelayed { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -409,6 +410,7 @@ impl Metrics {
             | Note::TransactionConflict { .. }
             | Note::RequestRefused { .. }
             | Note::AliasMismatch { .. }
+            | Note::EffectDelayed { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -468,6 +470,7 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::TransactionConflict { .. } => "transaction_conflict",
         Note::RequestRefused { .. } => "request_refused",
         Note::AliasMismatch { .. } => "alias_mismatch",
+        Note::EffectDelayed { .. } => "effect_delayed",
         Note::StrayResponse { .. } => "stray_response",
         Note::ResponseUndelivered { .. } => "response_undelivered",
         Note::Idms(IdmsNote::Refused(_)) => "tokens_refused",

@@ -452,6 +452,9 @@ impl Shared {
             Note::AliasMismatch { partner } => {
                 tracing::warn!(target: SECURITY, system, %partner, note = name, "the target user has not the target alias");
             }
+            Note::EffectDelayed { partner } => {
+                tracing::warn!(system, %partner, note = name, "what was accepted is not in force; it is tried again");
+            }
             Note::StrayResponse { partner } | Note::ResponseUndelivered { partner } => {
                 tracing::warn!(system, %partner, note = name, "a transaction of a partner");
             }

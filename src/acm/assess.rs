@@ -97,7 +97,7 @@ impl AcmServer {
             held.queue.clone().filter(|_| is_to_be_told)
         });
         if let Some(queue) = queue {
-            self.notify(ctx, turn, &queue);
+            self.notify_of(ctx, turn, &queue, &key.origin);
         }
     }
 

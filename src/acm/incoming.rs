@@ -401,7 +401,7 @@ impl AcmServer {
         if *queue == placed {
             return None;
         }
-        turn.move_item(*number, key, queue.as_ref(), placed.as_ref());
+        turn.move_item((*number, key), &key.origin, queue.as_ref(), placed.as_ref());
         queue.clone_from(&placed);
         placed
     }

@@ -149,12 +149,13 @@ impl AcmServer {
         self.close_link(&mut held.link);
         mutations.push(held.record.put());
         self.commit(ctx, mutations);
+        let partner = held.record.subject.envelope.destination.clone();
         self.outgoing.insert(transaction, held);
         if state == OutgoingState::Closed {
             self.drop_payload(ctx, turn, &key);
         }
         if let Some(queue) = self.place_outgoing(turn, transaction) {
-            self.notify(ctx, turn, &queue);
+            self.notify_of(ctx, turn, &queue, &partner);
         }
         self.schedule(turn, &key);
     }

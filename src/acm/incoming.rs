@@ -130,7 +130,7 @@ impl AcmServer {
                 let text = "this transaction is known with another content, which stays";
                 return Err(Refusal::new(ResultCode::Conflict, text));
             }
-            if !from.interconnected {
+            if !from.interconnected && !first.is_over_unstored() {
                 return Err(not_interconnected());
             }
             return Ok((outcome_of(first), false));

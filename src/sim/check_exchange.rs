@@ -235,6 +235,11 @@ impl World {
     ) -> Result<(), Violation> {
         let mut wanted: BTreeMap<McServiceId, Option<u64>> = BTreeMap::new();
         for (seq, (key, stored)) in accepted {
+            // Those that are named could not be updated, and the others were.
+            let left_out = |user: &McServiceId| {
+                let response = stored.response.as_ref().map(|(_, response)| response);
+                response.is_some_and(|it| it.elements.iter().any(|name| name == user.as_str()))
+            };
             match &stored.payload {
                 Payload::AddUsers { users, configuration } => {
                     let revision = configuration.as_ref().map(|it| it.revision);
@@ -244,7 +249,7 @@ impl World {
                     }
                 }
                 Payload::Update { users, configuration } => {
-                    for user in users {
+                    for user in users.iter().filter(|user| !left_out(user)) {
                         wanted.insert(user.clone(), Some(configuration.revision));
                         self.check_applied_once(origin, *seq, key, user)?;
                     }

@@ -71,9 +71,10 @@ fn a_partner_that_has_its_share_of_transactions_waits_and_another_does_not() {
 
 #[test]
 fn what_was_refused_by_the_set_up_stays_refused_whatever_the_set_up_is_later() {
+    type SetUp = fn(&mut Config);
     let foreign = || Payload::Groups(groups_of("c", 0..1));
     let many = || Payload::AddUsers { users: users(3), configuration: None };
-    let cases: [(fn(&mut Config), Payload, fn(&mut Config), ResultCode); 4] = [
+    let cases: [(SetUp, Payload, SetUp, ResultCode); 4] = [
         (
             |_| {},
             foreign(),

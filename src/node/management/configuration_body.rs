@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::body::{DirectionName, help, json_bodies};
 use crate::{
     api::{
-        acm_interconnection::TransactionKey,
+        acm_interconnection::{TransactionId, TransactionKey},
         configuration::{
             Agreement, AgreementKey, CLASS_OCTETS_MAX, ConfigurationVersion, DecidedBy,
             StoredProfile, User, Users,
@@ -348,7 +348,7 @@ pub(super) struct ConfigurationVersionView {
     #[schema(example = "sip:bob@b.example")]
     decided_by: Option<String>,
     /// The transaction that brought it, if administrators of two systems have agreed on it.
-    transaction: Option<TransactionKey>,
+    transaction: Option<TransactionView>,
     /// The initial UE configuration; only with `?secrets=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -368,8 +368,25 @@ impl ConfigurationVersionView {
             sip_core,
             at: provenance.as_ref().map(|it| it.at),
             decided_by,
-            transaction: provenance.and_then(|it| it.transaction),
+            transaction: provenance.and_then(|it| it.transaction).map(TransactionView::from),
             document: with_secrets.then_some(document),
         }
+    }
+}
+
+/// A transaction among those of all systems.
+#[derive(Serialize, ToSchema)]
+struct TransactionView {
+    /// The system that began it.
+    #[schema(value_type = String, example = "sip:b.example")]
+    origin: McSystemId,
+    /// Its name there, a UUID.
+    #[schema(value_type = String)]
+    transaction: TransactionId,
+}
+
+impl From<TransactionKey> for TransactionView {
+    fn from(TransactionKey { origin, transaction }: TransactionKey) -> Self {
+        Self { origin, transaction }
     }
 }

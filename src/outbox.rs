@@ -23,7 +23,7 @@ use crate::{
     time::Timestamp,
 };
 
-pub use acm::{AcmMessage, AcmReply};
+pub use acm::{AcmMessage, AcmReply, UserConfigurationReply};
 pub use idms::{IdmsMessage, IdmsNote, PasswordReply, TooManyChecks};
 
 /// What a call into a role may use, and where its effects go.
@@ -418,6 +418,18 @@ pub enum Note {
         partner: Option<McSystemId>,
         /// What was wrong.
         why: &'static str,
+    },
+    /// A partner's request names a target user and a functional alias that this user has not activated; the user gets it.
+    /// A security event.
+    AliasMismatch {
+        /// From whom.
+        partner: McSystemId,
+    },
+    /// What was accepted of a partner is not in force: the configuration server does not answer, or cannot now. It is asked
+    /// again and again, and the partner is told nothing before it has done it.
+    EffectDelayed {
+        /// The partner.
+        partner: McSystemId,
     },
     /// A partner answered a transaction that is not known here; the answer is kept.
     StrayResponse {

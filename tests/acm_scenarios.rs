@@ -360,6 +360,31 @@ fn scenario_16_a_password_is_never_visible_and_its_records_are_sealed() {
 }
 
 #[test]
+fn what_is_accepted_waits_for_the_configuration_server_and_the_operator_is_told() {
+    let mut world = World::ready();
+    let key = pending_at_b(&mut world);
+    world.system(Side::B).configuration_is_lost = true;
+    world.accept("bert", &key);
+    let delayed = (Side::B, Note::EffectDelayed { partner: id("a") });
+    let told = |world: &World| world.notes.iter().filter(|note| **note == delayed).count();
+    assert_eq!((told(&world), world.result(&key)), (0, None));
+    world.pass(60 * MINUTE);
+    let in_an_hour = told(&world);
+    assert!((8..30).contains(&in_an_hour), "asked {in_an_hour} times, less and less often");
+    // Neither a restart nor the end of the request's time makes a decision undone.
+    world.restart(Side::B);
+    world.pass(20 * DAY);
+    assert_eq!(world.result(&key), None);
+    world.system(Side::B).configuration_is_lost = false;
+    world.pass(DAY);
+    assert_eq!(world.result(&key), Some(ResultCode::Ok));
+    assert_eq!(world.configuration_at(Side::B, Side::A), Some(system_configuration("a", 1)));
+    let at_the_end = told(&world);
+    world.pass(DAY);
+    assert_eq!(told(&world), at_the_end);
+}
+
+#[test]
 fn scenario_16_only_sealed_kinds_of_records_hold_the_password() {
     let mut world = World::ready();
     world.add_users(&users(1), Some(with_password("b", 2)));
@@ -477,9 +502,9 @@ fn scenario_17_no_partner_acts_in_the_name_of_another_systems_user() {
     let measured = ContentDigest::of(&of.originator, &sent.parties, of.revision, &sent.payload);
     sent.envelope.digest = measured.digest;
     let answer = world.post(Side::B, Some(&token("system-a")), Request::Submit(sent));
-    let Some(Answer::Refused(refusal)) = answer else { panic!("{answer:?}") };
-    assert_eq!(refusal.code, ResultCode::InvalidData);
-    assert_eq!(refusal.elements.to_vec(), ["originator"]);
+    let Some(Answer::Decided(response)) = answer else { panic!("{answer:?}") };
+    assert_eq!(response.result, ResultCode::InvalidData);
+    assert_eq!(response.elements.to_vec(), ["originator"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use migcore::{
         },
         system_access::{Access, Answer as AccessAnswer, Refusal as AccessRefusal},
     },
-    outbox::{Message, Note},
+    outbox::{AcmMessage, Message, Note, RequestId, Undeliverable, UserConfigurationReply},
     step::Step,
 };
 
@@ -67,6 +67,74 @@ fn step_2_tells_nobody_whether_a_user_exists() {
         let effects = world.a.details(token.as_ref(), ask(name, "b"));
         assert_eq!(effects.steps, migs(&[13]), "{what}");
         assert_eq!(effects.details_answer(), refused(Refusal::NotAuthenticated), "{what}");
+    }
+}
+
+/// Of what an ACM server keeps for the user, what the partner sends along and what is stored of the partner, the revision
+/// that the user is told.
+#[test]
+fn step_13_tells_a_user_what_was_confirmed_for_it_unless_the_partner_has_told_something_later() {
+    for (own, sent, stored, told) in [
+        (None, Some(4), Some(3), 4),
+        (None, None, Some(3), 3),
+        (Some(5), None, None, 5),
+        (Some(5), Some(9), None, 5),
+        (Some(5), Some(9), Some(3), 5),
+        (Some(5), Some(9), Some(5), 5),
+        (Some(5), None, Some(6), 6),
+        (Some(5), Some(9), Some(6), 9),
+    ] {
+        let (mut a, request) = asks_the_acm_server(sent, stored);
+        let own = own.map(|revision| Box::new(system_configuration("b", revision)));
+        let reply = UserConfigurationReply { id: request, outcome: Ok(own) };
+        let answer = a.call(|role, _, ctx| role.handle_user_configuration(ctx, reply));
+        match answer.details_answer() {
+            DetailsAnswer::Details(details) => assert_eq!(details.configuration.revision, told),
+            DetailsAnswer::Refused(refusal) => panic!("{told}: {refusal}"),
+        }
+    }
+}
+
+#[test]
+fn step_13_waits_for_the_acm_server_and_does_not_blame_the_partner_for_it() {
+    let (mut a, request) = asks_the_acm_server(Some(4), Some(3));
+    let reply = UserConfigurationReply { id: request, outcome: Err(Undeliverable) };
+    let answer = a.call(|role, _, ctx| role.handle_user_configuration(ctx, reply));
+    assert_eq!(answer.details_answer(), refused(Refusal::Unavailable));
+
+    let (mut a, _) = asks_the_acm_server(Some(4), Some(3));
+    let mut sends = a.pass(ACCESS_TIMEOUT);
+    assert_eq!(sends.len(), 1);
+    let Message::ConnectionDetails { answer, .. } = sends.remove(0).message else {
+        panic!("no answer");
+    };
+    assert_eq!(answer, refused(Refusal::Unavailable));
+}
+
+/// The partner, of which a configuration may be stored, has granted access; the ACM server is asked.
+fn asks_the_acm_server(sent: Option<u64>, stored: Option<u64>) -> (System, RequestId) {
+    let mut a = World::ready().a;
+    a.config.has_acm = true;
+    a.restart();
+    if let Some(revision) = stored {
+        let configuration = system_configuration("b", revision);
+        a.done(Configure::PutSystemConfiguration { system: id("b"), configuration });
+    }
+    let (request, _) = a.asked_by("alice", ask("alice", "b")).for_database();
+    let binding = ManagementAnswer::Binding(any_binding());
+    let (_, request, _) = a.database_answers(request, binding).for_partner();
+    let granted = Access {
+        identity: real("inbound"),
+        valid_until: START + DAY,
+        configuration: sent.map(|revision| system_configuration("b", revision)),
+    };
+    let asked = a.partner_answers(request, Ok(AccessAnswer::Granted(Box::new(granted))));
+    match asked.only().message {
+        Message::Acm(AcmMessage::UserConfigurationRequest { id: request, partner, user }) => {
+            assert_eq!((partner, user), (id("b"), service("alice")));
+            (a, request)
+        }
+        other => panic!("the ACM server is not asked: {other:?}"),
     }
 }
 

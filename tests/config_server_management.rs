@@ -10,12 +10,20 @@
 
 mod config_server_harness;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use config_server_harness::*;
 use migcore::{
     api::{
-        configuration::{Agreement, AgreementKey, Answer, Request as Configure, User, Users},
+        acm_interconnection::TransactionKey,
+        configuration::{
+            Agreement, AgreementKey, Answer, ConfigurationVersion, DecidedBy, Provenance,
+            Request as Configure, User, Users,
+        },
         connection_details::{
             Answer as DetailsAnswer, Refusal, SIP_CORE_ADDRESSES_MAX, SystemConfiguration,
         },
@@ -24,13 +32,13 @@ use migcore::{
             Request as Manage,
         },
     },
-    config_server::Config,
+    config_server::{Config, VERSIONS_MAX},
     diameter::cx::{
         Answer as CxAnswer, MultimediaAuthRequest, Request as CxRequest, SCHEME_AKA_V1,
     },
     identity::UserIdentity,
     outbox::{Message, Note, Peer, ReplyTo, Send},
-    store::{CommitSeq, Record, RecordError, RecordKind},
+    store::{Commit, CommitSeq, Engine, Mutation, Record, RecordError, RecordKind},
 };
 
 fn everybody(letter: &str) -> AgreementKey {
@@ -484,6 +492,90 @@ fn what_ues_are_told_has_a_revision_that_grows() {
     {
         assert!(matches!(a.refused(request), ManagementRefusal::NotFound(_)));
     }
+}
+
+/// A version of B's configuration as A keeps it.
+fn version(a: &mut System, revision: u64) -> Option<ConfigurationVersion> {
+    let request = Configure::GetConfigurationVersion { system: id("b"), revision };
+    match a.configured(request) {
+        Answer::ConfigurationVersion(version) => Some(*version),
+        Answer::Refused(ManagementRefusal::NotFound(_)) => None,
+        other => panic!("no version: {other:?}"),
+    }
+}
+
+#[test]
+fn the_latest_versions_of_what_ues_are_told_say_who_brought_them_into_force() {
+    let mut a = System::new("a", &["b"]);
+    let kept = u64::try_from(VERSIONS_MAX).unwrap();
+    let transaction = TransactionKey {
+        origin: id("b"),
+        transaction: "11111111-2222-4333-8444-555555555555".parse().unwrap(),
+    };
+    a.done(Configure::PutSystemConfiguration {
+        system: id("b"),
+        configuration: system_configuration("b", 1),
+    });
+    for revision in 2..=kept + 2 {
+        a.now = START + Duration::from_secs(revision);
+        a.done(Configure::PutExchangedConfiguration {
+            system: id("b"),
+            configuration: system_configuration("b", revision),
+            transaction: transaction.clone(),
+            decided_by: (revision == 9).then(|| service("anna")),
+        });
+    }
+    for _ in 0..2 {
+        assert_eq!([1, 2, kept + 3].map(|it| version(&mut a, it)), [None, None, None]);
+        for revision in 3..=kept + 2 {
+            let decided_by =
+                if revision == 9 { DecidedBy::User(service("anna")) } else { DecidedBy::Policy };
+            let at = START + Duration::from_secs(revision);
+            let provenance = Provenance { at, transaction: Some(transaction.clone()), decided_by };
+            let wanted = ConfigurationVersion::new(
+                &id("b"),
+                &system_configuration("b", revision),
+                Some(provenance),
+            );
+            assert_eq!(version(&mut a, revision), Some(wanted));
+        }
+        assert_eq!(stored_versions(&mut a), VERSIONS_MAX, "nothing else is stored");
+        a.restart();
+    }
+    a.done(Configure::DeleteSystemConfiguration(id("b")));
+    assert_eq!(stored_versions(&mut a), 0);
+    assert_eq!(version(&mut a, kept + 2), None);
+}
+
+fn stored_versions(a: &mut System) -> usize {
+    let count = AtomicUsize::new(0);
+    let replayed = a.engine.replay(&|record| {
+        let is_version = record.kind == RecordKind::SystemConfigurationVersion;
+        count.fetch_add(usize::from(is_version), Ordering::Relaxed);
+        Ok(())
+    });
+    replayed.unwrap();
+    count.into_inner()
+}
+
+#[test]
+fn what_was_stored_before_versions_were_kept_becomes_the_first_of_them() {
+    let mut a = System::new("a", &["b"]);
+    let stored = system_configuration("b", 3);
+    let put = Mutation::put(RecordKind::SystemConfiguration, "sip:b.example", &stored);
+    let commit = Commit { seq: a.sequencer.draw(), mutations: [put].into_iter().collect() };
+    a.engine.commit(&[commit]).unwrap();
+    a.restart();
+    let first = ConfigurationVersion::new(&id("b"), &stored, None);
+    assert_eq!(version(&mut a, 3), Some(first.clone()));
+    a.done(Configure::PutSystemConfiguration {
+        system: id("b"),
+        configuration: system_configuration("b", 4),
+    });
+    a.restart();
+    assert_eq!(version(&mut a, 3), Some(first));
+    let second = version(&mut a, 4).and_then(|version| version.provenance).unwrap();
+    assert_eq!((second.decided_by, second.transaction), (DecidedBy::Operator, None));
 }
 
 #[test]

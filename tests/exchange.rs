@@ -94,23 +94,28 @@ fn told(world: &mut World) -> u64 {
 }
 
 #[test]
-fn an_update_that_the_partner_accepted_is_told_to_a_ue_that_asks_again() {
+fn an_update_that_the_partner_accepted_is_told_to_a_ue_of_its_users_that_asks_again() {
     let mut world = World::new(1, Options::exchanging());
     assert_eq!(told(&mut world), 1);
     let users = A.exchanged_users();
+    let others =
+        Payload::AddUsers { users: users.clone(), configuration: Some(B.configuration_with(2)) };
+    exchange(&mut world, others, Decision::Accept);
+    assert_eq!(told(&mut world), 1, "it is not for this one");
+    let users = vec![world.user(0).unwrap().mc_service_id];
     let add = Payload::AddUsers { users: users.clone(), configuration: None };
     exchange(&mut world, add, Decision::Accept);
     let update = |revision| Payload::Update {
         users: users.clone(),
         configuration: B.configuration_with(revision),
     };
-    exchange(&mut world, update(2), Decision::Reject { reason: None });
+    exchange(&mut world, update(3), Decision::Reject { reason: None });
     assert_eq!(told(&mut world), 1, "rejected");
-    exchange(&mut world, update(3), Decision::Accept);
-    assert_eq!(told(&mut world), 3);
+    exchange(&mut world, update(4), Decision::Accept);
+    assert_eq!(told(&mut world), 4);
     world.restart(A);
     world.run_for(Duration::from_secs(2)).unwrap();
-    assert_eq!(told(&mut world), 3);
+    assert_eq!(told(&mut world), 4);
 }
 
 #[test]
@@ -157,6 +162,10 @@ fn the_storms_hold_every_kind_of_trouble_and_every_outcome() {
         "ACM request: decided rejected-by-user",
         "ACM request: decided invalid-data",
         "ACM request: decided stale-revision",
+        "ACM request: decided rejected-by-policy",
+        "ACM request: decided ok-partial",
+        "ACM answer: decided no-interconnection",
+        "ACM client answer: refused no-interconnection",
         "ACM request: decided expired",
         "ACM answer: decided cancelled",
         "ACM answer: decided ok",

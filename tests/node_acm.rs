@@ -20,6 +20,8 @@ mod description;
 mod free_ports;
 #[path = "node_acm/interfaces.rs"]
 mod interfaces;
+#[path = "node_acm/kills.rs"]
+mod kills;
 #[path = "node_acm/ladder.rs"]
 mod ladder;
 #[path = "node_acm/links.rs"]
@@ -38,6 +40,7 @@ use std::collections::BTreeSet;
 
 use migcore::{
     api::{
+        acm_client::Begin,
         acm_payload::Kind,
         configuration::{Agreement, AgreementKey, Users},
         migration_identity::Direction,
@@ -360,7 +363,7 @@ async fn a_hundred_thousand_users_are_one_transaction() {
     shutdown(systems).await;
 }
 
-/// Alice of A, who may go to B.
+/// Alice and Carol of A, who may go to B.
 async fn provision_migration(pair: &Pair) {
     let until = Timestamp::from_secs(4_000_000_000);
     let agreement = |partner: Side, direction| Agreement {
@@ -374,77 +377,128 @@ async fn provision_migration(pair: &Pair) {
         hide_identities: direction == Direction::Outbound,
     };
     let (a, b): (ManagementClient, _) = (pair.management(Side::A), pair.management(Side::B));
-    let alice = UserIdentity {
-        impi: "alice@a.example".parse().unwrap(),
-        impu: "sip:alice@a.example".parse().unwrap(),
-    };
-    a.put_subscriber(&alice, &Secret::new([1; 16]), &Secret::new([2; 16])).await.unwrap();
     let (out, inbound) = (Direction::Outbound, Direction::Inbound);
     a.ensure_generated_pool("out", out, "out-{id}", "a.example").await.unwrap();
-    let new = NewUser {
-        mc_service_id: &user(Side::A, "alice"),
-        identity: &alice,
-        class: None,
-        may_migrate: true,
-        token: Some(&token("alice")),
-    };
-    a.put_user(&new).await.unwrap();
+    for name in ["alice", "carol"] {
+        let identity = UserIdentity {
+            impi: format!("{name}@a.example").parse().unwrap(),
+            impu: format!("sip:{name}@a.example").parse().unwrap(),
+        };
+        a.put_subscriber(&identity, &Secret::new([1; 16]), &Secret::new([2; 16])).await.unwrap();
+        let new = NewUser {
+            mc_service_id: &user(Side::A, name),
+            identity: &identity,
+            class: None,
+            may_migrate: true,
+            token: Some(&token(name)),
+        };
+        a.put_user(&new).await.unwrap();
+    }
     a.put_agreement(&agreement(Side::B, out)).await.unwrap();
     b.ensure_generated_pool("in", inbound, "mig-{id}", "b.example").await.unwrap();
     b.put_agreement(&agreement(Side::A, inbound)).await.unwrap();
 }
 
-/// What Alice is told of B by step 1 of a migration.
-async fn details(a: &RunningSystem) -> (u16, Value) {
+/// What a user is told of B by step 1 of a migration.
+async fn details(a: &RunningSystem, name: &str) -> (u16, Value) {
     let url = format!("http://{}/csc-4/v1/connection-details", a.bound().csc4.unwrap());
     let wish = json!({
-        "mc_service_id": "sip:alice@a.example",
+        "mc_service_id": user(Side::A, name),
         "location": { "plmn": "20801" },
         "partner": "sip:b.example",
     });
     let request = reqwest::Client::new().post(url).json(&wish);
-    world::read(request.bearer_auth(token("alice").expose()).send().await.unwrap()).await
+    world::read(request.bearer_auth(token(name).expose()).send().await.unwrap()).await
 }
 
 #[tokio::test]
 async fn step_1_of_a_migration_returns_what_an_accepted_exchange_and_an_update_brought() {
     let pair = Pair::draw();
-    let systems = start_both(&pair, AUTOMATIC, None).await;
+    let [a, b] = start_both(&pair, AUTOMATIC, None).await;
     provision_migration(&pair).await;
     let anna = pair.administrator(Side::A, "anna");
     let bob = pair.administrator(Side::B, "bob");
-    let (status, problem) = details(&systems[0]).await;
+    let (status, problem) = details(&a, "alice").await;
     assert_eq!((status, &problem["type"]), (503, &json!("urn:migcore:problem:not-configured")));
 
-    let told = async |revision: u64| {
-        let (status, details) = details(&systems[0]).await;
+    let told = async |a: &RunningSystem, name: &str, revision: u64| {
+        let (status, details) = details(a, name).await;
         assert_eq!(status, 200, "{details}");
         assert_eq!(details["configuration"]["revision"], revision);
         let document = details["configuration"]["document"].as_str().unwrap();
         assert!(document.contains(&format!("apn-{revision}")), "{document}");
     };
-    let transaction = bob.begin(&xcfg(Side::B, 1)).await;
-    let progress = bob.reached(&transaction, &["responded"]).await;
-    assert_eq!(progress["response"]["result"], "ok", "{progress}");
-    told(1).await;
+    let accepted = async |administrator: &world::Administrator, begin: &Begin| {
+        let transaction = administrator.begin(begin).await;
+        let progress = administrator.reached(&transaction, &["responded"]).await;
+        assert_eq!(progress["response"]["result"], "ok", "{progress}");
+    };
+    accepted(&bob, &xcfg(Side::B, 1)).await;
+    told(&a, "alice", 1).await;
 
     let add = json!({ "add-users": { "users": ["sip:alice@a.example"] } });
-    let transaction = anna.begin(&to_user(Side::A, "bob", add)).await;
-    anna.reached(&transaction, &["responded"]).await;
+    accepted(&anna, &to_user(Side::A, "bob", add)).await;
+    told(&a, "alice", 1).await;
     let update = json!({ "update": {
         "users": ["sip:alice@a.example"],
         "configuration": configuration(Side::B, 2),
     } });
-    let transaction = anna.begin(&to_user(Side::A, "bob", update)).await;
-    let progress = anna.reached(&transaction, &["responded"]).await;
-    assert_eq!(progress["response"]["result"], "ok", "{progress}");
-    // What the partner confirmed is brought into force here after its response is stored.
-    until("the update is in force", async || {
-        (revision_at(&pair, Side::A, Side::B).await == Some(2)).then_some(())
-    })
-    .await;
-    told(2).await;
-    shutdown(systems).await;
+    accepted(&anna, &to_user(Side::A, "bob", update)).await;
+    told(&a, "alice", 2).await;
+    told(&a, "carol", 1).await;
+    let stored = a.shutdown().await;
+    let a = pair.start(Side::A, AUTOMATIC, Options { engine: stored, ..Options::default() });
+    pair.provision(Side::A, &["anna"]).await;
+    told(&a, "alice", 2).await;
+    told(&a, "carol", 1).await;
+    // What the partner sends of itself later is for everybody.
+    accepted(&bob, &xcfg(Side::B, 3)).await;
+    told(&a, "alice", 3).await;
+    told(&a, "carol", 3).await;
+    shutdown([a, b]).await;
+}
+
+#[tokio::test]
+async fn who_brought_which_version_of_a_configuration_into_force_can_be_seen() {
+    let pair = Pair::draw();
+    let [a, b] = start_both(&pair, "", None).await;
+    let anna = pair.administrator(Side::A, "anna");
+    let bob = pair.administrator(Side::B, "bob");
+    let transaction = anna.begin(&xcfg(Side::A, 7)).await;
+    bob.has_item(Side::A, &transaction).await;
+    assert_eq!(bob.decide(Side::A, &transaction, json!("accept")).await.0, 200);
+    anna.reached(&transaction, &["responded"]).await;
+    let by_hand = serde_json::from_value(configuration(Side::A, 8)).unwrap();
+    let of_a = Side::A.id().parse().unwrap();
+    pair.management(Side::B).put_system_configuration(&of_a, &by_hand).await.unwrap();
+    let stored = b.shutdown().await;
+    let b = pair.start(Side::B, "", Options { engine: stored, ..Options::default() });
+    pair.provision(Side::B, &["bob"]).await;
+
+    let management = format!("http://127.0.0.1:{}", pair.ports(Side::B).management);
+    let admin = |arguments: &[&str]| {
+        let arguments = [&["admin"], arguments, &["--system", &management]].concat();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_migcore"));
+        let output = command.args(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?} {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = admin(&["list", "configuration-versions", "--partner", "sip:a.example"]);
+    let rows: Vec<Vec<&str>> =
+        listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows.len(), 3, "{listed}");
+    assert_eq!(rows[1][..2], ["sip:a.example", "7"], "{listed}");
+    assert_eq!(rows[1][3..], ["sip:bob@b.example", &transaction], "{listed}");
+    assert_eq!(rows[2][..2], ["sip:a.example", "8"], "{listed}");
+    assert_eq!(rows[2][3..], ["operator", "-"], "{listed}");
+    let shown = admin(&["show", "configuration-version", "sip:a.example", "7", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["decided_by"], "sip:bob@b.example");
+    assert_eq!(shown["transaction"]["transaction"], *transaction);
+    assert_eq!(shown.get("document"), None, "only on demand");
+    let show = ["show", "configuration-version", "sip:a.example", "7", "--secrets"];
+    assert!(admin(&show).contains("apn-7"));
+    shutdown([a, b]).await;
 }
 
 #[tokio::test]

@@ -484,6 +484,54 @@ async fn a_partner_that_is_not_there_is_a_504() {
     a.shutdown().await;
 }
 
+/// Alice's request for connection details.
+fn alice_asks(a: &RunningSystem) -> RequestBuilder {
+    post_details(a, &wish("20801", None, false)).bearer_auth(ALICE_TOKEN)
+}
+
+/// Whether an answer says that this system has trouble, and when to ask again.
+async fn is_our_trouble(response: Response) {
+    assert!(response.headers().contains_key("retry-after"), "{response:?}");
+    let (status, problem) = read(response).await;
+    assert_eq!((status, &problem["type"]), (503, &json!("urn:migcore:problem:unavailable")));
+    assert_eq!(problem["detail"], "this system cannot do it now");
+}
+
+#[tokio::test]
+async fn a_partner_that_found_this_system_slow_is_not_told_as_unreachable() {
+    let mut partner = FakePartner::start().await;
+    let a = start_a(&partner.url, Options::default());
+    provision_a(&a).await;
+    partner.answers.send(response("408 Request Timeout", "text/plain", "")).await.unwrap();
+    is_our_trouble(alice_asks(&a).send().await.unwrap()).await;
+    let pair = partner.asked_for().await;
+    assert!(is_lent(&a, &pair).await, "a repeat names the same pair");
+    a.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_request_for_which_there_is_no_room_here_is_not_told_of_the_partner() {
+    const MOST: usize = 256;
+    // It takes every connection, and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let more = "access_timeout = \"9s\"\n";
+    let config = partner("b", &url, (A_TO_B, B_TO_A), more);
+    let a = start_with("a.example", &config, Options::default());
+    provision_a(&a).await;
+    let under_way: Vec<_> = (0..MOST).map(|_| tokio::spawn(alice_asks(&a).send())).collect();
+    let mut silent = Vec::new();
+    while silent.len() < MOST {
+        silent.push(listener.accept().await.unwrap());
+    }
+    is_our_trouble(alice_asks(&a).send().await.unwrap()).await;
+    assert!(metric(&a, "migcore_dropped_total{reason=\"partner_requests_full\"}") > 0.5);
+    for waiting in under_way {
+        waiting.abort();
+    }
+    a.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_the_partner_refuses_for_good_is_released() {
     let mut partner = FakePartner::start().await;

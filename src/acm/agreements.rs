@@ -186,6 +186,7 @@ impl AcmServer {
             | Answer::User { .. }
             | Answer::Agreement { .. }
             | Answer::SystemConfiguration(_)
+            | Answer::ConfigurationVersion(_)
             | Answer::UserProfile(_) => false,
         };
         if !is_done {

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     api::{
-        acm_payload::Kind,
+        acm_interconnection::{Refusal, ResultCode},
+        acm_payload::{Kind, Parties},
         functional_alias::{ALIASES_MAX, Change, Event, HOLDERS_MAX},
     },
     identity::{FunctionalAlias, McServiceId, McSystemId},
@@ -41,6 +42,11 @@ impl Aliases {
     /// Who has an alias activated, in the order of activation.
     pub(super) fn holders(&self, alias: &FunctionalAlias) -> &[McServiceId] {
         self.holders.get(alias).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a user has an alias activated; `None` while nobody knows.
+    pub(super) fn has(&self, user: &McServiceId, alias: &FunctionalAlias) -> Option<bool> {
+        self.is_up.then(|| self.holders(alias).contains(user))
     }
 
     /// The aliases of a user.
@@ -127,6 +133,42 @@ impl Aliases {
 }
 
 impl AcmServer {
+    /// Checks that a user of this system may speak under an alias: it has it activated. `element` names the alias in what
+    /// the user asked for.
+    pub(super) fn check_own_alias(
+        turn: &Ordered,
+        user: &McServiceId,
+        alias: Option<&FunctionalAlias>,
+        element: &'static str,
+    ) -> Result<(), Refusal> {
+        match alias.map(|alias| turn.aliases.has(user, alias)) {
+            None | Some(Some(true)) => Ok(()),
+            Some(Some(false)) => {
+                let text = "this user has not activated the functional alias";
+                Err(Refusal::of(ResultCode::NotAuthorised, text, [element]))
+            }
+            Some(None) => {
+                let text = "who has which functional alias is not known now: try again, or leave the alias out";
+                Err(Refusal::of(ResultCode::Busy, text, [element]))
+            }
+        }
+    }
+
+    /// Tells of a request that names a user of this system and an alias which that user has not activated. The user gets
+    /// it all the same: the ID routes.
+    pub(super) fn note_alias_mismatch(
+        ctx: &mut Context<'_>,
+        turn: &Ordered,
+        partner: &McSystemId,
+        parties: &Parties,
+    ) {
+        if let Parties { target_id: Some(target), target_alias: Some(alias), .. } = parties
+            && turn.aliases.has(target, alias) == Some(false)
+        {
+            ctx.out.note(Note::AliasMismatch { partner: partner.clone() });
+        }
+    }
+
     /// Takes what the controlling server tells, and assigns anew what it is about.
     pub(super) fn take_alias_event(&self, ctx: &mut Context<'_>, turn: &mut Ordered, event: Event) {
         let is_down = matches!(event, Event::Down);

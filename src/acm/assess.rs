@@ -73,18 +73,32 @@ impl AcmServer {
         }
     }
 
-    /// Hands a request to whoever may decide it.
+    /// Hands a request to whoever may decide it: first the partner is told (`XCFG-5`), then they are (`XCFG-7`, `GRP-7a`).
     fn wait_for_person(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
         let Some(mut held) = self.incoming.get(key).map(|held| held.clone()) else { return };
         held.record.state = IncomingState::Waiting;
+        held.is_to_be_told = true;
         self.commit(ctx, [held.record.put()]);
         self.incoming.insert(key.clone(), held);
-        let placed = self.place_incoming(turn, key);
+        self.place_incoming(turn, key);
         self.send_incoming(ctx, turn, key);
-        if let Some(queue) = placed {
-            self.notify(ctx, turn, &queue);
-        }
         self.schedule(turn, key);
+    }
+
+    /// Tells those who may decide a request, if that is still to be done: the partner knows by now, or cannot be told.
+    pub(super) fn tell_deciders(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &Ordered,
+        key: &TransactionKey,
+    ) {
+        let queue = self.incoming.get_mut(key).and_then(|mut held| {
+            let is_to_be_told = std::mem::take(&mut held.is_to_be_told);
+            held.queue.clone().filter(|_| is_to_be_told)
+        });
+        if let Some(queue) = queue {
+            self.notify_of(ctx, turn, &queue, &key.origin);
+        }
     }
 
     /// The groups or users that a request would change something for, the first ones.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     AcmServer, Partner,
-    check::{check_request, check_times, invalid},
+    check::{check_content, check_permitted, check_times, invalid},
     client::{Served, not_authorised, report},
     ordered::Ordered,
     record::{HeldOutgoing, OutgoingRecord, OutgoingState, PayloadRecord, RevisionRecord, Subject},
@@ -135,10 +135,13 @@ impl AcmServer {
         let Submission { envelope, parties, payload } = submission;
         let Envelope { destination, revision, .. } = envelope;
         let kind = payload.kind();
+        check_content(parties, *revision, payload)?;
         if let Some(partner) = self.partner(destination) {
             let limits = (partner.policies.of(kind), octets);
-            check_request(parties, *revision, payload, &self.config.domains, limits)?;
+            check_permitted(payload, &self.config.domains, limits)?;
         }
+        let alias = parties.requester_alias.as_ref();
+        Self::check_own_alias(turn, &envelope.originator, alias, "requester_alias")?;
         if kind == Kind::Groups {
             self.check_groups_are_home(turn, payload.groups())?;
         }

@@ -19,13 +19,11 @@ pub(super) const EXPIRES_AFTER_MAX: Duration = Duration::from_secs(366 * 24 * 3_
 /// By how much the clock of the system that checks may be behind that of the one that sends.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(24 * 3_600);
 
-/// Checks what a request says. `domains` are those of the system that sends it.
-pub(super) fn check_request(
+/// Checks what a request says by itself: what fails does so everywhere and always.
+pub(super) fn check_content(
     parties: &Parties,
     revision: u64,
     payload: &Payload,
-    domains: &[String],
-    (policy, octets): (&Policy, u64),
 ) -> Result<(), Refusal> {
     if payload.kind().needs_target()
         && parties.target_id.is_none()
@@ -33,29 +31,60 @@ pub(super) fn check_request(
     {
         return Err(invalid("name a target user, a target alias or both", ["target_id"]));
     }
-    if octets > policy.octets_max {
-        return Err(invalid("is longer than this system takes: split it", ["payload"]));
-    }
-    let of_users = (USERS_MAX.min(policy.users_max), payload.users().len());
-    let of_groups = (GROUPS_MAX.min(policy.groups_max), payload.groups().len());
     match payload {
         Payload::Configuration(configuration) => check_configuration(configuration, revision),
         Payload::Update { users, configuration } => {
             check_configuration(configuration, revision)?;
-            check_users(users, of_users, domains)
+            check_list("users", USERS_MAX, (users, McServiceId::as_str))
         }
         Payload::AddUsers { users, configuration } => {
             if let Some(configuration) = configuration {
                 check_configuration(configuration, configuration.revision)?;
             }
-            check_users(users, of_users, domains)
+            check_list("users", USERS_MAX, (users, McServiceId::as_str))
         }
-        Payload::RemoveUsers { users } => check_users(users, of_users, domains),
+        Payload::RemoveUsers { users } => {
+            check_list("users", USERS_MAX, (users, McServiceId::as_str))
+        }
         Payload::Groups(groups) | Payload::GroupsWithdrawn(groups) => {
-            check_groups(groups, of_groups, domains)
+            check_list("groups", GROUPS_MAX, (groups, McServiceGroupId::as_str))
         }
         Payload::PleaseSend => Ok(()),
     }
+}
+
+/// Checks a request against what is set up here now: the limits of the policy, and the domains of the system that sends
+/// it.
+pub(super) fn check_permitted(
+    payload: &Payload,
+    domains: &[String],
+    (policy, octets): (&Policy, u64),
+) -> Result<(), Refusal> {
+    if octets > policy.octets_max {
+        return Err(invalid("is longer than this system takes: split it", ["payload"]));
+    }
+    let (users, groups) = (payload.users(), payload.groups());
+    check_count("users", policy.users_max, users.len())?;
+    check_count("groups", policy.groups_max, groups.len())?;
+    // A number says nothing of its home: that it was added for migration does.
+    let foreign = |user: &&McServiceId| !user.host().is_empty() && !is_of(domains, user.host());
+    let mut foreign = users.iter().filter(foreign).peekable();
+    if foreign.peek().is_some() {
+        let text = "belongs to no domain of the system that sends the request";
+        return Err(invalid(text, foreign.map(McServiceId::as_str)));
+    }
+    let foreign = |group: &&McServiceGroupId| !is_of(domains, group.host());
+    let mut foreign = groups.iter().filter(foreign).peekable();
+    if foreign.peek().is_some() {
+        let text = "is at home in no domain of the system that sends the request";
+        return Err(Refusal::of(ResultCode::NotGroupHome, text, foreign));
+    }
+    Ok(())
+}
+
+/// Whether a host is one of these domains.
+pub(super) fn is_of(domains: &[String], host: &str) -> bool {
+    domains.iter().any(|domain| domain == host)
 }
 
 /// Checks the times of a partner's envelope. What the partner may send is taken though its clock is ahead.
@@ -96,49 +125,22 @@ fn check_configuration(configuration: &SystemConfiguration, revision: u64) -> Re
     Ok(())
 }
 
-fn check_users(
-    users: &[McServiceId],
-    (max, count): (usize, usize),
-    domains: &[String],
+fn check_list<T: Ord>(
+    name: &'static str,
+    max: usize,
+    (list, text_of): (&[T], fn(&T) -> &str),
 ) -> Result<(), Refusal> {
-    check_count("users", max, count)?;
-    if let Some(twice) = first_twice(users) {
-        return Err(invalid("is in the list twice", [twice.as_str()]));
+    if list.is_empty() {
+        return Err(invalid("is empty: name at least one", [name]));
     }
-    // A number says nothing of its home: that it was added for migration does.
-    let foreign = |user: &&McServiceId| {
-        !user.host().is_empty() && !domains.iter().any(|domain| domain == user.host())
-    };
-    let mut foreign = users.iter().filter(foreign).peekable();
-    if foreign.peek().is_some() {
-        let text = "belongs to no domain of the system that sends the request";
-        return Err(invalid(text, foreign.map(McServiceId::as_str)));
+    check_count(name, max, list.len())?;
+    match first_twice(list) {
+        Some(twice) => Err(invalid("is in the list twice", [text_of(twice)])),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-fn check_groups(
-    groups: &[McServiceGroupId],
-    (max, count): (usize, usize),
-    domains: &[String],
-) -> Result<(), Refusal> {
-    check_count("groups", max, count)?;
-    if let Some(twice) = first_twice(groups) {
-        return Err(invalid("is in the list twice", [twice.as_str()]));
-    }
-    let foreign = |group: &&McServiceGroupId| !domains.iter().any(|domain| domain == group.host());
-    let mut foreign = groups.iter().filter(foreign).peekable();
-    if foreign.peek().is_some() {
-        let text = "is at home in no domain of the system that sends the request";
-        return Err(Refusal::of(ResultCode::NotGroupHome, text, foreign));
-    }
-    Ok(())
 }
 
 fn check_count(list: &'static str, max: usize, count: usize) -> Result<(), Refusal> {
-    if count == 0 {
-        return Err(invalid("is empty: name at least one", [list]));
-    }
     if count > max {
         return Err(invalid(&format!("has more than {max}: split the request"), [list]));
     }

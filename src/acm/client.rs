@@ -24,12 +24,13 @@ impl AcmServer {
         credential: Option<(&McServiceId, &BearerToken)>,
         request: Request,
     ) -> Served {
-        let Some(user) = self.authenticate(credential) else {
-            return Ok((None, Answer::NotAuthenticated));
-        };
+        // Meanwhile users may be unknown: they are loaded anew.
         if !ctx.out.storage_available() {
             return Err(Refusal::new(ResultCode::Busy, "the storage is unavailable; try again"));
         }
+        let Some(user) = self.authenticate(credential) else {
+            return Ok((None, Answer::NotAuthenticated));
+        };
         self.renew_leases(ctx.now, turn, &user);
         match request {
             Request::LogOn => self.log_on(ctx, turn, &user),

@@ -13,6 +13,8 @@ use crate::{
 
 /// Transactions in each direction, unless configured otherwise: open ones and those that are remembered.
 pub const TRANSACTIONS_MAX: usize = 1_000_000;
+/// Refused requests of partners that are remembered until they expire, unless configured otherwise.
+pub const REFUSALS_MAX: usize = 100_000;
 /// Users of ACM clients, unless configured otherwise.
 pub const ADMINISTRATORS_MAX: usize = 100_000;
 /// Clients that are logged on, unless configured otherwise.
@@ -60,6 +62,8 @@ pub struct Config {
     pub session_lease: Duration,
     /// See [`TRANSACTIONS_MAX`].
     pub transactions_max: usize,
+    /// See [`REFUSALS_MAX`].
+    pub refusals_max: usize,
     /// See [`ADMINISTRATORS_MAX`].
     pub administrators_max: usize,
     /// See [`SESSIONS_MAX`].
@@ -89,6 +93,7 @@ impl Config {
             resend_max: Duration::from_secs(300),
             session_lease: Duration::from_secs(300),
             transactions_max: TRANSACTIONS_MAX,
+            refusals_max: REFUSALS_MAX,
             administrators_max: ADMINISTRATORS_MAX,
             sessions_max: SESSIONS_MAX,
             migrants_max: MIGRANTS_MAX,

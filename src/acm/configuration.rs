@@ -42,18 +42,9 @@ pub(super) enum Purpose {
     Put,
     /// This system's own, to be sent to who asked for it.
     Own,
-    /// What is in force of the partner who confirmed what our users migrate with.
-    Confirmed,
-    /// To bring that into force.
-    PutConfirmed,
-    /// What is in force after the configuration server has refused to bring it into force: perhaps something newer has come
-    /// there first.
-    Refused {
-        /// Whether it is what a partner confirmed.
-        is_confirmed: bool,
-        /// Why, as it said.
-        what: &'static str,
-    },
+    /// What is in force after the configuration server has refused to bring it into force, and why, as it said: perhaps
+    /// something newer has come there first.
+    Refused(&'static str),
 }
 
 impl AcmServer {
@@ -83,16 +74,8 @@ impl AcmServer {
                 Some(Kind::Configuration) => key.origin.clone(),
                 _ => own(),
             },
-            Purpose::InForce | Purpose::Put | Purpose::Refused { is_confirmed: false, .. } => {
-                key.origin.clone()
-            }
+            Purpose::InForce | Purpose::Put | Purpose::Refused(_) => key.origin.clone(),
             Purpose::Own => own(),
-            Purpose::Confirmed
-            | Purpose::PutConfirmed
-            | Purpose::Refused { is_confirmed: true, .. } => {
-                let held = self.outgoing.get(&key.transaction);
-                held.map_or_else(own, |it| it.record.subject.envelope.destination.clone())
-            }
         }
     }
 
@@ -105,13 +88,8 @@ impl AcmServer {
         request: Request,
     ) {
         let asked = Asked::Configuration(key.clone(), purpose);
-        let id = if self.is_own(&key.origin) {
-            let held = self.outgoing.get_mut(&key.transaction);
-            held.map(|mut held| self.open_link(ctx, asked, &mut held.link))
-        } else {
-            let held = self.incoming.get_mut(key);
-            held.map(|mut held| self.open_link(ctx, asked, &mut held.link))
-        };
+        let held = self.incoming.get_mut(key);
+        let id = held.map(|mut held| self.open_link(ctx, asked, &mut held.link));
         if let Some(id) = id {
             let message = Message::ConfigurationRequest { id, request };
             ctx.out.send_after(self.latest.get(), None, message);
@@ -152,11 +130,8 @@ impl AcmServer {
         let Some(payload) = payload else { return };
         match (purpose, reply.answer) {
             (Purpose::Put, Answer::Done) => self.is_in_force(ctx, turn, &key),
-            (Purpose::PutConfirmed, Answer::Done) => self.settle(ctx, turn, key.transaction),
-            (Purpose::Put | Purpose::PutConfirmed, Answer::Refused(Refusal::Invalid(what))) => {
-                let is_confirmed = purpose == Purpose::PutConfirmed;
-                let purpose = Purpose::Refused { is_confirmed, what };
-                self.ask_configuration(ctx, turn, &key, purpose);
+            (Purpose::Put, Answer::Refused(Refusal::Invalid(what))) => {
+                self.ask_configuration(ctx, turn, &key, Purpose::Refused(what));
             }
             (_, Answer::SystemConfiguration(live)) => {
                 self.take_live(ctx, turn, &key, (purpose, &payload), Some(&live));
@@ -183,18 +158,15 @@ impl AcmServer {
                 self.assessed(ctx, turn, key, Some(differing));
             }
             Purpose::Own => self.answer_pull(ctx, turn, key, live),
-            Purpose::InForce | Purpose::Confirmed => {
-                self.replace(ctx, turn, key, (purpose, payload), live);
-            }
-            Purpose::Refused { is_confirmed, what } => {
-                let is_overtaken = payload.configuration().is_some_and(|it| is_newer(live, it));
-                match (is_confirmed, is_overtaken) {
-                    (true, true) => self.is_overtaken(ctx, turn, key),
-                    (false, true) => self.is_stale_here(ctx, turn, key),
-                    (_, false) => self.cannot_put(ctx, turn, key, purpose, what),
+            Purpose::InForce => self.replace(ctx, turn, key, payload, live),
+            Purpose::Refused(what) => {
+                if payload.configuration().is_some_and(|it| is_newer(live, it)) {
+                    self.is_stale_here(ctx, turn, key);
+                } else {
+                    self.cannot_put(ctx, turn, key, what);
                 }
             }
-            Purpose::Put | Purpose::PutConfirmed => {}
+            Purpose::Put => {}
         }
     }
 
@@ -204,7 +176,7 @@ impl AcmServer {
         ctx: &mut Context<'_>,
         turn: &mut Ordered,
         key: &TransactionKey,
-        (purpose, payload): (Purpose, &Payload),
+        payload: &Payload,
         live: Option<&SystemConfiguration>,
     ) {
         let Some(mut next) = payload.configuration().cloned() else { return };
@@ -216,18 +188,16 @@ impl AcmServer {
             }
             // The same again is what a repeat after a crash finds.
             if is_newer(Some(live), &next) {
-                return if purpose == Purpose::Confirmed {
-                    self.is_overtaken(ctx, turn, key);
-                } else {
-                    self.is_stale_here(ctx, turn, key);
-                };
+                return self.is_stale_here(ctx, turn, key);
             }
         }
-        let system = self.system_asked_about(key, purpose);
-        let request = Request::PutSystemConfiguration { system, configuration: next };
-        let is_confirmed = purpose == Purpose::Confirmed;
-        let then = if is_confirmed { Purpose::PutConfirmed } else { Purpose::Put };
-        self.request_configuration(ctx, turn, key, then, request);
+        let request = Request::PutExchangedConfiguration {
+            system: key.origin.clone(),
+            configuration: next,
+            transaction: key.clone(),
+            decided_by: self.accepted_by(key).and_then(|handler| handler.id),
+        };
+        self.request_configuration(ctx, turn, key, Purpose::Put, request);
     }
 
     fn accepted_by(&self, key: &TransactionKey) -> Option<Handler> {
@@ -245,14 +215,6 @@ impl AcmServer {
         self.respond(ctx, turn, key, handler, outcome, vec![raised]);
     }
 
-    /// What the partner confirmed is not what UEs are told: something newer of the partner came into force meanwhile.
-    fn is_overtaken(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
-        let partner = self.system_asked_about(key, Purpose::Confirmed);
-        let what = "a confirmed update has no effect: a later revision of the partner's configuration is in force";
-        ctx.out.note(Note::AccessMisconfigured { partner, what });
-        self.settle(ctx, turn, key.transaction);
-    }
-
     fn is_stale_here(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
         let Some(handler) = self.accepted_by(key) else { return };
         let outcome = Outcome::new(ResultCode::StaleRevision, "something newer is in force");
@@ -265,14 +227,9 @@ impl AcmServer {
         ctx: &mut Context<'_>,
         turn: &mut Ordered,
         key: &TransactionKey,
-        purpose: Purpose,
         what: &'static str,
     ) {
-        let partner = self.system_asked_about(key, purpose);
-        ctx.out.note(Note::AccessMisconfigured { partner, what });
-        if matches!(purpose, Purpose::Refused { is_confirmed: true, .. }) {
-            return self.settle(ctx, turn, key.transaction);
-        }
+        ctx.out.note(Note::AccessMisconfigured { partner: key.origin.clone(), what });
         let Some(handler) = self.accepted_by(key) else { return };
         let outcome = Outcome::new(ResultCode::InvalidData, what);
         self.respond(ctx, turn, key, handler, outcome, Vec::new());
@@ -307,14 +264,19 @@ impl AcmServer {
         }
     }
 
-    /// The configuration server cannot answer now.
-    fn ask_later(&self, ctx: &Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
-        if self.is_own(&key.origin) {
-            if let Some(mut held) = self.outgoing.get_mut(&key.transaction) {
-                self.fail_link(ctx, &mut held.link);
-            }
-        } else if let Some(mut held) = self.incoming.get_mut(key) {
+    /// The configuration server does not answer, or cannot now: it is asked again after a pause, twice as long after each
+    /// time. What was accepted comes into force whenever it can: whether it has already, nobody could tell otherwise.
+    pub(super) fn ask_later(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        key: &TransactionKey,
+    ) {
+        if let Some(mut held) = self.incoming.get_mut(key) {
             self.fail_link(ctx, &mut held.link);
+            if held.record.state == IncomingState::Deciding {
+                ctx.out.note(Note::EffectDelayed { partner: key.origin.clone() });
+            }
         }
         self.schedule(turn, key);
     }

@@ -79,6 +79,7 @@ impl AcmServer {
         if !is_theirs {
             return Err(not_authorised("the request is for another user now"));
         }
+        Self::check_own_alias(turn, user, alias.as_ref(), "alias")?;
         let handler = Handler { id: Some(user.clone()), alias };
         self.follow_decision(ctx, turn, key, (kind, handler), decision)
     }

@@ -141,6 +141,8 @@ impl AcmServer {
             }
         } else if let Some(mut held) = self.incoming.get_mut(&key) {
             take(&mut held.link);
+            drop(held);
+            self.tell_deciders(ctx, turn, &key);
         }
         self.schedule(turn, &key);
     }
@@ -158,6 +160,7 @@ impl AcmServer {
             self.take_answer_to_own(ctx, turn, &key, reply.outcome.ok());
         } else {
             self.take_answer_to_response(ctx, turn, &key, reply.outcome.as_ref().ok());
+            self.tell_deciders(ctx, turn, &key);
         }
         self.schedule(turn, &key);
     }

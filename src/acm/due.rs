@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{
     AcmServer,
-    configuration::Purpose,
     decision::Outcome,
     ordered::{Due, Ordered},
     outgoing::gave_up,
@@ -70,10 +69,6 @@ impl AcmServer {
         let Some(held) = self.outgoing.get(&transaction).map(|held| held.clone()) else { return };
         let envelope = &held.record.subject.envelope;
         match &held.record.response {
-            Some(_) if !held.record.settled => {
-                self.count_failure(ctx, &envelope.key());
-                self.ask_configuration(ctx, turn, &envelope.key(), Purpose::Confirmed);
-            }
             Some(response) if ctx.now >= response.decided + self.config.remembered_for => {
                 self.forget_outgoing(ctx, turn, transaction);
             }
@@ -87,8 +82,9 @@ impl AcmServer {
     }
 
     /// The other system has not answered in time: the next attempt is after a pause.
-    fn pause(&self, ctx: &Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
+    fn pause(&self, ctx: &mut Context<'_>, turn: &mut Ordered, key: &TransactionKey) {
         self.count_failure(ctx, key);
+        self.tell_deciders(ctx, turn, key);
         self.schedule(turn, key);
     }
 
@@ -104,10 +100,10 @@ impl AcmServer {
                 self.assessed(ctx, turn, key, None);
             }
             IncomingState::Stored => self.assess(ctx, turn, key),
-            IncomingState::Deciding => {
-                self.count_failure(ctx, key);
-                self.put_in_force(ctx, turn, key);
+            IncomingState::Deciding if held.link.request.is_some() => {
+                self.ask_later(ctx, turn, key);
             }
+            IncomingState::Deciding => self.put_in_force(ctx, turn, key),
             IncomingState::Answered if ctx.now >= self.asked_about_until(&held) => {
                 self.give_up_response(ctx, turn, key);
             }
@@ -169,7 +165,6 @@ impl AcmServer {
         let HeldOutgoing { record, link, .. } = held;
         let expires = record.subject.envelope.expires;
         match (&record.response, record.state) {
-            (Some(_), _) if !record.settled => link.retry_at.unwrap_or_default(),
             (Some(response), _) => response.decided + self.config.remembered_for,
             (None, OutgoingState::Sent | OutgoingState::PendingAtPartner) => {
                 let at = link.retry_at.unwrap_or(expires + INQUIRY_AFTER);
@@ -197,6 +192,7 @@ impl AcmServer {
                 retry_at.unwrap_or_default().min(self.asked_about_until(held))
             }
             IncomingState::Undelivered => self.asked_about_until(held) + self.config.remembered_for,
+            IncomingState::Acknowledged if record.is_over_unstored() => expires,
             IncomingState::Acknowledged => {
                 let decided = record.response.as_ref().map_or(expires, |it| it.decided);
                 expires.max(decided + self.config.remembered_for)

@@ -9,12 +9,13 @@ use super::{
 };
 use crate::{
     api::{
-        acm_client::{Answer, Item},
+        acm_client::{Answer, Item, State},
         acm_interconnection::{ElementNames, TransactionKey},
         acm_payload::{Kind, Payload},
     },
     identity::{McServiceGroupId, McServiceId, McSystemId},
     outbox::Context,
+    time::Timestamp,
 };
 
 impl AcmServer {
@@ -91,6 +92,7 @@ impl AcmServer {
             });
         }
         if held.record.state == OutgoingState::Responded {
+            note_way_to_response(turn, user, &mut held);
             held.record.enter(ctx.now, OutgoingState::Delivered);
             self.commit(ctx, [held.record.put()]);
             self.outgoing.insert(key.transaction, held.clone());
@@ -108,6 +110,23 @@ impl AcmServer {
             response: record.response,
         };
         Ok((step, Answer::Item(Box::new(item))))
+    }
+}
+
+/// Notes how a user came to fetch a response (`XCFG-14` to `XCFG-16`, `GRP-12` to `GRP-13b`), as far as it is known: a
+/// log-on after the response came, that the user was told of it, and that somebody asked what is pending.
+fn note_way_to_response(turn: &Ordered, user: &McServiceId, held: &mut HeldOutgoing) {
+    let HeldOutgoing { record, listed, .. } = held;
+    let here = record.history.last().map_or_else(Timestamp::default, |change| change.at);
+    let mut way = Vec::new();
+    if let Some(since) = turn.logged_on_since(user) {
+        way.extend((since > here).then_some((since, State::LoggedOn)));
+        way.push((since.max(here), State::Notified));
+    }
+    way.extend(listed.map(|at| (at, State::Listed)));
+    way.sort_by_key(|(at, _)| *at);
+    for (at, state) in way {
+        record.note(at, state);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     AcmServer, Mode, Partner, Policy,
     begin::revision_key,
-    check::{check_partners_times, check_request, invalid},
+    check::{check_content, check_partners_times, check_permitted, invalid, is_of},
     client::{not_authorised, report},
     decision::Outcome,
     ordered::{Audience, Ordered, Queue},
@@ -24,6 +24,7 @@ use crate::{
     outbox::{AcmMessage, Context, Note, ReplyTo},
     step::Part,
     store::{Mutation, RecordKind},
+    table::Bound,
     time::Timestamp,
     token::BearerToken,
 };
@@ -129,13 +130,14 @@ impl AcmServer {
                 let text = "this transaction is known with another content, which stays";
                 return Err(Refusal::new(ResultCode::Conflict, text));
             }
-            if !from.interconnected {
+            if !from.interconnected && !first.is_over_unstored() {
                 return Err(not_interconnected());
             }
             return Ok((outcome_of(first), false));
         }
-        let octets = verify(from, &submission, ctx.now)?;
-        if let Err(Refusal { code, text, elements }) = self.check_admitted(from, &submission) {
+        let octets = verify(&submission, ctx.now)?;
+        let admitted = self.check_admitted(from, &submission, octets);
+        if let Err(Refusal { code, text, elements }) = admitted {
             let Submission { envelope, payload, .. } = submission;
             ctx.out.note(refused(&from.id, code));
             let outcome = Outcome::of(code, &text, elements);
@@ -159,21 +161,28 @@ impl AcmServer {
         }
     }
 
-    /// Checks a request against what holds here now: whom it is for, and what is in force. What fails is decided by
-    /// that, and the decision stored: another copy of the request may come when something else holds.
-    fn check_admitted(&self, from: &Partner, submission: &Submission) -> Result<(), Refusal> {
-        let Submission { envelope: Envelope { revision, .. }, parties, payload } = submission;
-        let kind = payload.kind();
+    /// Checks a request against what holds here now: what is set up, whom it is for, and what is in force. What fails is
+    /// decided by that, and the decision stored: another copy of the request may come when something else holds.
+    fn check_admitted(
+        &self,
+        from: &Partner,
+        submission: &Submission,
+        octets: u64,
+    ) -> Result<(), Refusal> {
+        let Submission { envelope, parties, payload } = submission;
+        let (kind, revision) = (payload.kind(), envelope.revision);
         if !from.interconnected {
             return Err(not_interconnected());
         }
+        check_originator(from, envelope)?;
+        check_permitted(payload, &from.domains, (from.policies.of(kind), octets))?;
         self.check_target(from, parties, kind)?;
         if kind == Kind::PleaseSend && self.config.answers_pull.is_none() {
             let text = "this system sends its configuration unasked only";
             return Err(Refusal::new(ResultCode::RejectedByPolicy, text));
         }
         let in_force = self.revisions.get(&revision_key(false, &from.id, kind)).map(|it| *it);
-        if kind == Kind::Configuration && in_force.is_some_and(|in_force| *revision <= in_force) {
+        if kind == Kind::Configuration && in_force.is_some_and(|in_force| revision <= in_force) {
             let text = "this revision or a later one is in force";
             return Err(Refusal::of(ResultCode::StaleRevision, text, ["revision"]));
         }
@@ -205,6 +214,7 @@ impl AcmServer {
         let Submission { envelope, parties, payload } = submission;
         let (key, kind, number) = (envelope.key(), payload.kind(), turn.next_number());
         report(ctx, kind.step(4, (4, Some(Part::A)), 4), "request verified and stored");
+        Self::note_alias_mismatch(ctx, turn, &envelope.origin, &parties);
         let subject = Subject { envelope, parties, kind, number, octets };
         let record = IncomingRecord {
             subject,
@@ -248,6 +258,27 @@ impl AcmServer {
         Ok(())
     }
 
+    /// Takes room for the outcome of one request of a partner that is over before it was stored. They take up nothing of
+    /// what there is for requests.
+    fn take_refusal_room(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &mut Ordered,
+        partner: &McSystemId,
+    ) -> Result<(), Refusal> {
+        if !self.has_share(turn, partner, Shared::Refusals, 1) {
+            ctx.out.note(Note::TableFull("share of a partner: refused requests"));
+            let text = "refused requests of this system take up its share here (partner_share)";
+            return Err(Refusal::new(ResultCode::Busy, text));
+        }
+        if !self.refusals_bound.take() {
+            ctx.out.note(Note::TableFull("refused requests of partners"));
+            return Err(Refusal::new(ResultCode::Busy, "too many refused requests are remembered"));
+        }
+        turn.shares.take(partner, Shared::Refusals, 1);
+        Ok(())
+    }
+
     /// Takes back what the partner asked, unless it is decided. What has not come yet will not be taken either.
     fn take_cancellation(
         &self,
@@ -266,8 +297,15 @@ impl AcmServer {
             }
             Some(record) => return Ok(outcome_of(&record)),
             None => {
-                check_envelope(from, &cancellation.envelope, ctx.now)?;
                 let Cancellation { envelope, kind } = cancellation;
+                check_partners_times(&envelope, ctx.now)?;
+                let outcome = match check_originator(from, &envelope) {
+                    Ok(()) => outcome,
+                    Err(Refusal { code, text, elements }) => {
+                        ctx.out.note(refused(&from.id, code));
+                        Outcome::of(code, &text, elements)
+                    }
+                };
                 return self.store_decided(ctx, turn, (envelope, kind), outcome);
             }
         }
@@ -275,7 +313,8 @@ impl AcmServer {
         Ok(held.map_or(Answer::Stored, |held| outcome_of(&held.record)))
     }
 
-    /// Keeps the outcome of a request that is over before it was stored, without its content. It is the answer.
+    /// Keeps the outcome of a request that is over before it was stored, without its content, until the request expires:
+    /// later copies are refused as expired. It is the answer.
     fn store_decided(
         &self,
         ctx: &mut Context<'_>,
@@ -283,7 +322,7 @@ impl AcmServer {
         (envelope, kind): (Envelope, Kind),
         outcome: Outcome,
     ) -> Result<Answer, Refusal> {
-        self.take_partner_room(ctx, turn, &envelope.origin, 0)?;
+        self.take_refusal_room(ctx, turn, &envelope.origin)?;
         let (key, number) = (envelope.key(), turn.next_number());
         let response = self.response_to(ctx, &envelope, Handler::default(), outcome);
         let parties = Parties::default();
@@ -362,7 +401,7 @@ impl AcmServer {
         if *queue == placed {
             return None;
         }
-        turn.move_item(*number, key, queue.as_ref(), placed.as_ref());
+        turn.move_item((*number, key), &key.origin, queue.as_ref(), placed.as_ref());
         queue.clone_from(&placed);
         placed
     }
@@ -377,6 +416,15 @@ impl AcmServer {
         self.policy_for(key, kind).map_or(Mode::Manual, |policy| policy.mode)
     }
 
+    /// Which room a transaction of a partner takes up.
+    pub(super) const fn room_of(&self, record: &IncomingRecord) -> (&Bound, Shared) {
+        if record.is_over_unstored() {
+            (&self.refusals_bound, Shared::Refusals)
+        } else {
+            (&self.incoming_bound, Shared::Transactions)
+        }
+    }
+
     /// Forgets a transaction that has been over for long.
     pub(super) fn forget_incoming(
         &self,
@@ -388,36 +436,35 @@ impl AcmServer {
         if let Some((_, held)) = self.incoming.remove(key) {
             turn.set_undecided(key, held.record.subject.kind, false);
             self.commit(ctx, [Mutation::delete(RecordKind::AcmIncoming, &stored_key(key))]);
-            self.incoming_bound.give();
-            turn.shares.give(&key.origin, Shared::Transactions, 1);
+            let (bound, share) = self.room_of(&held.record);
+            bound.give();
+            turn.shares.give(&key.origin, share, 1);
         }
     }
 }
 
-/// Verifies a request by itself: its digest, its times, what it says. What fails is refused at once and not stored.
-/// Returns the octets that the digest counts.
-fn verify(from: &Partner, submission: &Submission, now: Timestamp) -> Result<u64, Refusal> {
+/// Verifies a request by itself: its digest, its times, what it says. What fails is refused at once and not stored: so
+/// would be every other copy of it. Returns the octets that the digest counts.
+fn verify(submission: &Submission, now: Timestamp) -> Result<u64, Refusal> {
     let Submission { envelope, parties, payload } = submission;
     let Envelope { originator, revision, .. } = envelope;
-    let policy = from.policies.of(payload.kind());
     let measured = ContentDigest::of(originator, parties, *revision, payload);
     if measured.digest != envelope.digest {
         return Err(invalid("is not that of the content", ["digest"]));
     }
-    check_envelope(from, envelope, now)?;
-    check_request(parties, *revision, payload, &from.domains, (policy, measured.octets))?;
+    check_partners_times(envelope, now)?;
+    check_content(parties, *revision, payload)?;
     Ok(measured.octets)
 }
 
-/// Checks the times of an envelope of a partner, and that its user is one of the partner's.
-fn check_envelope(from: &Partner, envelope: &Envelope, now: Timestamp) -> Result<(), Refusal> {
-    check_partners_times(envelope, now)?;
+/// Checks that the user in whose name a partner asks is one of the partner's.
+fn check_originator(from: &Partner, envelope: &Envelope) -> Result<(), Refusal> {
     let host = envelope.originator.host();
-    if !host.is_empty() && !from.domains.iter().any(|domain| domain == host) {
-        let text = "belongs to no domain of the system that sends the request";
-        return Err(invalid(text, ["originator"]));
+    if host.is_empty() || is_of(&from.domains, host) {
+        return Ok(());
     }
-    Ok(())
+    let text = "belongs to no domain of the system that sends the request";
+    Err(invalid(text, ["originator"]))
 }
 
 fn refused(partner: &McSystemId, code: ResultCode) -> Note {

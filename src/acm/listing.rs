@@ -46,6 +46,9 @@ impl AcmServer {
             let Some(summary) = self.summary_of(turn, key) else { continue };
             if self.sees_item(user, queue, &summary.partner) {
                 steps.extend(if queue.is_response {
+                    if let Some(mut held) = self.outgoing.get_mut(&key.transaction) {
+                        held.listed = Some(ctx.now);
+                    }
                     queue.kind.step(16, (13, Some(Part::B)), 0)
                 } else {
                     queue.kind.step(8, (7, Some(Part::B)), 0)

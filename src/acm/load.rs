@@ -75,8 +75,9 @@ impl AcmServer {
     fn load_incoming(&self, record: IncomingRecord) {
         let key = record.subject.key();
         self.note_loaded(key.clone(), record.subject.number);
-        self.incoming_bound.take_loaded();
-        self.turn().shares.take(&key.origin, Shared::Transactions, 1);
+        let (bound, share) = self.room_of(&record);
+        bound.take_loaded();
+        self.turn().shares.take(&key.origin, share, 1);
         self.incoming.insert(key, HeldIncoming::new(record));
     }
 
@@ -137,6 +138,7 @@ impl AcmServer {
         for bound in [
             &self.outgoing_bound,
             &self.incoming_bound,
+            &self.refusals_bound,
             &self.payloads_bound,
             &self.users_bound,
             &self.migrants_bound,

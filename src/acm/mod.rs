@@ -49,8 +49,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 pub use self::{
     config::{
         ADMINISTRATORS_MAX, AgreementTerms, AliasChoice, Config, KNOWN_GROUPS_MAX, MIGRANTS_MAX,
-        Mode, PARTNER_SHARE, PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, SESSIONS_MAX,
-        SESSIONS_OF_USER_MAX, STRAYS_MAX, TRANSACTIONS_MAX,
+        Mode, PARTNER_SHARE, PAYLOADS_OCTETS_MAX, Partner, Policies, Policy, REFUSALS_MAX,
+        SESSIONS_MAX, SESSIONS_OF_USER_MAX, STRAYS_MAX, TRANSACTIONS_MAX,
     },
     groups::KnownGroup,
     stored::StoredRecord,
@@ -68,12 +68,13 @@ use crate::{
         acm_client, acm_interconnection as interconnection,
         acm_interconnection::{TransactionId, TransactionKey},
         acm_management, functional_alias,
+        migration_identity::Direction,
     },
     entropy::Entropy,
     identity::{McServiceId, McSystemId},
     outbox::{
         AcmMessage, AcmReply, ConfigurationReply, Context, Message, ReplyTo, RequestId, TimerKey,
-        TimerWhat,
+        TimerWhat, Undeliverable, UserConfigurationReply,
     },
     step::Step,
     store::{Mark, Mutation},
@@ -91,6 +92,8 @@ pub struct AcmServer {
     /// Transactions that other systems began.
     incoming: Table<TransactionKey, HeldIncoming>,
     incoming_bound: Bound,
+    /// Of those, the ones that were over before they were stored.
+    refusals_bound: Bound,
     /// What open transactions are about.
     payloads: Table<TransactionKey, HeldPayload>,
     payloads_bound: Bound,
@@ -119,6 +122,7 @@ impl AcmServer {
             outgoing_bound: Bound::new(config.transactions_max),
             incoming: new_table(entropy),
             incoming_bound: Bound::new(config.transactions_max),
+            refusals_bound: Bound::new(config.refusals_max),
             payloads: new_table(entropy),
             payloads_bound: Bound::new(PAYLOADS_OCTETS_MAX),
             users: new_table(entropy),
@@ -178,6 +182,26 @@ impl AcmServer {
         let turn = &mut self.turn();
         self.take_configuration_reply(ctx, turn, reply);
         self.end_turn(ctx, turn);
+    }
+
+    /// The configuration server of this system asks what a user of this system migrates to a partner with (step 13 of a
+    /// migration).
+    pub fn handle_user_configuration(
+        &self,
+        ctx: &mut Context<'_>,
+        id: RequestId,
+        partner: &McSystemId,
+        user: &McServiceId,
+    ) {
+        // Within a turn a table may be ahead of the latest commit.
+        let _turn = self.turn();
+        let outcome = if ctx.out.storage_available() {
+            Ok(self.configuration_of(Direction::Outbound, partner, user).map(Box::new))
+        } else {
+            Err(Undeliverable)
+        };
+        let reply = UserConfigurationReply { id, outcome };
+        self.send(ctx, None, AcmMessage::UserConfiguration(reply));
     }
 
     /// A request of an ACM client. `credential` is the user that it speaks for and what it presents; `None` if nothing

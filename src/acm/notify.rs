@@ -7,19 +7,50 @@ use super::{
 };
 use crate::{
     api::acm_client::{Notification, SessionId},
-    identity::McServiceId,
+    identity::{McServiceId, McSystemId},
     outbox::{AcmMessage, Context},
     step::{Part, Step},
 };
 
 impl AcmServer {
-    /// Tells everybody who is logged on and sees a list that something is in it.
+    /// Tells everybody who is logged on and sees something in a list.
     pub(super) fn notify(&self, ctx: &mut Context<'_>, turn: &Ordered, queue: &Queue) {
+        self.notify_those(ctx, turn, queue, |_| true);
+    }
+
+    /// Tells everybody who is logged on and sees what has come into a list, which is exchanged with `partner`.
+    pub(super) fn notify_of(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &Ordered,
+        queue: &Queue,
+        partner: &McSystemId,
+    ) {
+        self.notify_those(ctx, turn, queue, |user| self.sees_item(user, queue, partner));
+    }
+
+    fn notify_those(
+        &self,
+        ctx: &mut Context<'_>,
+        turn: &Ordered,
+        queue: &Queue,
+        is_one: impl Fn(&McServiceId) -> bool,
+    ) {
         for (id, session) in &turn.sessions {
-            if self.sees(&session.user, queue) {
+            if is_one(&session.user) && self.extent_for(turn, &session.user, queue).0 > 0 {
                 self.notify_session(ctx, turn, *id, &session.user, queue);
             }
         }
+    }
+
+    /// How many items of a list a user sees, and the number of the last.
+    pub(super) fn extent_for(
+        &self,
+        turn: &Ordered,
+        user: &McServiceId,
+        queue: &Queue,
+    ) -> (u64, u64) {
+        turn.extent(queue, |partner| self.sees_item(user, queue, partner))
     }
 
     /// Tells one client (`XCFG-7`, `XCFG-15`, `GRP-7a`, `GRP-13a`).
@@ -34,7 +65,8 @@ impl AcmServer {
         let (xcfg, grp, upd) =
             if queue.is_response { NOTIFICATION_OF_RESPONSE } else { (7, (7, Some(Part::A)), 0) };
         let step = queue.kind.step(xcfg, grp, upd);
-        self.tell_session(ctx, step, (session, user), queue, turn.extent(queue));
+        let extent = self.extent_for(turn, user, queue);
+        self.tell_session(ctx, step, (session, user), queue, extent);
     }
 
     /// Tells one client that a list that it saw before holds nothing for its user any more.

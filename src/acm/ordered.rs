@@ -87,6 +87,8 @@ pub(super) type GroupKey = (McSystemId, McServiceGroupId);
 pub(super) struct Ordered {
     pub(super) last_number: u64,
     queues: BTreeMap<Queue, BTreeMap<u64, TransactionKey>>,
+    /// The numbers of the items of each list, by the partner that they are exchanged with.
+    by_partner: BTreeMap<Queue, BTreeMap<McSystemId, BTreeSet<u64>>>,
     due: BTreeSet<(Timestamp, Due)>,
     /// The earliest timer that may not have come yet.
     pub(super) armed: Option<Timestamp>,
@@ -114,27 +116,42 @@ impl Ordered {
         self.last_number
     }
 
-    /// Moves an item from one list to another.
+    /// Moves an item, which is exchanged with `partner`, from one list to another.
     pub(super) fn move_item(
         &mut self,
-        number: u64,
-        key: &TransactionKey,
+        (number, key): (u64, &TransactionKey),
+        partner: &McSystemId,
         from: Option<&Queue>,
         to: Option<&Queue>,
     ) {
         if from == to {
             return;
         }
-        if let Some(from) = from
-            && let Some(items) = self.queues.get_mut(from)
-        {
+        if let Some(from) = from {
+            self.take_out(number, partner, from);
+        }
+        if let Some(to) = to {
+            self.queues.entry(to.clone()).or_default().insert(number, key.clone());
+            let of_partners = self.by_partner.entry(to.clone()).or_default();
+            of_partners.entry(partner.clone()).or_default().insert(number);
+        }
+    }
+
+    fn take_out(&mut self, number: u64, partner: &McSystemId, from: &Queue) {
+        if let Some(items) = self.queues.get_mut(from) {
             items.remove(&number);
             if items.is_empty() {
                 self.queues.remove(from);
             }
         }
-        if let Some(to) = to {
-            self.queues.entry(to.clone()).or_default().insert(number, key.clone());
+        if let Some(of_partners) = self.by_partner.get_mut(from) {
+            if let Some(numbers) = of_partners.get_mut(partner) {
+                numbers.remove(&number);
+            }
+            of_partners.retain(|_, numbers| !numbers.is_empty());
+            if of_partners.is_empty() {
+                self.by_partner.remove(from);
+            }
         }
     }
 
@@ -152,17 +169,20 @@ impl Ordered {
             .map(|(number, key)| (*number, key))
     }
 
-    /// How many items a list has, and the number of the last.
-    pub(super) fn extent(&self, queue: &Queue) -> (u64, u64) {
-        let items = self.queues.get(queue);
-        let last = items.and_then(|items| items.last_key_value()).map_or(0, |(number, _)| *number);
-        (items.map_or(0, BTreeMap::len) as u64, last)
+    /// How many items a list has of the partners that `sees` is about, and the number of the last.
+    pub(super) fn extent(&self, queue: &Queue, sees: impl Fn(&McSystemId) -> bool) -> (u64, u64) {
+        let of_partners = self.by_partner.get(queue).into_iter().flatten();
+        let seen = of_partners.filter(|(partner, _)| sees(partner));
+        seen.fold((0, 0), |(count, last), (_, numbers)| {
+            let newest = numbers.last().copied().unwrap_or(0);
+            (count + numbers.len() as u64, newest.max(last))
+        })
     }
 
     /// How many items wait for one user alone.
     pub(super) fn pending_of(&self, user: &McServiceId) -> u64 {
         let queues = own_queues(user);
-        queues.map(|queue| self.extent(&queue).0).sum()
+        queues.map(|queue| self.queues.get(&queue).map_or(0, BTreeMap::len) as u64).sum()
     }
 
     /// Notes that something is due at `at` instead of `before`.

@@ -88,12 +88,9 @@ impl AcmServer {
         }
         held.record.enter(ctx.now, OutgoingState::Closed);
         self.commit(ctx, [held.record.put()]);
-        let is_settled = held.record.settled;
         self.outgoing.insert(key.transaction, held);
         self.place_outgoing(turn, key.transaction);
-        if is_settled {
-            self.drop_payload(ctx, turn, key);
-        }
+        self.drop_payload(ctx, turn, key);
         self.schedule(turn, key);
         Ok((None, Answer::Done))
     }
@@ -135,7 +132,8 @@ impl AcmServer {
             return None;
         }
         let key = subject.key();
-        turn.move_item(subject.number, &key, held.queue.as_ref(), queue.as_ref());
+        let destination = &subject.envelope.destination;
+        turn.move_item((subject.number, &key), destination, held.queue.as_ref(), queue.as_ref());
         held.queue.clone_from(&queue);
         queue
     }
@@ -182,7 +180,8 @@ impl AcmServer {
         self.drop_payload(ctx, turn, &self.own_key(transaction));
         if let Some((_, held)) = self.outgoing.remove(&transaction) {
             let subject = &held.record.subject;
-            turn.move_item(subject.number, &subject.key(), held.queue.as_ref(), None);
+            let (key, destination) = (subject.key(), &subject.envelope.destination);
+            turn.move_item((subject.number, &key), destination, held.queue.as_ref(), None);
             let name = transaction.to_string();
             self.commit(ctx, [Mutation::delete(RecordKind::AcmOutgoing, &name)]);
             self.outgoing_bound.give();

@@ -58,7 +58,7 @@ pub(super) struct OutgoingRecord {
     pub(super) state: OutgoingState,
     pub(super) history: Vec<Change>,
     pub(super) response: Option<Response>,
-    /// Whether what a positive response brings into force here has been, or is nothing.
+    /// Of the record's format, and always true: what a response brings into force here becomes durable with it.
     pub(super) settled: bool,
 }
 
@@ -86,8 +86,13 @@ impl OutgoingRecord {
     /// Moves on; the history says so.
     pub(super) fn enter(&mut self, at: Timestamp, state: OutgoingState) {
         self.state = state;
+        self.note(at, state.shown(false));
+    }
+
+    /// Notes something in the history.
+    pub(super) fn note(&mut self, at: Timestamp, state: State) {
         if self.history.len() < HISTORY_MAX {
-            self.history.push(Change { at, state: state.shown(false) });
+            self.history.push(Change { at, state });
         }
     }
 
@@ -172,6 +177,11 @@ impl IncomingRecord {
         Mutation::put(RecordKind::AcmIncoming, &stored_key(&self.subject.key()), self)
     }
 
+    /// Whether it was over before it was stored: refused, or taken back before it came. Nothing is kept of its content.
+    pub(super) const fn is_over_unstored(&self) -> bool {
+        self.subject.octets == 0
+    }
+
     pub(super) const fn is_undecided(&self) -> bool {
         matches!(self.state, IncomingState::Stored | IncomingState::Waiting)
     }
@@ -204,12 +214,14 @@ pub(super) struct HeldOutgoing {
     pub(super) due: Option<Timestamp>,
     /// Whether the partner may have it: it said so, or an attempt had no answer.
     pub(super) may_be_there: bool,
+    /// When a client has asked what is pending and has been shown the response, last.
+    pub(super) listed: Option<Timestamp>,
 }
 
 impl HeldOutgoing {
     pub(super) const fn new(record: OutgoingRecord) -> Self {
         let link = Link { request: None, attempts: 0, unsent: 0, retry_at: None };
-        Self { record, link, queue: None, due: None, may_be_there: false }
+        Self { record, link, queue: None, due: None, may_be_there: false, listed: None }
     }
 
     /// One that was stored: nobody knows whether it has been sent.
@@ -230,12 +242,15 @@ pub(super) struct HeldIncoming {
     pub(super) link: Link,
     pub(super) queue: Option<Queue>,
     pub(super) due: Option<Timestamp>,
+    /// Whether those who may decide are still to be told: after the first attempt to tell the partner that one of them must
+    /// look.
+    pub(super) is_to_be_told: bool,
 }
 
 impl HeldIncoming {
     pub(super) const fn new(record: IncomingRecord) -> Self {
         let link = Link { request: None, attempts: 0, unsent: 0, retry_at: None };
-        Self { record, link, queue: None, due: None }
+        Self { record, link, queue: None, due: None, is_to_be_told: false }
     }
 
     /// How it shows. `is_attended` says whether somebody who could decide is logged on.

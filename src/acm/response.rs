@@ -3,7 +3,6 @@
 use super::{
     AcmServer, Partner,
     client::report,
-    configuration::Purpose,
     migrants::{Move, Way},
     ordered::{Due, Ordered},
     record::OutgoingState,
@@ -13,10 +12,9 @@ use crate::{
     api::{
         acm_interconnection::{
             Answer, ELEMENTS_MAX, Envelope, Refusal, Response, ResultCode, TEXT_OCTETS_MAX,
-            TransactionId, TransactionKey,
+            TransactionKey,
         },
         acm_management::Stray,
-        acm_payload::Kind,
     },
     outbox::{Context, Note},
     step::Part,
@@ -146,21 +144,18 @@ impl AcmServer {
         let mut mutations = Vec::new();
         if response.result.is_accepted() {
             mutations = self.confirm_users(turn, &held.record.subject.envelope, &response);
-            held.record.settled = !self.has_to_settle(&key, kind);
         }
         held.record.response = Some(response);
         self.close_link(&mut held.link);
         mutations.push(held.record.put());
         self.commit(ctx, mutations);
-        let is_settled = held.record.settled;
+        let partner = held.record.subject.envelope.destination.clone();
         self.outgoing.insert(transaction, held);
-        if !is_settled {
-            self.ask_configuration(ctx, turn, &key, Purpose::Confirmed);
-        } else if state == OutgoingState::Closed {
+        if state == OutgoingState::Closed {
             self.drop_payload(ctx, turn, &key);
         }
         if let Some(queue) = self.place_outgoing(turn, transaction) {
-            self.notify(ctx, turn, &queue);
+            self.notify_of(ctx, turn, &queue, &partner);
         }
         self.schedule(turn, &key);
     }
@@ -180,35 +175,6 @@ impl AcmServer {
             Move { way, other: &envelope.destination, key: envelope.key(), payload: &payload };
         // Those that the partner could not take are named; the others are in force there.
         self.change_users_except(turn, &change, &response.elements)
-    }
-
-    /// Whether the configuration server has to know: what UEs of this system are told of the partner.
-    fn has_to_settle(&self, key: &TransactionKey, kind: Kind) -> bool {
-        let is_about_partner = matches!(kind, Kind::Update | Kind::AddUsers);
-        let payload = self.payloads.get(key);
-        is_about_partner && payload.is_some_and(|payload| payload.configuration().is_some())
-    }
-
-    /// Notes that the configuration server knows.
-    pub(super) fn settle(
-        &self,
-        ctx: &mut Context<'_>,
-        turn: &mut Ordered,
-        transaction: TransactionId,
-    ) {
-        let Some(mut held) = self.outgoing.get(&transaction).map(|held| held.clone()) else {
-            return;
-        };
-        held.record.settled = true;
-        self.close_link(&mut held.link);
-        self.commit(ctx, [held.record.put()]);
-        let is_closed = held.record.state == OutgoingState::Closed;
-        self.outgoing.insert(transaction, held);
-        let key = self.own_key(transaction);
-        if is_closed {
-            self.drop_payload(ctx, turn, &key);
-        }
-        self.schedule(turn, &key);
     }
 
     /// Takes a definite refusal of the partner as the response.

@@ -109,10 +109,10 @@ impl AcmServer {
         }
     }
 
-    /// The lists that a user sees and that are not empty, requests first.
+    /// The lists in which a user sees something, requests first.
     pub(super) fn pending_queues(&self, turn: &Ordered, user: &McServiceId) -> Vec<Queue> {
         let all = own_queues(user).chain(shared_queues());
-        all.filter(|queue| turn.extent(queue).0 > 0 && self.sees(user, queue)).collect()
+        all.filter(|queue| self.extent_for(turn, user, queue).0 > 0).collect()
     }
 }
 

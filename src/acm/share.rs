@@ -10,7 +10,9 @@ use crate::identity::McSystemId;
 pub(super) enum Shared {
     /// Transactions that they began.
     Transactions,
-    /// Octets of the payloads of those.
+    /// Requests of theirs that are over and never were transactions: refused at once.
+    Refusals,
+    /// Octets of the payloads of transactions.
     Octets,
     /// Their users who were added for migration.
     Users,
@@ -56,6 +58,7 @@ impl AcmServer {
         let config = &self.config;
         let whole = match what {
             Shared::Transactions => config.transactions_max,
+            Shared::Refusals => config.refusals_max,
             Shared::Octets => PAYLOADS_OCTETS_MAX,
             Shared::Users => config.migrants_max,
             Shared::Groups => config.groups_max,

@@ -57,12 +57,6 @@ impl AcmServer {
         self.users.get(user).is_some_and(|held| has_rights(&held.0))
     }
 
-    /// Whether a user sees a list, or what is in it of some partners.
-    pub(super) fn sees(&self, user: &McServiceId, queue: &Queue) -> bool {
-        let mut partners = self.config.partners.iter();
-        partners.any(|partner| self.sees_item(user, queue, &partner.id))
-    }
-
     /// Whether a user sees an item of a list, which is of `partner`: as long as the user may do something about it.
     pub(super) fn sees_item(
         &self,

@@ -263,6 +263,13 @@ pub enum State {
     ResponseAcknowledged,
     /// Of a partner: over; the partner never took the response, as long as it may still ask for it.
     ResponseUndelivered,
+
+    /// In a history only: who fetches the response has logged on.
+    LoggedOn,
+    /// In a history only: who fetches the response has been told that one is pending.
+    Notified,
+    /// In a history only: somebody has asked what is pending, the response among it.
+    Listed,
 }
 
 /// The life of a transaction that this system began.

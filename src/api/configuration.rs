@@ -3,14 +3,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::sync::Arc;
+
 use super::{
-    connection_details::SystemConfiguration,
+    acm_interconnection::TransactionKey,
+    connection_details::{SipCoreAddress, SystemConfiguration},
     migration_identity::{AgreementId, Direction, Refusal, RowRefused},
 };
 use crate::{
     identity::{McServiceId, McSystemId, UserIdentity},
     time::Timestamp,
     token::TokenDigest,
+    ue_configuration::InitialUeConfiguration,
     user_profile::{ProfileService, UserProfile},
 };
 
@@ -42,6 +46,24 @@ pub enum Request {
         system: McSystemId,
         /// Its configuration; the revision must grow.
         configuration: SystemConfiguration,
+    },
+    /// The same, for what administrators of two systems have agreed on.
+    PutExchangedConfiguration {
+        /// The system described.
+        system: McSystemId,
+        /// Its configuration; the revision must grow.
+        configuration: SystemConfiguration,
+        /// The transaction that brought it.
+        transaction: TransactionKey,
+        /// Who accepted it; nobody where policy did.
+        decided_by: Option<McServiceId>,
+    },
+    /// Asks for what UEs are or were told of a system, one of its latest revisions.
+    GetConfigurationVersion {
+        /// The system described.
+        system: McSystemId,
+        /// Which revision.
+        revision: u64,
     },
     /// Asks for what UEs are told of a system; secrets in it are shown to whoever may ask.
     GetSystemConfiguration(McSystemId),
@@ -78,6 +100,61 @@ pub struct User {
     /// The static bearer token that the user's UE presents, where the system takes such tokens;
     /// [`TokenDigest::OF_NO_TOKEN`] if the user has none.
     pub token: TokenDigest,
+}
+
+/// What UEs are or were told of a system, and how it came to be in force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ConfigurationVersion {
+    /// The system described.
+    pub system: McSystemId,
+    /// Its revision.
+    pub revision: u64,
+    /// Where its SIP core is, in order of preference.
+    pub sip_core: Vec<SipCoreAddress>,
+    /// The initial UE configuration.
+    pub document: Arc<InitialUeConfiguration>,
+    /// How it came to be in force; not known of what was stored before versions were kept.
+    pub provenance: Option<Provenance>,
+}
+
+impl ConfigurationVersion {
+    /// A version of what UEs are told of `system`.
+    pub fn new(
+        system: &McSystemId,
+        configuration: &SystemConfiguration,
+        provenance: Option<Provenance>,
+    ) -> Self {
+        let SystemConfiguration { revision, sip_core, document } = configuration.clone();
+        Self { system: system.clone(), revision, sip_core, document, provenance }
+    }
+
+    /// The key of its record: those of a system are in the order of their revisions.
+    pub fn record_key(&self) -> String {
+        format!("{} {:020}", self.system, self.revision)
+    }
+}
+
+/// How a configuration came to be in force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Provenance {
+    /// Since when it has been in force.
+    pub at: Timestamp,
+    /// The transaction that brought it, if administrators of two systems have agreed on it.
+    pub transaction: Option<TransactionKey>,
+    /// Who decided that.
+    pub decided_by: DecidedBy,
+}
+
+/// Who brought a configuration into force.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecidedBy {
+    /// Whoever has the management interface.
+    Operator,
+    /// The policy for requests of the partner.
+    Policy,
+    /// An administrator, who accepted the partner's request.
+    User(McServiceId),
 }
 
 /// Which user profile.
@@ -203,6 +280,8 @@ pub enum Answer {
     },
     /// What UEs are told of a system.
     SystemConfiguration(SystemConfiguration),
+    /// What UEs are or were told of a system.
+    ConfigurationVersion(Box<ConfigurationVersion>),
     /// A user profile.
     UserProfile(StoredProfile),
     /// It did not work; nothing changed.

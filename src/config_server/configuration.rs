@@ -7,7 +7,7 @@
 use super::{ConfigServer, Next, Outcome, pending::Pending};
 use crate::{
     api::{
-        configuration::{Answer, Request},
+        configuration::{Answer, DecidedBy, Provenance, Request},
         migration_identity::{self as management, Refusal},
     },
     outbox::{Context, Message, ReplyTo},
@@ -75,6 +75,8 @@ impl ConfigServer {
             | Request::GetUser(_)
             | Request::GetAgreement(_)
             | Request::PutSystemConfiguration { .. }
+            | Request::PutExchangedConfiguration { .. }
+            | Request::GetConfigurationVersion { .. }
             | Request::GetSystemConfiguration(_)
             | Request::DeleteSystemConfiguration(_)
             | Request::PutUserProfile { .. }
@@ -106,7 +108,23 @@ impl ConfigServer {
             Request::GetAgreement(key) => self.get_agreement(key, after),
             Request::DeleteAgreement(key) => self.delete_agreement(ctx, key, ended, after),
             Request::PutSystemConfiguration { system, configuration } => {
-                self.put_configuration(ctx, system, configuration, after)
+                let (at, decided_by) = (ctx.now, DecidedBy::Operator);
+                let provenance = Provenance { at, transaction: None, decided_by };
+                self.put_configuration(ctx, system, configuration, provenance, after)
+            }
+            Request::PutExchangedConfiguration {
+                system,
+                configuration,
+                transaction,
+                decided_by,
+            } => {
+                let decided_by = decided_by.clone().map_or(DecidedBy::Policy, DecidedBy::User);
+                let (at, transaction) = (ctx.now, Some(transaction.clone()));
+                let provenance = Provenance { at, transaction, decided_by };
+                self.put_configuration(ctx, system, configuration, provenance, after)
+            }
+            Request::GetConfigurationVersion { system, revision } => {
+                self.get_configuration_version(system, *revision, after)
             }
             Request::GetSystemConfiguration(system) => self.get_configuration(system, after),
             Request::DeleteSystemConfiguration(system) => {
@@ -127,8 +145,12 @@ impl ConfigServer {
             // Of many there is more to say than one refusal.
             Request::PutUsers(users) => return self.check_users(users, after),
             Request::PutAgreement(agreement) => self.check_agreement(agreement),
-            Request::PutSystemConfiguration { system, configuration } => {
+            Request::PutSystemConfiguration { system, configuration }
+            | Request::PutExchangedConfiguration { system, configuration, .. } => {
                 self.check_configuration(system, configuration, after)
+            }
+            Request::GetConfigurationVersion { system, revision } => {
+                self.get_configuration_version(system, *revision, after).map(drop)
             }
             Request::GetUser(name) | Request::DeleteUser(name) => {
                 self.get_user(name, after).map(drop)

@@ -22,7 +22,7 @@ use crate::{
         system_access as csc17,
     },
     identity::{McSystemId, SipDatabaseId, UserIdentity},
-    outbox::{Context, Message, Note, ReplyTo, Role, SystemAccessReply},
+    outbox::{AcmMessage, Context, Message, Note, ReplyTo, Role, SystemAccessReply, Undeliverable},
     step::Step,
     store::CommitSeq,
     time::Timestamp,
@@ -208,7 +208,9 @@ impl ConfigServer {
             return;
         };
         match reply.outcome {
-            Ok(csc17::Answer::Granted(access)) => self.answer_details(ctx, *migration, *access),
+            Ok(csc17::Answer::Granted(access)) => {
+                self.ask_for_configuration(ctx, migration, access);
+            }
             Ok(csc17::Answer::Refused(refusal)) => {
                 let told = explain_refused_access(ctx, &migration.partner, refusal);
                 if refusal.is_definite() && self.may_release(&migration) {
@@ -221,6 +223,38 @@ impl ConfigServer {
         }
     }
 
+    /// Asks the ACM server, if there is one, what this user migrates with.
+    fn ask_for_configuration(
+        &self,
+        ctx: &mut Context<'_>,
+        migration: Box<Migration>,
+        access: Box<csc17::Access>,
+    ) {
+        if !self.config.has_acm {
+            return self.answer_details(ctx, *migration, *access, None);
+        }
+        let (partner, user) = (migration.partner.clone(), migration.caller.name.clone());
+        let after = migration.after;
+        if let Some(id) = self.wait(ctx, Pending::Configuration(migration, access)) {
+            let asked = AcmMessage::UserConfigurationRequest { id, partner, user };
+            self.send(ctx, after, None, Message::Acm(asked));
+        }
+    }
+
+    /// Takes the ACM server's answer.
+    pub(super) fn take_user_configuration(
+        &self,
+        ctx: &mut Context<'_>,
+        migration: Box<Migration>,
+        access: csc17::Access,
+        own: Result<Option<Box<SystemConfiguration>>, Undeliverable>,
+    ) {
+        match own {
+            Ok(own) => self.answer_details(ctx, *migration, access, own.map(|own| *own)),
+            Err(Undeliverable) => self.refuse_migration(ctx, *migration, Refusal::Unavailable),
+        }
+    }
+
     /// Answers with what the UE needs in the partner (`MIG-13`), unless what it was lent has been taken back
     /// while the partner was asked: by a release, because the user may no longer migrate, or with the
     /// agreement. Then a repeat is told what holds now.
@@ -229,6 +263,7 @@ impl ConfigServer {
         ctx: &mut Context<'_>,
         mut migration: Migration,
         access: csc17::Access,
+        own: Option<SystemConfiguration>,
     ) {
         let holds = self.end_granted(&migration)
             && self.may_still_migrate(&migration.caller, &mut migration.after)
@@ -237,18 +272,8 @@ impl ConfigServer {
         if !holds {
             return self.refuse_details(ctx, to, after, Refusal::Unavailable);
         }
-        let sent = access.configuration.filter(|sent| {
-            let usable = is_usable(sent);
-            if !usable {
-                misconfigured(
-                    ctx,
-                    &partner,
-                    "the configuration sent names no or too many SIP cores",
-                );
-            }
-            usable
-        });
-        let Some(configuration) = sent.or_else(|| self.stored_configuration(&partner, &mut after))
+        let sent = access.configuration;
+        let Some(configuration) = self.choose_configuration(ctx, &partner, (own, sent), &mut after)
         else {
             misconfigured(ctx, &partner, "no configuration of the partner is sent or stored");
             return self.refuse_details(ctx, to, after, Refusal::NotConfigured);
@@ -263,6 +288,28 @@ impl ConfigServer {
         let answer = Answer::Details(Box::new(details));
         let message = Message::ConnectionDetails { to, answer };
         self.send(ctx, after, Some(Step::mig(13)), message);
+    }
+
+    /// What the UE is told of the partner: what the partner has confirmed for this user, unless the partner has let us
+    /// know something later of itself since; else what it sent along; else what is stored of it (NOTE 3).
+    fn choose_configuration(
+        &self,
+        ctx: &mut Context<'_>,
+        partner: &McSystemId,
+        (own, sent): (Option<SystemConfiguration>, Option<SystemConfiguration>),
+        after: &mut CommitSeq,
+    ) -> Option<SystemConfiguration> {
+        let stored = self.stored_configuration(partner, after);
+        let is_later = |own: &SystemConfiguration| {
+            stored.as_ref().is_some_and(|stored| stored.revision > own.revision)
+        };
+        if let Some(own) = own.filter(|own| !is_later(own)) {
+            return Some(with_label_of(own, stored.as_ref()));
+        }
+        if sent.as_ref().is_some_and(|sent| !is_usable(sent)) {
+            misconfigured(ctx, partner, "the configuration sent names no or too many SIP cores");
+        }
+        sent.filter(is_usable).or(stored)
     }
 
     /// Whether the agreement that was found in step 3 is still the one in force.
@@ -364,6 +411,20 @@ fn explain_refused_access(
 
 fn misconfigured(ctx: &mut Context<'_>, partner: &McSystemId, what: &'static str) {
     ctx.out.note(Note::AccessMisconfigured { partner: partner.clone(), what });
+}
+
+/// The label of a UE is its own system's: a blank one leaves what is stored (TS 23.280 10.17.2.13, NOTE 2).
+fn with_label_of(
+    mut own: SystemConfiguration,
+    stored: Option<&SystemConfiguration>,
+) -> SystemConfiguration {
+    let label = stored.and_then(|stored| stored.document.label());
+    if own.document.label().is_none_or(str::is_empty)
+        && let Some(label) = label.filter(|label| !label.is_empty())
+    {
+        own.document = own.document.with_label(Some(label)).into();
+    }
+    own
 }
 
 /// Whether a UE can do something with it.

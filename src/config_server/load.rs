@@ -1,6 +1,6 @@
 //! From stored records to tables, at start and after a failed commit.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use super::{
     ConfigServer,
@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     api::{
-        configuration::{ProfileKey, StoredProfile, User},
+        configuration::{ConfigurationVersion, ProfileKey, StoredProfile, User},
         connection_details::SystemConfiguration,
     },
     identity::McSystemId,
-    store::{Record, RecordError, RecordKind, decode},
+    store::{CommitSeq, Record, RecordError, RecordKind, decode},
 };
 
 impl ConfigServer {
@@ -42,8 +42,10 @@ impl ConfigServer {
             }
             RecordKind::SystemConfiguration => {
                 let configuration: SystemConfiguration = decode(record.value)?;
-                let held = HeldConfiguration { configuration, version };
-                self.configurations.insert(system_of(record)?, held);
+                self.load_configuration(system_of(record)?, configuration, version);
+            }
+            RecordKind::SystemConfigurationVersion => {
+                self.load_version(decode(record.value)?, version);
             }
             RecordKind::UserProfile => {
                 let key = ProfileKey::from_record_key(record.key).ok_or(RecordError::Damaged)?;
@@ -57,6 +59,30 @@ impl ConfigServer {
             _ => {}
         }
         Ok(())
+    }
+
+    fn load_configuration(
+        &self,
+        system: McSystemId,
+        configuration: SystemConfiguration,
+        version: CommitSeq,
+    ) {
+        let versions = BTreeMap::new();
+        let loaded = HeldConfiguration { configuration: configuration.clone(), version, versions };
+        let mut held = self.configurations.entry(system).or_insert(loaded);
+        held.configuration = configuration;
+        held.version = held.version.max(version);
+    }
+
+    /// Takes a version in. What is in force is stored by itself, and may be loaded later.
+    fn load_version(&self, loaded: ConfigurationVersion, version: CommitSeq) {
+        let ConfigurationVersion { system, revision, sip_core, document, .. } = loaded.clone();
+        let configuration = SystemConfiguration { revision, sip_core, document };
+        let versions = BTreeMap::new();
+        let newly = HeldConfiguration { configuration, version, versions };
+        let mut held = self.configurations.entry(system).or_insert(newly);
+        held.versions.insert(revision, Arc::new(loaded));
+        held.version = held.version.max(version);
     }
 
     /// Forgets everything stored, before it is loaded again after a failed commit, and all requests: the

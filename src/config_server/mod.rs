@@ -41,7 +41,10 @@ use crate::{
     },
     entropy::Entropy,
     identity::{McServiceId, McSystemId, SipDatabaseId},
-    outbox::{Context, ManagementReply, Message, ReplyTo, SystemAccessReply, TimerKey, TimerWhat},
+    outbox::{
+        Context, ManagementReply, Message, ReplyTo, RequestId, SystemAccessReply, TimerKey,
+        TimerWhat, UserConfigurationReply,
+    },
     step::Step,
     store::{CommitSeq, Mark},
     table::{Bound, Table, new_table},
@@ -56,6 +59,8 @@ pub const AGREEMENTS_MAX: usize = 1_000_000;
 pub const PROFILES_MAX: usize = 1_000_000;
 /// Requests that wait for the SIP database or another system, unless configured otherwise.
 pub const PENDING_MAX: usize = 65_536;
+/// Versions kept of what UEs are told of one system: the latest ones.
+pub const VERSIONS_MAX: usize = 16;
 /// Partners of one system.
 pub const PARTNERS_MAX: usize = 1_024;
 
@@ -74,6 +79,8 @@ pub struct Config {
     pub access_timeout: Duration,
     /// Whether this system's own configuration is handed to partners in C2 (NOTE 3).
     pub hands_out_configuration: bool,
+    /// Whether an ACM server of this system knows what single users migrate with, and is asked.
+    pub has_acm: bool,
     /// See [`USERS_MAX`].
     pub users_max: usize,
     /// See [`AGREEMENTS_MAX`].
@@ -94,6 +101,7 @@ impl Config {
             partners: Vec::new(),
             access_timeout: Duration::from_secs(5),
             hands_out_configuration: true,
+            has_acm: false,
             users_max: USERS_MAX,
             agreements_max: AGREEMENTS_MAX,
             profiles_max: PROFILES_MAX,
@@ -213,13 +221,29 @@ impl ConfigServer {
             Some(Pending::Admission(admission)) => self.handle_bound(ctx, *admission, answer),
             Some(Pending::Change(to, request)) => self.handle_ended(ctx, to, &request, answer),
             // Late: whoever asked has been told that it did not work.
-            Some(Pending::Access(_)) | None => {}
+            Some(Pending::Access(_) | Pending::Configuration(..)) | None => {}
         }
     }
 
     /// `MIG-12`, received: the partner answers, or does not.
     pub fn handle_system_access_reply(&self, ctx: &mut Context<'_>, reply: SystemAccessReply) {
         self.handle_access_answered(ctx, reply);
+    }
+
+    /// A request to a partner (`MIG-7`) has not left this system, which has too much under way or is too slow: the user is
+    /// told so, and nothing of the partner.
+    pub fn handle_system_access_unsent(&self, ctx: &mut Context<'_>, id: RequestId) {
+        if let Some(Pending::Access(migration)) = self.take_pending(id.number, true) {
+            self.refuse_migration(ctx, *migration, connection_details::Refusal::Unavailable);
+        }
+    }
+
+    /// The ACM server of this system tells what one of its users migrates with.
+    pub fn handle_user_configuration(&self, ctx: &mut Context<'_>, reply: UserConfigurationReply) {
+        let pending = self.take_pending(reply.id.number, false);
+        if let Some(Pending::Configuration(migration, access)) = pending {
+            self.take_user_configuration(ctx, migration, *access, reply.outcome);
+        }
     }
 
     /// Handles a timer that it armed: a request has had its time.

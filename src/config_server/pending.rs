@@ -21,6 +21,8 @@ pub(super) enum Pending {
     Lending(Box<Migration>),
     /// A user's request, for the partner (`MIG-12`).
     Access(Box<Migration>),
+    /// A user's request that the partner has granted, for what the ACM server keeps of the user.
+    Configuration(Box<Migration>, Box<csc17::Access>),
     /// A user's request, for the release of what was lent; then this is the answer.
     Releasing(Box<Migration>, csc4::Refusal),
     /// A partner's request, for the inbound pair (`MIG-11`).
@@ -82,6 +84,7 @@ impl ConfigServer {
         match pending {
             Pending::Lending(migration)
             | Pending::Access(migration)
+            | Pending::Configuration(migration, _)
             | Pending::Releasing(migration, _) => self.refuse_migration(ctx, *migration, refusal),
             Pending::Admission(admission) => {
                 let Admission { to, after, .. } = *admission;

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     api::{
-        configuration::{ProfileKey, StoredProfile, User, Users},
-        connection_details::SystemConfiguration,
+        configuration::{ConfigurationVersion, ProfileKey, StoredProfile, User, Users},
+        connection_details::{SIP_CORE_ADDRESSES_MAX, SystemConfiguration},
     },
     identity::McSystemId,
     store::{RecordError, RecordKind, WrongField, decode, encode},
@@ -27,6 +27,7 @@ enum Body {
     User(User),
     Agreement(AgreementRecord),
     SystemConfiguration(SystemConfiguration),
+    Version(ConfigurationVersion),
     UserProfile(StoredProfile),
 }
 
@@ -37,6 +38,7 @@ macro_rules! read_body {
             RecordKind::User => Body::User($read),
             RecordKind::Agreement => Body::Agreement($read),
             RecordKind::SystemConfiguration => Body::SystemConfiguration($read),
+            RecordKind::SystemConfigurationVersion => Body::Version($read),
             RecordKind::UserProfile => Body::UserProfile($read),
             _ => return Ok(None),
         }
@@ -71,6 +73,7 @@ impl StoredRecord {
             Body::User(user) => encode(user),
             Body::Agreement(record) => encode(record),
             Body::SystemConfiguration(configuration) => encode(configuration),
+            Body::Version(version) => encode(version),
             Body::UserProfile(profile) => encode(profile),
         }
     }
@@ -80,7 +83,9 @@ impl StoredRecord {
     pub const fn secret_fields(kind: RecordKind) -> &'static [&'static str] {
         match kind {
             RecordKind::User => &["token"],
-            RecordKind::SystemConfiguration | RecordKind::UserProfile => &["document"],
+            RecordKind::SystemConfiguration
+            | RecordKind::SystemConfigurationVersion
+            | RecordKind::UserProfile => &["document"],
             _ => &[],
         }
     }
@@ -120,6 +125,13 @@ impl StoredRecord {
                     "has not 1 to 16 addresses",
                 )
             }
+            Body::Version(version) => {
+                let fits = key == version.record_key();
+                WrongField::unless(fits, "key", "is not system and revision")?;
+                let cores = version.sip_core.len();
+                let fits = (1..=SIP_CORE_ADDRESSES_MAX).contains(&cores);
+                WrongField::unless(fits, "sip_core", "has not 1 to 16 addresses")
+            }
         }
     }
 }
@@ -130,6 +142,7 @@ impl Serialize for StoredRecord {
             Body::User(user) => user.serialize(serializer),
             Body::Agreement(record) => record.serialize(serializer),
             Body::SystemConfiguration(configuration) => configuration.serialize(serializer),
+            Body::Version(version) => version.serialize(serializer),
             Body::UserProfile(profile) => profile.serialize(serializer),
         }
     }

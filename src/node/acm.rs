@@ -14,3 +14,4 @@ pub use links::{LONG_REQUESTS_MAX, PARTNER_REQUESTS_MAX};
 pub(super) use body::{LongBodies, help};
 pub(super) use events::Events;
 pub(super) use links::{Links, ask};
+pub(super) use partner::is_content;

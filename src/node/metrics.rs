@@ -390,6 +390,8 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::RequestRefused { .. }
+            | Note::AliasMismatch { .. }
+            | Note::EffectDelayed { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -409,6 +411,8 @@ impl Metrics {
             | Note::AccessMisconfigured { .. }
             | Note::TransactionConflict { .. }
             | Note::RequestRefused { .. }
+            | Note::AliasMismatch { .. }
+            | Note::EffectDelayed { .. }
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
@@ -468,6 +472,8 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::AccessMisconfigured { .. } => "access_misconfigured",
         Note::TransactionConflict { .. } => "transaction_conflict",
         Note::RequestRefused { .. } => "request_refused",
+        Note::AliasMismatch { .. } => "alias_mismatch",
+        Note::EffectDelayed { .. } => "effect_delayed",
         Note::StrayResponse { .. } => "stray_response",
         Note::ResponseUndelivered { .. } => "response_undelivered",
         Note::Idms(IdmsNote::Refused(_)) => "tokens_refused",

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::response::Response;
+use axum::{http::StatusCode, response::Response};
 
 use super::{
+    acm,
     http::{self, Ends},
     ladder::{self, Entry, Protocol, Tap},
     metrics::{CscRequest, CxResult, Direction},
+    park::AcmPartner,
     perform::Shared,
 };
 use crate::{
-    api::{acm_payload::Kind, configuration, migration_identity as management},
+    api::{
+        acm_interconnection, acm_payload::Kind, configuration, migration_identity as management,
+    },
     diameter::cx,
     outbox::{Flow, IdmsNote, Note, RequestId, Role},
     step::Step,
@@ -185,7 +189,8 @@ impl Shared {
                 configuration::Answer::Refused(_) | configuration::Answer::RowsRefused(_) => {
                     "refused"
                 }
-                configuration::Answer::SystemConfiguration(_) => "a configuration",
+                configuration::Answer::SystemConfiguration(_)
+                | configuration::Answer::ConfigurationVersion(_) => "a configuration",
                 configuration::Answer::UserProfile(_) => "a user profile",
                 configuration::Answer::Done
                 | configuration::Answer::User { .. }
@@ -263,10 +268,42 @@ impl Shared {
         ends: Option<Ends>,
         response: &Response,
     ) {
+        self.count_acm((interface, operation), response);
+        self.observe_response((step, Role::Acm), to, ends, response);
+    }
+
+    /// Counts a request to the ACM server.
+    pub(super) fn count_acm(
+        &self,
+        (interface, operation): (&'static str, &'static str),
+        response: &Response,
+    ) {
         let status = response.status().as_u16();
         let labels = CscRequest { interface, operation, status };
         self.metrics.acm_requests.get_or_create(&labels).inc();
-        self.observe_response((step, Role::Acm), to, ends, response);
+    }
+
+    /// Describes an answer to the ACM server of a partner when the role lets it go: before what follows from it.
+    pub(super) fn observe_acm_answer(
+        &self,
+        step: Option<Step>,
+        AcmPartner { name, ends }: &AcmPartner,
+        answer: &acm_interconnection::Answer,
+    ) {
+        if self.is_observed() && acm::is_content(answer) {
+            self.record(Entry {
+                at: self.clock.now(),
+                step: step.map(|step| step.to_string()),
+                from: self.names.of(Role::Acm),
+                to: Arc::clone(name),
+                protocol: Protocol::Http,
+                direction: Direction::Out,
+                local: ends.map(|ends| ends.local),
+                remote: ends.map(|ends| ends.remote),
+                summary: StatusCode::OK.to_string(),
+                octets: serde_json::to_vec(answer).map_or(0, |octets| octets.len()),
+            });
+        }
     }
 
     fn observe_response(
@@ -423,6 +460,12 @@ impl Shared {
                 let partner = partner.as_ref().map(crate::identity::McSystemId::as_str);
                 tracing::warn!(target: SECURITY, system, partner, note = name, why, "a request to the ACM server");
             }
+            Note::AliasMismatch { partner } => {
+                tracing::warn!(target: SECURITY, system, %partner, note = name, "the target user has not the target alias");
+            }
+            Note::EffectDelayed { partner } => {
+                tracing::warn!(system, %partner, note = name, "what was accepted is not in force; it is tried again");
+            }
             Note::StrayResponse { partner } | Note::ResponseUndelivered { partner } => {
                 tracing::warn!(system, %partner, note = name, "a transaction of a partner");
             }
@@ -526,11 +569,15 @@ const fn describe_management_request(request: &management::Request) -> &'static 
 const fn describe_configuration_request(request: &configuration::Request) -> &'static str {
     match request {
         configuration::Request::GetSystemConfiguration(_) => "ask for a configuration",
-        configuration::Request::PutSystemConfiguration { .. } => "bring a configuration into force",
+        configuration::Request::PutSystemConfiguration { .. }
+        | configuration::Request::PutExchangedConfiguration { .. } => {
+            "bring a configuration into force"
+        }
         configuration::Request::PutAgreement(_) => "make an agreement",
         configuration::Request::DeleteAgreement(_) => "end an agreement",
         configuration::Request::ReadUserProfile(_) => "ask for a user profile",
         configuration::Request::DeleteSystemConfiguration(_)
+        | configuration::Request::GetConfigurationVersion { .. }
         | configuration::Request::PutUserProfile { .. }
         | configuration::Request::GetUserProfile(_)
         | configuration::Request::DeleteUserProfile(_)

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::{
     config::ACCESS_TIMEOUT_MAX,
     diameter::WireRequest,
-    http::Problem,
+    http::{Ends, Problem},
     perform::{Call, Caller, Shared},
     shared::FailsOnPanic,
 };
@@ -31,7 +31,7 @@ use crate::{
     identity::McServiceId,
     outbox::{
         AcmMessage, ConfigurationReply, IdmsMessage, ManagementReply, Message, PasswordReply,
-        ReplyTo, SystemAccessReply, TooManyChecks, Undeliverable,
+        ReplyTo, TooManyChecks, Undeliverable, UserConfigurationReply,
     },
     step::Step,
     table::{Bound, Table, new_table},
@@ -67,7 +67,7 @@ pub(super) enum Parked {
     /// A partner's configuration server on CSC-17.
     SystemAccess(Waiting<system_access::Answer>),
     /// The ACM server of another system.
-    AcmInterconnection(Waiting<acm_interconnection::Answer>),
+    AcmInterconnection(Waiting<acm_interconnection::Answer>, AcmPartner),
     /// An ACM client.
     AcmClient(Waiting<acm_client::Answer>),
     /// A request of the management interface of the ACM server.
@@ -120,6 +120,13 @@ impl ParkedRequests {
 
 /// Where the answer to an HTTP request is waited for.
 pub(super) type Waiting<A> = oneshot::Sender<Answered<A>>;
+
+/// The ACM server of another system that waits for an answer, as ladders have it.
+#[derive(Debug)]
+pub(super) struct AcmPartner {
+    pub(super) name: Arc<str>,
+    pub(super) ends: Option<Ends>,
+}
 
 /// An answer, and the step that it is.
 #[derive(Debug)]
@@ -288,7 +295,7 @@ impl Shared {
 
     pub(super) async fn ask<A>(
         self: &Arc<Self>,
-        park: fn(Waiting<A>) -> Parked,
+        park: impl FnOnce(Waiting<A>) -> Parked,
         call: impl FnOnce(ReplyTo) -> Call<'static>,
     ) -> Result<Answered<A>, NoAnswer> {
         let (waiting, answer) = oneshot::channel();
@@ -306,7 +313,7 @@ impl Shared {
     /// none. `one` is kept until the call is over, also if whoever waits for the answer has gone.
     pub(super) async fn ask_apart<A: Send + 'static>(
         self: &Arc<Self>,
-        park: fn(Waiting<A>) -> Parked,
+        park: impl FnOnce(Waiting<A>) -> Parked,
         one: impl Send + 'static,
         prepare: impl FnOnce(ReplyTo) -> Result<Call<'static>, Problem> + Send + 'static,
     ) -> Result<Answered<A>, Problem> {
@@ -379,9 +386,12 @@ impl Shared {
                 hand_over(waiting, step, answer);
             }
             (
-                Parked::AcmInterconnection(waiting),
+                Parked::AcmInterconnection(waiting, partner),
                 Message::Acm(AcmMessage::Answer { answer, .. }),
-            ) => hand_over(waiting, step, answer),
+            ) => {
+                self.observe_acm_answer(step, &partner, &answer);
+                hand_over(waiting, step, answer);
+            }
             (Parked::AcmClient(waiting), Message::Acm(AcmMessage::Client { answer, .. })) => {
                 hand_over(waiting, step, answer);
             }
@@ -418,8 +428,7 @@ impl Shared {
                 return Some(Call::ManagementReply(ManagementReply { id: *id, answer }));
             }
             Message::SystemAccessRequest { id, .. } => {
-                let reply = SystemAccessReply { id: *id, outcome: Err(Undeliverable) };
-                return Some(Call::SystemAccessReply(reply));
+                return Some(Call::SystemAccessUnsent(*id));
             }
             Message::Configuration { to: ReplyTo::Role(id), .. }
             | Message::ConfigurationRequest { id, .. } => {
@@ -429,6 +438,13 @@ impl Shared {
             Message::Idms(IdmsMessage::CheckPassword { id, .. }) => {
                 let reply = PasswordReply { id: *id, outcome: Err(TooManyChecks) };
                 return Some(Call::PasswordReply(reply));
+            }
+            Message::Acm(
+                AcmMessage::UserConfigurationRequest { id, .. }
+                | AcmMessage::UserConfiguration(UserConfigurationReply { id, .. }),
+            ) => {
+                let reply = UserConfigurationReply { id: *id, outcome: Err(Undeliverable) };
+                return Some(Call::UserConfigurationReply(reply));
             }
             Message::Acm(AcmMessage::Request { id, .. }) => {
                 return Some(Call::AcmUnsent(*id));

@@ -85,6 +85,15 @@ impl Failure {
             Self::Slow => "slow",
         }
     }
+
+    /// Whether this system is to blame, or the way from it, and not the partner.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_ours(),
+            Self::Slow => true,
+            Self::NoAnswer(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -97,11 +106,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Asks the partner `to` for access; the answer comes back as a call.
-///
-/// # Errors
-///
-/// [`Undeliverable`] if there is no such partner or too many requests to it wait.
+/// Asks the partner `to` for access; what comes of it comes back as a call. Returns the call if nothing is sent: there is
+/// no such partner, or too many requests to it wait.
 pub(super) fn ask(
     shared: &Arc<Shared>,
     worker: &Arc<Worker>,
@@ -109,23 +115,30 @@ pub(super) fn ask(
     to: &McSystemId,
     id: RequestId,
     request: system_access::Request,
-) -> Result<(), Undeliverable> {
-    let partner = shared.partners.by_id.get(to).ok_or(Undeliverable)?;
-    let room = partner.take_room(request.mc_service_id.as_str()).ok_or_else(|| {
+) -> Option<Call<'static>> {
+    let Some(partner) = shared.partners.by_id.get(to) else {
+        let reply = SystemAccessReply { id, outcome: Err(Undeliverable) };
+        return Some(Call::SystemAccessReply(reply));
+    };
+    let Some(room) = partner.take_room(request.mc_service_id.as_str()) else {
         shared.metrics.drop_one("partner_requests_full");
-        Undeliverable
-    })?;
+        return Some(Call::SystemAccessUnsent(id));
+    };
     // Without one the system is not running yet, or not any more.
-    let runtime = Handle::try_current().map_err(|_| Undeliverable)?;
+    let Ok(runtime) = Handle::try_current() else { return Some(Call::SystemAccessUnsent(id)) };
     let (shared, worker, partner) = (Arc::clone(shared), Arc::clone(worker), Arc::clone(partner));
     runtime.spawn(async move {
         let outcome = exchange(&shared, &partner, step, &request, room).await;
         shared.count_partner_request(&partner.id, &outcome);
-        let outcome = outcome.map_err(|_| Undeliverable);
-        let reply = SystemAccessReply { id, outcome };
-        Caller::new(&shared, &worker).call(Call::SystemAccessReply(reply));
+        Caller::new(&shared, &worker).call(match outcome {
+            Err(failure) if failure.is_ours() => Call::SystemAccessUnsent(id),
+            outcome => {
+                let outcome = outcome.map_err(|_| Undeliverable);
+                Call::SystemAccessReply(SystemAccessReply { id, outcome })
+            }
+        });
     });
-    Ok(())
+    None
 }
 
 async fn exchange(

@@ -46,12 +46,12 @@ use crate::{
     },
     config_server::ConfigServer,
     diameter::cx,
-    identity::McServiceId,
+    identity::{McServiceId, McSystemId},
     idms::IdentityServer,
     outbox::{
         AcmMessage, AcmReply, ConfigurationReply, Context, CxDestination, CxReply, Effect, Flow,
         IdmsMessage, ManagementReply, Message, Outbox, PasswordReply, Peer, ReplyTo, RequestId,
-        Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable,
+        Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable, UserConfigurationReply,
     },
     sip_core::SipCore,
     sip_database::SipDatabase,
@@ -218,6 +218,8 @@ pub(super) enum Call<'a> {
     SystemAccess { to: ReplyTo, token: Option<BearerToken>, request: system_access::Request },
     /// The answer of a partner, or that there is none.
     SystemAccessReply(SystemAccessReply),
+    /// A request to a partner has not left, for reasons of this system.
+    SystemAccessUnsent(RequestId),
     /// The answer of the configuration server to a request of a role.
     ConfigurationReply(ConfigurationReply),
     /// The ACM server of another system asks.
@@ -238,6 +240,10 @@ pub(super) enum Call<'a> {
     },
     /// A request of the management interface of the ACM server.
     AcmManagement { to: ReplyTo, request: acm_management::Request },
+    /// The configuration server asks the ACM server what a user migrates to a partner with.
+    UserConfiguration { id: RequestId, partner: McSystemId, user: McServiceId },
+    /// The answer to it.
+    UserConfigurationReply(UserConfigurationReply),
     /// The functional alias controlling server tells something.
     AliasEvent(functional_alias::Event),
     /// A client or a user's browser asks the identity management server.
@@ -276,9 +282,12 @@ impl Call<'_> {
             | Self::CxReply(_)
             | Self::ManagementReply(_)
             | Self::SystemAccessReply(_)
+            | Self::SystemAccessUnsent(_)
             | Self::ConfigurationReply(_)
             | Self::AcmReply(_)
             | Self::AcmUnsent(_)
+            | Self::UserConfiguration { .. }
+            | Self::UserConfigurationReply(_)
             | Self::AliasEvent(_)
             | Self::PasswordReply(_)
             | Self::SubscribeAliases
@@ -477,10 +486,10 @@ impl Caller {
             | Call::Configuration { .. }
             | Call::ConnectionDetails { .. }
             | Call::SystemAccess { .. }
-            | Call::SystemAccessReply(_) => {
-                if let Some(config_server) = config_server {
-                    invoke_config_server(config_server, &mut ctx, call);
-                }
+            | Call::SystemAccessReply(_)
+            | Call::SystemAccessUnsent(_)
+            | Call::UserConfigurationReply(_) => {
+                each(config_server, |server| invoke_config_server(server, &mut ctx, call));
             }
             Call::ConfigurationReply(_)
             | Call::AcmInterconnection { .. }
@@ -488,10 +497,9 @@ impl Caller {
             | Call::AcmUnsent(_)
             | Call::AcmClient { .. }
             | Call::AcmManagement { .. }
+            | Call::UserConfiguration { .. }
             | Call::AliasEvent(_) => {
-                if let Some(acm) = acm {
-                    invoke_acm(acm, &mut ctx, call);
-                }
+                each(acm, |acm| invoke_acm(acm, &mut ctx, call));
             }
             Call::Idms { to, request } => {
                 each(idms, |idms| idms.handle_request(&mut ctx, to, request));
@@ -591,10 +599,7 @@ impl Caller {
             }
             Message::SystemAccessRequest { to, id, request } => {
                 let asked = partners::ask(&self.shared, &self.worker, step, &to, id, request);
-                if let Err(Undeliverable) = asked {
-                    let reply = SystemAccessReply { id, outcome: Err(Undeliverable) };
-                    self.calls.push_back(Call::SystemAccessReply(reply));
-                }
+                self.calls.extend(asked);
             }
             Message::ConfigurationRequest { id, request } => {
                 self.shared.observe_value_configuration(step, id, &request);
@@ -641,6 +646,12 @@ impl Caller {
             // Without a controlling server here nothing is ever taken as active.
             AcmMessage::SubscribeAliases => self.calls.push_back(Call::SubscribeAliases),
             AcmMessage::AliasEvent(event) => self.calls.push_back(Call::AliasEvent(event)),
+            AcmMessage::UserConfigurationRequest { id, partner, user } => {
+                self.calls.push_back(Call::UserConfiguration { id, partner, user });
+            }
+            AcmMessage::UserConfiguration(reply) => {
+                self.calls.push_back(Call::UserConfigurationReply(reply));
+            }
             // No role here asks these.
             AcmMessage::Answer { to: ReplyTo::Role(_), .. }
             | AcmMessage::Client { to: ReplyTo::Role(_), .. }
@@ -693,6 +704,8 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
     match call {
         Call::ManagementReply(reply) => config_server.handle_management_reply(ctx, reply),
         Call::SystemAccessReply(reply) => config_server.handle_system_access_reply(ctx, reply),
+        Call::SystemAccessUnsent(id) => config_server.handle_system_access_unsent(ctx, id),
+        Call::UserConfigurationReply(reply) => config_server.handle_user_configuration(ctx, reply),
         Call::Configuration { to, request } => {
             config_server.handle_configuration(ctx, to, request);
         }
@@ -713,6 +726,7 @@ fn invoke_config_server(config_server: &ConfigServer, ctx: &mut Context<'_>, cal
         | Call::AcmUnsent(_)
         | Call::AcmClient { .. }
         | Call::AcmManagement { .. }
+        | Call::UserConfiguration { .. }
         | Call::AliasEvent(_)
         | Call::Aliases { .. }
         | Call::Idms { .. }
@@ -739,6 +753,9 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
         }
         Call::AcmManagement { to, request } => acm.handle_management(ctx, to, request),
         Call::AliasEvent(event) => acm.handle_alias_event(ctx, event),
+        Call::UserConfiguration { id, partner, user } => {
+            acm.handle_user_configuration(ctx, id, &partner, &user);
+        }
         Call::Sip { .. }
         | Call::CxRequest { .. }
         | Call::CxReply(_)
@@ -749,6 +766,8 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
         | Call::ConnectionDetails { .. }
         | Call::SystemAccess { .. }
         | Call::SystemAccessReply(_)
+        | Call::SystemAccessUnsent(_)
+        | Call::UserConfigurationReply(_)
         | Call::Aliases { .. }
         | Call::Idms { .. }
         | Call::IdmsManagement { .. }

@@ -54,6 +54,7 @@ pub(super) fn config_server_config(config: &Config) -> config_server::Config {
         partners: partners.collect(),
         access_timeout: server.access_timeout,
         hands_out_configuration: server.hands_out_configuration,
+        has_acm: config.roles.acm,
         ..config_server::Config::new(
             server.id.clone(),
             config.diameter.identity.clone(),

@@ -2,11 +2,14 @@
 
 use super::{ReplyTo, RequestId, Undeliverable};
 use crate::{
-    api::{acm_client, acm_interconnection, acm_management, alias_management, functional_alias},
+    api::{
+        acm_client, acm_interconnection, acm_management, alias_management,
+        connection_details::SystemConfiguration, functional_alias,
+    },
     identity::{McServiceId, McSystemId},
 };
 
-/// A message of an ACM server, or of the functional alias controlling server of the same system, addressed.
+/// A message of or to an ACM server, or of the functional alias controlling server of the same system, addressed.
 #[derive(Debug)]
 pub enum AcmMessage {
     /// To the ACM server of another system.
@@ -48,6 +51,17 @@ pub enum AcmMessage {
         /// The answer.
         answer: acm_management::Answer,
     },
+    /// The configuration server of this system asks what one of its users migrates to a partner with.
+    UserConfigurationRequest {
+        /// Under which name the answer comes back.
+        id: RequestId,
+        /// The partner.
+        partner: McSystemId,
+        /// The user.
+        user: McServiceId,
+    },
+    /// The answer to it.
+    UserConfiguration(UserConfigurationReply),
     /// Asks the functional alias controlling server of this system for its feed: everything that is active, and
     /// then every change.
     SubscribeAliases,
@@ -60,6 +74,15 @@ pub enum AcmMessage {
         /// The answer.
         answer: alias_management::Answer,
     },
+}
+
+/// The answer to an [`AcmMessage::UserConfigurationRequest`].
+#[derive(Clone, Debug)]
+pub struct UserConfigurationReply {
+    /// The name of the request.
+    pub id: RequestId,
+    /// What the partner has confirmed for this user, if anything; or that it cannot be told now.
+    pub outcome: Result<Option<Box<SystemConfiguration>>, Undeliverable>,
 }
 
 /// The answer to an [`AcmMessage::Request`].

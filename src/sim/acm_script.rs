@@ -174,25 +174,27 @@ impl World {
     fn begin_something(&mut self, number: usize) {
         let Some(client) = self.acm_clients.get_mut(number) else { return };
         let own = client.system;
-        self.exchanged.last_revision += 1;
-        let revision = self.exchanged.last_revision.max(2);
-        self.exchanged.last_revision = revision;
+        let last_revisions = &mut self.exchanged.last_revisions;
+        let mut next = |of: SystemId| {
+            // The first is in force from the beginning.
+            let last = last_revisions.entry((own, of)).or_insert(1);
+            *last += 1;
+            of.configuration_with(*last)
+        };
         let some_of = |client: &mut AcmClient, users: Vec<McServiceId>| {
             let count = 1 + client.draw(users.len());
             users.into_iter().take(count).collect()
         };
         let users = some_of(client, own.exchanged_users());
         let payload = match client.entropy.below(12) {
-            0..=2 => Payload::Configuration(own.configuration_with(revision)),
+            0..=2 => Payload::Configuration(next(own)),
             3 | 4 => Payload::Groups(own.groups()),
             5 | 6 => {
                 let with = client.entropy.happens(500);
-                let configuration = with.then(|| own.other().configuration_with(revision));
+                let configuration = with.then(|| next(own.other()));
                 Payload::AddUsers { users, configuration }
             }
-            7..=9 => {
-                Payload::Update { users, configuration: own.other().configuration_with(revision) }
-            }
+            7..=9 => Payload::Update { users, configuration: next(own.other()) },
             10 => Payload::RemoveUsers { users },
             _ => Payload::PleaseSend,
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::{
     api::{
+        acm_interconnection::TransactionKey,
         connection_details::{Answer, Details, Refusal, SystemConfiguration},
         migration_identity::{Lent, PrimaryUser},
         system_access::{Access, Request},
@@ -249,7 +250,7 @@ impl World {
         })
     }
 
-    /// A configuration of `system` that is told was stored by one of `at`.
+    /// A configuration of `system` that is told was stored by one of `at`, for all UEs or for single users.
     fn check_configured(
         &mut self,
         system: SystemId,
@@ -265,7 +266,15 @@ impl World {
             let mut stored = history.values(RecordKind::SystemConfiguration, key.as_str());
             stored.any(|stored| stored == told_octets)
         };
-        if !at.iter().any(holds) {
+        let holds_for_users = |at: &SystemId| {
+            let history = self.system(*at).engine.history();
+            let mut sets = history.all_current(RecordKind::AcmConfigurationSet);
+            sets.any(|(_, set)| {
+                let set = decode::<(TransactionKey, SystemConfiguration)>(set);
+                set.is_ok_and(|(_, configuration)| configuration == *told)
+            })
+        };
+        if !at.iter().any(|at| holds(at) || holds_for_users(at)) {
             return Err(Violation::new("a configuration is told after it is stored", &key));
         }
         self.checks.configured.push((system, told.clone()));

@@ -90,7 +90,8 @@ impl World {
             },
         };
         let (Some(request), Some(cause)) = (&asked, self.cause_of(id, to)) else { return Ok(()) };
-        if let Asked::PutSystemConfiguration { system, configuration } = request
+        if let Asked::PutSystemConfiguration { system, configuration }
+        | Asked::PutExchangedConfiguration { system, configuration, .. } = request
             && *answer == configuration::Answer::Done
         {
             self.enter_in_force(id, system, configuration.revision);
@@ -113,6 +114,8 @@ impl World {
             | Asked::PutUsers(_)
             | Asked::PutAgreement(_)
             | Asked::PutSystemConfiguration { .. }
+            | Asked::PutExchangedConfiguration { .. }
+            | Asked::GetConfigurationVersion { .. }
             | Asked::Check(_) => None,
         };
         let begun = self.checks.facts.begun(&cause);

@@ -44,8 +44,11 @@ impl World {
                 Answer::Refused(_) | Answer::NotAuthenticated => Ok(()),
             },
             AcmMessage::Client { answer, .. } => self.check_shown(id, answer),
+            // What a UE is told is checked when it is.
             AcmMessage::Notification { .. }
             | AcmMessage::Management { .. }
+            | AcmMessage::UserConfigurationRequest { .. }
+            | AcmMessage::UserConfiguration(_)
             | AcmMessage::SubscribeAliases
             | AcmMessage::AliasEvent(_)
             | AcmMessage::Aliases { .. } => Ok(()),
@@ -191,28 +194,22 @@ impl World {
                 check_agreed(key, own.response.as_ref(), theirs.map(|(_, response)| response))?;
             }
             let accepted = accepted(&there);
-            self.check_configuration_exchanged(origin, &here, &there)?;
+            self.check_configuration_exchanged(origin, &accepted)?;
             self.check_users_exchanged(origin, &accepted, (&here, &there))?;
             check_groups_exchanged(&accepted, &there.groups)?;
         }
         Ok(())
     }
 
-    /// What `origin`'s partner tells its UEs of `origin` is the newest that was accepted of it: by the partner when
-    /// `origin` sent it, and by `origin` when the partner sent it for users of its own.
+    /// What `origin`'s partner tells all its UEs of `origin` is the newest that `origin` sent and the partner accepted.
     fn check_configuration_exchanged(
         &self,
         origin: SystemId,
-        here: &AcmTables,
-        there: &AcmTables,
+        accepted: &BTreeMap<CommitSeq, (&TransactionKey, &StoredIncoming)>,
     ) -> Result<(), Violation> {
-        let of_origin = accepted(there).into_values().filter_map(|(_, stored)| {
-            matches!(stored.payload, Payload::Configuration(_)).then_some(&stored.payload)
-        });
-        let of_partner = accepted(here).into_values().filter_map(|(_, stored)| {
-            (!matches!(stored.payload, Payload::Configuration(_))).then_some(&stored.payload)
-        });
-        let sent = of_origin.chain(of_partner).filter_map(Payload::configuration);
+        let payloads = accepted.values().map(|(_, stored)| &stored.payload);
+        let sent = payloads.filter(|payload| matches!(payload, Payload::Configuration(_)));
+        let sent = sent.filter_map(Payload::configuration);
         let by_partner = self.options.exchange.as_ref().is_none_or(|it| it.sends_configuration);
         let first = (!by_partner).then_some(1);
         let newest = sent.map(|configuration| configuration.revision).chain(first).max();
@@ -238,6 +235,11 @@ impl World {
     ) -> Result<(), Violation> {
         let mut wanted: BTreeMap<McServiceId, Option<u64>> = BTreeMap::new();
         for (seq, (key, stored)) in accepted {
+            // Those that are named could not be updated, and the others were.
+            let left_out = |user: &McServiceId| {
+                let response = stored.response.as_ref().map(|(_, response)| response);
+                response.is_some_and(|it| it.elements.iter().any(|name| name == user.as_str()))
+            };
             match &stored.payload {
                 Payload::AddUsers { users, configuration } => {
                     let revision = configuration.as_ref().map(|it| it.revision);
@@ -247,7 +249,7 @@ impl World {
                     }
                 }
                 Payload::Update { users, configuration } => {
-                    for user in users {
+                    for user in users.iter().filter(|user| !left_out(user)) {
                         wanted.insert(user.clone(), Some(configuration.revision));
                         self.check_applied_once(origin, *seq, key, user)?;
                     }

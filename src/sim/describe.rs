@@ -98,6 +98,12 @@ fn describe_acm(message: &AcmMessage) -> String {
             format!("notification: {} {what} pending", notification.kind.as_str())
         }
         AcmMessage::Management { .. } => "ACM management answer".to_owned(),
+        AcmMessage::UserConfigurationRequest { .. } => "user configuration request".to_owned(),
+        AcmMessage::UserConfiguration(reply) => match &reply.outcome {
+            Ok(Some(own)) => format!("user configuration of revision {}", own.revision),
+            Ok(None) => "no user configuration".to_owned(),
+            Err(_) => "user configuration unavailable".to_owned(),
+        },
         AcmMessage::SubscribeAliases => "aliases subscribed".to_owned(),
         AcmMessage::AliasEvent(_) => "alias event".to_owned(),
         AcmMessage::Aliases { .. } => "alias management answer".to_owned(),

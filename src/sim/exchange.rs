@@ -38,8 +38,8 @@ pub(super) const GROUPS: usize = 2;
 /// What the world remembers.
 #[derive(Debug, Default)]
 pub(super) struct Exchanged {
-    /// The highest revision of any configuration.
-    pub(super) last_revision: u64,
+    /// The highest revision of each set: who sends it, and which system it describes.
+    pub(super) last_revisions: BTreeMap<(SystemId, SystemId), u64>,
     /// What each transaction came to, as it was first told.
     pub(super) decided: BTreeMap<TransactionKey, Response>,
     /// Configurations that were put in force and confirmed: where, of which system, when, which revision.

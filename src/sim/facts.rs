@@ -224,7 +224,8 @@ impl World {
             Asked::DeleteUser(name) => delete(user(name)),
             Asked::PutAgreement(it) => put((RecordKind::Agreement, agreement_key(&it.key))),
             Asked::DeleteAgreement(key) => delete((RecordKind::Agreement, agreement_key(key))),
-            Asked::PutSystemConfiguration { system, .. } => put(description(system)),
+            Asked::PutSystemConfiguration { system, .. }
+            | Asked::PutExchangedConfiguration { system, .. } => put(description(system)),
             Asked::DeleteSystemConfiguration(system) => delete(description(system)),
             Asked::PutUserProfile { key, .. } => put((RecordKind::UserProfile, key.record_key())),
             Asked::DeleteUserProfile(key) => delete((RecordKind::UserProfile, key.record_key())),
@@ -233,6 +234,7 @@ impl World {
             | Asked::ReadUserProfile(_)
             | Asked::GetAgreement(_)
             | Asked::GetSystemConfiguration(_)
+            | Asked::GetConfigurationVersion { .. }
             | Asked::Check(_) => Vec::new(),
         };
         let now = self.now();
@@ -254,6 +256,7 @@ impl World {
             | configuration::Answer::User { .. }
             | configuration::Answer::Agreement { .. }
             | configuration::Answer::SystemConfiguration(_)
+            | configuration::Answer::ConfigurationVersion(_)
             | configuration::Answer::UserProfile(_) => Outcome::Done,
         };
         let now = self.now();

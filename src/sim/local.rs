@@ -4,9 +4,10 @@
 use crate::{
     api::{configuration, functional_alias, migration_identity as management},
     diameter::cx,
+    identity::{McServiceId, McSystemId},
     outbox::{
         AcmMessage, AcmReply, ConfigurationReply, Context, CxReply, ManagementReply, Peer, ReplyTo,
-        RequestId, Role,
+        RequestId, Role, UserConfigurationReply,
     },
 };
 
@@ -158,6 +159,31 @@ impl World {
         });
     }
 
+    /// A request of the configuration server reaches the ACM server.
+    pub(super) fn user_configuration_asked(
+        &mut self,
+        id: SystemId,
+        incarnation: u64,
+        request_id: RequestId,
+        (partner, user): (&McSystemId, &McServiceId),
+    ) {
+        self.call_acm(id, incarnation, |acm, ctx| {
+            acm.server.handle_user_configuration(ctx, request_id, partner, user);
+        });
+    }
+
+    /// The ACM server's answer reaches the configuration server.
+    pub(super) fn user_configuration_told(
+        &mut self,
+        id: SystemId,
+        incarnation: u64,
+        reply: UserConfigurationReply,
+    ) {
+        if self.system(id).incarnation == incarnation {
+            self.call(id, |roles, ctx| roles.config_server.handle_user_configuration(ctx, reply));
+        }
+    }
+
     pub(super) fn aliases_subscribed(&mut self, id: SystemId, incarnation: u64) {
         self.call_acm(id, incarnation, |acm, ctx| acm.aliases.handle_subscription(ctx));
     }
@@ -219,6 +245,20 @@ impl World {
             }
             AcmMessage::SubscribeAliases => {
                 self.queue.put(now, Event::SubscribeAliases { system: id, incarnation });
+            }
+            AcmMessage::UserConfigurationRequest { id: request_id, partner, user } => {
+                let event = Event::UserConfigurationAsked {
+                    system: id,
+                    incarnation,
+                    id: request_id,
+                    partner,
+                    user,
+                };
+                self.queue.put(now, event);
+            }
+            AcmMessage::UserConfiguration(reply) => {
+                self.queue
+                    .put(now, Event::UserConfigurationReply { system: id, incarnation, reply });
             }
             AcmMessage::AliasEvent(event) => {
                 self.queue.put(now, Event::AliasChanged { system: id, incarnation, event });

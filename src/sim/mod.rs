@@ -77,8 +77,10 @@ use crate::{
         configuration, functional_alias, migration_identity as management,
     },
     diameter::cx,
+    identity::{McServiceId, McSystemId},
     outbox::{
         ConfigurationReply, CxReply, ManagementReply, Note, RequestId, SystemAccessReply, TimerKey,
+        UserConfigurationReply,
     },
     step::Step,
     time::Timestamp,
@@ -175,6 +177,16 @@ enum Event {
     },
     /// Its answer reaches the ACM server.
     ConfigurationReply { system: SystemId, incarnation: u64, reply: ConfigurationReply },
+    /// A request of the configuration server reaches the ACM server of the same system.
+    UserConfigurationAsked {
+        system: SystemId,
+        incarnation: u64,
+        id: RequestId,
+        partner: McSystemId,
+        user: McServiceId,
+    },
+    /// Its answer reaches the configuration server.
+    UserConfigurationReply { system: SystemId, incarnation: u64, reply: UserConfigurationReply },
     /// The ACM server asks the functional alias controlling server of the same system for its feed.
     SubscribeAliases { system: SystemId, incarnation: u64 },
     /// That one tells something.
@@ -345,6 +357,12 @@ impl World {
             }
             Event::ConfigurationReply { system, incarnation, reply } => {
                 self.configuration_reply(system, incarnation, reply);
+            }
+            Event::UserConfigurationAsked { system, incarnation, id, partner, user } => {
+                self.user_configuration_asked(system, incarnation, id, (&partner, &user));
+            }
+            Event::UserConfigurationReply { system, incarnation, reply } => {
+                self.user_configuration_told(system, incarnation, reply);
             }
             Event::SubscribeAliases { system, incarnation } => {
                 self.aliases_subscribed(system, incarnation);

@@ -59,6 +59,10 @@ pub struct Exchange {
     pub clients: usize,
     /// Who decides requests of the partner in A, and who in B.
     pub modes: [Mode; 2],
+    /// Whether A accepts a list of users in part, and whether B does.
+    pub accepts_part: [bool; 2],
+    /// Whether there is an interconnection with the partner as A sees it, and as B does.
+    pub interconnected: [bool; 2],
     /// Whether a partner sends its configuration along with a pair. Otherwise UEs are told what administrators have
     /// exchanged.
     pub sends_configuration: bool,
@@ -117,8 +121,13 @@ impl Options {
     /// [`Self::faultless`] with two ACM clients in each system, where people decide, and UEs that are told what these
     /// have exchanged.
     pub const fn exchanging() -> Self {
-        let exchange =
-            Exchange { clients: 2, modes: [Mode::Manual; 2], sends_configuration: false };
+        let exchange = Exchange {
+            clients: 2,
+            modes: [Mode::Manual; 2],
+            accepts_part: [false; 2],
+            interconnected: [true; 2],
+            sends_configuration: false,
+        };
         Self { exchange: Some(exchange), ..Self::faultless() }
     }
 
@@ -155,13 +164,19 @@ impl Options {
     pub fn drawn_exchanging(seed: u64) -> Self {
         let drawn = Self::drawn(seed);
         let mut entropy = SeededEntropy::new(seed ^ 0x6578_6368_616e_6765);
-        let mut mode = || match entropy.below(4) {
-            0 | 1 => Mode::Manual,
-            2 => Mode::ByRule { rejects_difference: false },
-            _ => Mode::Accept,
+        let mut mode = || match entropy.below(9) {
+            0..=3 => Mode::Manual,
+            4 | 5 => Mode::Accept,
+            6 => Mode::ByRule { rejects_difference: false },
+            7 => Mode::ByRule { rejects_difference: true },
+            _ => Mode::Reject,
         };
         let modes = [mode(), mode()];
-        let exchange = Exchange { clients: 3, modes, sends_configuration: entropy.happens(300) };
+        let sends_configuration = entropy.happens(300);
+        let accepts_part = [entropy.happens(500), entropy.happens(500)];
+        let interconnected = [!entropy.happens(50), !entropy.happens(50)];
+        let exchange =
+            Exchange { clients: 3, modes, accepts_part, interconnected, sends_configuration };
         Self { ues: 1, exchange: Some(exchange), ..drawn }
     }
 

@@ -57,6 +57,11 @@ impl SystemId {
         }
     }
 
+    /// Of what there is for A and for B, this one's.
+    pub(super) fn of<T>(self, [a, b]: [T; 2]) -> T {
+        if self == Self::A { a } else { b }
+    }
+
     /// The domain of the system.
     pub const fn domain(self) -> &'static str {
         match self {
@@ -388,6 +393,7 @@ impl Roles {
         let config = config_server::Config {
             partners: vec![partner],
             hands_out_configuration: exchange.is_none_or(|it| it.sends_configuration),
+            has_acm: exchange.is_some(),
             ..config_server::Config::new(id.mc_system_id(), id.database(), id.server_name())
         };
         let config_server = ConfigServer::new(config, entropy);
@@ -399,15 +405,15 @@ impl Roles {
 impl Acm {
     fn new(id: SystemId, entropy: &mut dyn Entropy, exchange: &Exchange) -> Self {
         use std::time::Duration;
-        let [a, b] = exchange.modes;
-        let mode = if id == SystemId::A { a } else { b };
+        let mode = id.of(exchange.modes);
+        let accepts_part = id.of(exchange.accepts_part);
         let partner = acm::Partner {
             id: id.other().mc_system_id(),
             accepted_token: id.other().token().digest(),
-            interconnected: true,
+            interconnected: id.of(exchange.interconnected),
             domains: vec![id.other().domain().to_owned()],
             policies: Policies {
-                usual: Policy { mode, ..Policy::default() },
+                usual: Policy { mode, accepts_part, ..Policy::default() },
                 ..Policies::default()
             },
             agreements: Some(AgreementTerms { valid_for: AGREEMENT, hide_identities: true }),

@@ -170,11 +170,13 @@ pub enum RecordKind {
     DigestSubscriber = 32,
     /// A user profile, by service, index and MC service ID (`config_server`).
     UserProfile = 33,
+    /// What UEs are or were told of a system, by MC system ID and revision (`config_server`).
+    SystemConfigurationVersion = 34,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,
@@ -208,6 +210,7 @@ impl RecordKind {
         Self::IdmsPresented,
         Self::DigestSubscriber,
         Self::UserProfile,
+        Self::SystemConfigurationVersion,
     ];
 
     /// The kind as people write it.
@@ -246,6 +249,7 @@ impl RecordKind {
             Self::IdmsPresented => "idms-presented",
             Self::DigestSubscriber => "digest-subscriber",
             Self::UserProfile => "user-profile",
+            Self::SystemConfigurationVersion => "system-configuration-version",
         }
     }
 
@@ -274,6 +278,7 @@ impl RecordKind {
                 | Self::Pool
                 | Self::SystemConfiguration
                 | Self::UserProfile
+                | Self::SystemConfigurationVersion
                 | Self::AcmOutgoing
                 | Self::AcmIncoming
                 | Self::AcmPayload
@@ -297,9 +302,11 @@ impl RecordKind {
             | Self::Grant
             | Self::WithdrawnAgreement => Owner::SipDatabase,
             Self::Registration => Owner::SipCore,
-            Self::User | Self::Agreement | Self::SystemConfiguration | Self::UserProfile => {
-                Owner::ConfigServer
-            }
+            Self::User
+            | Self::Agreement
+            | Self::SystemConfiguration
+            | Self::SystemConfigurationVersion
+            | Self::UserProfile => Owner::ConfigServer,
             Self::AcmOutgoing
             | Self::AcmIncoming
             | Self::AcmPayload

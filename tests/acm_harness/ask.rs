@@ -65,6 +65,14 @@ impl World {
         assert_eq!(answer, AliasAnswer::Active { displaced: Vec::new() });
     }
 
+    /// The same, of any alias in either system.
+    pub fn activate_at(&mut self, side: Side, activation: Activation) {
+        self.call_alias_server(side, |role, ctx| {
+            role.handle_management(ctx, ReplyTo::World(4), AliasRequest::Activate(activation));
+        });
+        self.run();
+    }
+
     pub fn deactivate(&mut self, name: &str) {
         let Activation { alias, user, .. } = driven_by(name);
         let answer = self.aliases(AliasRequest::Deactivate { alias, user });

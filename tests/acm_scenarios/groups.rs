@@ -98,8 +98,8 @@ fn scenario_21_the_partner_does_not_take_the_senders_word_for_it() {
     .digest;
     sent.payload = payload.into();
     let answer = world.post(Side::B, Some(&token("system-a")), Request::Submit(sent));
-    let Some(Answer::Refused(refusal)) = answer else { panic!("{answer:?}") };
-    assert_eq!(refusal.code, ResultCode::NotGroupHome);
+    let Some(Answer::Decided(response)) = answer else { panic!("{answer:?}") };
+    assert_eq!(response.result, ResultCode::NotGroupHome);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use super::acm_harness::*;
 use migcore::api::{
     acm_client::{Answer as ClientAnswer, Request as Client, State},
-    acm_interconnection::{ResultCode, TransactionKey},
+    acm_interconnection::{Answer, Request, ResultCode, TransactionKey},
     acm_management::{Answer as ManagementAnswer, Request as Manage},
-    acm_payload::Kind,
+    acm_payload::{ContentDigest, Kind, Parties, Payload},
 };
 
 /// Groups offered to bert of B, who is logged on and has been told.
@@ -54,6 +54,55 @@ fn who_may_begin_nothing_any_more_reads_no_response_by_another_way() {
     assert!(matches!(answer, ClientAnswer::Refused(_)), "{answer:?}");
     let answer = world.ask(Side::A, "amir", Client::Follow(key.transaction));
     assert!(matches!(answer, ClientAnswer::Progress(_)), "{answer:?}");
+}
+
+/// C, whose requests only bea may decide, sends its configuration to whoever may decide.
+fn send_configuration_of_c(world: &mut World, number: u128) {
+    let revision = world.now.as_micros() + u64::try_from(number).unwrap();
+    let payload = Payload::Configuration(system_configuration("c", revision));
+    let mut submission = submission_of("c", number, payload, world.now);
+    submission.parties = Parties::default();
+    let envelope = &mut submission.envelope;
+    let (parties, payload) = (&submission.parties, &submission.payload);
+    let digest = ContentDigest::of(&envelope.originator, parties, revision, payload).digest;
+    envelope.digest = digest;
+    let request = Request::Submit(Box::new(submission));
+    assert_eq!(world.post(Side::B, Some(&token("system-c")), request), Some(Answer::Stored));
+    world.run();
+    // Nobody is there who takes the indication.
+    world.pass(MINUTE);
+}
+
+#[test]
+fn who_may_decide_for_one_partner_is_told_of_its_requests_and_of_no_others() {
+    let mut world = World::ready();
+    world.change_config(Side::B, |config| {
+        let mut c = partner("c");
+        c.policies.usual.deciders = Some([service(Side::B, "bea")].into());
+        config.partners.push(c);
+    });
+    world.log_on(Side::B, "bert");
+    world.log_on(Side::B, "bea");
+    let told = |world: &mut World, name: &str| {
+        let told = world.take_notified(Side::B, name);
+        told.iter().map(|it| (it.count, it.last)).collect::<Vec<_>>()
+    };
+    let of_a = world.send(begin(xcfg(1)));
+    let number = world.list(Side::B, "bert")[0].number;
+    assert_eq!(told(&mut world, "bert"), [(1, number)]);
+    assert_eq!(told(&mut world, "bea"), [(1, number)]);
+    for more in 1..=2 {
+        send_configuration_of_c(&mut world, u128::from(more));
+        assert_eq!(told(&mut world, "bert"), [], "it is not for bert");
+        assert_eq!(told(&mut world, "bea"), [(1 + more, number + more)]);
+    }
+    world.restart(Side::B);
+    world.run();
+    assert_eq!(told(&mut world, "bert"), [(1, number)]);
+    assert_eq!(told(&mut world, "bea"), [(3, number + 2)]);
+    world.accept("bert", &of_a);
+    world.log_on(Side::B, "bert");
+    assert_eq!(told(&mut world, "bert"), [], "nothing is left for bert");
 }
 
 #[test]

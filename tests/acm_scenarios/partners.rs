@@ -116,9 +116,20 @@ fn a_cancellation_of_what_is_not_known_is_checked_as_a_request_is() {
     assert_eq!(refused(|it| it.destination = id("c")), invalid("destination"));
     assert_eq!(refused(|it| it.expires = it.created), invalid("expires"));
     assert_eq!(refused(|it| it.expires = it.created + 400 * DAY), invalid("expires"));
-    assert_eq!(refused(|it| it.originator = service(Side::B, "bert")), invalid("originator"));
     let late = refused(|it| (it.created, it.expires) = (Timestamp::from_secs(1), START));
     assert_eq!(late.0, ResultCode::Expired);
+    let foreign = cancel(|it| it.originator = service(Side::B, "bert"));
+    let response = match world.post(Side::B, Some(&token("system-a")), foreign) {
+        Some(Answer::Decided(response)) => response,
+        other => panic!("not refused: {other:?}"),
+    };
+    assert_eq!((response.result, response.elements.to_vec()), invalid("originator"));
+    let good = submission_of("a", 2, xcfg(1), world.now);
+    let cancel = |change: fn(&mut Envelope)| {
+        let mut envelope = good.envelope.clone();
+        change(&mut envelope);
+        Request::Cancel(Box::new(Cancellation { envelope, kind: Kind::Configuration }))
+    };
     let taken = world.post(Side::B, Some(&token("system-a")), cancel(|_| {}));
     assert!(matches!(taken, Some(Answer::Decided(_))), "{taken:?}");
 }

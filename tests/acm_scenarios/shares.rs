@@ -1,8 +1,10 @@
 //! No partner takes up what is there for all of them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::acm_harness::*;
 use migcore::{
-    acm::STRAYS_MAX,
+    acm::{Config, STRAYS_MAX},
     api::{
         acm_client::State,
         acm_interconnection::{
@@ -12,6 +14,7 @@ use migcore::{
         acm_payload::Payload,
     },
     identity::McServiceGroupId,
+    store::{Engine, RecordKind},
 };
 
 /// B has C for a partner, too; of 100 each of them may take up `share`.
@@ -64,6 +67,95 @@ fn a_partner_that_has_its_share_of_transactions_waits_and_another_does_not() {
     assert_eq!(world.result(&third), Some(ResultCode::Expired), "there was no room in time");
     let later = world.send(begin_for("bert", grp(&["g1"])));
     assert_eq!(world.state(&later), State::PendingAtPartner, "the first ones are forgotten");
+}
+
+#[test]
+fn what_was_refused_by_the_set_up_stays_refused_whatever_the_set_up_is_later() {
+    type SetUp = fn(&mut Config);
+    let foreign = || Payload::Groups(groups_of("c", 0..1));
+    let many = || Payload::AddUsers { users: users(3), configuration: None };
+    let cases: [(SetUp, Payload, SetUp, ResultCode); 4] = [
+        (
+            |_| {},
+            foreign(),
+            |config| config.partners[0].domains.push("c.example".to_owned()),
+            ResultCode::NotGroupHome,
+        ),
+        (
+            |config| config.partners[0].policies.usual.users_max = 2,
+            many(),
+            |config| config.partners[0].policies.usual.users_max = 3,
+            ResultCode::InvalidData,
+        ),
+        (
+            |config| config.partners[0].policies.usual.octets_max = 10,
+            many(),
+            |config| config.partners[0].policies.usual.octets_max = 10_000,
+            ResultCode::InvalidData,
+        ),
+        (
+            |config| config.partners[0].domains.clear(),
+            Payload::Groups(groups_of("a", 0..1)),
+            |config| config.partners[0].domains.push("a.example".to_owned()),
+            ResultCode::InvalidData,
+        ),
+    ];
+    for (number, (before, payload, after, result)) in (0..).zip(cases) {
+        let mut world = ready(25);
+        world.change_config(Side::B, before);
+        let submission = Box::new(submission_of("a", number, payload, world.now));
+        let first = post(&mut world, "a", Request::Submit(submission.clone()));
+        let Answer::Decided(response) = &first else { panic!("{number}: {first:?}") };
+        assert_eq!(response.result, result, "{number}");
+        world.change_config(Side::B, after);
+        world.pass(DAY);
+        let copy = post(&mut world, "a", Request::Submit(submission.clone()));
+        assert_eq!(copy, first, "{number}");
+        assert_eq!(world.list(Side::B, "bert"), [], "{number}");
+        // When it has expired nothing is kept of it, and a copy is refused all the same.
+        world.pass(14 * DAY);
+        assert_eq!(stored_incoming(&mut world), 0, "{number}");
+        let late = post(&mut world, "a", Request::Submit(submission));
+        let Answer::Refused(refusal) = &late else { panic!("{number}: {late:?}") };
+        assert_eq!(refusal.code, ResultCode::Expired, "{number}");
+    }
+}
+
+fn stored_incoming(world: &mut World) -> usize {
+    let count = AtomicUsize::new(0);
+    let replayed = world.system(Side::B).engine.replay(&|record| {
+        let is_one = record.kind == RecordKind::AcmIncoming;
+        count.fetch_add(usize::from(is_one), Ordering::Relaxed);
+        Ok(())
+    });
+    replayed.unwrap();
+    count.into_inner()
+}
+
+#[test]
+fn refused_requests_take_up_no_room_of_those_that_are_not() {
+    let mut world = ready(25);
+    world.change_config(Side::B, |config| (config.refusals_max, config.transactions_max) = (8, 8));
+    let foreign = || Payload::Groups(groups_of("b", 0..1));
+    let own = |letter| Payload::Groups(groups_of(letter, 0..1));
+    for number in 0..2 {
+        let answer = submit(&mut world, "a", number, foreign());
+        assert!(matches!(answer, Answer::Decided(_)), "{answer:?}");
+    }
+    for _ in 0..2 {
+        let answer = submit(&mut world, "a", 2, foreign());
+        let Answer::Refused(refusal) = &answer else { panic!("kept: {answer:?}") };
+        assert!(is_over_share(refusal), "{refusal:?}");
+        assert!(matches!(submit(&mut world, "c", 1, foreign()), Answer::Decided(_)));
+        world.restart(Side::B);
+    }
+    // All of the partner's share of requests is left.
+    for number in [3, 4] {
+        assert_eq!(submit(&mut world, "a", number, own("a")), Answer::Stored);
+    }
+    assert_eq!(submit(&mut world, "c", 2, own("c")), Answer::Stored);
+    world.pass(15 * DAY);
+    assert!(matches!(submit(&mut world, "a", 5, foreign()), Answer::Decided(_)), "forgotten");
 }
 
 #[test]

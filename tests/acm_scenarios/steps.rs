@@ -216,6 +216,7 @@ fn upd_9_and_10_the_response_goes_back_to_who_asked() {
             State::Sent,
             State::PendingAtPartner,
             State::Responded,
+            State::Notified,
             State::Delivered,
             State::Closed
         ]

@@ -4,12 +4,13 @@ use super::acm_harness::*;
 use migcore::{
     acm::{AliasChoice, Mode},
     api::{
-        acm_client::{Answer as ClientAnswer, Begin, State},
+        acm_client::{Answer as ClientAnswer, Begin, Decision, Request as Client, State},
         acm_interconnection::{ResultCode, TransactionKey},
         acm_payload::{Kind, Parties, Payload},
-        alias_management::Request as AliasRequest,
+        alias_management::{Activation, Request as AliasRequest},
         migration_identity::Direction,
     },
+    identity::FunctionalAlias,
     outbox::Note,
 };
 
@@ -62,21 +63,28 @@ fn scenario_29_a_target_who_is_logged_off_gets_it_after_logging_on() {
 }
 
 #[test]
-fn scenario_29_a_confirmed_update_is_what_ues_of_the_primary_are_told() {
+fn scenario_29_a_confirmed_update_is_for_its_users_and_for_nobody_else() {
     let mut world = ready();
     world.put_configuration(Side::A, Side::B, labelled("b", 1, "Engine 12"));
-    world.put_configuration(Side::B, Side::B, moved("b", 2));
-    let payload = Payload::Update { users: users(3), configuration: moved("b", 2) };
+    let at_a = |world: &mut World, number: usize| {
+        let user = users(3).remove(number);
+        world.system(Side::A).role.configuration_of(Direction::Outbound, &id("b"), &user)
+    };
+    let payload = Payload::Update { users: users(2), configuration: moved("b", 2) };
     let key = world.send(begin_for("bert", payload));
-    assert_eq!(world.configuration_at(Side::A, Side::B).unwrap().revision, 1, "not confirmed");
+    assert_eq!(at_a(&mut world, 0), None, "not confirmed");
     world.accept("bert", &key);
-    let told = world.configuration_at(Side::A, Side::B).unwrap();
-    assert_eq!((told.revision, apn(&told)), (2, "apn-2"));
-    assert_eq!(told.document.label(), Some("Engine 12"), "the label is A's own");
-    let user = users(1).remove(0);
-    let confirmed =
-        world.system(Side::A).role.configuration_of(Direction::Outbound, &id("b"), &user);
-    assert_eq!(confirmed.map(|it| it.revision), Some(2));
+    for _ in 0..2 {
+        for number in [0, 1] {
+            let told = at_a(&mut world, number).unwrap();
+            assert_eq!((told.revision, apn(&told)), (2, "apn-2"));
+        }
+        assert_eq!(at_a(&mut world, 2), None);
+        let of_all = world.configuration_at(Side::A, Side::B);
+        assert_eq!(of_all, Some(labelled("b", 1, "Engine 12")), "the other users are told this");
+        world.restart(Side::A);
+        world.run();
+    }
 }
 
 #[test]
@@ -218,10 +226,68 @@ fn scenario_36_with_both_targets_the_id_routes() {
         target_alias: Some(driver()),
         requester_alias: None,
     };
-    let key = world.send(Begin { parties, ..begin(upd(&users(1), 1)) });
+    let mismatch = (Side::B, Note::AliasMismatch { partner: id("a") });
+    let told = |world: &World| world.notes.iter().filter(|note| **note == mismatch).count();
+    let key = world.send(Begin { parties: parties.clone(), ..begin(upd(&users(1), 1)) });
     assert!(sees(&mut world, "bert") && !sees(&mut world, "bea"));
+    assert_eq!(told(&world), 1, "the alias is another user's");
     world.accept("bert", &key);
     assert_eq!(world.result(&key), Some(ResultCode::Ok));
+
+    world.activate("bert");
+    world.send(Begin { parties: parties.clone(), ..begin(upd(&users(1), 2)) });
+    assert_eq!(told(&world), 1, "both have it");
+    world.feed_down();
+    world.send(Begin { parties, ..begin(upd(&users(1), 3)) });
+    assert_eq!(told(&world), 1, "nobody knows");
+}
+
+/// A functional alias of A.
+fn controller() -> FunctionalAlias {
+    FunctionalAlias::parse("sip:controller@a.example").unwrap()
+}
+
+#[test]
+fn nobody_asks_under_an_alias_of_somebody_else() {
+    let mut world = ready();
+    let begin_as_controller = || {
+        let begin = begin_for("bert", upd(&users(1), 1));
+        let requester_alias = Some(controller());
+        Begin { parties: Parties { requester_alias, ..begin.parties.clone() }, ..begin }
+    };
+    let hold =
+        |name: &str| Activation { alias: controller(), user: service(Side::A, name), shared: true };
+    let sent = world.on_link.len();
+    world.activate_at(Side::A, hold("amir"));
+    let refusal = world.refused(Side::A, "anna", begin_as_controller());
+    assert_eq!(refusal.code, ResultCode::NotAuthorised);
+    assert_eq!(refusal.elements.to_vec(), ["requester_alias"]);
+    assert_eq!(world.on_link.len(), sent, "nothing leaves");
+    world.activate_at(Side::A, hold("anna"));
+    let key = world.send(begin_as_controller());
+    assert_eq!(world.state(&key), State::PendingAtPartner);
+}
+
+#[test]
+fn nobody_decides_under_an_alias_of_somebody_else() {
+    let mut world = ready();
+    world.log_on(Side::B, "bert");
+    world.activate("bea");
+    let key = world.send(begin_for("bert", upd(&users(1), 1)));
+    let decide = |world: &mut World| {
+        let (decision, alias) = (Decision::Accept, Some(driver()));
+        world.ask(Side::B, "bert", Client::Decide { item: key.clone(), decision, alias })
+    };
+    let ClientAnswer::Refused(refusal) = decide(&mut world) else { panic!("decided") };
+    assert_eq!(refusal.code, ResultCode::NotAuthorised);
+    assert_eq!(refusal.elements.to_vec(), ["alias"]);
+    world.feed_down();
+    let ClientAnswer::Refused(refusal) = decide(&mut world) else { panic!("decided") };
+    assert_eq!(refusal.code, ResultCode::Busy, "it is not known now");
+    world.feed_up();
+    world.activate("bert");
+    assert_eq!(decide(&mut world), ClientAnswer::Decided(Some(ResultCode::Ok)));
+    assert_eq!(world.response(&key).handler_alias, Some(driver()));
 }
 
 #[test]
@@ -353,11 +419,7 @@ fn scenario_40_an_update_of_100_000_users_is_applied_to_all_or_to_none() {
     for (crash_after, wanted) in [(None, 3), (Some(1), 4), (Some(2), 5)] {
         let key = world.send(begin_for("bert", upd(&all, wanted)));
         world.system(Side::B).commits_until_crash = crash_after;
-        let decide = migcore::api::acm_client::Request::Decide {
-            item: key.clone(),
-            decision: migcore::api::acm_client::Decision::Accept,
-            alias: None,
-        };
+        let decide = Client::Decide { item: key.clone(), decision: Decision::Accept, alias: None };
         world.try_ask(Side::B, "bert", decide);
         world.run();
         let role = &world.system(Side::B).role;

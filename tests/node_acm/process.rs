@@ -13,15 +13,20 @@ use serde_json::{Value, json};
 use crate::world::{Administrator, Pair, Side, item_path, to_user, until, xcfg};
 
 /// A system, running or not. Dropped, it is killed.
-struct Process {
-    side: Side,
+pub struct Process {
+    pub side: Side,
     client: u16,
     directory: PathBuf,
     child: Option<Child>,
 }
 
 impl Process {
-    fn new(pair: &Pair, side: Side, directory: &Path, of_partner: &str) -> Self {
+    pub fn new(pair: &Pair, side: Side, directory: &Path, of_partner: &str) -> Self {
+        Self::with(pair, side, directory, of_partner, "")
+    }
+
+    /// The same, with more in its configuration.
+    pub fn with(pair: &Pair, side: Side, directory: &Path, of_partner: &str, more: &str) -> Self {
         let directory = directory.join(side.letter());
         fs::create_dir_all(&directory).unwrap();
         let key = directory.join("key");
@@ -30,17 +35,17 @@ impl Process {
             "[storage]\ndirectory = \"{0}/data\"\nkey_file = \"{0}/key\"\n",
             directory.display()
         );
-        let toml = pair.toml(side, of_partner, "") + &storage;
+        let toml = pair.toml(side, of_partner, "") + &storage + more;
         write_private(&directory.join("migcore.toml"), &toml);
         Self { side, client: pair.ports(side).client, directory, child: None }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.directory.join(name).display().to_string()
     }
 
     /// Starts it on what it stored before, and waits until it serves.
-    async fn start(&mut self) {
+    pub async fn start(&mut self) {
         assert!(self.child.is_none(), "{:?} runs already", self.side);
         let log = OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
@@ -56,7 +61,7 @@ impl Process {
     }
 
     /// SIGKILL.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             assert_eq!(child.try_wait().unwrap(), None, "{:?} ended by itself", self.side);
             child.kill().unwrap();
@@ -64,13 +69,13 @@ impl Process {
         }
     }
 
-    async fn kill_and_start(&mut self) {
+    pub async fn kill_and_start(&mut self) {
         self.kill();
         self.start().await;
     }
 
     /// `migcore store`, with the place of the store.
-    fn store(&self, command: &[&str], data: &str) -> Output {
+    pub fn store(&self, command: &[&str], data: &str) -> Output {
         let (directory, key) = (self.path(data), self.path("key"));
         let place = ["--directory", &directory, "--key-file", &key];
         migcore(&[&["store"], command, &place].concat())
@@ -103,10 +108,10 @@ fn write_private(path: &Path, text: &str) {
 }
 
 /// A directory of this test run, removed at the end.
-struct Files(PathBuf);
+pub struct Files(pub PathBuf);
 
 impl Files {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         // One of an earlier run that was cut off.
         let _ = fs::remove_dir_all(&path);
@@ -185,13 +190,13 @@ async fn an_update_of_users_outlives_kills_at_every_state_and_ends_with_one_deci
     };
     let check = async |_: &Administrator| {};
     let kinds = ["acm-migrant"];
-    let (_files, mut a, b) =
+    let (_files, a, b) =
         outlives_kills("acm-update-kills", &pair, "ok", (add, begin), check, &kinds).await;
-    a.start().await;
-    assert_eq!(crate::revision_at(&pair, Side::A, Side::B).await, Some(9), "UEs are told it");
-    let of_users = migrants(&b, "updated");
-    assert_eq!(of_users.len(), 2);
-    assert!(of_users.iter().all(|it| it.contains("\"revision\":9")), "{of_users:?}");
+    for process in [&a, &b] {
+        let of_users = migrants(process, "updated");
+        assert_eq!(of_users.len(), 2);
+        assert!(of_users.iter().all(|it| it.contains("\"revision\":9")), "{of_users:?}");
+    }
 }
 
 /// Plays a transaction that `begin` begins at A, after `prepare`, and that comes to `result`, and kills at each state of
@@ -362,8 +367,8 @@ async fn transactions_that_policy_decides_outlive_kills_at_any_time() {
     }
 }
 
-/// How many users added for migration are stored.
-fn migrants(process: &Process, name: &str) -> Vec<String> {
+/// The users added for migration that are stored.
+pub fn migrants(process: &Process, name: &str) -> Vec<String> {
     let export = process.path(name);
     let output = process.store(&["export", "--secrets", "--output", &export], "data");
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -122,7 +122,7 @@ fn busy(shared: &Shared) -> Problem {
 /// 400 or 422 for what is no such body; 503 or 504 without an answer.
 pub(super) async fn ask<T: JsonBody + 'static, A: Send + 'static>(
     shared: &Arc<Shared>,
-    park: fn(Waiting<A>) -> Parked,
+    park: impl FnOnce(Waiting<A>) -> Parked,
     Read { octets, one }: Read,
     call: impl FnOnce(ReplyTo, T) -> Call<'static> + Send + 'static,
 ) -> Result<Answered<A>, Problem> {

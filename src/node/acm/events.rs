@@ -196,11 +196,11 @@ impl Shared {
         credential: Option<&Credential>,
     ) -> Result<Option<McServiceId>, NoAnswer> {
         let acm = self.roles.acm.as_ref().ok_or(NoAnswer::NoRole)?;
-        // Meanwhile its tables may be empty.
+        let known = credential.filter(|(user, token)| acm.knows(user, token));
+        // Meanwhile its tables may be empty, or have become so since.
         if !self.committer.is_available() {
             return Err(NoAnswer::Lost);
         }
-        let known = credential.filter(|(user, token)| acm.knows(user, token));
         Ok(known.map(|(user, _)| user.clone()))
     }
 

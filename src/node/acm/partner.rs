@@ -20,7 +20,7 @@ use crate::{
     identity::McSystemId,
     node::{
         http::{self, BearerScheme, Ends, Problem, Responses, bearer_token, refusals},
-        park::{Answered, Parked},
+        park::{AcmPartner, Answered, Parked},
         perform::{Call, Shared},
         tls::Bound,
     },
@@ -95,29 +95,37 @@ async fn interconnect(
     let (parts, body) = request.into_parts();
     let token = bearer_token(&parts.headers);
     let from = token.as_ref().and_then(|token| shared.presented_by(token));
-    let (step, response) = if let (Some(token), Some(from)) = (token, &from) {
+    let name = from.as_ref().and_then(|from| shared.acm_links.name(from));
+    let name = name.unwrap_or_else(|| "partner".into());
+    let partner = AcmPartner { name: Arc::clone(&name), ends: ends.map(|Extension(ends)| ends) };
+    let ends = partner.ends;
+    let (is_told, response) = if let (Some(token), Some(from)) = (token, &from) {
         // The role holds the origin in the body against the token.
         let taken = match shared.check_bound(bound.as_ref(), from) {
-            Ok(()) => take(&shared, from, &parts.headers, body, token).await,
+            Ok(()) => take(&shared, (from, partner), &parts.headers, body, token).await,
             Err(problem) => Err(problem),
         };
         match taken {
-            Ok(Answered { step, answer: given }) => (step, answer(&shared, &parts.headers, given)),
+            Ok(Answered { answer: given, .. }) => {
+                (is_content(&given), answer(&shared, &parts.headers, given))
+            }
             Err(problem) => {
                 shared.note_refused(Some(from), &problem);
-                (None, problem.into_response())
+                (false, problem.into_response())
             }
         }
     } else {
         // Not a word of what it sends is read.
         let reason = "the credential is no peer's";
         shared.report_note(&Note::PeerRefused { peer: None, reason });
-        (None, not_authenticated(&shared, &parts.headers))
+        (false, not_authenticated(&shared, &parts.headers))
     };
-    let to = from.and_then(|from| shared.acm_links.name(&from));
-    let to = to.unwrap_or_else(|| "partner".into());
-    let ends = ends.map(|Extension(ends)| ends);
-    shared.observe_acm(("acm-partner", "interconnection"), step, to, ends, &response);
+    let operation = ("acm-partner", "interconnection");
+    if is_told {
+        shared.count_acm(operation, &response);
+    } else {
+        shared.observe_acm(operation, None, name, ends, &response);
+    }
     response
 }
 
@@ -129,16 +137,28 @@ async fn get_description() -> Json<utoipa::openapi::OpenApi> {
 
 async fn take(
     shared: &Arc<Shared>,
-    from: &McSystemId,
+    (from, partner): (&McSystemId, AcmPartner),
     headers: &HeaderMap,
     body: axum::body::Body,
     token: BearerToken,
 ) -> Result<Answered<Answer>, Problem> {
     let read = body::read(shared, body::Sender::Partner(from), headers, body).await?;
-    body::ask(shared, Parked::AcmInterconnection, read, |to, request: Request| {
-        Call::AcmInterconnection { to, token: Some(token), request }
+    let park = |waiting| Parked::AcmInterconnection(waiting, partner);
+    body::ask(shared, park, read, |to, request: Request| Call::AcmInterconnection {
+        to,
+        token: Some(token),
+        request,
     })
     .await
+}
+
+/// Whether an answer of the role is the content of a 200; else it is a problem.
+pub(in crate::node) fn is_content(answer: &Answer) -> bool {
+    match answer {
+        Answer::NotAuthenticated => false,
+        Answer::Refused(refusal) => refusal.code != ResultCode::Busy,
+        Answer::Stored | Answer::Pending | Answer::Decided(_) => true,
+    }
 }
 
 fn answer(shared: &Shared, headers: &HeaderMap, answer: Answer) -> Response {

@@ -379,7 +379,7 @@ impl Wire {
                 | Parked::Registration(_)
                 | Parked::ConnectionDetails(_)
                 | Parked::SystemAccess(_)
-                | Parked::AcmInterconnection(_)
+                | Parked::AcmInterconnection(..)
                 | Parked::AcmClient(_)
                 | Parked::AcmManagement(_)
                 | Parked::Idms(_)

@@ -10,7 +10,9 @@ use axum::{
 
 use super::{
     body::{BindingView, DigestSubscriberView, PoolView, SubscriberView, help},
-    configuration_body::{AgreementView, SystemConfigurationView, UserProfileView, UserView},
+    configuration_body::{
+        AgreementView, ConfigurationVersionView, SystemConfigurationView, UserProfileView, UserView,
+    },
     operator_body::{HeldBindingView, RegistrationView},
 };
 use crate::{
@@ -137,6 +139,9 @@ pub(super) fn from_configuration(answer: configuration::Answer, with_secrets: bo
         }
         configuration::Answer::SystemConfiguration(found) => {
             Json(SystemConfigurationView::new(found, with_secrets)).into_response()
+        }
+        configuration::Answer::ConfigurationVersion(found) => {
+            Json(ConfigurationVersionView::new(*found, with_secrets)).into_response()
         }
         configuration::Answer::UserProfile(found) => {
             Json(UserProfileView::new(found, with_secrets)).into_response()

@@ -9,8 +9,8 @@ use super::{
     answer::{CheckQuery, ask_configuration, invalid_field},
     body::DirectionName,
     configuration_body::{
-        AgreementBody, AgreementView, SystemConfigurationBody, SystemConfigurationView, UserBody,
-        UserProfileBody, UserProfileView, UserView,
+        AgreementBody, AgreementView, ConfigurationVersionView, SystemConfigurationBody,
+        SystemConfigurationView, UserBody, UserProfileBody, UserProfileView, UserView,
     },
 };
 use crate::{
@@ -263,7 +263,33 @@ pub(super) async fn get_system_configuration(
     ask_configuration(&shared, "get_system_configuration", request, with_secrets).await
 }
 
-/// Forgets what UEs are told of a system.
+/// Shows one of the latest versions of what UEs are or were told of a system, and who brought it into force.
+#[utoipa::path(
+    get, path = "/v1/system-configurations/{mc_system_id}/versions/{revision}",
+    params(
+        ("mc_system_id" = String, Path, description = "The MC system ID."),
+        ("revision" = u64, Path, description = "The revision."),
+        SecretsQuery,
+    ),
+    responses((status = 200, description = "The version.", body = ConfigurationVersionView), Refusals)
+)]
+pub(super) async fn get_configuration_version(
+    State(shared): State<Arc<Shared>>,
+    Segments(version): Segments<(String, String)>,
+    Query(query): Query<SecretsQuery>,
+) -> Response {
+    let request = version.and_then(|(id, revision)| {
+        let revision = revision.parse().map_err(|_| invalid_field("revision", "is no number"))?;
+        Ok(Request::GetConfigurationVersion { system: system_id("mc_system_id", &id)?, revision })
+    });
+    let (request, with_secrets) = match query {
+        Ok(query) => (request, query.secrets),
+        Err(problem) => (Err(problem), false),
+    };
+    ask_configuration(&shared, "get_configuration_version", request, with_secrets).await
+}
+
+/// Forgets what UEs are told of a system, and its versions.
 #[utoipa::path(
     delete, path = "/v1/system-configurations/{mc_system_id}",
     params(("mc_system_id" = String, Path, description = "The MC system ID.")),

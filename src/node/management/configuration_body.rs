@@ -8,7 +8,11 @@ use utoipa::ToSchema;
 use super::body::{DirectionName, help, json_bodies};
 use crate::{
     api::{
-        configuration::{Agreement, AgreementKey, CLASS_OCTETS_MAX, StoredProfile, User, Users},
+        acm_interconnection::{TransactionId, TransactionKey},
+        configuration::{
+            Agreement, AgreementKey, CLASS_OCTETS_MAX, ConfigurationVersion, DecidedBy,
+            StoredProfile, User, Users,
+        },
         connection_details::{SipCoreAddress, SipTransport, SystemConfiguration},
         migration_identity::{AgreementId, Direction},
     },
@@ -328,5 +332,62 @@ impl SystemConfigurationView {
     pub(super) fn new(found: SystemConfiguration, with_secrets: bool) -> Self {
         let SystemConfiguration { revision, sip_core, document } = found;
         Self { revision, sip_core, document: with_secrets.then_some(document) }
+    }
+}
+
+/// What UEs are or were told of a system, and how it came to be in force.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ConfigurationVersionView {
+    /// Grows with each change.
+    revision: u64,
+    /// Where the SIP core is, in order of preference.
+    sip_core: Vec<SipCoreAddress>,
+    /// Since when it has been in force; unknown of what was stored before versions were kept.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+    /// Who brought it into force: the MC service ID of an administrator, `policy` or `operator`.
+    #[schema(example = "sip:bob@b.example")]
+    decided_by: Option<String>,
+    /// The transaction that brought it, if administrators of two systems have agreed on it.
+    transaction: Option<TransactionView>,
+    /// The initial UE configuration; only with `?secrets=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    document: Option<Arc<InitialUeConfiguration>>,
+}
+
+impl ConfigurationVersionView {
+    pub(super) fn new(found: ConfigurationVersion, with_secrets: bool) -> Self {
+        let ConfigurationVersion { revision, sip_core, document, provenance, .. } = found;
+        let decided_by = provenance.as_ref().map(|it| match &it.decided_by {
+            DecidedBy::Operator => "operator".to_owned(),
+            DecidedBy::Policy => "policy".to_owned(),
+            DecidedBy::User(user) => user.as_str().to_owned(),
+        });
+        Self {
+            revision,
+            sip_core,
+            at: provenance.as_ref().map(|it| it.at),
+            decided_by,
+            transaction: provenance.and_then(|it| it.transaction).map(TransactionView::from),
+            document: with_secrets.then_some(document),
+        }
+    }
+}
+
+/// A transaction among those of all systems.
+#[derive(Serialize, ToSchema)]
+struct TransactionView {
+    /// The system that began it.
+    #[schema(value_type = String, example = "sip:b.example")]
+    origin: McSystemId,
+    /// Its name there, a UUID.
+    #[schema(value_type = String)]
+    transaction: TransactionId,
+}
+
+impl From<TransactionKey> for TransactionView {
+    fn from(TransactionKey { origin, transaction }: TransactionKey) -> Self {
+        Self { origin, transaction }
     }
 }

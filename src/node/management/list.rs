@@ -73,7 +73,7 @@ struct PageQuery {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes a part of ListQuery")]
 struct PartnerQuery {
-    /// The Diameter identity of the other system's SIP database; of agreements its MC system ID.
+    /// The Diameter identity of the other system's SIP database; of agreements and versions its MC system ID.
     #[param(example = "sipdb.b.example")]
     partner: Option<String>,
 }
@@ -191,6 +191,19 @@ pub(super) async fn list_user_profiles(
 ) -> Response {
     let page = async { read(&shared, RecordKind::UserProfile, query?).await };
     answer(&shared, "list_user_profiles", page.await)
+}
+
+/// Lists the latest versions of what UEs are or were told of systems, by system and revision, without documents.
+#[utoipa::path(
+    get, path = "/v1/system-configuration-versions", params(PageQuery, PartnerQuery),
+    responses((status = 200, description = "Versions.", body = PageView), Refusals)
+)]
+pub(super) async fn list_configuration_versions(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::SystemConfigurationVersion, query?).await };
+    answer(&shared, "list_configuration_versions", page.await)
 }
 
 /// Lists the users, by MC service ID, without tokens.
@@ -320,6 +333,7 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         RecordKind::User
         | RecordKind::Agreement
         | RecordKind::SystemConfiguration
+        | RecordKind::SystemConfigurationVersion
         | RecordKind::UserProfile => roles.config_server.is_some(),
         RecordKind::Subscriber
         | RecordKind::DigestSubscriber
@@ -466,8 +480,11 @@ const PARTNER_AT: [(RecordKind, &str); 3] = [
     (RecordKind::Grant, "/record/partner"),
 ];
 
-/// Where the other MC system is in an agreement's record.
-const PARTNER_SYSTEM_AT: &str = "/record/agreement/key/partner";
+/// Where the MC system is in a record.
+const SYSTEM_AT: [(RecordKind, &str); 2] = [
+    (RecordKind::Agreement, "/record/agreement/key/partner"),
+    (RecordKind::SystemConfigurationVersion, "/record/system"),
+];
 
 /// Where the private identity of the user is in a record.
 const HOLDER_AT: [(RecordKind, &str); 3] = [
@@ -482,9 +499,9 @@ fn pointer_in(kind: RecordKind, places: &[(RecordKind, &'static str)]) -> Option
 
 fn partner_filter(kind: RecordKind, partner: &str) -> Result<Filter, Problem> {
     let wrong = |error: IdentityError| invalid_field("partner", &error.to_string());
-    if kind == RecordKind::Agreement {
+    if let Some(pointer) = pointer_in(kind, &SYSTEM_AT) {
         let system = McSystemId::parse(partner).map_err(wrong)?;
-        return Ok(Filter { pointer: PARTNER_SYSTEM_AT, value: system.as_str().to_owned() });
+        return Ok(Filter { pointer, value: system.as_str().to_owned() });
     }
     let pointer = pointer_in(kind, &PARTNER_AT)
         .ok_or_else(|| invalid_field("partner", "is no filter of this list"))?;

@@ -37,6 +37,8 @@ Examples:
     migcore admin put acm-user sip:bob@b.example --may-decide groups,update --as bob.toml
   Who may exchange what with partners?
     migcore admin list acm-users
+  What were UEs told of system B before, and who accepted it?
+    migcore admin list configuration-versions --partner sip:b.example
   Everything, for a script:
     migcore admin list registrations --json | jq -r .key
 
@@ -194,6 +196,15 @@ enum ListCommand {
         #[command(flatten)]
         most: Most,
     },
+    /// What UEs are and were told of each system: the latest 16 versions, and who brought them into force.
+    #[command(visible_alias = "configuration-version")]
+    ConfigurationVersions {
+        /// Only those of this MC system, such as sip:b.example.
+        #[arg(long, value_name = "MC-SYSTEM-ID")]
+        partner: Option<McSystemId>,
+        #[command(flatten)]
+        most: Most,
+    },
     /// Identity pools; `show pool` tells how full one is.
     #[command(visible_alias = "pool")]
     Pools {
@@ -277,6 +288,17 @@ enum ShowCommand {
     AcmUser {
         /// The MC service ID, such as sip:admin@a.example.
         mc_service_id: McServiceId,
+    },
+    /// What UEs are or were told of a system, and who brought it into force.
+    #[command(visible_alias = "configuration-versions")]
+    ConfigurationVersion {
+        /// The MC system ID, such as sip:b.example.
+        mc_system_id: McSystemId,
+        /// The revision.
+        revision: u64,
+        /// Show the document too, with the secrets that UEs are told in it.
+        #[arg(long)]
+        secrets: bool,
     },
     /// An identity pool, and how full it is.
     #[command(visible_alias = "pools")]
@@ -467,6 +489,10 @@ impl ListCommand {
             Self::Subscribers { most } => (Listed::Subscribers, (None, None), most),
             Self::Users { most } => (Listed::Users, (None, None), most),
             Self::AcmUsers { most } => (Listed::AcmUsers, (None, None), most),
+            Self::ConfigurationVersions { partner, most } => {
+                let partner = partner.map(|partner| partner.as_str().to_owned());
+                (Listed::ConfigurationVersions, (partner, None), most)
+            }
             Self::Pools { most } => (Listed::Pools, (None, None), most),
             Self::IdmsClients { most } => (Listed::IdmsClients, (None, None), most),
             Self::IdmsUsers { most } => (Listed::IdmsUsers, (None, None), most),
@@ -486,6 +512,9 @@ impl ShowCommand {
             Self::Subscriber { impi } => Object::Subscriber(impi),
             Self::User { mc_service_id } => Object::User(mc_service_id),
             Self::AcmUser { mc_service_id } => Object::AcmUser(mc_service_id),
+            Self::ConfigurationVersion { mc_system_id, revision, secrets } => {
+                Object::ConfigurationVersion(mc_system_id, revision, secrets)
+            }
             Self::Pool { name } => Object::Pool(name),
             Self::IdmsClient { name } => Object::IdmsClient(name),
             Self::IdmsUser { name } => Object::IdmsUser(name),

@@ -38,6 +38,7 @@ pub(super) enum Listed {
     Subscribers,
     Users,
     AcmUsers,
+    ConfigurationVersions,
     Pools,
     IdmsClients,
     IdmsUsers,
@@ -109,6 +110,7 @@ impl Listed {
             Self::Subscribers => "/v1/subscribers",
             Self::Users => "/v1/users",
             Self::AcmUsers => "/v1/acm/users",
+            Self::ConfigurationVersions => "/v1/system-configuration-versions",
             Self::Pools => "/v1/pools",
             Self::IdmsClients => "/v1/idms/clients",
             Self::IdmsUsers => "/v1/idms/users",
@@ -175,6 +177,13 @@ impl Listed {
                 ("MAY REQUEST", |item| kinds(item, "/record/may_request")),
                 ("MAY DECIDE", |item| kinds(item, "/record/may_decide")),
             ],
+            Self::ConfigurationVersions => &[
+                ("SYSTEM", |item| part(item, "/record/system")),
+                ("REVISION", |item| part(item, "/record/revision")),
+                ("SINCE", |item| part(item, "/record/provenance/at")),
+                ("DECIDED BY", decider),
+                ("TRANSACTION", |item| part(item, "/record/provenance/transaction/transaction")),
+            ],
             Self::Pools => &[
                 ("NAME", KEY),
                 ("DIRECTION", |item| part(item, "/record/direction")),
@@ -237,6 +246,14 @@ fn variant<'a>(item: &'a Value, pointer: &str) -> (String, &'a Value) {
         },
         Some(other) => (text_of(other), &Value::Null),
         None => ("-".to_owned(), &Value::Null),
+    }
+}
+
+/// Who brought a configuration into force: a user, policy or an operator.
+fn decider(item: &Value) -> String {
+    match variant(item, "/record/provenance/decided_by") {
+        (name, Value::Null) => name,
+        (_, user) => text_of(user),
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Object {
     Subscriber(Impi),
     User(McServiceId),
     AcmUser(McServiceId),
+    /// System, revision, whether with the document.
+    ConfigurationVersion(McSystemId, u64, bool),
     Pool(String),
     IdmsClient(String),
     IdmsUser(String),
@@ -53,6 +55,10 @@ impl Object {
             Self::Subscriber(impi) => format!("/v1/subscribers/{}", escape(impi.as_str())),
             Self::User(id) => format!("/v1/users/{}", escape(id.as_str())),
             Self::AcmUser(id) => format!("/v1/acm/users/{}", escape(id.as_str())),
+            Self::ConfigurationVersion(system, revision, with_secrets) => {
+                let of_system = format!("/v1/system-configurations/{}", escape(system.as_str()));
+                format!("{of_system}/versions/{revision}?secrets={with_secrets}")
+            }
             Self::Pool(name) => format!("/v1/pools/{}", escape(name)),
             Self::IdmsClient(name) => format!("/v1/idms/clients/{}", escape(name)),
             Self::IdmsUser(name) => format!("/v1/idms/users/{}", escape(name)),
@@ -71,6 +77,7 @@ impl Object {
             Self::Subscriber(_) => "subscriber",
             Self::User(_) | Self::IdmsUser(_) => "user",
             Self::AcmUser(_) => "acm-user",
+            Self::ConfigurationVersion(..) => "configuration-version",
             Self::Pool(_) => "pool",
             Self::IdmsClient(_) => "client",
             Self::Visitor(..) => "visitor",

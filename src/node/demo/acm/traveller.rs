@@ -1,9 +1,9 @@
 //! A UE that asks its system for step 1 of a migration before and after: what the exchange is for.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{
-    DemoError, RunningAcmDemo, SETTLE, Show, WAIT_MAX,
+    DemoError, RunningAcmDemo, SETTLE, Show,
     branch::Play,
     differs,
     office::{Office, service_id},
@@ -93,15 +93,6 @@ impl RunningAcmDemo {
         show: &mut Show<'_>,
     ) -> Result<(), DemoError> {
         let (at, of, _) = self.ends(traveller.play);
-        // What a partner confirms is brought into force here after its response is stored.
-        let in_force = async {
-            while at.revision_of(of).await? != Some(accepted.revision) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Ok::<_, DemoError>(())
-        };
-        let in_force = tokio::time::timeout(WAIT_MAX, in_force).await;
-        in_force.map_err(|_| differs("what was accepted is not in force"))??;
         let of = of.clone();
         let title = format!("after: the same UE of {} asks again", at.domain);
         self.ask(traveller).await?;

@@ -148,6 +148,18 @@ fn records() -> Vec<Value> {
             "mcptt 0 sip:alice@a.example",
             json!({"revision": 3, "document": ["mcptt", PROFILE]}),
         ),
+        (
+            "system-configuration-version",
+            "sip:b.example 00000000000000000003",
+            json!({
+                "system": "sip:b.example", "revision": 3, "document": document,
+                "sip_core": [{"transport": "tcp", "address": "192.0.2.1:1"}],
+                "provenance": {
+                    "at": "2031-01-01T00:00:00Z", "decided_by": {"user": "sip:bert@a.example"},
+                    "transaction": {"origin": "sip:b.example", "transaction": TRANSACTION},
+                },
+            }),
+        ),
         ("agreement", "sip:b.example oe", agreement(Value::Null, json!("everybody"))),
         ("agreement", "sip:b.example ocfire", agreement(json!(7), json!({"class": "fire"}))),
         (

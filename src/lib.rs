@@ -20,7 +20,7 @@
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
-//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`user_profile`], [`packed`], [`deadlines`], [`patience`] | tables, arithmetic, XML |
+//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`user_profile`], [`mc_info`], [`packed`], [`deadlines`], [`patience`] | tables, arithmetic, XML |
 //! | 0 values | [`identity`], [`secret`], [`entropy`], [`time`], [`step`], [`table`] | themselves |
 //!
 //! # Where to begin
@@ -67,6 +67,7 @@ pub mod diameter;
 pub mod entropy;
 pub mod identity;
 pub mod idms;
+pub mod mc_info;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod outbox;

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("time", 0),
     ("aka", 1),
     ("deadlines", 1),
+    ("mc_info", 1),
     ("packed", 1),
     ("patience", 1),
     ("planted", 0),
@@ -49,6 +50,8 @@ const LAYERS: &[(&str, u8)] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[
     ("table", "entropy"),
     ("deadlines", "packed"),
+    ("mc_info", "token"),
+    ("mc_info", "user_profile"),
     ("user_profile", "ue_configuration"),
     ("load", "node"),
     ("sim", "load"),

@@ -38,6 +38,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("alias_server", 5),
     ("config_server", 5),
     ("idms", 5),
+    ("mc_server", 5),
     ("sip_core", 5),
     ("sip_database", 5),
     ("ue", 5),

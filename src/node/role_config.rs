@@ -20,6 +20,7 @@ pub(super) fn core_config(config: &Config) -> sip_core::Config {
         vector_timeout: sip.vector_timeout,
         reg_await_auth: sip.challenge_timeout,
         limits: config.limits.clone(),
+        application_servers: sip.application_servers.clone(),
         ..sip_core::Config::for_domain(&config.system.domain)
     }
 }

@@ -395,6 +395,7 @@ impl World {
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Sip { .. }
+            | Message::SipRequest { .. }
             | Message::CxRequest { .. }
             | Message::CxAnswer { .. }
             | Message::ConnectionDetailsRequest(_) => {}

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::limiter::Limits;
+use super::{filter::ApplicationServer, limiter::Limits};
 use crate::aka::digest::Algorithm;
 
 /// Settings of a SIP core. The defaults are those of TS 24.229 and RFC 3261 where they give one.
@@ -32,6 +32,9 @@ pub struct Config {
     pub reg_await_auth: Duration,
     /// What may be tried how often.
     pub limits: Limits,
+    /// Who is told of registrations, and asked by registered users; at most
+    /// [`APPLICATION_SERVERS_MAX`](super::APPLICATION_SERVERS_MAX).
+    pub application_servers: Vec<ApplicationServer>,
 }
 
 impl Config {
@@ -50,6 +53,7 @@ impl Config {
             vector_timeout: Duration::from_secs(4),
             reg_await_auth: Duration::from_secs(240),
             limits: Limits::default(),
+            application_servers: Vec::new(),
         }
     }
 

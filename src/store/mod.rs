@@ -98,6 +98,8 @@ pub enum Owner {
     AliasServer,
     /// `idms`.
     Idms,
+    /// `mc_server`.
+    McServer,
 }
 
 /// Which kind of record a key names.
@@ -170,11 +172,13 @@ pub enum RecordKind {
     DigestSubscriber = 32,
     /// A user profile, by service, index and MC service ID (`config_server`).
     UserProfile = 33,
+    /// What an MC server knows of a public identity, by that (`mc_server`).
+    McClient = 34,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,
@@ -208,6 +212,7 @@ impl RecordKind {
         Self::IdmsPresented,
         Self::DigestSubscriber,
         Self::UserProfile,
+        Self::McClient,
     ];
 
     /// The kind as people write it.
@@ -246,6 +251,7 @@ impl RecordKind {
             Self::IdmsPresented => "idms-presented",
             Self::DigestSubscriber => "digest-subscriber",
             Self::UserProfile => "user-profile",
+            Self::McClient => "mc-client",
         }
     }
 
@@ -320,6 +326,7 @@ impl RecordKind {
             | Self::IdmsVisitor
             | Self::IdmsDenied
             | Self::IdmsPresented => Owner::Idms,
+            Self::McClient => Owner::McServer,
         }
     }
 }

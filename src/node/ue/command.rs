@@ -21,10 +21,13 @@ use crate::{
         ladder::{Entry, Renderer, Tap},
     },
     outbox::Transport,
-    ue::{Config, ConfigurationClient, ConfigurationState, Failure, NoAccess, State},
+    ue::{Config, ConfigurationClient, ConfigurationState, Failure, NoAccess, ServiceLogOn, State},
 };
 
+mod services;
 mod status;
+
+pub use services::{Published, ServiceFile, Services};
 
 /// What ladders call the configuration management server.
 const SERVER: &str = "CMS";
@@ -57,15 +60,39 @@ pub enum UeCommand {
         /// Which partner MC system, such as sip:b.example; the home system's ID for home.
         #[arg(long, value_name = "MC-SYSTEM-ID")]
         partner: Option<McSystemId>,
-        /// Speak SIP over TCP.
+        /// Speak SIP over TCP: with access tokens it has to be.
         #[arg(long)]
         tcp: bool,
+        /// The MC services that the UE has.
+        #[command(flatten)]
+        services: Services,
     },
     /// Prolong the registration.
     Refresh {
         /// The state file, and how to show what passes.
         #[command(flatten)]
         common: Common,
+        /// The MC services that the UE has.
+        #[command(flatten)]
+        services: Services,
+    },
+    /// Prolong the registration, and be authorised for an MC service by PUBLISH.
+    Authorise {
+        /// The state file, and how to show what passes.
+        #[command(flatten)]
+        common: Common,
+        /// For what, and where.
+        #[command(flatten)]
+        published: Published,
+    },
+    /// Prolong the registration, and log off from an MC service by PUBLISH.
+    LogOff {
+        /// The state file, and how to show what passes.
+        #[command(flatten)]
+        common: Common,
+        /// From what, and where.
+        #[command(flatten)]
+        published: Published,
     },
     /// End the registration.
     Deregister {
@@ -131,6 +158,14 @@ pub enum UeError {
         /// What went wrong.
         trouble: String,
     },
+    /// The file of an access token cannot be used.
+    #[error("the access token in {}: {why}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// There is nothing to register with.
     #[error("cannot register at {at}: {why}")]
     NoAccess {
@@ -181,7 +216,11 @@ pub enum UeError {
 impl UeError {
     /// Whether the user's file is at fault, not the world.
     pub const fn is_wrong_input(&self) -> bool {
-        matches!(self, Self::State(StateError::Read { .. } | StateError::Wrong { .. }))
+        matches!(
+            self,
+            Self::State(StateError::Read { .. } | StateError::Wrong { .. })
+                | Self::TokenFile { .. }
+        )
     }
 }
 
@@ -203,12 +242,19 @@ impl UeCommand {
                 };
                 Session::open(&common)?.migrate(location, partner, strict).await
             }
-            Self::Register { common, partner, tcp } => {
+            Self::Register { common, partner, tcp, services } => {
                 let mut session = Session::open(&common)?;
                 let at = session.destination(partner);
-                session.register(&at, tcp.then_some(Transport::Tcp)).await
+                let over = tcp.then_some(Transport::Tcp);
+                session.register(&at, over, services.log_ons()?).await
             }
-            Self::Refresh { common } => Session::open(&common)?.refresh().await,
+            Self::Refresh { common, services } => {
+                Session::open(&common)?.refresh(services.log_ons()?).await
+            }
+            Self::Authorise { common, published } => {
+                Session::open(&common)?.authorise(&published).await
+            }
+            Self::LogOff { common, published } => Session::open(&common)?.log_off(&published).await,
             Self::Deregister { common } => Session::open(&common)?.deregister().await,
             Self::Return { common, tcp } => {
                 Session::open(&common)?.return_home(tcp.then_some(Transport::Tcp)).await
@@ -294,7 +340,12 @@ impl Session {
     }
 
     /// Steps 14 to 25, or a registration at home.
-    async fn register(&mut self, at: &McSystemId, over: Option<Transport>) -> Result<(), UeError> {
+    async fn register(
+        &mut self,
+        at: &McSystemId,
+        over: Option<Transport>,
+        services: Vec<ServiceLogOn>,
+    ) -> Result<(), UeError> {
         let is_home = *at == self.file.state.records.primary().mc_system_id;
         let access = if is_home {
             self.file.state.records.home_access(over)
@@ -304,13 +355,15 @@ impl Session {
         let config = access.map_err(|why| UeError::NoAccess { at: at.clone(), why })?;
         self.tell_what_is_left(at);
         let mut ue = self.open_ue(at, config, Contact::Fresh).await?;
+        ue.set_services(services);
         let outcome = ue.register_kept(&mut self.file).await.cloned();
         self.registered("registered", at, outcome)
     }
 
-    async fn refresh(&mut self) -> Result<(), UeError> {
+    async fn refresh(&mut self, services: Vec<ServiceLogOn>) -> Result<(), UeError> {
         let (at, config) = self.current()?;
         let mut ue = self.open_ue(&at, config, Contact::Prolonged).await?;
+        ue.set_services(services);
         let outcome = ue.register_kept(&mut self.file).await.cloned();
         self.registered("refreshed", &at, outcome)
     }
@@ -335,7 +388,7 @@ impl Session {
         {
             note(&error);
         }
-        self.register(&home, over).await
+        self.register(&home, over, Vec::new()).await
     }
 
     /// The registration that there is, and what to reach its SIP core with.
@@ -378,7 +431,7 @@ impl Session {
     }
 
     /// Shows what passed, and tells trouble of the socket from an outcome.
-    fn outcome(&mut self, at: &McSystemId, outcome: io::Result<State>) -> Result<State, UeError> {
+    fn outcome<T>(&mut self, at: &McSystemId, outcome: io::Result<T>) -> Result<T, UeError> {
         self.shown.drain().map_err(UeError::Output)?;
         outcome.map_err(|error| UeError::Broken { at: at.clone(), error })
     }

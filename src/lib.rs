@@ -16,11 +16,11 @@
 //! | Layer | Modules | Knows |
 //! |---|---|---|
 //! | 6 worlds | [`node`], [`sim`] | sockets, clocks, files; or virtual time |
-//! | 5 roles | [`acm`], [`alias_server`], [`config_server`], [`idms`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
+//! | 5 roles | [`acm`], [`alias_server`], [`config_server`], [`idms`], [`mc_server`], [`sip_core`], [`sip_database`], [`ue`] | each other as messages only |
 //! | 4 effects | [`outbox`] | what a role may ask for |
 //! | 3 state | [`store`] | records, versions, commit numbers |
 //! | 2 wire | [`sip`], [`diameter`], [`api`] | octets and values |
-//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`user_profile`], [`packed`], [`deadlines`], [`patience`] | tables, arithmetic, XML |
+//! | 1 documents | [`procedure`], [`aka`], [`token`], [`ue_configuration`], [`user_profile`], [`mc_info`], [`packed`], [`deadlines`], [`patience`] | tables, arithmetic, XML |
 //! | 0 values | [`identity`], [`secret`], [`entropy`], [`time`], [`step`], [`table`] | themselves |
 //!
 //! # Where to begin
@@ -34,7 +34,9 @@
 //! 12). One exchange between administrators: `acm/begin.rs` (XCFG-1, 2), `acm/delivery.rs` (3, 5, 12),
 //! `acm/incoming.rs` (4), `acm/decision.rs` (10, 11), `acm/response.rs` (13); the tables of its three procedures are
 //! beside that of the 25 steps. One token: `idms/log_in.rs` (a user logs in), `idms/grant.rs` (tokens at home),
-//! `idms/exchange.rs` (a security token for a partner), `idms/visit.rs` (tokens at the partner, ISO-2), over `token/`.
+//! `idms/exchange.rs` (a security token for a partner), `idms/visit.rs` (tokens at the partner, ISO-2), over `token/`. One
+//! service authorisation: `ue/agent.rs` or `ue/publisher.rs`, `sip_core/third_party.rs` or `sip_core/originating.rs`, then
+//! `mc_server/registered.rs` or `mc_server/publish.rs`, over `mc_info/`.
 //!
 //! # Invariants, as absences
 //!
@@ -67,6 +69,8 @@ pub mod diameter;
 pub mod entropy;
 pub mod identity;
 pub mod idms;
+pub mod mc_info;
+pub mod mc_server;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod outbox;

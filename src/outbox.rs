@@ -4,6 +4,7 @@
 
 mod acm;
 mod idms;
+mod mc;
 
 use std::{iter, net::SocketAddr, sync::Arc};
 
@@ -25,6 +26,7 @@ use crate::{
 
 pub use acm::{AcmMessage, AcmReply, UserConfigurationReply};
 pub use idms::{IdmsMessage, IdmsNote, PasswordReply, TooManyChecks};
+pub use mc::McNote;
 
 /// What a call into a role may use, and where its effects go.
 pub struct Context<'a> {
@@ -117,6 +119,13 @@ pub enum Message {
     Sip {
         /// Where to.
         flow: Flow,
+        /// The octets.
+        octets: Bytes,
+    },
+    /// A SIP request to a server that the role chose, ready for the wire.
+    SipRequest {
+        /// Where to.
+        to: SipTarget,
         /// The octets.
         octets: Bytes,
     },
@@ -290,6 +299,8 @@ pub enum Role {
     ConfigServer,
     /// `idms`.
     Idms,
+    /// `mc_server`.
+    McServer,
     /// `sip_core`.
     SipCore,
     /// `sip_database`.
@@ -309,6 +320,15 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// Which connection, for TCP and TLS; zero for UDP.
     pub connection: u64,
+}
+
+/// Where a SIP request of our own goes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SipTarget {
+    /// Over what.
+    pub transport: Transport,
+    /// The server's address.
+    pub address: SocketAddr,
 }
 
 /// SIP transports.
@@ -362,6 +382,15 @@ pub enum TimerWhat {
     AcmDue,
     /// Something has expired in an identity management server, or a key is to be made: one timer for the first of all.
     IdmsDue,
+    /// SIP requests to other servers may have had their time (Timer F): one timer for the first of all.
+    SipRequestsEnd,
+    /// SIP requests to other servers over UDP may have to be sent again (Timer E), for so many times they were: one
+    /// timer for the first of all of these.
+    SipRequestsRepeat(u8),
+    /// Bindings of an MC server may have ended: one timer for the first of all.
+    McBindingsEnd,
+    /// Answers of an MC server need not be kept any more (Timer J): one timer for the first of all.
+    McAnswersEnd,
     /// The user agent's retransmission (Timer E).
     UeRetransmit,
     /// The user agent gives the transaction up (Timer F).
@@ -441,8 +470,15 @@ pub enum Note {
         /// The partner.
         partner: McSystemId,
     },
+    /// An application server did not take a third-party REGISTER.
+    ApplicationServerFailed {
+        /// What came in place of a 200.
+        why: &'static str,
+    },
     /// Something the operator of an identity management server should know.
     Idms(IdmsNote),
+    /// Something the operator of an MC server should know.
+    Mc(McNote),
     /// A table is at its named maximum.
     TableFull(&'static str),
     /// An attempt to register was over a limit.

@@ -7,6 +7,7 @@ use migcore::{
     acm::{Mode, Policy},
     api::acm_payload::Kind,
     node::config::{Config, Part, PeerKind, Problem, REFERENCE},
+    sip_core::{DefaultHandling, Trigger},
 };
 
 const MINIMAL: &str = "[system]\ndomain = \"a.example\"\n";
@@ -49,6 +50,7 @@ fn the_reference_shows_every_key_with_its_default() {
         "config_server",
         "acm",
         "idms",
+        "mc_server",
         "diameter",
         "admin",
         "management",
@@ -472,4 +474,45 @@ fn what_contradicts_itself_about_tls_is_named() {
     let good = format!("{MINIMAL}{TLS}{of_b}{PEER}{with_partner}");
     let system = Config::parse(&good).unwrap().system_of(&"sipdb.b.example".parse().unwrap());
     assert_eq!(system.unwrap().as_str(), "sip:b.example", "by the partner");
+}
+
+#[test]
+fn application_servers_are_read_with_their_criteria_and_what_does_not_fit_is_told() {
+    let server = "[[sip.application_servers]]\nuri = \"sip:mc.a.example\"\naddress = \"tcp:127.0.0.1:5070\"\n";
+    let criterion = "priority = 7\ntrigger = [\"initial\", \"end\"]\ndefault_handling = \"terminated\"\n\
+        include_request = true\nservices = [\"sip:mcptt@a.example\"]\n";
+    let config = Config::parse(&format!("{MINIMAL}{server}{criterion}")).unwrap();
+    let [server_read] = &config.sip.application_servers[..] else { panic!("one server") };
+    let trigger = Trigger { initial: true, refresh: false, end: true };
+    assert_eq!((server_read.priority, server_read.trigger), (7, trigger));
+    assert_eq!(server_read.default_handling, DefaultHandling::Terminated);
+    assert!(server_read.includes_request && !server_read.includes_response);
+    for (more, what) in [
+        (server.replace("tcp:", "sctp:"), "is no transport and address"),
+        (server.replace("tcp:", "tls:"), "over TLS, which needs a certificate"),
+        (format!("{server}{server}"), "twice"),
+        (format!("{server}trigger = [\"later\"]\n"), "is unknown"),
+        (server.repeat(40), "are too many"),
+    ] {
+        let found = problems(&format!("{MINIMAL}{more}"));
+        assert!(found.iter().any(|it| it.what.contains(what)), "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn an_mc_server_says_whose_access_tokens_it_takes() {
+    let roles = |roles: &str| format!("roles = [{roles}]\n{MINIMAL}");
+    let alone = roles("\"sip_core\", \"sip_database\", \"mc_server\"");
+    let found = problems(&alone);
+    assert!(found.iter().any(|it| it.what == "does not say whose access tokens are taken"));
+    let beside = roles("\"sip_core\", \"sip_database\", \"idms\", \"mc_server\"");
+    assert!(Config::parse(&beside).unwrap().roles.mc_server);
+    let named = "[mc_server]\nissuer = \"https://idms.a.example\"\n";
+    assert!(
+        problems(&format!("{alone}{named}"))
+            .iter()
+            .any(|it| it.what.contains("needs certificates"))
+    );
+    let both = format!("{alone}{named}certificates = \"idms.pem\"\n");
+    assert!(Config::parse(&both).unwrap().mc_server.issuer.is_some());
 }

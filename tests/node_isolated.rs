@@ -96,6 +96,32 @@ fn iso_1_the_ue_contacts_the_partner_with_what_it_took_along_and_nothing_is_sent
 }
 
 #[test]
+fn scenario_64_the_partner_authorises_the_service_by_register_and_by_publish_without_the_home() {
+    let output = demo(&[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let lines = lines(&output);
+    let (ue, core, mc) = ("UE", "scscf.b.example", "mc.b.example");
+    let stopped = place(&lines, 0, ("a.example", "a.example"), "stopped");
+    let contact = place(&lines, stopped, (ue, "idms.b.example"), "jwt-bearer");
+    // With a key: the token comes in the UE's REGISTER, and reaches the MC server in a third-party REGISTER.
+    let registered = place(&lines, contact, (core, ue), "200 OK");
+    let told = place(&lines, registered, (core, mc), "REGISTER sip:mc.b.example");
+    let authorised = place(&lines, told, (mc, mc), "service authorised: mcptt");
+    let answered = place(&lines, told, (mc, core), "200 OK");
+    let ended = place(&lines, answered, (core, mc), "REGISTER sip:mc.b.example");
+    assert!(place(&lines, ended, (mc, mc), "service logged off: mcptt") > authorised);
+    // With a password: by PUBLISH, which the core passes on; after the log-off the user is not known.
+    let published = place(&lines, ended, (ue, core), "PUBLISH sip:");
+    let passed_on = place(&lines, published, (core, mc), "PUBLISH sip:");
+    let authorised = place(&lines, passed_on, (mc, mc), "service authorised: mcptt");
+    let answered = place(&lines, passed_on, (core, ue), "200 OK");
+    let off = place(&lines, authorised.max(answered), (mc, mc), "service logged off: mcptt");
+    place(&lines, off, (core, ue), "404 Not Found");
+    let nothing = place(&lines, off, ("a.example", "a.example"), "0 connections and datagrams");
+    assert_eq!(nothing, lines.len() - 1, "and nothing was sent home");
+}
+
+#[test]
 fn every_failure_branch_is_seen_and_none_asks_the_home() {
     for fault in IsolatedFault::ALL {
         let output = demo(&["--fault", fault.name()]);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use migcore::{
-    acm, alias_server, config_server, idms, sip_database,
+    acm, alias_server, config_server, idms, mc_server, sip_database,
     store::{Owner, RecordKind},
 };
 
@@ -15,6 +15,7 @@ fn openers(kind: RecordKind) -> Vec<Owner> {
         (Owner::Acm, acm::StoredRecord::decode(kind, nothing).is_err()),
         (Owner::AliasServer, alias_server::StoredRecord::decode(kind, nothing).is_err()),
         (Owner::Idms, idms::StoredRecord::decode(kind, nothing).is_err()),
+        (Owner::McServer, mc_server::StoredRecord::decode(kind, nothing).is_err()),
     ];
     opens.into_iter().filter(|(_, opens)| *opens).map(|(owner, _)| owner).collect()
 }
@@ -36,7 +37,7 @@ fn what_an_engine_seals_has_fields_that_an_export_leaves_out() {
             Owner::ConfigServer => config_server::StoredRecord::secret_fields(kind),
             Owner::Acm => acm::StoredRecord::secret_fields(kind),
             Owner::Idms => idms::StoredRecord::secret_fields(kind),
-            Owner::SipCore | Owner::AliasServer => &[],
+            Owner::SipCore | Owner::AliasServer | Owner::McServer => &[],
         };
         assert!(!fields.is_empty(), "{}", kind.name());
     }

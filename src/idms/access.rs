@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{IdentityServer, keys::HeldKey};
 use crate::{
     time::Timestamp,
-    token::claims::{AccessToken, TokenError, verify_access},
+    token::claims::{AccessToken, TokenError, VerifyAccess, verify_access},
 };
 
 impl IdentityServer {
@@ -22,5 +22,11 @@ impl IdentityServer {
         };
         let (issuer, audience) = (self.config.issuer.as_str(), self.config.audience.as_str());
         verify_access(token, of_name, issuer, audience, now)
+    }
+}
+
+impl VerifyAccess for IdentityServer {
+    fn verify_access(&self, token: &str, now: Timestamp) -> Result<AccessToken, TokenError> {
+        Self::verify_access(self, token, now)
     }
 }

@@ -7,6 +7,7 @@ mod acm;
 mod config_server;
 mod file;
 mod idms;
+mod mc_server;
 mod overload;
 pub(super) mod read;
 mod storage;
@@ -25,7 +26,7 @@ use crate::{
     aka::digest::Algorithm,
     identity::{IdentityError, Impu, McSystemId, SipDatabaseId},
     outbox::Role,
-    sip_core::Limits,
+    sip_core::{ApplicationServer, Limits},
 };
 
 pub use self::{
@@ -33,6 +34,7 @@ pub use self::{
     config_server::{ACCESS_TIMEOUT_MAX, ConfigServer, Partner},
     file::InvalidFile,
     idms::Idms,
+    mc_server::{Issuer, McServer},
     overload::Overload,
     read::Problem,
     storage::{Storage, StorageEngine},
@@ -79,6 +81,8 @@ pub struct Config {
     pub acm: Acm,
     /// The identity management server.
     pub idms: Idms,
+    /// The MC server.
+    pub mc_server: Box<McServer>,
     /// Diameter.
     pub diameter: Diameter,
     /// Where metrics and health are served; `None` serves them nowhere.
@@ -106,6 +110,8 @@ pub struct Roles {
     pub acm: bool,
     /// The identity management server: users log in, and clients get tokens.
     pub idms: bool,
+    /// The MC server: authorises clients for MC services.
+    pub mc_server: bool,
 }
 
 /// Who this system is.
@@ -148,6 +154,8 @@ pub struct Sip {
     pub tcp_idle_timeout: Duration,
     /// Most TCP connections at a time.
     pub tcp_connections_max: usize,
+    /// Who is told of registrations, and asked by registered users.
+    pub application_servers: Vec<ApplicationServer>,
 }
 
 /// The SIP database.
@@ -232,7 +240,8 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// The defaults for the system of `domain`: all roles but the ACM server and the identity management server, nothing but loopback, no peers.
+    /// The defaults for the system of `domain`: SIP core, SIP database and configuration server, nothing but loopback,
+    /// no peers.
     /// `None` if that is no domain.
     fn new(domain: &str) -> Option<Self> {
         let realm = domain.to_ascii_lowercase();
@@ -244,6 +253,7 @@ impl Config {
                 config_server: true,
                 acm: false,
                 idms: false,
+                mc_server: false,
             },
             workers: None,
             system: System { name: realm.clone(), domain: realm.clone() },
@@ -255,6 +265,7 @@ impl Config {
             sip_database: SipDatabase::new(&realm),
             acm: Acm::new(config_server.id.clone(), &realm),
             idms: Idms::new(config_server.id.clone(), &realm)?,
+            mc_server: Box::new(McServer::new(&realm)),
             config_server,
             diameter: Diameter {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 3868))),
@@ -308,6 +319,7 @@ impl Sip {
             challenge_timeout: 4 * MINUTE,
             tcp_idle_timeout: 15 * MINUTE,
             tcp_connections_max: 10_000,
+            application_servers: Vec::new(),
         }
     }
 }
@@ -358,22 +370,25 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     config.config_server.read(with_tls(Part::ConfigServer), peers);
     config.acm.read(with_tls(Part::Acm), &config.config_server.id);
     config.idms.read(with_tls(Part::Idms), &config.config_server.id);
+    config.mc_server.read(with_tls(Part::McServer), &config.config_server.id);
     read_listen(with_tls(Part::Admin), &mut config.admin);
     read_listen(with_tls(Part::Management), &mut config.management);
     config.storage.read(root.section("storage"));
     read_log(root.section("log"), &mut config.log);
     check_listen(root, &config);
+    mc_server::check(root, &config);
     tls::check(root, &config);
     domain.map(|_| config)
 }
 
 fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
-    const NAMES: [(&str, Role); 5] = [
+    const NAMES: [(&str, Role); 6] = [
         ("sip_core", Role::SipCore),
         ("sip_database", Role::SipDatabase),
         ("config_server", Role::ConfigServer),
         ("acm", Role::Acm),
         ("idms", Role::Idms),
+        ("mc_server", Role::McServer),
     ];
     let Some(named) = root.optional("roles", |value| list(value, |value| word(value, &NAMES)))
     else {
@@ -385,6 +400,7 @@ fn read_roles(root: &mut Section<'_>, roles: &mut Roles) {
         config_server: named.contains(&Role::ConfigServer),
         acm: named.contains(&Role::Acm),
         idms: named.contains(&Role::Idms),
+        mc_server: named.contains(&Role::McServer),
     };
     if named.is_empty() {
         let fix =
@@ -453,6 +469,7 @@ fn read_sip(mut section: Section<'_>, config: &mut Config) {
     }
     let connections = section.optional("tcp_connections_max", |value| number(value, 1..=1_000_000));
     set(&mut sip.tcp_connections_max, connections);
+    mc_server::read_application_servers(&mut section, &mut sip.application_servers);
 
     let listens_nowhere = sip.listen.is_empty() && sip.listen_tls.is_empty();
     for (key, empty) in [("listen", listens_nowhere), ("algorithms", sip.algorithms.is_empty())] {
@@ -562,7 +579,7 @@ fn read_listen(mut section: Section<'_>, listen: &mut Option<SocketAddr>) {
 
 /// Two servers cannot have one address: better said here than when the second one starts.
 fn check_listen(root: &Section<'_>, config: &Config) {
-    let Config { roles, sip, config_server, acm, idms, .. } = config;
+    let Config { roles, sip, config_server, acm, idms, mc_server, .. } = config;
     let sip = sip
         .listen
         .iter()
@@ -580,6 +597,7 @@ fn check_listen(root: &Section<'_>, config: &Config) {
         ("acm", "client_listen", of_acm(acm.client_listen)),
         ("acm", "partner_listen", of_acm(acm.partner_listen)),
         ("idms", "listen", roles.idms.then_some(idms.listen)),
+        ("mc_server", "listen", roles.mc_server.then_some(mc_server.listen)),
     ]);
     let mut taken = BTreeMap::new();
     for (section, key, address) in servers {

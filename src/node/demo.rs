@@ -39,7 +39,7 @@ use crate::{
     outbox::Transport,
     procedure::migration::STEPS,
     step::Step,
-    ue::{ConfigurationState, State},
+    ue::{ConfigurationState, Records, State},
 };
 
 /// The pause between steps 13 and 14 (NOTE 5).
@@ -258,7 +258,7 @@ impl RunningDemo {
             }
             Scene::ReturnHome => {
                 self.leave(scene).await?;
-                return self.ue.register_at_home().await;
+                return self.register_at_home().await;
             }
             Scene::Deregistration => return self.ue.deregister().await,
         }
@@ -282,6 +282,20 @@ impl RunningDemo {
     /// [`DemoError`] if there is no answer at all; how it ended is the state.
     pub async fn register(&mut self) -> Result<State, DemoError> {
         self.ue.register().await
+    }
+
+    /// Registers at home, with the record that the UE has of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::register`].
+    pub async fn register_at_home(&mut self) -> Result<State, DemoError> {
+        self.ue.register_at_home().await
+    }
+
+    /// What the UE knows of MC systems.
+    pub const fn records(&self) -> &Records {
+        self.ue.records()
     }
 
     /// De-registers where the UE is.

@@ -26,7 +26,7 @@ use self::ready::Ready;
 use crate::{
     diameter::cx::ResultCode,
     identity::{McSystemId, SipDatabaseId},
-    outbox::{IdmsNote, Note, Transport},
+    outbox::{IdmsNote, McNote, Note, Transport},
     sip_database::Leases,
     step::{Procedure, Step},
 };
@@ -88,6 +88,8 @@ pub struct Metrics {
     pub leases: Family<LeaseLabel, Gauge<i64, AtomicI64>>,
     /// Listed migration identities in quarantine.
     pub identities_resting: Gauge<i64, AtomicI64>,
+    /// Public identities authorised at the MC server, by service.
+    pub service_authorisations: Family<ServiceLabel, Gauge<i64, AtomicI64>>,
     /// Whether the storage takes changes: 0 or 1.
     pub storage_available: Gauge,
     /// Requests from the wire and from HTTP that wait for an answer.
@@ -144,6 +146,7 @@ impl Metrics {
             commits_queued: Gauge::default(),
             leases: Family::default(),
             identities_resting: Gauge::default(),
+            service_authorisations: Family::default(),
             storage_available: Gauge::default(),
             waiting: Gauge::default(),
             timers: Gauge::default(),
@@ -284,6 +287,11 @@ impl Metrics {
             self.identities_resting.clone(),
         );
         registry.register(
+            "service_authorisations",
+            "Public identities that are authorised at the MC server",
+            self.service_authorisations.clone(),
+        );
+        registry.register(
             "storage_available",
             "Whether the storage takes changes: 1 if so",
             self.storage_available.clone(),
@@ -395,6 +403,8 @@ impl Metrics {
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
+            | Note::Mc(_)
+            | Note::ApplicationServerFailed { .. }
             | Note::TableFull(_) => {}
         }
         let number = match note {
@@ -416,6 +426,8 @@ impl Metrics {
             | Note::StrayResponse { .. }
             | Note::ResponseUndelivered { .. }
             | Note::Idms(_)
+            | Note::Mc(_)
+            | Note::ApplicationServerFailed { .. }
             | Note::TableFull(_)
             | Note::Limited(_) => NOTES,
         };
@@ -485,6 +497,11 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::Idms(IdmsNote::TrustImported { .. }) => "trust_imported",
         Note::Idms(IdmsNote::TrustRevoked { .. }) => "trust_revoked",
         Note::Idms(IdmsNote::KeyMade(_)) => "key_made",
+        Note::Mc(McNote::Authorised(_, true)) => "service_authorised",
+        Note::Mc(McNote::Authorised(_, false)) => "service_logged_off",
+        Note::Mc(McNote::Refused(..)) => "service_authorisation_refused",
+        Note::Mc(McNote::StrangerRefused) => "stranger_refused",
+        Note::ApplicationServerFailed { .. } => "application_server_failed",
         Note::TableFull(_) => "table_full",
         Note::Limited(_) => "limited",
         Note::Registered(true) => "registered",
@@ -647,6 +664,13 @@ impl EncodeLabelValue for StepName {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         write!(encoder, "{}", self.0)
     }
+}
+
+/// Label of `service_authorisations`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ServiceLabel {
+    /// The service.
+    pub service: &'static str,
 }
 
 /// Label of `notes`.

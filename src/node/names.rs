@@ -14,6 +14,8 @@ pub(super) struct Names {
     /// Whoever uses the ACM server of this system.
     pub(super) acm_client: Arc<str>,
     pub(super) idms: Arc<str>,
+    /// The MC server of this system, or whatever application servers it has.
+    pub(super) mc_server: Arc<str>,
     pub(super) ue: Arc<str>,
     /// Whoever uses the management interface of the SIP database.
     pub(super) management: Arc<str>,
@@ -29,6 +31,7 @@ impl Names {
             acm: Self::of_acm_server(&config.acm.server.system),
             acm_client: "ACM client".into(),
             idms: Self::of_server("idms", &config.config_server.id),
+            mc_server: Self::of_server("mc", &config.config_server.id),
             ue: "UE".into(),
             management: "CMS".into(),
         }
@@ -41,6 +44,7 @@ impl Names {
             Role::Acm => Arc::clone(&self.acm),
             Role::ConfigServer => Arc::clone(&self.config_server),
             Role::Idms => Arc::clone(&self.idms),
+            Role::McServer => Arc::clone(&self.mc_server),
             Role::Ue => Arc::clone(&self.ue),
         }
     }

@@ -17,7 +17,7 @@ use crate::{
         acm_interconnection, acm_payload::Kind, configuration, migration_identity as management,
     },
     diameter::cx,
-    outbox::{Flow, IdmsNote, Note, RequestId, Role},
+    outbox::{Flow, IdmsNote, McNote, Note, RequestId, Role},
     step::Step,
 };
 
@@ -44,11 +44,52 @@ impl Shared {
         if !self.is_observed() {
             return;
         }
+        if self.is_for_mc_server(flow) {
+            return self.observe_mc_server(direction, flow, octets);
+        }
         let (core, ue) = (Arc::clone(&self.names.sip_core), Arc::clone(&self.names.ue));
         let (from, to) = if direction == Direction::In { (ue, core) } else { (core, ue) };
         self.record(Entry {
             at: self.clock.now(),
             step: step.or_else(|| ladder::step_of_request(octets)).map(|step| step.to_string()),
+            from,
+            to,
+            protocol: flow.transport.into(),
+            direction,
+            local: Some(flow.local),
+            remote: Some(flow.remote),
+            summary: ladder::describe_sip(octets),
+            octets: octets.len(),
+        });
+    }
+
+    /// Describes a SIP message to or from the MC server.
+    fn observe_mc_server(&self, direction: Direction, flow: &Flow, octets: &[u8]) {
+        let (core, mc) = (self.names.of(Role::SipCore), self.names.of(Role::McServer));
+        let parties = if direction == Direction::In { (core, mc) } else { (mc, core) };
+        self.record_sip(direction, parties, flow, octets);
+    }
+
+    /// Counts and describes a SIP request of the SIP core to an application server.
+    pub(super) fn observe_sip_request(&self, flow: &Flow, octets: &[u8]) {
+        self.metrics.sip_message(Direction::Out, flow.transport);
+        if self.is_observed() {
+            let parties = (self.names.of(Role::SipCore), self.names.of(Role::McServer));
+            self.record_sip(Direction::Out, parties, flow, octets);
+        }
+    }
+
+    /// Describes a SIP message that is no step of a procedure.
+    fn record_sip(
+        &self,
+        direction: Direction,
+        (from, to): (Arc<str>, Arc<str>),
+        flow: &Flow,
+        octets: &[u8],
+    ) {
+        self.record(Entry {
+            at: self.clock.now(),
+            step: None,
             from,
             to,
             protocol: flow.transport.into(),
@@ -425,8 +466,18 @@ impl Shared {
                 format!("no tokens: {why}"),
             );
         }
+        if let Note::Mc(note) = note
+            && self.is_observed()
+        {
+            let mc_server = self.names.of(Role::McServer);
+            let to = Arc::clone(&mc_server);
+            let (protocol, direction) = (Protocol::Step, Direction::Out);
+            let summary = describe_mc_note(*note);
+            self.record_message(protocol, direction, None, mc_server, to, summary);
+        }
         let is_of_registration = matches!(note, Note::VectorIssued { .. } | Note::Registered(_));
-        let is_of_log_in = matches!(note, Note::Idms(note) if is_usual(note));
+        let is_of_log_in = matches!(note, Note::Idms(note) if is_usual(note))
+            || matches!(note, Note::Mc(McNote::Authorised(..)));
         if is_of_registration && !tracing::enabled!(tracing::Level::DEBUG)
             || is_of_log_in && !tracing::enabled!(target: SECURITY, tracing::Level::DEBUG)
         {
@@ -473,6 +524,25 @@ impl Shared {
                 tracing::warn!(system, %partner, note = name, what, "check the set-up");
             }
             Note::Idms(note) => report_idms_note(system, name, note),
+            Note::Mc(McNote::Refused(service, why)) => {
+                let service = service.as_str();
+                tracing::warn!(target: SECURITY, system, note = name, service, why, "no service authorisation");
+            }
+            Note::Mc(McNote::StrangerRefused) => {
+                tracing::warn!(target: SECURITY, system, note = name, "a request to the MC server that is of no SIP core");
+            }
+            Note::Mc(McNote::Authorised(service, is_bound)) => {
+                let service = service.as_str();
+                tracing::debug!(target: SECURITY, system, note = name, service, is_bound);
+            }
+            Note::ApplicationServerFailed { why } => {
+                tracing::warn!(
+                    system,
+                    note = name,
+                    why,
+                    "an application server did not take a third-party REGISTER"
+                );
+            }
             Note::TableFull(table) => tracing::warn!(system, note = name, table, "a table is full"),
             Note::Limited(limit) => {
                 tracing::warn!(target: SECURITY, system, note = name, limit = limit.as_str(), "a limit was reached");
@@ -480,6 +550,16 @@ impl Shared {
             Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
             Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),
         }
+    }
+}
+
+/// Describes what an MC server did, identities left out.
+fn describe_mc_note(note: McNote) -> String {
+    match note {
+        McNote::Authorised(service, true) => format!("service authorised: {}", service.as_str()),
+        McNote::Authorised(service, false) => format!("service logged off: {}", service.as_str()),
+        McNote::Refused(service, why) => format!("{} not authorised: {why}", service.as_str()),
+        McNote::StrangerRefused => "not of a SIP core of this system".to_owned(),
     }
 }
 

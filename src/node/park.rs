@@ -470,6 +470,7 @@ impl Shared {
             // A SIP core has a timer for its database, and a UE and a peer for the SIP core and for us. An ACM server
             // tells its clients again, and subscribes again, once it is loaded.
             Message::Sip { .. }
+            | Message::SipRequest { .. }
             | Message::CxRequest { .. }
             | Message::CxAnswer { .. }
             | Message::ConnectionDetailsRequest(_)

@@ -10,8 +10,9 @@
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -32,13 +33,14 @@ use super::{
     names::Names,
     park::ParkedRequests,
     partners::{self, Partners},
+    roles::{Roles, each},
+    sip_client,
     tcp::Connections,
     tls::Tls,
     worker::Worker,
 };
 use crate::{
     acm::AcmServer,
-    alias_server::AliasServer,
     api::{
         acm_client, acm_interconnection, acm_management, alias_management, configuration,
         connection_details, functional_alias, identity_management, idms_management,
@@ -53,12 +55,10 @@ use crate::{
         IdmsMessage, ManagementReply, Message, Outbox, PasswordReply, Peer, ReplyTo, RequestId,
         Role, Send, SystemAccessReply, TimerKey, Transport, Undeliverable, UserConfigurationReply,
     },
-    sip_core::SipCore,
-    sip_database::SipDatabase,
     step::Step,
-    store::{Reader, Record, RecordError, Sequencer},
+    store::{Reader, Sequencer},
     time::Timestamp,
-    token::BearerToken,
+    token::{BearerToken, issuer::KnownIssuer},
 };
 
 /// Most calls of a batch before their commits are handed over and their messages leave, and as many commits. The
@@ -103,67 +103,15 @@ pub(super) struct Shared {
     pub(super) acm_bodies: LongBodies,
     /// Passwords that are being checked.
     pub(super) passwords: PasswordChecks,
+    /// Whose access tokens the MC server takes, if the identity management server runs elsewhere.
+    pub(super) issuer: Option<KnownIssuer>,
+    /// Where the MC server listens, once it does.
+    pub(super) mc_address: OnceLock<SocketAddr>,
     pub(super) workers: Vec<Arc<Worker>>,
     pub(super) stop: watch::Sender<bool>,
     /// A call into a role panicked.
     pub(super) failed: AtomicBool,
     pub(super) note_limit: NoteLimit,
-}
-
-/// The roles that this process runs.
-pub(super) struct Roles {
-    pub(super) core: Option<SipCore>,
-    pub(super) database: Option<SipDatabase>,
-    pub(super) config_server: Option<ConfigServer>,
-    pub(super) acm: Option<AcmServer>,
-    pub(super) aliases: Option<AliasServer>,
-    pub(super) idms: Option<IdentityServer>,
-}
-
-impl Roles {
-    /// Gives a stored record to the role that it belongs to.
-    pub(super) fn load(&self, record: &Record<'_>) -> Result<(), RecordError> {
-        if let Some(core) = &self.core {
-            core.load(record)?;
-        }
-        if let Some(database) = &self.database {
-            database.load(record)?;
-        }
-        if let Some(config_server) = &self.config_server {
-            config_server.load(record)?;
-        }
-        if let Some(acm) = &self.acm {
-            acm.load(record)?;
-        }
-        if let Some(aliases) = &self.aliases {
-            aliases.load(record)?;
-        }
-        if let Some(idms) = &self.idms {
-            idms.load(record)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn clear(&self) {
-        if let Some(core) = &self.core {
-            core.clear();
-        }
-        if let Some(database) = &self.database {
-            database.clear();
-        }
-        if let Some(config_server) = &self.config_server {
-            config_server.clear();
-        }
-        if let Some(acm) = &self.acm {
-            acm.clear();
-        }
-        if let Some(aliases) = &self.aliases {
-            aliases.clear();
-        }
-        if let Some(idms) = &self.idms {
-            idms.clear();
-        }
-    }
 }
 
 /// How many notes are logged: so many in each second, the rest only counted.
@@ -443,10 +391,15 @@ impl Caller {
             committer.is_available() && (committer.has_room() || !call.is_new_work()),
         );
         let mut ctx = Context { now: *now, entropy, out: outbox };
-        let Roles { core, database, config_server, acm, aliases, idms } = &shared.roles;
+        let Roles { core, database, config_server, acm, aliases, idms, mc_server } = &shared.roles;
         let (core, database, config_server, acm, idms) =
             (core.as_ref(), database.as_ref(), config_server.as_ref(), acm.as_ref(), idms.as_ref());
         match call {
+            Call::Sip { flow, octets } if shared.is_for_mc_server(&flow) => {
+                if let (Some(mc_server), Some(tokens)) = (mc_server, shared.tokens()) {
+                    mc_server.handle_sip(&mut ctx, tokens, flow, octets);
+                }
+            }
             Call::Sip { flow, octets } => {
                 if let Some(core) = core {
                     core.handle_sip(&mut ctx, flow, octets);
@@ -462,7 +415,7 @@ impl Caller {
                 Role::SipDatabase => {
                     each(database, |database| database.handle_answer(&mut ctx, reply));
                 }
-                Role::Acm | Role::ConfigServer | Role::Idms | Role::Ue => {}
+                Role::Acm | Role::ConfigServer | Role::Idms | Role::McServer | Role::Ue => {}
             },
             Call::Management { to, request } => {
                 if let Some(database) = database {
@@ -510,31 +463,8 @@ impl Caller {
             Call::PasswordReply(reply) => {
                 each(idms, |idms| idms.handle_password(&mut ctx, reply));
             }
-            Call::Timer(timer) => match timer.role {
-                Role::SipCore => each(core, |core| core.handle_timer(&mut ctx, &timer)),
-                Role::SipDatabase => {
-                    each(database, |database| database.handle_timer(&mut ctx, &timer));
-                }
-                Role::ConfigServer => {
-                    each(config_server, |server| server.handle_timer(&mut ctx, &timer));
-                }
-                Role::Acm => each(acm, |acm| acm.handle_timer(&mut ctx, &timer)),
-                Role::Idms => each(idms, |idms| idms.handle_timer(&mut ctx, &timer)),
-                Role::Ue => {}
-            },
-            Call::Loaded => {
-                if let Some(core) = core {
-                    core.handle_loaded(&mut ctx);
-                }
-                if let Some(database) = database {
-                    database.handle_loaded(&mut ctx);
-                }
-                if let Some(config_server) = config_server {
-                    config_server.handle_loaded(&mut ctx);
-                }
-                each(acm, |acm| acm.handle_loaded(&mut ctx));
-                each(idms, |idms| idms.handle_loaded(&mut ctx));
-            }
+            Call::Timer(timer) => shared.roles.handle_timer(&mut ctx, &timer),
+            Call::Loaded => shared.roles.handle_loaded(&mut ctx),
         }
     }
 
@@ -582,6 +512,9 @@ impl Caller {
                         );
                     }
                 }
+            }
+            Message::SipRequest { to, octets } => {
+                sip_client::send(&self.shared, &self.worker, to, &octets);
             }
             Message::CxRequest { to, id, request } => self.dispatch_request(step, &to, id, request),
             Message::CxAnswer { to: ReplyTo::Role(id), answer } => {
@@ -775,13 +708,6 @@ fn invoke_acm(acm: &AcmServer, ctx: &mut Context<'_>, call: Call<'_>) {
         | Call::SubscribeAliases
         | Call::Timer(_)
         | Call::Loaded => {}
-    }
-}
-
-/// Calls a role, if it is run here.
-fn each<R>(role: Option<&R>, call: impl FnOnce(&R)) {
-    if let Some(role) = role {
-        call(role);
     }
 }
 

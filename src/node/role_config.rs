@@ -22,6 +22,7 @@ pub(super) fn core_config(config: &Config) -> sip_core::Config {
         refusal_after: sip.refusal_after,
         decoy_challenge: sip.decoy_challenge,
         limits: config.limits.clone(),
+        application_servers: sip.application_servers.clone(),
         ..sip_core::Config::for_domain(&config.system.domain)
     }
 }

@@ -7,12 +7,14 @@ use std::{
 
 use super::{
     admin::Readiness,
+    metrics::ServiceLabel,
     perform::{Caller, Shared},
     worker::stopped,
 };
 use crate::{
     api::migration_identity::Direction,
     store::{EngineError, Record, ReplayError},
+    user_profile::ProfileService,
 };
 
 /// How long a system that is to stop waits for commits under way.
@@ -135,6 +137,13 @@ impl Shared {
         if let Some(core) = &self.roles.core {
             let registered = i64::try_from(core.registered()).unwrap_or(i64::MAX);
             self.metrics.registrations.set(registered);
+        }
+        if let Some(mc_server) = &self.roles.mc_server {
+            for service in ProfileService::ALL {
+                let label = ServiceLabel { service: service.as_str() };
+                let gauge = self.metrics.service_authorisations.get_or_create(&label);
+                gauge.set(i64::try_from(mc_server.authorised(service)).unwrap_or(i64::MAX));
+            }
         }
         let queued = self.committer.queued();
         self.metrics.commits_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{
     bind,
-    config::Config,
+    config::{Config, Part},
     http,
     system::{Bound, StartError},
     worker::Datagram,
@@ -14,8 +14,11 @@ use super::{
 
 /// The sockets that the workers of a system serve.
 pub(super) struct Sockets {
+    /// Those of the SIP core, and behind them that of the MC server.
     sip: Vec<bind::SipSockets>,
+    /// The same over TLS.
     sip_tls: Vec<(SocketAddr, Vec<std::net::TcpListener>)>,
+    mc_server: Option<SocketAddr>,
     diameter: Vec<std::net::TcpListener>,
     http: HttpSockets,
 }
@@ -51,7 +54,12 @@ impl Sockets {
         let used = |listen: &[SocketAddr]| {
             if config.roles.sip_core { listen.to_vec() } else { Vec::new() }
         };
-        let (listen, listen_tls) = (used(&config.sip.listen), used(&config.sip.listen_tls));
+        let (mut listen, mut listen_tls) = (used(&config.sip.listen), used(&config.sip.listen_tls));
+        let is_tls = config.speaks_tls(Part::McServer);
+        if config.roles.mc_server {
+            let listen = if is_tls { &mut listen_tls } else { &mut listen };
+            listen.push(config.mc_server.listen);
+        }
         let mut sip = Vec::new();
         for address in listen {
             let sockets = bind::SipSockets::bind(address, workers, config.overload.receive_buffer);
@@ -70,15 +78,22 @@ impl Sockets {
             }
             None => Vec::new(),
         };
-        Ok(Self { sip, sip_tls, diameter, http: HttpSockets::bind(config)? })
+        let last = if is_tls {
+            sip_tls.last().map(|(address, _)| *address)
+        } else {
+            sip.last().map(|sockets| sockets.address)
+        };
+        let mc_server = last.filter(|_| config.roles.mc_server);
+        Ok(Self { sip, sip_tls, mc_server, diameter, http: HttpSockets::bind(config)? })
     }
 
     /// Where they listen; metrics and health at `admin`.
     pub(super) fn bound(&self, admin: Option<SocketAddr>) -> Bound {
         let address = |listener: &std::net::TcpListener| listener.local_addr().ok();
         Bound {
-            sip: self.sip.iter().map(|sockets| sockets.address).collect(),
-            sip_tls: self.sip_tls.iter().map(|(address, _)| *address).collect(),
+            sip: self.of_core(self.sip.iter().map(|sockets| sockets.address)),
+            sip_tls: self.of_core(self.sip_tls.iter().map(|(address, _)| *address)),
+            mc_server: self.mc_server,
             diameter: self.diameter.first().and_then(address),
             admin,
             management: self.http.management.as_ref().and_then(address),
@@ -88,6 +103,10 @@ impl Sockets {
             acm_partner: self.http.acm_partner.as_ref().and_then(address),
             idms: self.http.idms.as_ref().and_then(address),
         }
+    }
+
+    fn of_core(&self, addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+        addresses.filter(|address| self.mc_server != Some(*address)).collect()
     }
 
     /// Gives each worker its sockets; the first one also serves HTTP.

@@ -3,8 +3,9 @@
 use std::{
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -21,7 +22,7 @@ use super::{
     Clock, SystemEntropy,
     acm::{Events, Links, LongBodies},
     committer::Committer,
-    config::Config,
+    config::{Config, Issuer},
     diameter::Peers,
     idms::PasswordChecks,
     ladder::Tap,
@@ -30,9 +31,10 @@ use super::{
     names::Names,
     park::ParkedRequests,
     partners::Partners,
-    perform::{NoteLimit, Roles, Shared},
+    perform::{NoteLimit, Shared},
     provision,
     role_config::{alias_config, config_server_config, core_config, database_config},
+    roles::Roles,
     run,
     sockets::{self, Sockets},
     tcp::Connections,
@@ -44,10 +46,15 @@ use crate::{
     alias_server::AliasServer,
     config_server::ConfigServer,
     idms::IdentityServer,
+    mc_server::McServer,
     sip_core::SipCore,
     sip_database::SipDatabase,
     store::{Engine, MemoryEngine, ReplayError},
     table::new_table,
+    token::{
+        certificate::{CertificateError, TrustFile},
+        issuer::KnownIssuer,
+    },
 };
 
 /// How long a system that is to stop waits for its engine: for the commits in hand, or for a reload.
@@ -89,6 +96,8 @@ pub struct Bound {
     pub acm_partner: Option<SocketAddr>,
     /// CSC-1: users log in at the identity management server, and clients ask it.
     pub idms: Option<SocketAddr>,
+    /// SIP cores speak to the MC server: over UDP and TCP, or over TLS.
+    pub mc_server: Option<SocketAddr>,
 }
 
 /// A system that runs until it is shut down.
@@ -124,6 +133,24 @@ pub enum StartError {
     /// A file of certificates or keys is wrong.
     #[error("cannot use TLS: {0}")]
     Tls(#[from] TlsError),
+    /// The file of certificates of an identity management server cannot be read.
+    #[error(
+        "cannot read {path}: {error}; write it by `migcore trust export` at the identity management server"
+    )]
+    CertificateFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// It is none.
+    #[error("{path} {error}")]
+    Certificates {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: CertificateError,
+    },
     /// A thread or its runtime cannot be created.
     #[error("cannot start a worker thread: {0}")]
     Thread(io::Error),
@@ -219,7 +246,12 @@ impl RunningSystem {
         let (give, given) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         // A thread of nobody's runtime, or the end of that would wait for it.
-        let take = move || drop(give.send(shared.committer.take_engine()));
+        let take = move || {
+            let engine = shared.committer.take_engine();
+            // With it the sockets, whose addresses the next start needs.
+            drop(shared);
+            drop(give.send(engine));
+        };
         thread::Builder::new().name("engine".to_owned()).spawn(take).ok()?;
         given.await.ok()
     }
@@ -243,6 +275,10 @@ impl RunningSystem {
         self.shared.load()?;
         let sockets = Sockets::bind(&self.shared.config, self.shared.workers.len())?;
         self.bound = sockets.bound(admin_address);
+        if let Some(address) = self.bound.mc_server {
+            // Set once, here.
+            let _ = self.shared.mc_address.set(address);
+        }
         self.shared.warn_of_tls();
         self.shared.warn_of_tokens();
         for (index, parts) in sockets.divide(handed_over).into_iter().enumerate() {
@@ -312,6 +348,20 @@ impl Thread {
     }
 }
 
+/// Reads the certificates of an identity management server in another process.
+fn known_issuer(issuer: &Issuer) -> Result<KnownIssuer, StartError> {
+    let path = &issuer.certificates;
+    let failed = |error| StartError::CertificateFile { path: path.clone(), error };
+    let pem = std::fs::read_to_string(path).map_err(failed)?;
+    let wrong = |error| StartError::Certificates { path: path.clone(), error };
+    let TrustFile { certificates, .. } = TrustFile::read(&pem).map_err(wrong)?;
+    Ok(KnownIssuer {
+        issuer: issuer.url.as_str().to_owned(),
+        audience: issuer.audience.as_str().to_owned(),
+        certificates,
+    })
+}
+
 /// What the threads of a system will share: it is neither loaded nor served yet.
 pub(super) fn create_shared(
     config: Config,
@@ -333,7 +383,11 @@ pub(super) fn create_shared(
     let aliases = alias_config(&config).map(AliasServer::new);
     let idms =
         config.roles.idms.then(|| IdentityServer::new(config.idms.server.clone(), &mut entropy));
-    let roles = Roles { core, database, config_server, acm: acm_server, aliases, idms };
+    let mc = &config.mc_server;
+    let mc_server = config.roles.mc_server.then(|| McServer::new(mc.server.clone(), &mut entropy));
+    let issuer =
+        mc.issuer.as_ref().filter(|_| config.roles.mc_server).map(known_issuer).transpose()?;
+    let roles = Roles { core, database, config_server, acm: acm_server, aliases, idms, mc_server };
     let reader = engine.reader();
     let committer = Committer::new(engine, workers.len());
     let connections = Connections::new(new_table(&mut entropy), config.sip.tcp_connections_max);
@@ -371,6 +425,8 @@ pub(super) fn create_shared(
         acm_events: Events::new(config.acm.server.sessions_max, clock.now()),
         acm_bodies: LongBodies::new(),
         passwords: PasswordChecks::new(config.idms.password_checks),
+        issuer,
+        mc_address: OnceLock::new(),
         workers,
         stop: watch::channel(false).0,
         failed: AtomicBool::new(false),

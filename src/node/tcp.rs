@@ -5,6 +5,7 @@
 //! answers is cut.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,11 +26,11 @@ use super::{
     diameter::OpenConnections,
     metrics::{Direction, Metrics},
     perform::{Batch, Call, Caller, Shared},
-    tls::{self, Clients, Stream},
+    tls::{self, Clients, Handshake, Stream},
     worker::{Worker, stopped},
 };
 use crate::{
-    outbox::{Flow, Transport},
+    outbox::{Flow, SipTarget, Transport},
     sip::stream::{Frame, StreamFramer},
     table::Table,
 };
@@ -59,6 +60,8 @@ const PONG: &[u8] = b"\r\n";
 #[derive(Debug)]
 pub(super) struct Connections {
     mailboxes: Table<u64, Arc<Mailbox>>,
+    /// Those that were opened to application servers.
+    to_servers: Mutex<BTreeMap<SipTarget, u64>>,
     last_number: AtomicU64,
     open: AtomicUsize,
     most: usize,
@@ -119,7 +122,13 @@ impl Mailbox {
 
 impl Connections {
     pub(super) fn new(mailboxes: Table<u64, Arc<Mailbox>>, most: usize) -> Self {
-        Self { mailboxes, last_number: AtomicU64::new(0), open: AtomicUsize::new(0), most }
+        Self {
+            mailboxes,
+            to_servers: Mutex::default(),
+            last_number: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            most,
+        }
     }
 
     /// Gives octets to the owner of a connection. If it cannot take them, the connection is cut.
@@ -143,6 +152,29 @@ impl Connections {
         let mailbox = Arc::<Mailbox>::default();
         self.mailboxes.insert(number, Arc::clone(&mailbox));
         Some((number, mailbox))
+    }
+
+    /// The connection to a server. An error is a new one that is to be made, or that there may be none more.
+    pub(super) fn to_server(&self, to: SipTarget) -> Result<u64, Option<(u64, Arc<Mailbox>)>> {
+        let mut to_servers = self.to_servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = to_servers.get(&to).filter(|it| self.mailboxes.contains_key(it)) {
+            return Ok(*number);
+        }
+        let entered = self.enter();
+        if let Some((number, _)) = &entered {
+            to_servers.insert(to, *number);
+        }
+        Err(entered)
+    }
+
+    /// A connection to a server is over.
+    pub(super) fn leave_server(&self, to: SipTarget, number: u64) {
+        let mut to_servers = self.to_servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if to_servers.get(&to) == Some(&number) {
+            to_servers.remove(&to);
+        }
+        drop(to_servers);
+        self.leave(number);
     }
 
     /// Cuts all connections: whoever waits for an answer there learns that none will come.
@@ -181,9 +213,11 @@ pub(super) async fn accept(
         let flow = Flow { transport, local, remote, connection: number };
         // Without it answers wait for the peer's acknowledgments; it is no condition for working.
         let _ = stream.set_nodelay(true);
-        let tls = match transport {
-            Transport::Tls => shared.tls_of(Part::Sip, Clients::Ues),
-            Transport::Udp | Transport::Tcp => None,
+        let is_mc_server = shared.is_for_mc_server(&flow);
+        let tls = match (transport, is_mc_server) {
+            (Transport::Tls, false) => shared.tls_of(Part::Sip, Clients::Ues),
+            (Transport::Tls, true) => shared.tls_of(Part::McServer, Clients::Systems),
+            (Transport::Udp | Transport::Tcp, _) => None,
         };
         let caller = Caller::new(&shared, &worker);
         let shared = Arc::clone(&shared);
@@ -194,6 +228,9 @@ pub(super) async fn accept(
                 () = stopped(shared.stop.subscribe()) => None,
             };
             match shaken {
+                Some(Ok(shaken)) if is_mc_server && !is_own(&shared, &shaken) => {
+                    shared.report_handshake("mc_server", remote, "it is of another MC system");
+                }
                 Some(Ok(shaken)) => {
                     let connection = Connection::new(caller, shaken.stream, flow, mailbox);
                     if let Err(reason) = connection.run().await {
@@ -209,8 +246,14 @@ pub(super) async fn accept(
     }
 }
 
+/// Whether the other side is of this MC system, as far as it shows a certificate: without TLS none does.
+fn is_own(shared: &Shared, shaken: &Handshake) -> bool {
+    let bound = shaken.bound.as_ref();
+    bound.is_none_or(|bound| bound.system == shared.config.config_server.id)
+}
+
 /// One connection.
-struct Connection {
+pub(super) struct Connection {
     caller: Caller,
     stream: Stream,
     flow: Flow,
@@ -224,6 +267,8 @@ struct Connection {
     began: Option<Instant>,
     /// Requests handed to the role less answers written.
     unanswered: usize,
+    /// Whether this system opened it, and so waits for answers and owes none.
+    is_to_server: bool,
 }
 
 /// What wakes a connection.
@@ -246,11 +291,22 @@ impl Connection {
             heard: Instant::now(),
             began: None,
             unanswered: 0,
+            is_to_server: false,
         }
     }
 
+    /// A connection that this system opened.
+    pub(super) fn to_server(
+        caller: Caller,
+        stream: Stream,
+        flow: Flow,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
+        Self { is_to_server: true, ..Self::new(caller, stream, flow, mailbox) }
+    }
+
     /// Runs until the peer closes; an error is the reason why we did.
-    async fn run(mut self) -> Result<(), &'static str> {
+    pub(super) async fn run(mut self) -> Result<(), &'static str> {
         let shared = Arc::clone(&self.caller.shared);
         let mailbox = Arc::clone(&self.mailbox);
         let stop = shared.stopped_and_settled();
@@ -265,6 +321,7 @@ impl Connection {
                 () = &mut stop => Event::Stop,
             };
             match event {
+                Event::Read(Ok(0)) if self.is_to_server => return Ok(()),
                 Event::Read(Ok(0)) => return self.drain().await,
                 Event::Read(Ok(length)) => {
                     self.heard = Instant::now();

@@ -6,7 +6,7 @@ pub mod identity;
 pub mod state;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -32,12 +32,14 @@ use super::{
 use crate::{
     api::connection_details::{SipCoreAddress, SipTransport},
     identity::McSystemId,
+    mc_info::{ServiceInfo, settings::Settings},
     outbox::{Context, Effect, Flow, Message, Outbox, Role, TimerKey, Transport},
     sip::stream::{Frame, StreamFramer},
     step::Step,
     store::Sequencer,
     time::Timestamp,
-    ue::{Config, Credentials, State, UserAgent},
+    ue::{Config, Credentials, Publisher, ServiceLogOn, ServiceState, State, UserAgent},
+    user_profile::ProfileService,
 };
 
 /// How long connecting to a SIP core may take.
@@ -49,6 +51,8 @@ const DATAGRAM_OCTETS_MAX: usize = 65_535;
 /// A user agent with its socket.
 pub struct RunningUe {
     agent: UserAgent,
+    /// The MC services that were published for.
+    publishers: BTreeMap<ProfileService, Publisher>,
     socket: Socket,
     clock: Clock,
     entropy: SystemEntropy,
@@ -156,6 +160,7 @@ impl RunningUe {
         let clock = Clock::start();
         Self {
             agent,
+            publishers: BTreeMap::new(),
             socket,
             clock,
             entropy,
@@ -205,6 +210,42 @@ impl RunningUe {
         self.settle(Some(file)).await
     }
 
+    /// Tells of these MC services with the next registration, and brings their tokens.
+    pub fn set_services(&mut self, services: Vec<ServiceLogOn>) {
+        self.agent.set_services(services);
+    }
+
+    /// Publishes settings for an MC service at `server`, its public service identity, with the token in `info` if there
+    /// is one, and waits for the outcome.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    pub async fn publish(
+        &mut self,
+        (service, server): (ProfileService, &str),
+        info: &ServiceInfo,
+        settings: &Settings,
+    ) -> io::Result<&ServiceState> {
+        self.call_publisher((service, server), |publisher, ctx| {
+            publisher.publish(ctx, info, settings);
+        });
+        self.settle_service(service).await
+    }
+
+    /// Logs off from an MC service, and waits for the outcome.
+    ///
+    /// # Errors
+    ///
+    /// The socket's.
+    pub async fn log_off(
+        &mut self,
+        (service, server): (ProfileService, &str),
+    ) -> io::Result<&ServiceState> {
+        self.call_publisher((service, server), Publisher::log_off);
+        self.settle_service(service).await
+    }
+
     /// What it answers challenges with, an ISIM with the sequence numbers accepted so far: for another user agent of
     /// the same UE.
     pub const fn credentials(&self) -> &Credentials {
@@ -222,32 +263,77 @@ impl RunningUe {
         call(agent, &mut Context { now: clock.now(), entropy, out: outbox });
     }
 
+    fn call_publisher(
+        &mut self,
+        (service, server): (ProfileService, &str),
+        call: impl FnOnce(&mut Publisher, &mut Context<'_>),
+    ) {
+        let Self { agent, clock, entropy, outbox, publishers, .. } = self;
+        let ctx = &mut Context { now: clock.now(), entropy, out: outbox };
+        let (flow, impu) = (*agent.flow(), agent.public_identity());
+        let publisher = publishers
+            .entry(service)
+            .or_insert_with(|| Publisher::new(ctx, flow, impu, (service, server)));
+        call(publisher, ctx);
+    }
+
+    async fn settle_service(&mut self, service: ProfileService) -> io::Result<&ServiceState> {
+        let is_settled = |ue: &Self| {
+            ue.publishers.get(&service).is_none_or(|it| *it.state() != ServiceState::Busy)
+        };
+        self.settle_until(None, is_settled).await?;
+        let publisher = self.publishers.get(&service);
+        Ok(publisher.map_or(&ServiceState::LoggedOff, Publisher::state))
+    }
+
     /// Performs effects and hands messages and timers in until the user agent is not busy.
-    async fn settle(&mut self, mut file: Option<&mut StateFile>) -> io::Result<&State> {
+    async fn settle(&mut self, file: Option<&mut StateFile>) -> io::Result<&State> {
+        self.settle_until(file, |ue| *ue.agent.state() != State::Busy).await?;
+        Ok(self.agent.state())
+    }
+
+    async fn settle_until(
+        &mut self,
+        mut file: Option<&mut StateFile>,
+        is_settled: impl Fn(&Self) -> bool,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; DATAGRAM_OCTETS_MAX];
         loop {
             if let Some(file) = file.as_deref_mut() {
                 file.keep(&self.agent).map_err(io::Error::other)?;
             }
             self.perform().await?;
-            if *self.agent.state() != State::Busy {
-                return Ok(self.agent.state());
+            if is_settled(self) {
+                return Ok(());
             }
             let due = self.timers.first().map(|(at, _)| *at);
             let wait = due.unwrap_or_default().since(self.clock.now());
             tokio::select! {
                 messages = self.socket.receive(&mut buffer) => {
                     for message in messages? {
+                        if self.publishers.values_mut().any(|it| it.handle_sip(&message)) {
+                            self.tell(Direction::In, None, &message);
+                            continue;
+                        }
                         self.tell(Direction::In, ladder::step_of_answer(&message), &message);
                         self.call(|agent, ctx| agent.handle_sip(ctx, &message));
                     }
                 }
                 () = tokio::time::sleep(wait), if due.is_some() => {
                     if let Some((_, timer)) = self.timers.pop_first() {
-                        self.call(|agent, ctx| agent.handle_timer(ctx, &timer));
+                        self.handle_timer(&timer);
                     }
                 }
             }
+        }
+    }
+
+    fn handle_timer(&mut self, timer: &TimerKey) {
+        let Self { agent, clock, entropy, outbox, publishers, .. } = self;
+        let ctx = &mut Context { now: clock.now(), entropy, out: outbox };
+        let mut publishers = publishers.values_mut();
+        if !publishers.any(|publisher| publisher.handle_timer(ctx, timer)) {
+            agent.handle_timer(ctx, timer);
         }
     }
 

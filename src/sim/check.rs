@@ -201,6 +201,7 @@ impl World {
             Message::Configuration { to, answer } => self.check_configuration(id, to, answer),
             Message::Acm(message) => self.check_exchange(id, message),
             Message::CxRequest { .. }
+            | Message::SipRequest { .. }
             | Message::Registration { .. }
             | Message::ConfigurationRequest { .. }
             | Message::Idms(_)

@@ -12,7 +12,7 @@ use crate::{
 /// A message in a few words, without identities.
 pub(super) fn describe(message: &Message) -> String {
     match message {
-        Message::Sip { octets, .. } => describe_sip(octets),
+        Message::Sip { octets, .. } | Message::SipRequest { octets, .. } => describe_sip(octets),
         Message::CxRequest { request: cx::Request::MultimediaAuth(request), .. } => {
             format!("MAR{}", if request.resync.is_some() { " with AUTS" } else { "" })
         }

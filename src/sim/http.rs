@@ -396,6 +396,7 @@ impl World {
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::Sip { .. }
+            | Message::SipRequest { .. }
             | Message::CxRequest { .. }
             | Message::CxAnswer { .. }
             | Message::ConnectionDetailsRequest(_) => {}

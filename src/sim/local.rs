@@ -83,7 +83,7 @@ impl World {
         self.call(id, |roles, ctx| match reply.id.role {
             Role::SipCore => roles.core.handle_answer(ctx, reply),
             Role::SipDatabase => roles.database.handle_answer(ctx, reply),
-            Role::Acm | Role::ConfigServer | Role::Idms | Role::Ue => {}
+            Role::Acm | Role::ConfigServer | Role::Idms | Role::McServer | Role::Ue => {}
         });
     }
 

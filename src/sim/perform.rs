@@ -180,7 +180,7 @@ impl World {
                     acm.server.handle_timer(ctx, timer);
                 }
             }
-            Role::Idms | Role::Ue => {}
+            Role::Idms | Role::McServer | Role::Ue => {}
         });
         if let Err(violation) = self.check_expiry(id, &effects) {
             return self.violate(violation);
@@ -252,6 +252,7 @@ impl World {
             }
             Message::Registration { .. }
             | Message::Idms(_)
+            | Message::SipRequest { .. }
             | Message::ConnectionDetails { .. }
             | Message::SystemAccess { .. }
             | Message::ConnectionDetailsRequest(_) => {

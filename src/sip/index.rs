@@ -109,6 +109,11 @@ impl<'a> Index<'a> {
         self.head.get(..usize::from(self.start_line_end)).unwrap_or_default()
     }
 
+    /// Start line and header fields, the empty line included.
+    pub(super) const fn head(&self) -> &'a str {
+        self.head
+    }
+
     /// The length of start line and header fields, the empty line included.
     pub(super) const fn head_length(&self) -> usize {
         self.head.len()

@@ -117,7 +117,6 @@ pub(crate) fn number<T: TryFrom<u64>>(text: &str) -> Option<T> {
 }
 
 /// The text of a quoted string, quotes taken off and quoted pairs and folds resolved; a token stays.
-#[cfg(test)]
 pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
     let inner = bare(text);
     if inner.len() == text.len() { Cow::Borrowed(inner) } else { unescape(inner) }

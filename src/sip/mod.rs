@@ -12,6 +12,7 @@ pub mod header;
 mod index;
 mod lexer;
 pub mod message;
+pub mod multipart;
 pub mod name_addr;
 pub mod register;
 pub mod render;

@@ -136,6 +136,13 @@ pub struct Contact<'a> {
     pub params: &'a str,
 }
 
+impl<'a> Contact<'a> {
+    /// The names of its parameters, those of media features among them.
+    pub fn parameter_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        Params::new(self.params).flatten().filter_map(|param| std::str::from_utf8(param.name).ok())
+    }
+}
+
 /// What a malformed or too large expiration counts as, seconds (RFC 3261 section 10.2.1.1).
 pub const EXPIRES_MALFORMED: u32 = 3600;
 

@@ -1,4 +1,4 @@
-//! The REGISTER that a UE sends (RFC 3261 section 10.2, TS 24.229 clause 5.1.1).
+//! Requests: the REGISTER that a UE sends (RFC 3261 section 10.2, TS 24.229 clause 5.1.1), and any other one.
 
 use std::fmt;
 
@@ -42,6 +42,77 @@ pub struct RegisterBuilder<'a> {
     pub extra: &'a [(&'a str, &'a str)],
     /// The body.
     pub body: &'a [u8],
+}
+
+/// What any request says, outside of dialogs. [`RequestBuilder::build`] writes it.
+///
+/// Values are written as they are but for line ends, which become spaces.
+#[derive(Clone, Copy)]
+pub struct RequestBuilder<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The Request-URI.
+    pub request_uri: &'a str,
+    /// The transport in Via, such as `UDP`.
+    pub transport: &'a str,
+    /// The host, and perhaps the port, in Via.
+    pub sent_by: &'a str,
+    /// The branch, its `z9hG4bK` included; new for each transaction.
+    pub branch: &'a str,
+    /// The value of Max-Forwards.
+    pub max_forwards: u8,
+    /// The value of From, its tag included.
+    pub from: &'a str,
+    /// The value of To.
+    pub to: &'a str,
+    /// Call-ID.
+    pub call_id: &'a str,
+    /// The sequence number.
+    pub cseq: u32,
+    /// Further header fields, name and value.
+    pub fields: &'a [(&'a str, &'a str)],
+    /// The body; its type is among the fields.
+    pub body: &'a [u8],
+}
+
+impl RequestBuilder<'_> {
+    /// Writes the request.
+    pub fn build(&self) -> Bytes {
+        let mut writer = Writer::with_capacity(1024 + self.body.len());
+        for part in [self.method, " ", self.request_uri, " ", super::VERSION] {
+            writer.text(part);
+        }
+        writer.end_line();
+        let Self { transport, sent_by, branch, .. } = self;
+        writer.field("Via", ["SIP/2.0/", transport, " ", sent_by, ";branch=", branch, ";rport"]);
+        writer.field("Max-Forwards", u32::from(self.max_forwards));
+        for (name, value) in [("From", self.from), ("To", self.to), ("Call-ID", self.call_id)] {
+            writer.field(name, value);
+        }
+        writer.verbatim(b"CSeq: ");
+        writer.number(self.cseq);
+        writer.text(" ");
+        writer.text(self.method);
+        writer.end_line();
+        for (name, value) in self.fields {
+            writer.field(name, value);
+        }
+        writer.verbatim(b"Content-Length: ");
+        writer.number(self.body.len() as u64);
+        writer.verbatim(b"\r\n\r\n");
+        writer.verbatim(self.body);
+        writer.finish()
+    }
+}
+
+/// Shows the kind of request, not whose it is.
+impl fmt::Debug for RequestBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder")
+            .field("method", &self.method)
+            .field("cseq", &self.cseq)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The Contact field of a REGISTER.

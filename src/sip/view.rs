@@ -155,6 +155,16 @@ impl<'a> MessageView<'a> {
         self.cseq
     }
 
+    /// Start line and header fields as they came, the empty line included.
+    pub const fn head(&self) -> &'a str {
+        self.index.head()
+    }
+
+    /// The type of the body as written, if the message says one (Content-Type, compact form `c`).
+    pub fn content_type(&self) -> Option<&'a str> {
+        self.header_named("Content-Type").or_else(|| self.header_named("c"))
+    }
+
     /// The body: octets after the header part, as many as Content-Length says.
     pub const fn body(&self) -> &'a [u8] {
         self.body

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{decoy::DECOYS_MAX, limiter::Limits};
+use super::{decoy::DECOYS_MAX, filter::ApplicationServer, limiter::Limits};
 use crate::aka::digest::Algorithm;
 
 /// Settings of a SIP core. The defaults are those of TS 24.229 and RFC 3261 where they give one.
@@ -39,6 +39,9 @@ pub struct Config {
     pub decoys_max: usize,
     /// What may be tried how often.
     pub limits: Limits,
+    /// Who is told of registrations, and asked by registered users; at most
+    /// [`APPLICATION_SERVERS_MAX`](super::APPLICATION_SERVERS_MAX).
+    pub application_servers: Vec<ApplicationServer>,
 }
 
 impl Config {
@@ -60,6 +63,7 @@ impl Config {
             decoy_challenge: false,
             decoys_max: DECOYS_MAX,
             limits: Limits::default(),
+            application_servers: Vec::new(),
         }
     }
 

@@ -92,13 +92,16 @@ impl SipCore {
             && (registration.next_expiry() <= ctx.now || removes_newer())
         {
             let ending = registration.next_expiry();
+            let before = self.tells().then(|| registration.clone());
             registration.expire(ctx.now);
             if removes_newer() {
                 registration.contacts.clear();
             }
             let impu = registration.impus.first().cloned();
             let is_over = registration.contacts.is_empty();
+            let news = before.and_then(|it| self.news(Some(&it), &registration, ctx.now, None));
             let changed = self.store(ctx, (impi, user.get_mut()), Some(ending), registration);
+            self.tell_without_ue(ctx, impi, changed, news);
             ended = impu.filter(|_| is_over).map(|impu| (impu, changed));
         }
         self.leave(user);

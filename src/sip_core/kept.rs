@@ -59,6 +59,16 @@ impl RegistrationView<'_> {
         self.impus.iter().all(|impu| Impu::is_canonical(impu))
     }
 
+    /// The implicit registration set.
+    pub(super) fn impus(&self) -> impl Iterator<Item = &str> {
+        self.impus.iter().copied()
+    }
+
+    /// The URIs of the contacts.
+    pub(super) fn contact_uris(&self) -> impl Iterator<Item = &str> {
+        self.contacts.iter().map(|contact| contact.uri)
+    }
+
     /// When the first contact ends.
     pub(super) fn next_expiry(&self) -> Timestamp {
         self.contacts.iter().map(|contact| contact.expires_at).min().unwrap_or_default()

@@ -31,12 +31,17 @@ impl SipCore {
         let (answer, after) = if ctx.out.storage_available() {
             match request {
                 Request::Get(impi) => self.show_registration(ctx, &impi),
-                Request::Remove(impi) => self.remove_registration(ctx, &impi),
+                Request::Remove(impi) => self.remove_registration(ctx, &impi, None),
             }
         } else {
             (Answer::Refused(Refusal::Unavailable), CommitSeq::NOTHING)
         };
         ctx.out.send_after(after, None, Message::Registration { to, answer });
+    }
+
+    /// Ends a registration as the network does (TS 24.229 clause 5.4.1.5), unless it has changed since commit `changed`.
+    pub(super) fn end_registration(&self, ctx: &mut Context<'_>, impi: &Impi, changed: CommitSeq) {
+        self.remove_registration(ctx, impi, Some(changed));
     }
 
     fn show_registration(&self, ctx: &mut Context<'_>, impi: &Impi) -> (Answer, CommitSeq) {
@@ -73,11 +78,21 @@ impl SipCore {
 
     /// Ends the registration of `impi` and every attempt under way, whatever it waits for: a vector or a
     /// challenge from before must not register the user afterwards. Whoever waits is told to try again,
-    /// and so asks the SIP database for a vector anew.
-    fn remove_registration(&self, ctx: &mut Context<'_>, impi: &Impi) -> (Answer, CommitSeq) {
+    /// and so asks the SIP database for a vector anew. If it is about the registration as commit `only` left it, one
+    /// that has changed since stays.
+    fn remove_registration(
+        &self,
+        ctx: &mut Context<'_>,
+        impi: &Impi,
+        only: Option<CommitSeq>,
+    ) -> (Answer, CommitSeq) {
         let Ok(mut user) = self.user_entry(ctx, impi) else {
             return (NOT_REGISTERED, CommitSeq::NOTHING);
         };
+        if only.is_some_and(|only| only != self.changed(impi)) {
+            self.leave(user);
+            return (NOT_REGISTERED, CommitSeq::NOTHING);
+        }
         let attempts = std::mem::take(&mut user.get_mut().attempts);
         let registration = self.registrations.get(impi).map(|known| known.registration);
         let found = registration.is_some() || !attempts.is_empty();
@@ -87,7 +102,10 @@ impl SipCore {
         if let Some(registration) = registration {
             ctx.out.note(Note::Registered(false));
             let ending = Some(registration.next_expiry());
-            self.store(ctx, (impi, user.get_mut()), ending, Registration::default());
+            let ended = Registration::default();
+            let news = self.news(Some(&registration), &ended, ctx.now, None);
+            let changed = self.store(ctx, (impi, user.get_mut()), ending, ended);
+            self.tell_without_ue(ctx, impi, changed, news);
         }
         let gone = self.removed.get();
         for attempt in attempts {

@@ -17,6 +17,9 @@
 //!
 //! The operator's de-registration ends all of a user's states at once.
 //!
+//! Application servers are told of each change of a registration by a third-party REGISTER (`third_party.rs`), if the
+//! operator wants that (`filter.rs`); requests of registered users go there (`originating.rs`).
+//!
 //! **Locks.** A user's entry is locked first, then entries of the transaction and request tables and of the
 //! registrations, one at a time, then the deadlines; nothing that holds one of those ever waits for a user.
 //! A registration changes under its user's entry. The entry is there as long as the user has attempts; the
@@ -24,24 +27,30 @@
 
 mod answer;
 mod challenge;
+mod client;
 mod config;
 mod decoy;
 mod expiry;
+mod filter;
 mod held;
 mod kept;
 mod limiter;
 mod management;
 mod notice;
+mod originating;
 mod registered;
 mod registration;
+mod third_party;
 mod transaction;
 mod user;
 
 use std::{net::SocketAddr, sync::atomic::AtomicU32};
 
+pub use client::CLIENT_TRANSACTIONS_MAX;
 pub use config::Config;
 use dashmap::{Entry, OccupiedEntry};
 pub use decoy::DECOYS_MAX;
+pub use filter::{APPLICATION_SERVERS_MAX, ApplicationServer, DefaultHandling, Trigger};
 pub use limiter::{BUCKETS, Limits, MalformedNetwork, Network, Rate, retry_after};
 pub use registration::{CONTACTS_MAX, ContactBinding, Registration};
 use smallvec::SmallVec;
@@ -68,11 +77,13 @@ use crate::{
 };
 
 use answer::RegisterError;
+use client::ClientTransactions;
 use decoy::Decoys;
 use held::Held;
 use kept::{Registered, RegistrationView};
 use limiter::Limiter;
 use notice::Asked;
+use originating::Senders;
 use registration::RegistrationUpdate;
 use transaction::{Admission, Transactions};
 use user::User;
@@ -104,11 +115,16 @@ pub struct SipCore {
     removed: Mark,
     /// Cx requests sent whose answers nobody waits for.
     unawaited: AtomicU32,
+    /// Requests to application servers.
+    servers: ClientTransactions,
+    /// From where registered users send requests; nothing without application servers.
+    senders: Senders,
 }
 
 impl SipCore {
     /// Creates a SIP core without registrations.
-    pub fn new(config: Config, entropy: &mut dyn Entropy) -> Self {
+    pub fn new(mut config: Config, entropy: &mut dyn Entropy) -> Self {
+        config.application_servers.sort_by_key(|server| server.priority);
         Self {
             limiter: Limiter::new(&config.limits, entropy),
             requests: Patience::new(config.vector_timeout),
@@ -123,6 +139,8 @@ impl SipCore {
             deadlines: Deadlines::default(),
             removed: Mark::default(),
             unawaited: AtomicU32::new(0),
+            servers: ClientTransactions::new(entropy),
+            senders: Senders::new(entropy),
         }
     }
 
@@ -145,6 +163,9 @@ impl SipCore {
             self.users_bound.take_loaded();
         }
         self.deadlines.load(self.registrations.fingerprint(&impi), stored.next_expiry());
+        if self.tells() {
+            self.senders.load(&impi, stored.impus(), stored.contact_uris());
+        }
         Ok(())
     }
 
@@ -177,6 +198,8 @@ impl SipCore {
         self.decoys.clear();
         self.held.clear();
         self.removed.reset();
+        self.servers.clear();
+        self.senders.clear();
     }
 
     /// Handles one framed SIP message that arrived on `flow`.
@@ -210,12 +233,17 @@ impl SipCore {
                 self.admit(ctx, flow, &view, source);
             }
             StartLine::Request { .. } => {
+                if self.originate(ctx, flow, &view, source) {
+                    return;
+                }
                 let tag = ToTag::draw(ctx.entropy);
-                if let Some(octets) = answer_other(&view, source, tag.as_str(), &CAPABILITIES) {
+                if let Some(octets) =
+                    answer_other(&view, source, tag.as_str(), &self.capabilities())
+                {
                     ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
                 }
             }
-            StartLine::Response { .. } => {} // we send no requests, so it answers none of ours
+            StartLine::Response { .. } => self.handle_response(ctx, &view),
         }
     }
 
@@ -245,12 +273,16 @@ impl SipCore {
             TimerWhat::ChallengesEnd => self.expire_challenges(ctx),
             TimerWhat::HeldAnswers => self.send_held(ctx),
             TimerWhat::ContactsEnd => self.expire_registrations(ctx),
+            TimerWhat::SipRequestsEnd => self.give_up_requests(ctx),
+            TimerWhat::SipRequestsRepeat(row) => self.servers.repeat(ctx, *row),
             TimerWhat::InboundLeasesEnd
             | TimerWhat::OutboundLeasesEnd
             | TimerWhat::GrantsEnd
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::AcmDue
             | TimerWhat::IdmsDue
+            | TimerWhat::McBindingsEnd
+            | TimerWhat::McAnswersEnd
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}
@@ -267,13 +299,7 @@ impl SipCore {
 
     fn admit(&self, ctx: &mut Context<'_>, flow: Flow, view: &MessageView<'_>, source: SocketAddr) {
         let key = self.transactions.key_of(view);
-        if let Err(error) = self.count_source(ctx, source.ip(), key) {
-            if error != RegisterError::Ignored {
-                let tag = ToTag::draw(ctx.entropy);
-                let head = ReplyHead::new_in(&mut ctx.out.parts, view, source, tag.as_str());
-                let octets = error.render(&head, &mut ctx.out.messages);
-                ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
-            }
+        if !self.is_within_limit(ctx, (key, flow), view, source) {
             return;
         }
         let admission = self.transactions.admit(ctx, key, flow, (view, source));
@@ -292,6 +318,30 @@ impl SipCore {
             let after = CommitSeq::NOTHING;
             self.transactions.reply(ctx, key, after, step, |head, to| error.render(head, to));
         }
+    }
+
+    /// Whether a request, known by its key, is within the limit of its source. If not, it has been dealt with.
+    fn is_within_limit(
+        &self,
+        ctx: &mut Context<'_>,
+        (key, flow): (u128, Flow),
+        view: &MessageView<'_>,
+        source: SocketAddr,
+    ) -> bool {
+        let Err(error) = self.count_source(ctx, source.ip(), key) else { return true };
+        if error != RegisterError::Ignored {
+            let tag = ToTag::draw(ctx.entropy);
+            let head = ReplyHead::new_in(&mut ctx.out.parts, view, source, tag.as_str());
+            let octets = error.render(&head, &mut ctx.out.messages);
+            ctx.out.send_after(CommitSeq::NOTHING, None, Message::Sip { flow, octets });
+        }
+        false
+    }
+
+    /// What this SIP core can do.
+    fn capabilities(&self) -> Capabilities<'static> {
+        let passes_on = self.config.application_servers.iter().any(|it| !it.services.is_empty());
+        Capabilities { methods: if passes_on { &ALL_METHODS } else { &METHODS }, ..CAPABILITIES }
     }
 
     /// `MIG-15` (initial) or `MIG-23` (with an answer to a challenge): a new REGISTER.
@@ -387,8 +437,13 @@ fn private_identity_of(aor: &Impu) -> Result<Impi, RegisterError> {
 }
 
 /// What a SIP core can do. REGISTER has no body that is looked at.
-const CAPABILITIES: Capabilities<'_> =
-    Capabilities { methods: &["REGISTER", "OPTIONS"], option_tags: &["path"], media_types: &[] };
+const CAPABILITIES: Capabilities<'static> =
+    Capabilities { methods: &METHODS, option_tags: &["path"], media_types: &[] };
+
+const METHODS: [&str; 2] = ["REGISTER", "OPTIONS"];
+
+/// With what is passed on to application servers.
+const ALL_METHODS: [&str; 4] = ["REGISTER", "OPTIONS", "PUBLISH", "MESSAGE"];
 
 fn check_extensions(request: &RegisterRequest<'_>) -> Result<(), RegisterError> {
     let mut unsupported: Vec<&str> = Vec::new();

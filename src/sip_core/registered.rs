@@ -29,6 +29,7 @@ use super::{
     kept::Registered,
     notice::Asked,
     registration::{Registration, RegistrationUpdate},
+    third_party::{Carried, News},
     user::{
         Attempt, AttemptState, AwaitAssignment, Challenged, Origin, Secret, User, nonce_count_of,
     },
@@ -163,6 +164,7 @@ impl SipCore {
         proof: DigestVerified,
     ) -> Result<(), RegisterError> {
         let update = RegistrationUpdate::from_request(request, &self.config, &mut ctx.out.parts)?;
+        let carried = self.carried(request.view());
         let known = self.read_registration(ctx, impi);
         let changed = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         let current = known.as_ref().map(|known| &known.registration);
@@ -172,8 +174,14 @@ impl SipCore {
             return Ok(());
         }
         let Some(assignment) = assignment_for(current, &update) else {
-            let outcome =
-                self.confirm(ctx, (impi, user), &origin.impu, (known, update), None, proof);
+            let outcome = self.confirm(
+                ctx,
+                (impi, user),
+                &origin.impu,
+                (known, update, carried),
+                None,
+                proof,
+            );
             self.conclude(ctx, (key, impi), authentication_info, outcome);
             return Ok(());
         };
@@ -191,6 +199,7 @@ impl SipCore {
             transaction: key,
             assignment,
             update,
+            carried,
             authentication_info,
             proof,
         };
@@ -231,12 +240,13 @@ impl SipCore {
         outcome: Result<cx::Answer, Undeliverable>,
     ) {
         let AwaitAssignment { transaction, assignment, update, .. } = waiting;
-        let AwaitAssignment { authentication_info, proof, .. } = waiting;
+        let AwaitAssignment { authentication_info, proof, carried, .. } = waiting;
         let confirmed = match outcome {
             Ok(cx::Answer::ServerAssignment(answer)) if answer.result.is_success() => {
                 let known = self.read_registration(ctx, impi);
                 let user = (impi, &mut *user);
-                self.confirm(ctx, user, &origin.impu, (known, update), answer.user_data, proof)
+                let update = (known, update, carried);
+                self.confirm(ctx, user, &origin.impu, update, answer.user_data, proof)
             }
             Ok(cx::Answer::ServerAssignment(answer)) => Err(refusal(answer.result, false)),
             Ok(cx::Answer::MultimediaAuth(_)) | Err(Undeliverable) => {
@@ -271,7 +281,7 @@ impl SipCore {
         ctx: &mut Context<'_>,
         (impi, user): (&Impi, &mut User),
         impu: &Impu,
-        (known, update): (Option<Known>, RegistrationUpdate),
+        (known, update, carried): (Option<Known>, RegistrationUpdate, Option<Carried>),
         user_data: Option<cx::UserData>,
         _proof: DigestVerified,
     ) -> Result<Confirmed, RegisterError> {
@@ -285,6 +295,8 @@ impl SipCore {
         }
         let mut after = known.as_ref().map_or_else(|| self.removed.get(), |known| known.changed);
         let ending = known.as_ref().map(|known| known.ending);
+        let before =
+            known.as_ref().filter(|_| self.tells()).map(|known| known.registration.clone());
         let mut registration = known.map(|known| known.registration).unwrap_or_default();
         registration.apply(update, ctx.now)?;
         match user_data {
@@ -294,14 +306,16 @@ impl SipCore {
         }
         self.write_fields(&mut fields, &registration, ctx.now);
         let fields = fields.finish_in(&mut ctx.out.parts);
+        let mut news = None;
         if changes {
+            news = self.news(before.as_ref(), &registration, ctx.now, carried);
             let was_registered = user.is_registered;
             after = self.store(ctx, (impi, &mut *user), ending, registration);
             if user.is_registered != was_registered {
                 ctx.out.note(Note::Registered(user.is_registered));
             }
         }
-        Ok(Confirmed { after, fields })
+        Ok(Confirmed { after, fields, news })
     }
 
     /// What a 200 tells of a registration: its contacts, and whatever goes with one.
@@ -365,12 +379,21 @@ impl SipCore {
             Ok(confirmed) => confirmed,
             Err(error) => return self.refuse(ctx, key, self.changed(impi), &error),
         };
+        let (after, news) = (confirmed.after, confirmed.news);
+        let whence = news.as_ref().and_then(|_| self.transactions.whence(key));
+        let mut answered = None;
         let render = |head: &ReplyHead, to: &mut Chunk| -> Bytes {
             let info = authentication_info.unwrap_or_default();
             let reply = head.reply_in(to, 200, reason_phrase(200));
-            reply.fields(&confirmed.fields).fields(&info).finish_in(to)
+            let octets = reply.fields(&confirmed.fields).fields(&info).finish_in(to);
+            answered = news.is_some().then(|| octets.clone());
+            octets
         };
-        self.transactions.reply(ctx, key, confirmed.after, Some(CONFIRM_STEP), render);
+        self.transactions.reply(ctx, key, after, Some(CONFIRM_STEP), render);
+        if let Some(news) = news {
+            self.follow_sender(ctx, impi, &news, whence);
+            self.tell_servers(ctx, impi, after, &news, answered.as_ref());
+        }
     }
 
     fn refuse(&self, ctx: &mut Context<'_>, key: u128, after: CommitSeq, error: &RegisterError) {
@@ -395,6 +418,8 @@ struct Confirmed {
     after: CommitSeq,
     /// Its header fields: Path of the request, echoed (RFC 3327 clause 5.3), contacts and what goes with them.
     fields: Bytes,
+    /// What application servers are to be told, if there are any.
+    news: Option<Box<News>>,
 }
 
 /// What the SIP database has to be told before the answer; `None` if nothing changes for it.

@@ -32,7 +32,7 @@ use bytes::Bytes;
 use dashmap::Entry;
 
 use self::answers::{Answers, Kept};
-use super::ToTag;
+use super::{ToTag, originating::Whence};
 
 /// Most server transactions at a time: Timer J at 250,000 requests a second. Beyond it, 503.
 pub const TRANSACTIONS_MAX: usize = 8_000_000;
@@ -75,6 +75,8 @@ pub(super) struct Transactions {
 #[derive(Debug)]
 struct Pending {
     flow: Flow,
+    /// Where the request came from.
+    source: SocketAddr,
     tag: ToTag,
     head: ReplyHead,
     /// Its number in `trying`; zero if it is not there.
@@ -128,7 +130,10 @@ impl Transactions {
         // Locked for as long as it takes to find out, or an answer could come in between.
         match self.pending.entry(key) {
             // Over another connection when the first one was lost: answer where the UE is now.
-            Entry::Occupied(mut entry) => entry.get_mut().flow = flow,
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().flow = flow;
+                entry.get_mut().source = source;
+            }
             Entry::Vacant(entry) => {
                 if let Some(kept) = self.shard(key).find(key, ctx.now) {
                     let parts = &mut ctx.out.parts;
@@ -143,7 +148,7 @@ impl Transactions {
                 let head = ReplyHead::new_in(&mut ctx.out.parts, view, source, tag.as_str());
                 if self.count.fetch_add(1, Ordering::Relaxed) < TRANSACTIONS_MAX {
                     let trying = self.await_trying(ctx, key, flow.transport);
-                    entry.insert(Pending { flow, tag, head, trying });
+                    entry.insert(Pending { flow, source, tag, head, trying });
                     return Admission::New;
                 }
                 self.count.fetch_sub(1, Ordering::Relaxed);
@@ -151,6 +156,11 @@ impl Transactions {
             }
         }
         Admission::Settled
+    }
+
+    /// Where a request comes from that is not answered yet.
+    pub(super) fn whence(&self, key: u128) -> Option<Whence> {
+        self.pending.get(&key).map(|pending| Whence::of(pending.flow, pending.source))
     }
 
     /// Whether a request known by `key` has a transaction.

@@ -13,7 +13,7 @@ use crate::{
     time::Timestamp,
 };
 
-use super::registration::RegistrationUpdate;
+use super::{registration::RegistrationUpdate, third_party::Carried};
 
 /// Most repeats of an initial REGISTER on other transports that wait for its vector too.
 pub(super) const REPEATS_MAX: usize = 7;
@@ -154,6 +154,8 @@ pub(super) struct AwaitAssignment {
     pub(super) assignment: ServerAssignmentType,
     /// What to do once the SIP database agrees.
     pub(super) update: RegistrationUpdate,
+    /// The REGISTER itself, if an application server wants to have it.
+    pub(super) carried: Option<Carried>,
     /// The header field Authentication-Info of the 200: proof that this side knows RES too.
     pub(super) authentication_info: Option<Bytes>,
     /// That the UE answered its challenge.

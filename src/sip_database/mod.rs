@@ -316,6 +316,10 @@ impl SipDatabase {
             | TimerWhat::MigrationTimeout(_)
             | TimerWhat::AcmDue
             | TimerWhat::IdmsDue
+            | TimerWhat::SipRequestsEnd
+            | TimerWhat::SipRequestsRepeat(_)
+            | TimerWhat::McBindingsEnd
+            | TimerWhat::McAnswersEnd
             | TimerWhat::UeRetransmit
             | TimerWhat::UeGiveUp
             | TimerWhat::UeRefresh => {}

@@ -98,6 +98,8 @@ pub enum Owner {
     AliasServer,
     /// `idms`.
     Idms,
+    /// `mc_server`.
+    McServer,
 }
 
 /// Which kind of record a key names.
@@ -172,6 +174,8 @@ pub enum RecordKind {
     UserProfile = 33,
     /// What UEs are or were told of a system, by MC system ID and revision (`config_server`).
     SystemConfigurationVersion = 34,
+    /// What an MC server knows of a public identity, by that (`mc_server`).
+    McClient = 35,
 }
 
 impl RecordKind {
@@ -211,6 +215,7 @@ impl RecordKind {
         Self::DigestSubscriber,
         Self::UserProfile,
         Self::SystemConfigurationVersion,
+        Self::McClient,
     ];
 
     /// The kind as people write it.
@@ -250,6 +255,7 @@ impl RecordKind {
             Self::DigestSubscriber => "digest-subscriber",
             Self::UserProfile => "user-profile",
             Self::SystemConfigurationVersion => "system-configuration-version",
+            Self::McClient => "mc-client",
         }
     }
 
@@ -327,6 +333,7 @@ impl RecordKind {
             | Self::IdmsVisitor
             | Self::IdmsDenied
             | Self::IdmsPresented => Owner::Idms,
+            Self::McClient => Owner::McServer,
         }
     }
 }

@@ -326,6 +326,17 @@ impl SecurityToken {
     }
 }
 
+/// Who can tell which access tokens are to be believed: the identity management server of the system, or whoever knows its
+/// keys.
+pub trait VerifyAccess {
+    /// Verifies an access token that a client presents to a server of this system.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError`].
+    fn verify_access(&self, token: &str, now: Timestamp) -> Result<AccessToken, TokenError>;
+}
+
 /// Verifies an access token of `issuer` for the servers of `audience`. `key_of` gives the issuer's key of a name.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 pub mod certificate;
 pub mod claims;
 pub mod dpop;
+pub mod issuer;
 pub mod jwk;
 pub mod jws;
 pub mod key;

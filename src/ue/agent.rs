@@ -19,17 +19,20 @@ use crate::{
         rspauth,
     },
     entropy::Entropy,
-    identity::UserIdentity,
+    identity::{Impu, UserIdentity},
+    mc_info::{self, ServiceInfo},
     outbox::{Context, Flow, Role, TimerKey, TimerWhat, Transport},
     sip::{
         Framing,
         auth_header::{DigestChallenge, DigestCredentials},
+        multipart::Multipart,
         request::{ContactToSend, RegisterBuilder},
         response::ResponseView,
         uri::{Uri, equivalent},
     },
     step::Step,
     time::Timestamp,
+    user_profile::ProfileService,
 };
 
 use super::{
@@ -63,6 +66,15 @@ pub struct Config {
     pub algorithm: Option<Algorithm>,
     /// Path values to send, as if through a P-CSCF.
     pub paths: Vec<String>,
+}
+
+/// An MC service, and what the UE has to be authorised for it (TS 24.379 clause 7.2.1). Never prints the token.
+#[derive(Clone, Debug)]
+pub struct ServiceLogOn {
+    /// Which.
+    pub service: ProfileService,
+    /// The access token and the client ID that a REGISTER brings; without a token, another request has to.
+    pub info: ServiceInfo,
 }
 
 impl Config {
@@ -161,6 +173,8 @@ pub struct UserAgent {
     cseq: u32,
     /// The address in its contact; differs from the flow's after it moved to another process.
     contact: SocketAddr,
+    /// The MC services that the UE has: told in its contact, and asked to be authorised for.
+    services: Vec<ServiceLogOn>,
     /// What was granted last: a refresh that fails does not end it.
     granted: Option<Registered>,
     numbers: u64,
@@ -180,6 +194,8 @@ struct Attempt {
     mac_failure: bool,
     /// The Authentication-Info that would prove the SIP core's knowledge of RES.
     expected_rspauth: Option<String>,
+    /// Tokens were sent.
+    has_sent_tokens: bool,
 }
 
 impl UserAgent {
@@ -197,6 +213,7 @@ impl UserAgent {
             credentials: credentials.into(),
             nonce: None,
             cseq: 0,
+            services: Vec::new(),
             granted: None,
             numbers: 0,
             state: State::Idle,
@@ -241,6 +258,11 @@ impl UserAgent {
         &self.credentials
     }
 
+    /// The public identity that it registers.
+    pub fn public_identity(&self) -> Impu {
+        self.config.identity.impu.clone()
+    }
+
     /// The path to the SIP core.
     pub const fn flow(&self) -> &Flow {
         &self.config.flow
@@ -250,6 +272,11 @@ impl UserAgent {
     pub const fn set_flow(&mut self, flow: Flow) {
         self.contact = flow.local;
         self.config.flow = flow;
+    }
+
+    /// Changes the MC services that the next registration tells of, and the tokens that it brings.
+    pub fn set_services(&mut self, services: Vec<ServiceLogOn>) {
+        self.services = services;
     }
 
     /// `MIG-15`: registers, or refreshes the registration.
@@ -475,6 +502,10 @@ impl UserAgent {
             associated_uris: answer.associated_uris().map(str::to_owned).collect(),
             mutual,
         };
+        if self.attempt.has_sent_tokens {
+            // They were taken or not: the same once more would not change it.
+            self.services.iter_mut().for_each(|it| it.info.access_token = None);
+        }
         self.granted = Some(registered.clone());
         self.state = State::Registered(registered);
         ctx.out.arm(ctx.now + refresh_after(period), timer(TimerWhat::UeRefresh, self.numbers));
@@ -497,13 +528,39 @@ impl UserAgent {
         self.cseq = self.cseq.saturating_add(1);
         self.numbers += 1;
         let branch = format!("z9hG4bK{:016x}", ctx.entropy.next_u64());
-        let octets = self.build(&branch, credentials);
+        // A request that does not prove who sends it brings no token.
+        let proves = !credentials.response.is_empty() && credentials.auts.is_none();
+        let body = self.service_infos(ctx.entropy).filter(|_| proves && self.attempt.expires > 0);
+        self.attempt.has_sent_tokens |= body.is_some();
+        let octets = self.build(&branch, credentials, body);
         let identity = (self.numbers, branch, self.cseq);
         self.transaction =
-            Some(ClientTransaction::start(ctx, identity, octets, self.config.flow, step));
+            Some(ClientTransaction::start(ctx, identity, octets, self.config.flow, Some(step)));
     }
 
-    fn build(&self, branch: &str, credentials: DigestCredentials<'_>) -> Bytes {
+    /// The body that brings a token for each service that has one, and its type.
+    fn service_infos(&self, entropy: &mut dyn Entropy) -> Option<(String, Bytes)> {
+        let with_token = |it: &&ServiceLogOn| it.info.access_token.is_some();
+        let mut infos = self.services.iter().filter(with_token).peekable();
+        infos.peek()?;
+        let body = infos.fold(Multipart::new(entropy.next_u64()), |body, it| {
+            let document = it.info.render(it.service);
+            body.part(mc_info::media_type(it.service), document.expose().as_bytes())
+        });
+        Some(body.finish())
+    }
+
+    fn build(
+        &self,
+        branch: &str,
+        credentials: DigestCredentials<'_>,
+        body: Option<(String, Bytes)>,
+    ) -> Bytes {
+        let services: Vec<ProfileService> = self.services.iter().map(|it| it.service).collect();
+        let params = mc_info::contact_parameters(&services);
+        let (content_type, body) = body.unwrap_or_default();
+        let content_type = [("Content-Type", content_type.as_str())];
+        let extra = if body.is_empty() { &[][..] } else { &content_type[..] };
         let path: Vec<&str> = self.config.paths.iter().map(String::as_str).collect();
         RegisterBuilder {
             request_uri: &self.digest_uri(),
@@ -518,13 +575,17 @@ impl UserAgent {
             from_tag: &self.from_tag,
             call_id: &self.call_id,
             cseq: self.cseq,
-            contact: ContactToSend::Uri { uri: &self.contact_uri(), expires: None, params: "" },
+            contact: ContactToSend::Uri {
+                uri: &self.contact_uri(),
+                expires: None,
+                params: &params,
+            },
             expires: Some(self.attempt.expires),
             supported: "path",
             path: &path,
             credentials: Some(credentials),
-            extra: &[],
-            body: &[],
+            extra,
+            body: &body,
         }
         .build()
     }

@@ -1,4 +1,4 @@
-//! The client transaction of a REGISTER (RFC 3261 clause 17.1.2): retransmission and giving up.
+//! The client transaction of a request (RFC 3261 clause 17.1.2): retransmission and giving up.
 
 use std::{fmt, time::Duration};
 
@@ -19,7 +19,7 @@ const T2: Duration = Duration::from_secs(4);
 /// Timer F, after which the transaction is given up: 64 * T1.
 const TIMER_F: Duration = Duration::from_secs(32);
 
-/// One REGISTER under way. It names the user: only its numbers print.
+/// One request under way. It names the user: only its numbers print.
 pub(super) struct ClientTransaction {
     /// Tells this transaction's timers from those of others.
     pub(super) number: u64,
@@ -27,7 +27,7 @@ pub(super) struct ClientTransaction {
     pub(super) cseq: u32,
     octets: Bytes,
     flow: Flow,
-    step: Step,
+    step: Option<Step>,
     interval: Duration,
 }
 
@@ -38,7 +38,7 @@ impl ClientTransaction {
         (number, branch, cseq): (u64, String, u32),
         octets: Bytes,
         flow: Flow,
-        step: Step,
+        step: Option<Step>,
     ) -> Self {
         let transaction = Self { number, branch, cseq, octets, flow, step, interval: T1 };
         transaction.send(ctx);
@@ -59,7 +59,7 @@ impl ClientTransaction {
 
     fn send(&self, ctx: &mut Context<'_>) {
         let message = Message::Sip { flow: self.flow, octets: self.octets.clone() };
-        ctx.out.send_after(CommitSeq::NOTHING, Some(self.step), message);
+        ctx.out.send_after(CommitSeq::NOTHING, self.step, message);
         if self.flow.transport == Transport::Udp {
             ctx.out.arm(ctx.now + self.interval, timer(TimerWhat::UeRetransmit, self.number));
         }

@@ -16,7 +16,12 @@ use migcore::node::{Options, RunningSystem, config::Config};
 
 /// The configuration of `domain` with all sockets on free ports, and more TOML of the caller's.
 pub fn toml(domain: &str, more: &str) -> String {
-    let mut toml = format!("[system]\ndomain = \"{domain}\"\n");
+    let mut toml = String::new();
+    if more.contains("[mc_server]\n") {
+        let roles = ["sip_core", "sip_database", "config_server", "idms", "mc_server"];
+        writeln!(toml, "roles = {roles:?}").unwrap();
+    }
+    writeln!(toml, "[system]\ndomain = \"{domain}\"").unwrap();
     for section in ["sip", "diameter", "management", "admin"] {
         if !more.contains(&format!("[{section}]\n")) {
             write!(toml, "[{section}]\nlisten = \"127.0.0.1:0\"\n").unwrap();

@@ -15,8 +15,8 @@ use migcore::{
     diameter::cx::{self, ResultCode, ServerAssignmentType},
     entropy::Entropy,
     outbox::{
-        Context, CxReply, Effect, Flow, Message, Note, Outbox, ReplyTo, TimerKey, Transport,
-        Undeliverable,
+        Context, CxReply, Effect, Flow, Message, Note, Outbox, ReplyTo, SipTarget, TimerKey,
+        Transport, Undeliverable,
     },
     secret::Secret,
     sip_core::{Config, SipCore},
@@ -53,6 +53,8 @@ pub struct Bench {
     /// What each assignment waits for.
     pub assignments_after: Vec<CommitSeq>,
     pub replies: Vec<Reply>,
+    /// Requests to application servers.
+    pub requests: Vec<ToServer>,
     pub notes: Vec<Note>,
     pub timers: Vec<(Timestamp, TimerKey)>,
     pub silent: Vec<CxReply>,
@@ -60,6 +62,46 @@ pub struct Bench {
     pub password: Option<cx::SipDigest>,
     /// Answers to management requests, and what each waits for.
     pub managed: Vec<(registration::Answer, CommitSeq)>,
+}
+
+/// A request of the core to an application server.
+#[derive(Clone)]
+pub struct ToServer {
+    pub to: SipTarget,
+    pub text: String,
+    pub after: CommitSeq,
+}
+
+impl ToServer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header_of(&self.text, name)
+    }
+
+    pub fn body(&self) -> &str {
+        self.text.split_once("\r\n\r\n").unwrap().1
+    }
+
+    /// An answer of the server, with further header fields.
+    pub fn answer(&self, status: &str, fields: &str) -> String {
+        let of = |name| self.header(name).unwrap();
+        format!(
+            "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=as\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+             {fields}Content-Length: 0\r\n\r\n",
+            of("Via"),
+            of("From"),
+            of("To"),
+            of("Call-ID"),
+            of("CSeq")
+        )
+    }
+}
+
+fn header_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let head = text.split("\r\n\r\n").next()?;
+    let line = head.lines().find(|line| {
+        line.split_once(':').is_some_and(|(given, _)| given.eq_ignore_ascii_case(name))
+    })?;
+    Some(line.split_once(':').unwrap().1.trim())
 }
 
 pub struct Reply {
@@ -227,6 +269,7 @@ impl Bench {
             assignments: Vec::new(),
             assignments_after: Vec::new(),
             replies: Vec::new(),
+            requests: Vec::new(),
             notes: Vec::new(),
             timers: Vec::new(),
             silent: Vec::new(),
@@ -259,6 +302,10 @@ impl Bench {
                                 after: send.after,
                                 step: send.step,
                             });
+                        }
+                        Message::SipRequest { to, octets } => {
+                            let text = String::from_utf8(octets.to_vec()).unwrap();
+                            self.requests.push(ToServer { to, text, after: send.after });
                         }
                         Message::CxRequest { id, request, .. } => {
                             if let cx::Request::ServerAssignment(_) = request {
@@ -371,7 +418,11 @@ impl Bench {
     }
 
     pub fn restart(&mut self) {
-        let mut fresh = Self::new();
+        self.restart_with(Config::for_domain("b.example"));
+    }
+
+    pub fn restart_with(&mut self, config: Config) {
+        let mut fresh = Self::with(config);
         let core = &fresh.core;
         self.engine.replay(&|record| core.load(&record)).unwrap();
         fresh.now = self.now;

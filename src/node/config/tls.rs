@@ -43,11 +43,13 @@ pub enum Part {
     Acm,
     /// The identity management server.
     Idms,
+    /// The MC server.
+    McServer,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sip,
         Self::Diameter,
         Self::Admin,
@@ -55,6 +57,7 @@ impl Part {
         Self::ConfigServer,
         Self::Acm,
         Self::Idms,
+        Self::McServer,
     ];
 
     /// The section that is about it.
@@ -67,6 +70,7 @@ impl Part {
             Self::ConfigServer => "config_server",
             Self::Acm => "acm",
             Self::Idms => "idms",
+            Self::McServer => "mc_server",
         }
     }
 }
@@ -99,6 +103,7 @@ impl Config {
             Part::ConfigServer => roles.config_server,
             Part::Acm => roles.acm,
             Part::Idms => roles.idms,
+            Part::McServer => roles.mc_server,
         }
     }
 }
@@ -210,6 +215,7 @@ fn check_plaintext(root: &Section<'_>, config: &Config) {
         (Part::Acm, "client_listen", Some(acm.client_listen)),
         (Part::Acm, "partner_listen", Some(acm.partner_listen)),
         (Part::Idms, "listen", Some(config.idms.listen)),
+        (Part::McServer, "listen", Some(config.mc_server.listen)),
     ];
     for (part, key, address) in sip.chain(others) {
         let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };

@@ -93,6 +93,11 @@ impl Device {
         }
     }
 
+    /// What it knows of MC systems.
+    pub(super) const fn records(&self) -> &Records {
+        self.client.client().records()
+    }
+
     /// `MIG-1` to `MIG-13` from a place that the partner covers.
     pub(super) async fn migrate(&mut self) -> Result<UserIdentity, DemoError> {
         self.migrate_from(PARTNER_PLMN, None).await

@@ -12,12 +12,13 @@ mod watch;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 pub use fault::IsolatedFault;
 
 use self::{
-    people::{Traveller, Way},
+    people::{MC_ID_AT_PARTNER, Traveller, Way},
     places::{Places, Which},
     watch::Watch,
 };
@@ -35,10 +36,14 @@ use crate::{
 /// How long the UE is under way.
 const JOURNEY: Duration = Duration::from_secs(20 * 24 * 3_600);
 
+/// How often, and after how long each time, is looked whether the user is authorised.
+const AUTHORISATION_LOOKS_MAX: usize = 500;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
 /// How the demonstration is run.
 #[derive(Clone, Debug)]
 pub struct IsolatedDemo {
-    /// The first of seven ports on both addresses; 0 uses free ones.
+    /// The first of eight ports on both addresses; 0 uses free ones.
     pub base_port: u16,
     /// Without TLS.
     pub is_plain: bool,
@@ -122,16 +127,33 @@ impl RunningIsolatedDemo {
         self.places.start_partner(span)
     }
 
-    /// Registers with credentials of the partner's, refreshes and de-registers.
+    /// Registers with credentials of the partner's, is authorised for a service, and de-registers.
     async fn register(&mut self, way: Way) -> Result<(), DemoError> {
         let core = self.places.sip_of(Which::Partner)?;
         self.traveller.register(way, core).await?;
+        match way {
+            Way::Key => self.await_authorisation().await?,
+            Way::Password => self.traveller.publish().await?,
+        }
         match self.traveller.deregister().await? {
             State::Idle => Ok(()),
             state @ (State::Busy | State::Registered(_) | State::Failed(_)) => {
                 Err(DemoError::Differs(format!("after de-registration the UE is {state:?}")))
             }
         }
+    }
+
+    /// Waits until the partner's MC server has bound its MC service ID to the user's public identity.
+    async fn await_authorisation(&self) -> Result<(), DemoError> {
+        let client = self.places.management(Which::Partner)?;
+        for _ in 0..AUTHORISATION_LOOKS_MAX {
+            let clients: Value = client.get("list MC clients", "/v1/mc-clients").await?;
+            if clients.to_string().contains(&format!("\"{MC_ID_AT_PARTNER}\"")) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+        Err(DemoError::Differs("the partner's MC server knows no such user".to_owned()))
     }
 
     /// Whether nothing arrived at the home since it was stopped.
@@ -223,8 +245,12 @@ impl fmt::Display for Scene {
             Self::AtHome => "at home: log-in, profile with the partner in it, security token",
             Self::Journey => "20 days later: the home is out of reach",
             Self::Arrival => "arrival: tokens of the partner for the security token",
-            Self::ByKey => "registration with a key of the partner's, in a second ISIM",
-            Self::ByPassword => "registration with a password of the partner's",
+            Self::ByKey => {
+                "registration with a key of the partner's, in a second ISIM; the service is authorised by REGISTER"
+            }
+            Self::ByPassword => {
+                "registration with a password of the partner's; the service is authorised by PUBLISH"
+            }
             Self::Profile => "the profile at the partner",
             Self::Nothing => "what was sent to the home meanwhile",
         })

@@ -25,7 +25,8 @@ use crate::{
     node::{
         http::{Problem, Query},
         park::NoAnswer,
-        perform::{Roles, Shared},
+        perform::Shared,
+        roles::Roles,
         storage::json::{Secrets, to_json},
     },
     store::{EngineError, KEY_OCTETS_MAX, OwnedRecord, Reader, RecordError, RecordKind},
@@ -206,6 +207,19 @@ pub(super) async fn list_configuration_versions(
     answer(&shared, "list_configuration_versions", page.await)
 }
 
+/// Lists the public identities that the MC server knows, with the MC service IDs that are bound to them.
+#[utoipa::path(
+    get, path = "/v1/mc-clients", params(PageQuery),
+    responses((status = 200, description = "Clients.", body = PageView), Refusals)
+)]
+pub(super) async fn list_mc_clients(
+    State(shared): State<Arc<Shared>>,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    let page = async { read(&shared, RecordKind::McClient, query?).await };
+    answer(&shared, "list_mc_clients", page.await)
+}
+
 /// Lists the users, by MC service ID, without tokens.
 #[utoipa::path(
     get, path = "/v1/users", params(PageQuery),
@@ -363,6 +377,7 @@ fn holds(roles: &Roles, kind: RecordKind) -> bool {
         | RecordKind::IdmsVisitor
         | RecordKind::IdmsDenied
         | RecordKind::IdmsPresented => roles.idms.is_some(),
+        RecordKind::McClient => roles.mc_server.is_some(),
     }
 }
 

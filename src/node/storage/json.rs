@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::{
-    acm, alias_server, config_server, idms,
+    acm, alias_server, config_server, idms, mc_server,
     node::http::WrongValue,
     sip_core::Registration,
     sip_database,
@@ -67,6 +67,8 @@ pub enum Content {
     Aliases(alias_server::StoredRecord),
     /// Of an identity management server.
     Idms(idms::StoredRecord),
+    /// Of an MC server.
+    McServer(mc_server::StoredRecord),
 }
 
 /// Why a JSON value is no record. It repeats no value: that may be a key or an identity.
@@ -107,6 +109,8 @@ impl StoredRecord {
             Content::Aliases(stored)
         } else if let Some(stored) = idms::StoredRecord::decode(kind, record.value)? {
             Content::Idms(stored)
+        } else if let Some(stored) = mc_server::StoredRecord::decode(kind, record.value)? {
+            Content::McServer(stored)
         } else {
             let stored = config_server::StoredRecord::decode(kind, record.value)?;
             Content::ConfigServer(stored.ok_or(RecordError::Damaged)?)
@@ -123,6 +127,7 @@ impl StoredRecord {
             Content::Acm(stored) => stored.encode(),
             Content::Aliases(stored) => stored.encode(),
             Content::Idms(stored) => stored.encode(),
+            Content::McServer(stored) => stored.encode(),
         };
         Mutation { kind: self.kind, key: self.key.as_bytes().into(), value: Some(value) }
     }
@@ -142,6 +147,7 @@ impl StoredRecord {
             Content::Acm(stored) => stored.check(&self.key),
             Content::Aliases(stored) => stored.check(&self.key),
             Content::Idms(stored) => stored.check(&self.key),
+            Content::McServer(stored) => stored.check(&self.key),
         }
     }
 
@@ -210,6 +216,7 @@ impl Serialize for StoredRecord {
             Content::Acm(stored) => fields.serialize_field("record", stored)?,
             Content::Aliases(stored) => fields.serialize_field("record", stored)?,
             Content::Idms(stored) => fields.serialize_field("record", stored)?,
+            Content::McServer(stored) => fields.serialize_field("record", stored)?,
         }
         fields.end()
     }
@@ -238,6 +245,8 @@ impl Content {
             Owner::Idms => {
                 idms::StoredRecord::deserialize(kind, from).map(|stored| stored.map(Self::Idms))
             }
+            Owner::McServer => mc_server::StoredRecord::deserialize(kind, from)
+                .map(|stored| stored.map(Self::McServer)),
         };
         let told = |error| {
             let WrongValue { field, what, .. } =
@@ -259,6 +268,7 @@ impl Content {
             Self::Acm(stored) => serde_json::to_value(stored),
             Self::Aliases(stored) => serde_json::to_value(stored),
             Self::Idms(stored) => serde_json::to_value(stored),
+            Self::McServer(stored) => serde_json::to_value(stored),
         };
         let written = written.map_err(|_| wrong("record", "cannot be written again"))?;
         match difference(json, &written) {

@@ -82,7 +82,8 @@ impl Validator {
             | Content::ConfigServer(_)
             | Content::Acm(_)
             | Content::Aliases(_)
-            | Content::Idms(_) => Ok(()),
+            | Content::Idms(_)
+            | Content::McServer(_) => Ok(()),
         }
     }
 

@@ -22,11 +22,14 @@ use crate::{
         ladder::{Entry, Renderer, Tap},
     },
     outbox::Transport,
-    ue::{Config, ConfigurationClient, ConfigurationState, Failure, NoAccess, State},
+    ue::{Config, ConfigurationClient, ConfigurationState, Failure, NoAccess, ServiceLogOn, State},
 };
 
 mod guest;
+mod services;
 mod status;
+
+pub use services::{Published, ServiceFile, Services};
 
 /// What ladders call the configuration management server.
 const SERVER: &str = "CMS";
@@ -62,9 +65,12 @@ pub enum UeCommand {
         /// With the credentials that the partner itself gave (sections local of the state file), without the home.
         #[arg(long)]
         local: bool,
-        /// Speak SIP over TCP.
+        /// Speak SIP over TCP: with access tokens it has to be.
         #[arg(long)]
         tcp: bool,
+        /// The MC services that the UE has.
+        #[command(flatten)]
+        services: Services,
     },
     /// Log the user in at home (section log_in of the state file), and keep the access token.
     ///
@@ -108,6 +114,27 @@ pub enum UeCommand {
         /// The state file, and how to show what passes.
         #[command(flatten)]
         common: Common,
+        /// The MC services that the UE has.
+        #[command(flatten)]
+        services: Services,
+    },
+    /// Prolong the registration, and be authorised for an MC service by PUBLISH.
+    Authorise {
+        /// The state file, and how to show what passes.
+        #[command(flatten)]
+        common: Common,
+        /// For what, and where.
+        #[command(flatten)]
+        published: Published,
+    },
+    /// Prolong the registration, and log off from an MC service by PUBLISH.
+    LogOff {
+        /// The state file, and how to show what passes.
+        #[command(flatten)]
+        common: Common,
+        /// From what, and where.
+        #[command(flatten)]
+        published: Published,
     },
     /// End the registration.
     Deregister {
@@ -173,6 +200,14 @@ pub enum UeError {
         /// What went wrong.
         trouble: String,
     },
+    /// The file of an access token cannot be used.
+    #[error("the access token in {}: {why}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// There is nothing to register with.
     #[error("cannot register at {at}: {why}")]
     NoAccess {
@@ -229,7 +264,11 @@ pub enum UeError {
 impl UeError {
     /// Whether the user's file is at fault, not the world.
     pub const fn is_wrong_input(&self) -> bool {
-        matches!(self, Self::State(StateError::Read { .. } | StateError::Wrong { .. }))
+        matches!(
+            self,
+            Self::State(StateError::Read { .. } | StateError::Wrong { .. })
+                | Self::TokenFile { .. }
+        )
     }
 }
 
@@ -251,14 +290,14 @@ impl UeCommand {
                 };
                 Session::open(&common)?.migrate(location, partner, strict).await
             }
-            Self::Register { common, partner, local, tcp } => {
+            Self::Register { common, partner, local, tcp, services } => {
                 let mut session = Session::open(&common)?;
                 let over = tcp.then_some(Transport::Tcp);
                 if local {
                     return session.register_as_guest(partner, over).await;
                 }
                 let at = session.destination(partner);
-                session.register(&at, over).await
+                session.register(&at, over, services.log_ons()?).await
             }
             Self::LogIn { common } => Session::open(&common)?.log_in().await,
             Self::TakeAlong { common, partner } => {
@@ -269,7 +308,13 @@ impl UeCommand {
                 let common = Common { state, json: true };
                 Session::open(&common)?.print_profile(partner).await
             }
-            Self::Refresh { common } => Session::open(&common)?.refresh().await,
+            Self::Refresh { common, services } => {
+                Session::open(&common)?.refresh(services.log_ons()?).await
+            }
+            Self::Authorise { common, published } => {
+                Session::open(&common)?.authorise(&published).await
+            }
+            Self::LogOff { common, published } => Session::open(&common)?.log_off(&published).await,
             Self::Deregister { common } => Session::open(&common)?.deregister().await,
             Self::Return { common, tcp } => {
                 Session::open(&common)?.return_home(tcp.then_some(Transport::Tcp)).await
@@ -355,7 +400,12 @@ impl Session {
     }
 
     /// Steps 14 to 25, or a registration at home.
-    async fn register(&mut self, at: &McSystemId, over: Option<Transport>) -> Result<(), UeError> {
+    async fn register(
+        &mut self,
+        at: &McSystemId,
+        over: Option<Transport>,
+        services: Vec<ServiceLogOn>,
+    ) -> Result<(), UeError> {
         let is_home = *at == self.file.state.records.primary().mc_system_id;
         let access = if is_home {
             self.file.state.records.home_access(over)
@@ -370,13 +420,15 @@ impl Session {
     async fn register_with(&mut self, at: &McSystemId, config: Config) -> Result<(), UeError> {
         self.tell_what_is_left(at);
         let mut ue = self.open_ue(at, config, Contact::Fresh).await?;
+        ue.set_services(services);
         let outcome = ue.register_kept(&mut self.file).await.cloned();
         self.registered("registered", at, outcome)
     }
 
-    async fn refresh(&mut self) -> Result<(), UeError> {
+    async fn refresh(&mut self, services: Vec<ServiceLogOn>) -> Result<(), UeError> {
         let (at, config) = self.current()?;
         let mut ue = self.open_ue(&at, config, Contact::Prolonged).await?;
+        ue.set_services(services);
         let outcome = ue.register_kept(&mut self.file).await.cloned();
         self.registered("refreshed", &at, outcome)
     }
@@ -401,7 +453,7 @@ impl Session {
         {
             note(&error);
         }
-        self.register(&home, over).await
+        self.register(&home, over, Vec::new()).await
     }
 
     /// The registration that there is, and what to reach its SIP core with.
@@ -444,7 +496,7 @@ impl Session {
     }
 
     /// Shows what passed, and tells trouble of the socket from an outcome.
-    fn outcome(&mut self, at: &McSystemId, outcome: io::Result<State>) -> Result<State, UeError> {
+    fn outcome<T>(&mut self, at: &McSystemId, outcome: io::Result<T>) -> Result<T, UeError> {
         self.shown.drain().map_err(UeError::Output)?;
         outcome.map_err(|error| UeError::Broken { at: at.clone(), error })
     }

@@ -29,8 +29,8 @@ pub struct IsolatedDemoArguments {
     /// temporary one that is removed at the end.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Use seven ports from this one on, of 127.0.0.2 (A) and 127.0.0.3 (B); without it free ones.
-    #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_528))]
+    /// Use eight ports from this one on, of 127.0.0.2 (A) and 127.0.0.3 (B); without it free ones.
+    #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=65_527))]
     base_port: u16,
     /// Go without TLS, SIP over UDP.
     #[arg(long)]

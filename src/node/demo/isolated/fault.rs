@@ -188,7 +188,7 @@ impl RunningIsolatedDemo {
                 self.traveller.contact_partner().await?;
                 let core = self.places.sip_of(Which::Partner)?;
                 for way in [Way::Key, Way::Password] {
-                    let state = self.traveller.try_to_register(way, core).await?;
+                    let state = self.traveller.try_to_register(way, core, Vec::new()).await?;
                     if state != State::Failed(Failure::Refused(403)) {
                         return Err(DemoError::Differs(format!("the UE is {state:?}")));
                     }

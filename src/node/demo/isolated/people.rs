@@ -22,6 +22,10 @@ use crate::{
         migration_identity::Direction,
     },
     identity::{Impi, Impu, McServiceId, McSystemId, UserIdentity},
+    mc_info::{
+        ServiceInfo,
+        settings::{AnswerMode, Settings},
+    },
     node::{
         Clock, RunningUe, SystemEntropy,
         client::NewUser,
@@ -33,7 +37,7 @@ use crate::{
     outbox::Transport,
     secret::SecretText,
     token::BearerToken,
-    ue::{Config, Credentials, Isim, State},
+    ue::{Config, Credentials, Isim, ServiceLogOn, ServiceState, State},
     ue_configuration::InitialUeConfiguration,
     user_profile::ProfileService,
 };
@@ -44,7 +48,11 @@ pub(super) const OTHER_CLIENT: &str = "another-client";
 const USER: &str = "alice";
 const MC_ID_AT_HOME: &str = "sip:alice@a.example";
 /// What the partner calls her.
-const MC_ID_AT_PARTNER: &str = "sip:visitor-1@b.example";
+pub(super) const MC_ID_AT_PARTNER: &str = "sip:visitor-1@b.example";
+/// The public service identity of the partner's MC server.
+pub(super) const MC_SERVER: &str = "sip:mcptt@b.example";
+/// What her MC client is called.
+const MC_CLIENT_ID: &str = "urn:uuid:6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 /// Who she is to the partner's SIP core: in the second ISIM, and with a password.
 const KEY_IMPI: &str = "visitor-1@b.example";
 const PASSWORD_IMPI: &str = "visitor-1-password@b.example";
@@ -139,12 +147,18 @@ impl Traveller {
     }
 
     /// Registers at the partner with credentials that only the partner checks.
+    /// With a key it brings its access token along; with a password it only tells which service it has.
     pub(super) async fn register(
         &mut self,
         way: Way,
         core: SipCoreAddress,
     ) -> Result<(), DemoError> {
-        match self.try_to_register(way, core).await? {
+        let service = ProfileService::Mcptt;
+        let info = match way {
+            Way::Key => self.service_info()?,
+            Way::Password => ServiceInfo::default(),
+        };
+        match self.try_to_register(way, core, vec![ServiceLogOn { service, info }]).await? {
             State::Registered(registered) if registered.mutual => Ok(()),
             state @ (State::Idle | State::Busy | State::Registered(_) | State::Failed(_)) => {
                 Err(DemoError::Differs(format!("the UE is {state:?}")))
@@ -157,6 +171,7 @@ impl Traveller {
         &mut self,
         way: Way,
         core: SipCoreAddress,
+        services: Vec<ServiceLogOn>,
     ) -> Result<State, DemoError> {
         let (identity, credentials) = match way {
             Way::Key => (&self.key.0, Credentials::from(self.key.1.clone())),
@@ -173,12 +188,41 @@ impl Traveller {
         let (trust, tap) = (&self.trust, Some(self.tap.clone()));
         let mut agent = RunningUe::open(config, core, credentials, trust, (tap, &name)).await?;
         agent.set_clock(self.clock);
+        agent.set_services(services);
         let state = agent.register().await?.clone();
         if let (Way::Key, Some(isim)) = (way, agent.credentials().isim()) {
             self.key.1 = isim.clone();
         }
         self.agent = Some(agent);
         Ok(state)
+    }
+
+    /// Authorises itself by PUBLISH, logs off, and finds that it is no longer known then.
+    pub(super) async fn publish(&mut self) -> Result<(), DemoError> {
+        let (service, info) = ((ProfileService::Mcptt, MC_SERVER), self.service_info()?);
+        let agent = self.agent.as_mut().ok_or(NOTHING_TAKEN)?;
+        let settings =
+            Settings { answer_mode: Some(AnswerMode::Automatic), profile_index: Some(0) };
+        let authorised = agent.publish(service, &info, &settings).await?.clone();
+        let logged_off = agent.log_off(service).await?.clone();
+        let nothing = ServiceInfo::default();
+        let unknown = agent.publish(service, &nothing, &settings).await?.clone();
+        let states = [authorised, logged_off, unknown];
+        let wanted = [
+            ServiceState::Authorised,
+            ServiceState::LoggedOff,
+            ServiceState::Refused { status: 404, warning: Some(141) },
+        ];
+        if states == wanted { Ok(()) } else { Err(DemoError::Differs(format!("{states:?}"))) }
+    }
+
+    /// The access token of the partner, for its MC server.
+    fn service_info(&self) -> Result<ServiceInfo, DemoError> {
+        let tokens = self.tokens.as_ref().ok_or(NOTHING_TAKEN)?;
+        Ok(ServiceInfo {
+            access_token: Some(SecretText::new(tokens.access.expose())),
+            client_id: Some(MC_CLIENT_ID.to_owned()),
+        })
     }
 
     pub(super) async fn deregister(&mut self) -> Result<State, DemoError> {

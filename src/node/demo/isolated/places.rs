@@ -13,6 +13,7 @@ use super::{
         stage::{Site, parse},
     },
     IsolatedDemo,
+    people::MC_SERVER,
 };
 use crate::{
     api::connection_details::SipCoreAddress,
@@ -23,8 +24,8 @@ use crate::{
     token::BearerToken,
 };
 
-/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17, identity management.
-const PORTS: u16 = 7;
+/// Ports of one system: SIP, Diameter, management, admin, CSC-4, CSC-17, identity management, MC server.
+const PORTS: u16 = 8;
 
 /// One of the two systems.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -190,9 +191,21 @@ impl Places {
             format!("idms.{b}"),
             partner.sip.server_name.trim_start_matches("sip:").to_owned(),
             partner.diameter.identity.to_string(),
+            format!("mc.{b}"),
             format!("cms.{b}"),
         ]
     }
+}
+
+/// The partner has an MC server, which its SIP core tells of registrations.
+fn with_mc_server(toml: &str, which: Which, listen: &str) -> String {
+    let (domain, address) = (which.domain(), which.address());
+    let toml = toml.replacen("\"idms\"]", "\"idms\", \"mc_server\"]", 1);
+    format!(
+        "{toml}[mc_server]\nlisten = \"{listen}\"\ncores = [\"{address}\"]\n\
+         [[sip.application_servers]]\nuri = \"sip:mc.{domain}\"\naddress = \"tcp:{listen}\"\n\
+         include_request = true\nservices = [\"{MC_SERVER}\"]\n"
+    )
 }
 
 /// A system of its own. Of the partner the home knows the name, so that it can tell its users of it; the partner knows
@@ -219,7 +232,7 @@ fn system_toml(which: Which, (base_port, is_plain): (u16, bool)) -> String {
         at(5),
     );
     if which == Which::Partner {
-        return toml;
+        return with_mc_server(&toml, which, &at(7));
     }
     let [send, accept] = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
     let (partner, send, accept) = (Which::Partner.domain(), send.expose(), accept.expose());

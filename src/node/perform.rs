@@ -49,7 +49,6 @@ use crate::{
     config_server::ConfigServer,
     diameter::cx,
     identity::{McServiceId, McSystemId},
-    idms::IdentityServer,
     outbox::{
         AcmMessage, AcmReply, ConfigurationReply, Context, CxDestination, CxReply, Effect, Flow,
         IdmsMessage, ManagementReply, Message, Outbox, PasswordReply, Peer, ReplyTo, RequestId,

@@ -180,7 +180,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Subscriber,
         Self::Pool,
         Self::PoolEntry,

@@ -292,12 +292,12 @@ impl UeCommand {
             }
             Self::Register { common, partner, local, tcp, services } => {
                 let mut session = Session::open(&common)?;
-                let over = tcp.then_some(Transport::Tcp);
+                let (over, services) = (tcp.then_some(Transport::Tcp), services.log_ons()?);
                 if local {
-                    return session.register_as_guest(partner, over).await;
+                    return session.register_as_guest(partner, over, services).await;
                 }
                 let at = session.destination(partner);
-                session.register(&at, over, services.log_ons()?).await
+                session.register(&at, over, services).await
             }
             Self::LogIn { common } => Session::open(&common)?.log_in().await,
             Self::TakeAlong { common, partner } => {
@@ -413,11 +413,16 @@ impl Session {
             self.client().prepare_access(at, over)
         };
         let config = access.map_err(|why| UeError::NoAccess { at: at.clone(), why })?;
-        self.register_with(at, config).await
+        self.register_with(at, config, services).await
     }
 
     /// Registers with what is known of a system.
-    async fn register_with(&mut self, at: &McSystemId, config: Config) -> Result<(), UeError> {
+    async fn register_with(
+        &mut self,
+        at: &McSystemId,
+        config: Config,
+        services: Vec<ServiceLogOn>,
+    ) -> Result<(), UeError> {
         self.tell_what_is_left(at);
         let mut ue = self.open_ue(at, config, Contact::Fresh).await?;
         ue.set_services(services);

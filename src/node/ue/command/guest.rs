@@ -11,7 +11,7 @@ use crate::{
     outbox::Transport,
     secret::SecretText,
     token::BearerToken,
-    ue::NoAccess,
+    ue::{NoAccess, ServiceLogOn},
     user_profile::ProfileService,
 };
 
@@ -104,6 +104,7 @@ impl Session {
         &mut self,
         partner: Option<McSystemId>,
         over: Option<Transport>,
+        services: Vec<ServiceLogOn>,
     ) -> Result<(), UeError> {
         let newest = || self.file.state.tickets.last().map(|ticket| ticket.at.clone());
         let at = partner.or_else(newest).ok_or_else(nothing_taken)?;
@@ -113,7 +114,7 @@ impl Session {
         let config = config_of(local, over);
         let config =
             config.ok_or(UeError::NoAccess { at: at.clone(), why: NoAccess::NoSipCore })?;
-        self.register_with(&at, config).await
+        self.register_with(&at, config, services).await
     }
 
     /// Prints a profile of the user.

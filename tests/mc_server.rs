@@ -81,6 +81,17 @@ fn a_binding_ends_with_the_registration_by_its_end_or_by_its_time() {
 }
 
 #[test]
+fn an_end_that_overtakes_its_beginning_is_the_end() {
+    let mut bench = Bench::new();
+    let end = bench.register(&Registered { cseq: 12, expires: 0, ..registered() });
+    assert_eq!(end.status(), 200);
+    let tokens = vec![(Mcptt, bench.token_of(Mcptt))];
+    let late = bench.register(&Registered { cseq: 11, tokens, ..registered() });
+    assert_eq!(late.status(), 500);
+    assert!(bound(&bench, IMPU).is_empty());
+}
+
+#[test]
 fn a_service_whose_feature_tag_is_gone_is_logged_off_and_the_others_stay() {
     let mut bench = Bench::new();
     let tokens = [Mcptt, Mcdata].map(|service| (service, bench.token_of(service)));
@@ -88,6 +99,8 @@ fn a_service_whose_feature_tag_is_gone_is_logged_off_and_the_others_stay() {
     let services = vec![Mcdata];
     bench.register(&Registered { cseq: 11, services, ..registered() });
     assert_eq!(bound(&bench, IMPU), [alice(Mcdata)]);
+    let counts = [Mcptt, Mcdata].map(|service| bench.server.authorised(service));
+    assert_eq!(counts, [0, 1]);
     bench.register(&Registered { cseq: 12, carries: false, ..registered() });
     assert_eq!(
         bound(&bench, IMPU),

@@ -86,7 +86,6 @@ impl McServer {
         let state = &mut self.state();
         let mut client = match state.client(impu) {
             Some(client) => client.clone(),
-            None if period == 0 => return Ok(()), // nothing is known, and nothing has to be
             None if state.count() >= self.config.clients_max => {
                 ctx.out.note(Note::TableFull("MC clients"));
                 return Err(Refusal::Unavailable);

@@ -18,6 +18,8 @@ pub(super) struct State {
     clients: BTreeMap<Impu, Held>,
     /// The public identities that are authorised for a user, by service.
     of_user: BTreeMap<(ProfileService, McServiceId), BTreeSet<Impu>>,
+    /// How many public identities are authorised for each service.
+    authorised: BTreeMap<ProfileService, usize>,
     /// When the first thing of which client ends.
     pub(super) ends: BTreeSet<(Timestamp, Impu)>,
     /// For when the timer is armed.
@@ -36,8 +38,7 @@ impl State {
 
     /// How many public identities are authorised for a service.
     pub(super) fn authorised(&self, service: ProfileService) -> usize {
-        let of_service = self.of_user.iter().filter(|((of, _), _)| *of == service);
-        of_service.map(|(_, impus)| impus.len()).sum()
+        self.authorised.get(&service).copied().unwrap_or(0)
     }
 
     /// With how many public identities beside `impu` a user is authorised for a service.
@@ -57,6 +58,7 @@ impl State {
         for it in &client.authorisations {
             let user = (it.service, it.mc_service_id.clone());
             self.of_user.entry(user).or_default().insert(impu.clone());
+            *self.authorised.entry(it.service).or_default() += 1;
         }
         self.ends.insert((client.first_end(), impu.clone()));
         self.clients.insert(impu.clone(), client);
@@ -68,6 +70,9 @@ impl State {
         let client = self.clients.remove(impu)?;
         self.ends.remove(&(client.first_end(), impu.clone()));
         for it in &client.authorisations {
+            if let Some(count) = self.authorised.get_mut(&it.service) {
+                *count = count.saturating_sub(1);
+            }
             let user = (it.service, it.mc_service_id.clone());
             if let Some(impus) = self.of_user.get_mut(&user) {
                 impus.remove(impu);

@@ -178,8 +178,8 @@ impl Traveller {
             Way::Password => (&self.digest.0, Credentials::from(self.digest.1.clone())),
         };
         let transport = match core.transport {
-            SipTransport::Udp => Transport::Udp,
-            SipTransport::Tcp => Transport::Tcp,
+            // Tokens are too long for UDP (RFC 3261 clause 18.1.1).
+            SipTransport::Udp | SipTransport::Tcp => Transport::Tcp,
             SipTransport::Tls => Transport::Tls,
         };
         let core = core.address;

@@ -198,12 +198,13 @@ impl Places {
 }
 
 /// The partner has an MC server, which its SIP core tells of registrations.
-fn with_mc_server(toml: &str, which: Which, listen: &str) -> String {
+fn with_mc_server(toml: &str, which: Which, (listen, is_plain): (&str, bool)) -> String {
     let (domain, address) = (which.domain(), which.address());
     let toml = toml.replacen("\"idms\"]", "\"idms\", \"mc_server\"]", 1);
+    let transport = if is_plain { "tcp" } else { "tls" };
     format!(
         "{toml}[mc_server]\nlisten = \"{listen}\"\ncores = [\"{address}\"]\n\
-         [[sip.application_servers]]\nuri = \"sip:mc.{domain}\"\naddress = \"tcp:{listen}\"\n\
+         [[sip.application_servers]]\nuri = \"sip:mc.{domain}\"\naddress = \"{transport}:{listen}\"\n\
          include_request = true\nservices = [\"{MC_SERVER}\"]\n"
     )
 }
@@ -232,7 +233,7 @@ fn system_toml(which: Which, (base_port, is_plain): (u16, bool)) -> String {
         at(5),
     );
     if which == Which::Partner {
-        return with_mc_server(&toml, which, &at(7));
+        return with_mc_server(&toml, which, (&at(7), is_plain));
     }
     let [send, accept] = [(); 2].map(|()| BearerToken::draw(&mut SystemEntropy::new()));
     let (partner, send, accept) = (Which::Partner.domain(), send.expose(), accept.expose());

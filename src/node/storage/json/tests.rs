@@ -160,6 +160,27 @@ fn records() -> Vec<Value> {
                 },
             }),
         ),
+        (
+            "mc-client",
+            "sip:alice@a.example",
+            json!({
+                "call_id": "\u{e4}", "cseq": u32::MAX, "registered_until": end, "until": never,
+                "authorisations": [
+                    {
+                        "service": "mcptt", "mc_service_id": "sip:officer@a.example",
+                        "client_id": "urn:uuid:1", "until": end,
+                        "publication": {
+                            "etag": u64::MAX, "until": end,
+                            "settings": {"answer_mode": "manual", "profile_index": 255},
+                        },
+                    },
+                    {
+                        "service": "mcdata", "mc_service_id": "tel:+390612345", "client_id": null,
+                        "until": end, "publication": null,
+                    },
+                ],
+            }),
+        ),
         ("agreement", "sip:b.example oe", agreement(Value::Null, json!("everybody"))),
         ("agreement", "sip:b.example ocfire", agreement(json!(7), json!({"class": "fire"}))),
         (
@@ -587,6 +608,11 @@ fn what_no_role_wrote_is_refused_with_field_and_reason() {
         ),
         ("registration", |it| it["record"]["contacts"] = json!([]), "record.contacts has none"),
         ("withdrawn-agreement", |it| it["key"] = json!("07"), "key is not the number"),
+        (
+            "mc-client",
+            |it| it["record"]["authorisations"][1]["service"] = json!("mcptt"),
+            "record.authorisations has two of one service",
+        ),
         ("user", |it| it["record"]["class"] = json!(""), "record.class has not 1 to 64"),
         (
             "agreement",
@@ -637,7 +663,7 @@ fn paths(json: &Value) -> Vec<String> {
     for (name, value) in inner {
         // Texts that may be anything.
         let of_transactions = ["text", "elements", "differing", "label", "reason"];
-        let others = ["parameters", "paths", "call_id", "uri", "server_name", "class"];
+        let others = ["parameters", "paths", "call_id", "client_id", "uri", "server_name", "class"];
         if !of_transactions.contains(&name.as_str()) && !others.contains(&name.as_str()) {
             found.extend(paths(value).into_iter().map(|path| format!("/{name}{path}")));
         }

@@ -50,13 +50,14 @@ impl AcmServer {
     ) -> Result<(Outcome, Vec<Mutation>), Outcome> {
         let change =
             Move { way: Direction::Inbound, other: &key.origin, key: key.clone(), payload };
-        let refused = self.users_refused(&change);
-        if let Some((result, text, names)) = refused {
+        if let Some(refused) = self.users_refused(&change) {
             let policy = self.policy_for(key, payload.kind());
             let accepts_part = policy.is_some_and(|policy| policy.accepts_part);
+            let (text, names) = refused.left_out();
             // Whoever asked has to know of each that is left out.
             let can_be_named = names.len() <= ELEMENTS_MAX && names.len() < payload.users().len();
             if !accepts_part || !can_be_named {
+                let (result, text, names) = refused.reason();
                 return Err(Outcome::of(result, text, names.into_iter().collect()));
             }
             let mutations = self.change_users_except(turn, &change, &names);

@@ -107,6 +107,41 @@ pub(super) struct HeldSet {
     pub(super) users: u64,
 }
 
+/// Users that an update cannot be brought to.
+#[derive(Debug, Default)]
+pub(super) struct UsersRefused {
+    /// Who was never added for migration.
+    unknown: Vec<String>,
+    /// Who has a configuration of the same revision or a later one.
+    stale: Vec<String>,
+}
+
+impl UsersRefused {
+    /// Why all is refused on account of them, and of whom: first who is unknown.
+    pub(super) fn reason(self) -> (ResultCode, &'static str, Vec<String>) {
+        if self.unknown.is_empty() {
+            (ResultCode::StaleRevision, STALE, self.stale)
+        } else {
+            (ResultCode::InvalidData, UNKNOWN, self.unknown)
+        }
+    }
+
+    /// Why they are left out, and all of them.
+    pub(super) fn left_out(&self) -> (&'static str, Vec<String>) {
+        let why = match (self.unknown.is_empty(), self.stale.is_empty()) {
+            (true, _) => STALE,
+            (false, true) => UNKNOWN,
+            (false, false) => {
+                "was never added for migration, or has a configuration of this revision or a later one"
+            }
+        };
+        (why, self.unknown.iter().chain(&self.stale).cloned().collect())
+    }
+}
+
+const UNKNOWN: &str = "was never added for migration: add the user first";
+const STALE: &str = "has a configuration of this revision or a later one";
+
 /// A transaction about users.
 #[derive(Clone, Debug)]
 pub(super) struct Move<'a> {
@@ -150,25 +185,18 @@ impl AcmServer {
         self.migrants.get(key).is_some_and(|held| held.agreement != Agreed::ToEnd)
     }
 
-    /// Those of the users that cannot be changed so, and why; `None` if all can.
-    pub(super) fn users_refused(
-        &self,
-        change: &Move<'_>,
-    ) -> Option<(ResultCode, &'static str, Vec<String>)> {
+    /// Those of the users that cannot be changed so; `None` if all can.
+    pub(super) fn users_refused(&self, change: &Move<'_>) -> Option<UsersRefused> {
         let Payload::Update { users, configuration } = change.payload else { return None };
-        let names = |users: Vec<&McServiceId>| {
-            users.into_iter().map(|user| user.as_str().to_owned()).collect::<Vec<_>>()
-        };
-        let unknown = users.iter().filter(|user| !self.is_added(&change.of(user)));
-        let unknown = names(unknown.collect());
-        if !unknown.is_empty() {
-            let text = "was never added for migration: add the user first";
-            return Some((ResultCode::InvalidData, text, unknown));
+        let mut refused = UsersRefused::default();
+        for user in users {
+            if !self.is_added(&change.of(user)) {
+                refused.unknown.push(user.as_str().to_owned());
+            } else if self.is_stale(change, user, configuration.revision) {
+                refused.stale.push(user.as_str().to_owned());
+            }
         }
-        let is_stale = |user: &&McServiceId| self.is_stale(change, user, configuration.revision);
-        let stale = names(users.iter().filter(is_stale).collect());
-        let text = "has a configuration of this revision or a later one";
-        (!stale.is_empty()).then_some((ResultCode::StaleRevision, text, stale))
+        (!refused.unknown.is_empty() || !refused.stale.is_empty()).then_some(refused)
     }
 
     /// Whether one of the users has something newer.

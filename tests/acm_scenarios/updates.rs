@@ -319,6 +319,23 @@ fn scenario_37_policy_may_accept_the_others() {
 }
 
 #[test]
+fn scenario_37_all_who_are_left_out_are_named_for_whatever_reason() {
+    let mut world = ready();
+    world.change_config(Side::B, |config| config.partners[0].policies.usual.accepts_part = true);
+    world.add_users(&users(1), Some(labelled("b", 2, "Engine 12")));
+    let key = world.send(begin_for("bert", upd(&users(4), 1)));
+    world.accept("bert", &key);
+    let response = world.response(&key);
+    assert_eq!(response.result, ResultCode::OkPartial);
+    // One was never added, and the other has something newer.
+    let all = users(4);
+    let left_out = [all[3].as_str(), all[0].as_str()];
+    assert_eq!(response.elements.to_vec(), left_out);
+    let revisions = [0, 1, 2, 3].map(|number| revision(&mut world, number));
+    assert_eq!(revisions, [Some(2), Some(1), Some(1), None]);
+}
+
+#[test]
 fn scenario_37_a_removed_user_is_not_updated() {
     let mut world = ready();
     let key = world.send(begin_for("bert", Payload::RemoveUsers { users: users(1) }));

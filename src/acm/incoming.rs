@@ -49,7 +49,9 @@ impl AcmServer {
         let mut stored = None;
         let answer = if !ctx.out.storage_available() {
             Err(Refusal::new(ResultCode::Busy, "the storage is unavailable; try again"))
-        } else if !from.interconnected && !matches!(request, Request::Submit(_)) {
+        } else if !from.interconnected
+            && !matches!(request, Request::Submit(_) | Request::Cancel(_))
+        {
             Err(not_interconnected())
         } else {
             match request {
@@ -292,6 +294,9 @@ impl AcmServer {
         let known = self.incoming.get(&key).map(|held| held.record.clone());
         let outcome = Outcome::new(ResultCode::Cancelled, "taken back by who asked");
         match known {
+            Some(record) if !from.interconnected && !record.is_over_unstored() => {
+                return Err(not_interconnected());
+            }
             Some(record) if record.is_undecided() => {
                 self.respond(ctx, turn, &key, Handler::default(), outcome, Vec::new());
             }

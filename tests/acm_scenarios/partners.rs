@@ -186,3 +186,24 @@ fn what_the_partner_may_have_does_not_end_because_the_partner_is_not_interconnec
     world.pass(10 * MINUTE);
     assert_eq!(world.result(&key), Some(ResultCode::Cancelled));
 }
+
+#[test]
+fn what_never_came_or_was_refused_is_taken_back_though_the_partner_is_not_interconnected() {
+    for came in [false, true] {
+        let mut world = World::ready();
+        world.put_groups(&["g1"]);
+        world.change_config(Side::B, |config| config.partners[0].interconnected = false);
+        // B hears of it and its answer is lost, or does not hear of it.
+        if came {
+            world.answers_to_lose = 1;
+        } else {
+            world.link_is_up = false;
+        }
+        let key = world.send(begin_for("bert", grp(&["g1"])));
+        world.ask(Side::A, "anna", Client::Cancel(key.transaction));
+        world.link_is_up = true;
+        world.pass(DAY);
+        let ended = if came { ResultCode::NoInterconnection } else { ResultCode::Cancelled };
+        assert_eq!(world.result(&key), Some(ended), "came: {came}");
+    }
+}

@@ -203,6 +203,7 @@ impl World {
             | Message::Configuration { .. }
             | Message::ConfigurationRequest { .. }
             | Message::Acm(_)
+            | Message::SipRequest { .. }
             | Message::Registration { .. } => {}
         }
     }
@@ -230,9 +231,12 @@ impl World {
         let began = Instant::now();
         match id.role {
             Role::SipCore => system.core.handle_answer(&mut ctx, reply),
-            Role::Acm | Role::ConfigServer | Role::Idms | Role::SipDatabase | Role::Ue => {
-                system.database.handle_answer(&mut ctx, reply);
-            }
+            Role::Acm
+            | Role::ConfigServer
+            | Role::Idms
+            | Role::McServer
+            | Role::SipDatabase
+            | Role::Ue => system.database.handle_answer(&mut ctx, reply),
         }
         self.spent += began.elapsed();
     }

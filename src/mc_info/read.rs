@@ -245,7 +245,7 @@ mod tests {
             (params(&token.replace(">t<", &format!(">{long}<"))), TOO_LONG),
             (params(&deep), TOO_MUCH),
             (params(&"<a/>".repeat(300)), TOO_MUCH),
-            (params(&format!("<a {}/>", many)), TOO_MUCH),
+            (params(&format!("<a {many}/>")), TOO_MUCH),
             (
                 params(&token.replace("token>", "token type='Other'>").replacen(
                     "</i:mcptt-access-token type='Other'>",

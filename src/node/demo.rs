@@ -197,7 +197,7 @@ impl RunningDemo {
         };
         let mut running = Self { stage, alice, ue, transport, lent: None, tap, ladder };
         if let Err(error) = running.provision(demo.fault).await {
-            running.shutdown().await;
+            Box::pin(running.shutdown()).await;
             return Err(error);
         }
         Ok(running)

@@ -123,7 +123,7 @@ impl DemoArguments {
             () = &mut end => {
                 // What runs by then is stopped as at any other end.
                 if let Ok(running) = starting.await {
-                    running.shutdown().await;
+                    Box::pin(running.shutdown()).await;
                 }
                 return Err(DemoError::Interrupted);
             }
@@ -140,7 +140,7 @@ impl DemoArguments {
                 end.await;
             }
         }
-        running.shutdown().await;
+        Box::pin(running.shutdown()).await;
         outcome
     }
 }

@@ -49,25 +49,15 @@ impl Shared {
         }
         let (core, ue) = (Arc::clone(&self.names.sip_core), Arc::clone(&self.names.ue));
         let (from, to) = if direction == Direction::In { (ue, core) } else { (core, ue) };
-        self.record(Entry {
-            at: self.clock.now(),
-            step: step.or_else(|| ladder::step_of_request(octets)).map(|step| step.to_string()),
-            from,
-            to,
-            protocol: flow.transport.into(),
-            direction,
-            local: Some(flow.local),
-            remote: Some(flow.remote),
-            summary: ladder::describe_sip(octets),
-            octets: octets.len(),
-        });
+        let step = step.or_else(|| ladder::step_of_request(octets));
+        self.record_sip(step, direction, (from, to), flow, octets);
     }
 
     /// Describes a SIP message to or from the MC server.
     fn observe_mc_server(&self, direction: Direction, flow: &Flow, octets: &[u8]) {
         let (core, mc) = (self.names.of(Role::SipCore), self.names.of(Role::McServer));
         let parties = if direction == Direction::In { (core, mc) } else { (mc, core) };
-        self.record_sip(direction, parties, flow, octets);
+        self.record_sip(None, direction, parties, flow, octets);
     }
 
     /// Counts and describes a SIP request of the SIP core to an application server.
@@ -75,13 +65,14 @@ impl Shared {
         self.metrics.sip_message(Direction::Out, flow.transport);
         if self.is_observed() {
             let parties = (self.names.of(Role::SipCore), self.names.of(Role::McServer));
-            self.record_sip(Direction::Out, parties, flow, octets);
+            self.record_sip(None, Direction::Out, parties, flow, octets);
         }
     }
 
-    /// Describes a SIP message that is no step of a procedure.
+    /// Describes a SIP message, which may be a step of a procedure.
     fn record_sip(
         &self,
+        step: Option<Step>,
         direction: Direction,
         (from, to): (Arc<str>, Arc<str>),
         flow: &Flow,
@@ -89,7 +80,7 @@ impl Shared {
     ) {
         self.record(Entry {
             at: self.clock.now(),
-            step: None,
+            step: step.map(|step| step.to_string()),
             from,
             to,
             protocol: flow.transport.into(),

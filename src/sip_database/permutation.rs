@@ -23,8 +23,9 @@ const ROUNDS_LARGE: u8 = 6;
 /// Bits of the halves of a large domain.
 const LARGE_HALF_BITS: u32 = 32;
 
-/// Values that are permuted side by side: whole groups of the eight blocks that AES instructions take at a time.
-pub(super) const AT_ONCE: usize = 32;
+/// Values that are permuted side by side: as many blocks as the widest AES instructions are given at a time. With fewer
+/// the cipher takes one block after the other.
+pub(super) const AT_ONCE: usize = 64;
 
 /// A permutation of the numbers `0..=last`, unpredictable without its key.
 pub struct Permutation {
@@ -54,35 +55,37 @@ impl Permutation {
         if numbers.iter().any(|n| *n > self.last) {
             return false;
         }
-        for numbers in numbers.chunks_mut(AT_ONCE) {
-            self.feistel(numbers);
-            // A cycle that starts inside comes back inside; on average after fewer than four steps.
-            for value in numbers.iter_mut() {
-                while *value > self.last {
-                    self.feistel(std::slice::from_mut(value));
-                }
+        let (many, few) = numbers.as_chunks_mut();
+        for numbers in many {
+            self.feistel::<AT_ONCE>(numbers);
+        }
+        for number in few.as_chunks_mut().0 {
+            self.feistel::<1>(number);
+        }
+        // A cycle that starts inside comes back inside; on average after fewer than four steps.
+        for number in numbers.as_chunks_mut().0 {
+            while number[0] > self.last {
+                self.feistel::<1>(number);
             }
         }
         true
     }
 
-    /// Permutes up to [`AT_ONCE`] values. Their rounds go side by side: what takes time in a block cipher is
+    /// Permutes some values. Their rounds go side by side: what takes time in a block cipher is
     /// one round after the other, and a processor works on several blocks as fast as on one.
-    fn feistel(&self, values: &mut [u64]) {
+    fn feistel<const N: usize>(&self, values: &mut [u64; N]) {
         let mask = (1_u64 << self.half_bits) - 1;
-        let (mut left, mut right) = ([0; AT_ONCE], [0; AT_ONCE]);
+        let (mut left, mut right, mut blocks) = ([0; N], [0; N], [Block::default(); N]);
         for (value, (left, right)) in values.iter().zip(left.iter_mut().zip(&mut right)) {
             (*left, *right) = ((value >> self.half_bits) & mask, value & mask);
         }
-        let mut blocks = [Block::default(); AT_ONCE];
-        let Some(blocks) = blocks.get_mut(..values.len()) else { return };
         let (mut left, mut right) = (&mut left, &mut right);
         for round in 0..self.rounds {
             for (block, right) in blocks.iter_mut().zip(&*right) {
                 *block = self.round_input(round, *right);
             }
-            self.cipher.encrypt_blocks(blocks);
-            for (left, block) in left.iter_mut().zip(&*blocks) {
+            self.cipher.encrypt_blocks(&mut blocks);
+            for (left, block) in left.iter_mut().zip(&blocks) {
                 *left ^= round_output(block) & mask;
             }
             mem::swap(&mut left, &mut right);

@@ -8,6 +8,7 @@ mod short_text;
 use std::{borrow::Borrow, fmt, marker::PhantomData, sync::Arc};
 
 use short_text::ShortText;
+pub(crate) use short_text::{Ends, Pattern};
 
 /// Longest identity, octets: a NAI is limited by RFC 4282 section 2.2, an IMPU by us to the same.
 pub const IDENTITY_OCTETS_MAX: usize = 253;
@@ -32,12 +33,15 @@ impl Impi {
         Self(text.into())
     }
 
-    /// This one with other `characters` from `place` on, where it has as many that could be any of them.
+    /// Makes one of a pattern of which all are some.
     #[inline]
-    pub(crate) fn with<const N: usize>(&self, place: usize, characters: &[u8; N]) -> Self {
-        self.0
-            .with(place, characters)
-            .map_or_else(|| Self(replaced(&self.0, place, characters)), Self)
+    pub(crate) fn made(pattern: &Pattern, ends: &Ends) -> Self {
+        Self(pattern.with(ends))
+    }
+
+    /// What is as this one, but for `length` characters from the octet `place` on that could be any letters and digits.
+    pub(crate) fn pattern(&self, place: usize, length: usize) -> Pattern {
+        Pattern::new(&self.0, place, length)
     }
 
     /// Parses a NAI.
@@ -94,12 +98,15 @@ impl Impu {
         Self(text.into())
     }
 
-    /// This one with other `characters` from `place` on, where it has as many that could be any of them.
+    /// Makes one of a pattern of which all are some.
     #[inline]
-    pub(crate) fn with<const N: usize>(&self, place: usize, characters: &[u8; N]) -> Self {
-        self.0
-            .with(place, characters)
-            .map_or_else(|| Self(replaced(&self.0, place, characters)), Self)
+    pub(crate) fn made(pattern: &Pattern, ends: &Ends) -> Self {
+        Self(pattern.with(ends))
+    }
+
+    /// What is as this one, but for `length` characters from the octet `place` on that could be any letters and digits.
+    pub(crate) fn pattern(&self, place: usize, length: usize) -> Pattern {
+        Pattern::new(&self.0, place, length)
     }
 
     /// Parses a URI and takes its canonical form: scheme and host lower case, no port, no
@@ -413,14 +420,6 @@ fn is_host_name(host: &str, fits: impl Fn(u8) -> bool) -> bool {
 
 fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())
-}
-
-/// A text that is not kept in place, with `characters` from `place` on.
-#[cold]
-fn replaced(text: &str, place: usize, characters: &[u8]) -> ShortText {
-    let others = characters.iter().copied().map(char::from);
-    let (head, tail) = (text.chars().take(place), text.chars().skip(place + characters.len()));
-    head.chain(others).chain(tail).collect::<String>().as_str().into()
 }
 
 fn without_port(host: &str) -> &str {

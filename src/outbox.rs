@@ -561,24 +561,13 @@ impl Outbox {
     /// highest number among the records read; [`CommitSeq::NOTHING`] if the message relies on none.
     #[inline]
     pub fn send_after(&mut self, after: CommitSeq, step: Option<Step>, message: Message) {
-        self.send_made(after, step, || message);
-    }
-
-    /// As [`Self::send_after`]; the message is made where it is kept, for it is large.
-    #[inline]
-    pub fn send_made(
-        &mut self,
-        after: CommitSeq,
-        step: Option<Step>,
-        message: impl FnOnce() -> Message,
-    ) {
         #[cfg(feature = "planted-bugs")]
         let after = if crate::planted::is_armed(crate::planted::Bug::ReplyBeforeCommit) {
             CommitSeq::NOTHING
         } else {
             after
         };
-        self.sends.extend(iter::once_with(|| Send { after, step, message: message() }));
+        self.sends.push(Send { after, step, message });
     }
 
     /// Asks to be woken.

@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Ordering,
+    fmt,
     hash::{Hash, Hasher},
     ops::Deref,
     sync::Arc,
@@ -30,22 +31,79 @@ impl From<&str> for ShortText {
     }
 }
 
-impl ShortText {
-    /// This text with `characters` from `place` on, or `None` if it is kept elsewhere, ends before, or one of those or
-    /// of what they replace is not ASCII.
+/// A text of which some characters are always other ones: many are made of it.
+pub(crate) struct Pattern {
+    sample: ShortText,
+    place: usize,
+    length: usize,
+    /// Where the first eight characters begin and the last eight, if the sample is kept in place and all that they
+    /// replace is ASCII.
+    places: Option<[usize; 2]>,
+}
+
+/// The first eight and the last eight of some characters: two words, which are copied in less time than one character after
+/// the other.
+pub(crate) type Ends = [[u8; WORD_OCTETS]; 2];
+
+const WORD_OCTETS: usize = 8;
+
+/// In an octet that is not ASCII one of these bits is set.
+const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
+
+impl Pattern {
+    /// The texts that are as `sample`, but for `length` characters from the octet `place` on.
+    pub(super) fn new(sample: &str, place: usize, length: usize) -> Self {
+        let end = place + length;
+        let fits = (WORD_OCTETS..=2 * WORD_OCTETS).contains(&length)
+            && sample.get(place..end).is_some_and(str::is_ascii);
+        let sample = ShortText::from(sample);
+        let fits = fits && matches!(sample, ShortText::InPlace(_));
+        Self { sample, place, length, places: fits.then(|| [place, end - WORD_OCTETS]) }
+    }
+
+    /// The text with these characters.
+    #[inline]
+    pub(super) fn with(&self, ends: &Ends) -> ShortText {
+        let [first, last] = ends.map(u64::from_ne_bytes);
+        match self.places {
+            Some(places) if (first | last) & NOT_ASCII == 0 => self.in_place(places, ends),
+            _ => self.whole(ends),
+        }
+    }
+
+    /// The same with ASCII characters: made where it is returned, for what was just written is copied slowly.
     #[inline]
     #[expect(unsafe_code, reason = "to check that this is a text takes longer than all the rest")]
-    pub(super) fn with<const N: usize>(&self, place: usize, characters: &[u8; N]) -> Option<Self> {
-        let Self::InPlace(text) = self else { return None };
-        let mut text = *text;
-        // SAFETY: ASCII in place of ASCII, which is checked before, leaves UTF-8.
-        let replaced = unsafe { text.as_bytes_mut() }.get_mut(place..)?.first_chunk_mut()?;
-        let all = |octets: &[u8; N]| octets.iter().fold(0, |all, octet| all | octet);
-        if !(all(characters) | all(replaced)).is_ascii() {
-            return None;
+    fn in_place(&self, places: [usize; 2], ends: &Ends) -> ShortText {
+        let mut made = self.sample.clone();
+        if let ShortText::InPlace(text) = &mut made {
+            // SAFETY: ASCII, which the caller checks, in place of ASCII, which `new` checked, leaves UTF-8.
+            let octets = unsafe { text.as_bytes_mut() };
+            for (place, end) in places.into_iter().zip(ends) {
+                if let Some(to) = octets.get_mut(place..).and_then(<[u8]>::first_chunk_mut) {
+                    *to = *end;
+                }
+            }
         }
-        *replaced = *characters;
-        Some(Self::InPlace(text))
+        made
+    }
+
+    /// The same for a text of any length, with whatever characters.
+    #[cold]
+    fn whole(&self, ends: &Ends) -> ShortText {
+        let [first, last] = ends;
+        let own = self.length.saturating_sub(WORD_OCTETS);
+        let characters = first.iter().take(own).chain(last).copied().map(char::from);
+        let (head, rest) = self.sample.split_at_checked(self.place).unwrap_or_default();
+        let tail = rest.get(self.length..).unwrap_or_default();
+        head.chars().chain(characters).chain(tail.chars()).collect::<String>().as_str().into()
+    }
+}
+
+/// The text does not print.
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pattern").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
@@ -103,13 +161,20 @@ mod tests {
     }
 
     #[test]
-    fn only_ascii_replaces_only_ascii_and_only_in_place() {
-        let text = ShortText::from("sip:aaa@b.example");
-        assert!(text.with(4, b"xyz") == Some(ShortText::from("sip:xyz@b.example")));
-        assert!(text.with(14, b"xyz") == Some(ShortText::from("sip:aaa@b.examxyz")));
-        assert!(text.with(15, b"xyz").is_none() && text.with(99, b"xyz").is_none());
-        assert!(text.with(4, &[b'x', 0x80, b'z']).is_none());
-        assert!(ShortText::from("sip:a\u{e9}@b.example").with(4, b"xyz").is_none());
-        assert!(ShortText::from("a".repeat(IN_PLACE_OCTETS + 1).as_str()).with(0, b"x").is_none());
+    fn a_pattern_gives_its_sample_with_other_characters_however_long_it_is() {
+        let ends = [*b"12345678", *b"67890abc"];
+        for rest in ["", "b.example", "\u{e9}", &"b".repeat(IN_PLACE_OCTETS), &"\u{e9}".repeat(90)]
+        {
+            for head in ["", "sip:", "s\u{e9}p-"] {
+                let pattern = |sample: &str| {
+                    Pattern::new(&format!("{head}{sample}@{rest}"), head.len(), 13).with(&ends)
+                };
+                let made = format!("{head}1234567890abc@{rest}");
+                assert_eq!(*pattern("aaaaaaaaaaaaa"), made, "all ASCII");
+                assert_eq!(*pattern("aaaaaaaaaaa\u{e9}"), made, "not all ASCII");
+            }
+        }
+        let latin = [[0xe9; 8]; 2];
+        assert_eq!(*Pattern::new("aaaaaaaa@b", 0, 8).with(&latin), "\u{e9}".repeat(8) + "@b");
     }
 }

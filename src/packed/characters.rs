@@ -38,17 +38,35 @@ static NUMERIC_PAIRS: Pairs<256> = pairs(NUMERIC);
 static GENERATED_PAIRS: Pairs<1024> = pairs(GENERATED);
 static NUMBERS: Numbers = numbers();
 
-impl Alphabet {
-    /// The alphabet that `text` is of, if packing it is worth while.
-    pub(super) fn of(text: &str) -> Option<Self> {
-        if !(2..=PACKED_MAX).contains(&text.len()) {
-            return None;
-        }
-        let others = text.bytes().fold(0, |others, octet| others | NUMBERS[usize::from(octet)][3]);
-        let all = [Self::Hexadecimal, Self::Numeric, Self::Generated];
-        all.into_iter().find(|alphabet| others & (1 << alphabet.place()) == 0)
+/// The alphabets that all characters of a text are in, as far as it has been looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Alphabets {
+    /// A bit for each alphabet that it is not of.
+    others: u8,
+}
+
+impl Alphabets {
+    /// Of no character.
+    pub(super) const ALL: Self = Self { others: 0 };
+
+    /// Goes on to the next character.
+    #[inline]
+    pub(super) fn narrow(&mut self, character: u8) {
+        self.others |= NUMBERS[usize::from(character)][3];
     }
 
+    /// The alphabet that a text of this `length` is best packed by, if it can be.
+    #[inline]
+    pub(super) fn best(self, length: usize) -> Option<Alphabet> {
+        if self.others == 7 || !(2..=PACKED_MAX).contains(&length) {
+            return None;
+        }
+        let all = [Alphabet::Hexadecimal, Alphabet::Numeric, Alphabet::Generated];
+        all.into_iter().find(|alphabet| self.others & (1 << alphabet.place()) == 0)
+    }
+}
+
+impl Alphabet {
     /// Appends `text`, which is of this alphabet.
     pub(super) fn pack(self, text: &str, to: &mut Vec<u8>) {
         let (text, place) = (text.as_bytes(), self.place());
@@ -100,15 +118,17 @@ impl Alphabet {
     }
 }
 
-/// A number of 64 bits in characters of [`GENERATED`].
-pub fn characters_of(number: u64) -> [u8; NUMBER_CHARACTERS] {
+/// A number of 64 bits in [`NUMBER_CHARACTERS`] characters of [`GENERATED`]: the first eight of them and the last eight,
+/// which are copied in less time than one after the other.
+#[inline]
+pub fn ends_of(number: u64) -> [[u8; 8]; 2] {
     let bits = |shift: u32| usize::try_from(number >> shift & 1023).unwrap_or(0);
-    let mut characters = [GENERATED[bits(60)]; NUMBER_CHARACTERS];
-    let (_, pairs) = characters.as_rchunks_mut::<2>();
-    for (to, shift) in pairs.iter_mut().zip([50, 40, 30, 20, 10, 0]) {
-        *to = GENERATED_PAIRS[bits(shift)];
-    }
-    characters
+    let pair = |shift| u64::from(u16::from_le_bytes(GENERATED_PAIRS[bits(shift)]));
+    let first = u64::from(GENERATED[bits(60)]) | pair(50) << 8 | pair(40) << 24;
+    let [five_six, seven_eight] = [pair(30), pair(20)];
+    let first = first | five_six << 40 | seven_eight << 56;
+    let last = five_six | seven_eight << 16 | pair(10) << 32 | pair(0) << 48;
+    [first.to_le_bytes(), last.to_le_bytes()]
 }
 
 fn unpack_pairs(pairs: &Pairs<256>, octets: &[u8], to: &mut [[u8; 2]]) {
@@ -184,7 +204,12 @@ mod tests {
     #[test]
     fn a_number_is_packed_as_its_characters_are() {
         for number in [0, 1, 31, 32, 1 << 25, (1 << 25) - 1, 1 << 60, u64::MAX / 3, u64::MAX] {
-            let characters = String::from_utf8(characters_of(number).to_vec()).unwrap();
+            let [first, last] = ends_of(number);
+            assert_eq!(first[5..], last[..3]);
+            let characters = String::from_utf8([&first[..5], &last[..]].concat()).unwrap();
+            let digits = characters.bytes().map(|it| GENERATED.iter().position(|of| *of == it));
+            let value = digits.fold(0, |value, digit| value << 5 | digit.unwrap() as u64);
+            assert_eq!((characters.len(), value), (NUMBER_CHARACTERS, number));
             let mut whole = Vec::new();
             Alphabet::Generated.pack(&characters, &mut whole);
             assert_eq!(whole, Alphabet::packed_number(number).to_be_bytes()[7..], "{number}");
@@ -193,13 +218,18 @@ mod tests {
 
     #[test]
     fn only_texts_of_an_alphabet_are_packed() {
-        assert_eq!(Alphabet::of("90420156-025763-0>\""), Some(Alphabet::Numeric));
-        assert_eq!(Alphabet::of("192.0.2.1:5060"), Some(Alphabet::Numeric));
-        assert_eq!(Alphabet::of("0123456789abcdef"), Some(Alphabet::Hexadecimal));
-        assert_eq!(Alphabet::of("xyz23456789kw"), Some(Alphabet::Generated));
+        let alphabet_of = |text: &str| {
+            let mut alphabets = Alphabets::ALL;
+            text.bytes().for_each(|octet| alphabets.narrow(octet));
+            alphabets.best(text.len())
+        };
+        assert_eq!(alphabet_of("90420156-025763-0>\""), Some(Alphabet::Numeric));
+        assert_eq!(alphabet_of("192.0.2.1:5060"), Some(Alphabet::Numeric));
+        assert_eq!(alphabet_of("0123456789abcdef"), Some(Alphabet::Hexadecimal));
+        assert_eq!(alphabet_of("xyz23456789kw"), Some(Alphabet::Generated));
         let others = ["", "a", "ABCDEF", "0123456789abcdefg", "\u{e9}\u{e9}", "a b", "192.0.2.1/"];
         for other in others.map(str::to_owned).into_iter().chain(["2".repeat(PACKED_MAX + 1)]) {
-            assert_eq!(Alphabet::of(&other), None, "{other}");
+            assert_eq!(alphabet_of(&other), None, "{other}");
         }
     }
 }

@@ -4,12 +4,13 @@
 use std::{str, sync::Arc};
 
 use super::{
-    characters::{Alphabet, NUMBER_CHARACTERS, PACKED_MAX},
+    characters::{Alphabet, Alphabets, NUMBER_CHARACTERS, PACKED_MAX},
     leb128,
     words::{Word, Words},
 };
 use crate::{
     identity::{IDENTITY_OCTETS_MAX, Impi, Impu, SipDatabaseId},
+    store::CommitSeq,
     time::Timestamp,
 };
 
@@ -69,8 +70,37 @@ const fn first_octet(form: u8, number: u8) -> u8 {
 /// What most public identities have before the private one.
 const SCHEME: &str = "sip:";
 
+/// Octets of a version that may be put in later: whatever it is, and for some thousand years of commits.
+const VERSION_OCTETS: usize = 7;
+
+/// Where in a row its version is.
+#[derive(Clone, Copy, Debug)]
+pub struct VersionPlace(usize);
+
+impl VersionPlace {
+    pub(super) fn put(self, version: CommitSeq, octets: &mut [u8]) {
+        if let Some(to) = octets.get_mut(self.0..).and_then(<[u8]>::first_chunk_mut) {
+            *to = version_octets(version);
+        }
+    }
+}
+
+fn version_octets(version: CommitSeq) -> [u8; VERSION_OCTETS] {
+    let [_, octets @ ..] = version.as_u64().to_be_bytes();
+    octets
+}
+
 impl Writer<'_> {
+    /// Writes the number of the commit that wrote the record, or room for it.
+    #[inline]
+    pub fn version(&mut self, version: CommitSeq) -> VersionPlace {
+        let place = VersionPlace(self.octets.len());
+        self.octets.extend_from_slice(&version_octets(version));
+        place
+    }
+
     /// Writes a number that is small most of the time.
+    #[inline]
     pub fn number(&mut self, number: u64) {
         leb128::append(number, self.octets);
     }
@@ -91,12 +121,19 @@ impl Writer<'_> {
 
     /// Writes a text that is in no other record.
     pub fn text(&mut self, text: &str) {
-        if text.len() >= PACKED_MIN
-            && let Some(alphabet) = Alphabet::of(text)
-        {
-            return self.packed(alphabet, text);
+        let mut alphabets = Alphabets::ALL;
+        if (PACKED_MIN..=PACKED_MAX).contains(&text.len()) {
+            text.bytes().for_each(|octet| alphabets.narrow(octet));
         }
-        self.whole(text);
+        self.text_of(alphabets, text);
+    }
+
+    /// Writes a text all of whose characters are in these alphabets.
+    fn text_of(&mut self, alphabets: Alphabets, text: &str) {
+        match alphabets.best(text.len()).filter(|_| text.len() >= PACKED_MIN) {
+            Some(alphabet) => self.packed(alphabet, text),
+            None => self.whole(text),
+        }
     }
 
     fn whole(&mut self, text: &str) {
@@ -133,7 +170,7 @@ impl Writer<'_> {
     }
 
     /// Writes an identity of which is known that it is the characters of `number`
-    /// ([`characters_of`](super::characters_of)) between two texts that others have too.
+    /// ([`ends_of`](super::ends_of)) between two texts that others have too.
     #[inline]
     pub fn generated(&mut self, before: &Word, number: u64, after: &Word) {
         if let Some(before) = self.words.number_of_word(before).and_then(short)
@@ -167,26 +204,27 @@ impl Writer<'_> {
     /// with the `@` before it.
     fn identity(&mut self, identity: &str) {
         // Users are short: to set a vectorized search up would take longer than this.
-        let (mut head, mut host) = (0, identity.len());
+        let (mut head, mut host, mut alphabets) = (0, identity.len(), Alphabets::ALL);
         for (at, octet) in identity.bytes().enumerate() {
             match octet {
-                b'-' | b':' => head = at + 1,
+                b'-' | b':' => (head, alphabets) = (at + 1, Alphabets::ALL),
                 b'@' => {
                     host = at;
                     break;
                 }
-                _ => {}
+                _ => alphabets.narrow(octet),
             }
         }
         let (user, host) = identity.split_at(host);
         let (head, rest) = user.split_at(head);
-        let alphabet = if rest.len() >= GENERATED_MIN { Alphabet::of(rest) } else { None };
-        if let Some(alphabet) = alphabet {
+        if head.is_empty() {
+            self.head(form::WHOLE, 0);
+            self.text_of(alphabets, user);
+        } else if rest.len() >= GENERATED_MIN
+            && let Some(alphabet) = alphabets.best(rest.len())
+        {
             self.word(head);
             self.packed(alphabet, rest);
-        } else if head.is_empty() && rest.len() >= GENERATED_MIN {
-            self.head(form::WHOLE, 0);
-            self.whole(user); // of no alphabet, as is known by now
         } else {
             self.head(form::WHOLE, 0);
             self.text(user);
@@ -232,6 +270,11 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// Reads what [`Writer::version`] wrote.
+    pub fn version(&mut self) -> Option<CommitSeq> {
+        self.seven().map(CommitSeq::from_u64)
+    }
+
     /// Reads a number of 64 bits.
     pub fn number_64(&mut self) -> Option<u64> {
         self.some().map(u64::from_be_bytes)
@@ -239,9 +282,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a point in time.
     pub fn time(&mut self) -> Option<Timestamp> {
-        let mut octets = [0; 8];
-        octets.last_chunk_mut().zip(self.some::<7>()).map(|(to, seven)| *to = seven)?;
-        let micros = u64::from_be_bytes(octets);
+        let micros = self.seven()?;
         let micros = if micros < FAR { micros } else { self.number_64()? };
         Some(Timestamp::from_micros(micros))
     }
@@ -365,6 +406,13 @@ impl<'a> Reader<'a> {
         Some((form, more.checked_add(SHORT.into())?))
     }
 
+    /// Reads a number of seven octets.
+    fn seven(&mut self) -> Option<u64> {
+        let mut octets = [0; 8];
+        octets.last_chunk_mut().zip(self.some::<7>()).map(|(to, seven)| *to = seven)?;
+        Some(u64::from_be_bytes(octets))
+    }
+
     fn some<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (octets, rest) = self.octets.split_first_chunk()?;
         self.octets = rest;
@@ -409,7 +457,7 @@ fn with_scheme(impi: &Impi) -> Option<Impu> {
 mod tests {
     use ahash::RandomState;
 
-    use super::{super::characters::characters_of, *};
+    use super::{super::characters::ends_of, *};
 
     #[test]
     fn what_was_written_is_read_whether_words_are_kept_by_then_or_not() {
@@ -507,7 +555,8 @@ mod tests {
     #[test]
     fn a_generated_identity_is_written_without_a_look_at_its_characters() {
         let words = Words::new(RandomState::with_seeds(1, 2, 3, 4));
-        let characters = characters_of(u64::MAX / 3);
+        let [first, last] = ends_of(u64::MAX / 3);
+        let characters = [&first[..5], &last].concat();
         for (before, after) in [("mig-", "@b.example"), ("", "-x@b.example")] {
             let identity = format!("{before}{}{after}", str::from_utf8(&characters).unwrap());
             let (before, after) = (Word::new(before), Word::new(after));

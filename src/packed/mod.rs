@@ -16,8 +16,8 @@ mod slots;
 mod table;
 mod words;
 
-pub use characters::{GENERATED, NUMBER_CHARACTERS, characters_of};
-pub use codec::{Reader, Writer};
+pub use characters::{GENERATED, NUMBER_CHARACTERS, ends_of};
+pub use codec::{Reader, VersionPlace, Writer};
 pub use index::{Index, IndexShard};
 pub(crate) use prefetch::prefetch;
 pub use shards::Fingerprint;

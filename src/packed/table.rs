@@ -11,13 +11,13 @@ use std::{
 use ahash::RandomState;
 
 use super::{
-    codec::{Reader, Writer},
+    codec::{Reader, VersionPlace, Writer},
     shards::{Fingerprint, Shards},
     slab::{Handle, Slab},
     slots::Slots,
     words::Words,
 };
-use crate::{entropy::Entropy, identity::Impi, table::new_hasher};
+use crate::{entropy::Entropy, identity::Impi, store::CommitSeq, table::new_hasher};
 
 /// Octets that most records have room in while they are packed.
 const PACKED_OCTETS: usize = 256;
@@ -131,39 +131,35 @@ impl<V: Packed> PackedTable<V> {
 
     /// Puts what `pack` writes, in the order of the fields, as the record of `key`.
     pub fn insert_with(&self, key: &Impi, pack: impl FnOnce(&mut Writer<'_>)) -> bool {
+        let (row, ()) = self.row(|to| {
+            to.impi(key.as_str());
+            pack(to);
+        });
+        self.insert_row((key, self.fingerprint(key)), &row)
+    }
+
+    /// A row that `pack` writes: the key as an identity, then the fields. With it what `pack` returns, such as where the
+    /// version is.
+    #[inline]
+    pub fn row<T>(&self, pack: impl FnOnce(&mut Writer<'_>) -> T) -> (Row<'_>, T) {
         let mut row = Row::new(&self.words);
-        row.writer().impi(key.as_str());
-        pack(&mut row.writer());
-        self.put((key, self.fingerprint(key)), &row.octets)
+        let packed = pack(&mut row.writer());
+        (row, packed)
     }
 
-    /// A row of which `pack` writes the last fields.
-    pub fn row(&self, pack: impl FnOnce(&mut Writer<'_>)) -> Row<'_> {
-        let mut row = Row::new(&self.words);
-        pack(&mut row.writer());
-        row
-    }
-
-    /// As [`Self::insert_with`], for whoever knows the fingerprint of the key, how best to write it, and the last
-    /// fields before the first ones: `pack` writes the key as an identity and the fields before those of `row`.
-    /// Returns whether there was a record of `key`.
-    pub fn insert_row(
-        &self,
-        keyed: (&Impi, Fingerprint),
-        row: &mut Row<'_>,
-        pack: impl FnOnce(&mut Writer<'_>),
-    ) -> bool {
-        let last = row.octets.len();
-        pack(&mut row.writer());
-        row.octets.extend_from_within(..last);
-        self.put(keyed, row.octets.get(last..).unwrap_or_default())
-    }
-
-    fn put(&self, (key, fingerprint): (&Impi, Fingerprint), octets: &[u8]) -> bool {
+    /// Puts `row` as the record of its key, whose fingerprint is known. Returns whether there was one.
+    pub fn insert_row(&self, (key, fingerprint): (&Impi, Fingerprint), row: &Row<'_>) -> bool {
         let mut shard = self.shards.write(fingerprint);
         let found = shard.find(&self.words, fingerprint, key).map(|(handle, _)| handle);
-        shard.put((fingerprint, found), octets);
+        shard.put((fingerprint, found), &row.octets);
         found.is_some()
+    }
+
+    /// The same, if the key is known to have no record.
+    pub fn insert_new(&self, (key, fingerprint): (&Impi, Fingerprint), row: &Row<'_>) {
+        let mut shard = self.shards.write(fingerprint);
+        debug_assert!(shard.find(&self.words, fingerprint, key).is_none(), "a new record");
+        shard.put((fingerprint, None), &row.octets);
     }
 
     /// Removes the record of `key`; returns whether there was one.
@@ -342,6 +338,11 @@ impl<'a> Row<'a> {
 
     fn writer(&mut self) -> Writer<'_> {
         Writer { octets: &mut self.octets, words: self.words }
+    }
+
+    /// Puts a version in that was not known when the row was written.
+    pub fn put_version(&mut self, at: VersionPlace, version: CommitSeq) {
+        at.put(version, &mut self.octets);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     },
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
     outbox::{Context, Note},
-    packed::{Fingerprint, IndexShard, Packed, Reader, Row, Writer},
+    packed::{Fingerprint, IndexShard, Packed, Reader, Row, VersionPlace, Writer},
     store::{CommitSeq, Fields, Mutation, Mutations, RecordKind},
     time::Timestamp,
 };
@@ -58,13 +58,15 @@ pub(super) struct BindingOf<'a> {
     pub(super) allowed: Option<Allowance>,
 }
 
-/// A drawn pair with its binding as it is to be stored and to be kept, but for the number of the commit.
+/// A binding as it is to be stored and to be kept, but for the number of the commit.
 pub(super) struct Written<'a> {
-    drawn: Drawn<'a>,
-    identity: UserIdentity,
     record: Vec<u8>,
     row: Row<'a>,
+    /// Where in the row the number of the commit goes.
+    version: VersionPlace,
 }
+
+const ALLOCATED: &str = "inbound pair allocated and bound";
 
 /// Under what the index of users has a binding: the texts of an [`InboundUser`].
 pub(super) type Holder<'a> = (&'a str, &'a str, &'a str);
@@ -131,12 +133,13 @@ impl InboundView<'_> {
 
     /// Writes the fields of the binding that commit `version` made so.
     pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
-        to.number(version.as_u64());
-        self.pack_as(Form::Listed, to);
+        self.pack_as(Form::Listed, version, to);
     }
 
-    /// Writes the fields behind the version, for whoever knows what the pair is made of.
-    fn pack_as(&self, form: Form<'_>, to: &mut Writer<'_>) {
+    /// The same, for whoever knows what the pair is made of. Returns where the version is.
+    #[inline]
+    fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) -> VersionPlace {
+        let version = to.version(version);
         let Self { primary, lease, origin, allowed, .. } = self;
         lease.pack(to);
         pack_allowed(*allowed, to);
@@ -145,6 +148,7 @@ impl InboundView<'_> {
         to.pair(primary.identity.impi, primary.identity.impu);
         to.word(primary.server_name);
         form.pack_origin(*origin, to);
+        version
     }
 }
 
@@ -160,7 +164,7 @@ pub(super) struct InboundHead {
 impl InboundHead {
     pub(super) fn unpack(from: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
-            version: CommitSeq::from_u64(from.number()?),
+            version: from.version()?,
             lease: Lease::unpack(from)?,
             allowed: unpack_allowed(from)?,
         })
@@ -285,17 +289,61 @@ impl SipDatabase {
         let mut holder = self.inbound_users.lock(&user);
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
         let binding = BindingOf { primary, lease, allowed };
-        // What the index has is in no cache as a rule. Until it is there, what most users need is made: who holds a
-        // pair is seldom asked for again.
-        let ahead = self.draw_ahead(ctx, &pools, Direction::Inbound);
-        let mut ahead = ahead.map(|drawn| self.write_inbound(drawn, &binding));
-        if let Some(held) = self.held_by(user, &holder.candidates()) {
-            if let Some(lent) = ahead {
-                lent.drawn.put_back();
-            }
-            return self.rebind_inbound(ctx, &held, primary, allowed);
+        match self.draw_ahead(ctx, &pools, Direction::Inbound) {
+            Some(drawn) => self.lend_ahead(ctx, &mut holder, &drawn, &binding),
+            None => self.lend_inbound(ctx, &pools, &mut holder, &binding),
         }
-        self.lend_inbound(ctx, &pools, &mut holder, &binding, &mut ahead)
+    }
+
+    /// Lends a pair that was drawn ahead, unless the user holds one. What the index has is in no cache as a rule: until
+    /// it is there, what most users need is made, for who holds a pair is seldom asked for again.
+    #[inline]
+    fn lend_ahead(
+        &self,
+        ctx: &mut Context<'_>,
+        holder: &mut IndexShard<'_>,
+        drawn: &Drawn<'_>,
+        binding: &BindingOf<'_>,
+    ) -> Outcome {
+        let identity = drawn.identity();
+        let mut written = self.write_inbound(drawn, &identity, binding);
+        if let Some(held) = self.held_by(holder_of(binding.primary), &holder.candidates()) {
+            drawn.put_back();
+            return self.rebind_inbound(ctx, &held, binding.primary, binding.allowed);
+        }
+        self.take_inbound_place(ctx).inspect_err(|_| drawn.put_back())?;
+        step(ctx, 10, ALLOCATED);
+        self.insert_inbound(ctx, holder, (drawn, &identity), &mut written, binding)
+    }
+
+    /// Lends a pair, unless the user holds one.
+    fn lend_inbound(
+        &self,
+        ctx: &mut Context<'_>,
+        pools: &Pools,
+        holder: &mut IndexShard<'_>,
+        binding: &BindingOf<'_>,
+    ) -> Outcome {
+        if let Some(held) = self.held_by(holder_of(binding.primary), &holder.candidates()) {
+            return self.rebind_inbound(ctx, &held, binding.primary, binding.allowed);
+        }
+        self.take_inbound_place(ctx)?;
+        let Some(drawn) = self.draw_identity(ctx, pools, Direction::Inbound) else {
+            self.inbound_bound.give();
+            return Err(Refusal::Exhausted("inbound"));
+        };
+        step(ctx, 10, ALLOCATED);
+        let identity = drawn.identity();
+        let mut written = self.write_inbound(&drawn, &identity, binding);
+        self.insert_inbound(ctx, holder, (&drawn, &identity), &mut written, binding)
+    }
+
+    fn take_inbound_place(&self, ctx: &mut Context<'_>) -> Result<(), Refusal> {
+        if self.inbound_bound.take() {
+            return Ok(());
+        }
+        ctx.out.note(Note::TableFull("inbound bindings"));
+        Err(Refusal::Full("inbound bindings"))
     }
 
     /// The inbound private identity that `user` holds: one of the `candidates` that the index has for it.
@@ -343,13 +391,7 @@ impl SipDatabase {
             holder.remove(other); // the one that the other worker has bound
         }
         let lease = Lease::reserve(ctx.now, self.config.reserved_lease);
-        self.lend_inbound(
-            ctx,
-            pools,
-            &mut holder,
-            &BindingOf { primary, lease, allowed },
-            &mut None,
-        )
+        self.lend_inbound(ctx, pools, &mut holder, &BindingOf { primary, lease, allowed })
     }
 
     fn rebind_inbound(
@@ -378,49 +420,25 @@ impl SipDatabase {
         Ok((binding.shown(impi, lent), binding.version))
     }
 
-    #[inline]
-    fn lend_inbound<'a>(
-        &'a self,
-        ctx: &mut Context<'_>,
-        pools: &'a Pools,
-        holder: &mut IndexShard<'_>,
-        binding: &BindingOf<'_>,
-        ahead: &mut Option<Written<'a>>,
-    ) -> Outcome {
-        if !self.inbound_bound.take() {
-            if let Some(lent) = ahead.take() {
-                lent.drawn.put_back();
-            }
-            ctx.out.note(Note::TableFull("inbound bindings"));
-            return Err(Refusal::Full("inbound bindings"));
-        }
-        if ahead.is_none() {
-            *ahead = self
-                .draw_identity(ctx, pools, Direction::Inbound)
-                .map(|drawn| self.write_inbound(drawn, binding));
-        }
-        let Some(lent) = ahead else {
-            self.inbound_bound.give();
-            return Err(Refusal::Exhausted("inbound"));
-        };
-        step(ctx, 10, "inbound pair allocated and bound");
-        self.insert_inbound(ctx, holder, lent, binding)
-    }
-
     /// Writes what is known of a binding before its commit.
     #[inline]
-    pub(super) fn write_inbound<'a>(
-        &'a self,
-        drawn: Drawn<'a>,
+    pub(super) fn write_inbound(
+        &self,
+        drawn: &Drawn<'_>,
+        identity: &UserIdentity,
         binding: &BindingOf<'_>,
-    ) -> Written<'a> {
+    ) -> Written<'_> {
         let BindingOf { primary, lease, allowed } = *binding;
-        let (identity, primary) = (drawn.identity(), PrimaryView::of(primary));
-        let (impu, origin) = (identity.impu.as_str(), drawn.origin());
+        let (impu, primary) = (identity.impu.as_str(), PrimaryView::of(primary));
+        let origin = drawn.origin();
         let view = InboundView { impu, primary, lease, origin, allowed };
-        let row = self.inbound.row(|to| view.pack_as(drawn.form(), to));
+        let form = drawn.form();
+        let (row, version) = self.inbound.row(|to| {
+            form.pack_impi(identity.impi.as_str(), to);
+            view.pack_as(form, CommitSeq::NOTHING, to)
+        });
         let record = view.fields().into_octets();
-        Written { drawn, identity, record, row }
+        Written { record, row, version }
     }
 
     /// Binds a drawn pair to the user whose entry `holder` is; the caller has taken a place.
@@ -429,24 +447,25 @@ impl SipDatabase {
         &self,
         ctx: &mut Context<'_>,
         holder: &mut IndexShard<'_>,
-        lent: &mut Written<'_>,
+        (drawn, identity): (&Drawn<'_>, &UserIdentity),
+        written: &mut Written<'_>,
         &BindingOf { lease, allowed, .. }: &BindingOf<'_>,
     ) -> Outcome {
-        let Written { drawn, identity, record, row } = lent;
+        let Written { record, row, version: place } = written;
         let impi = &identity.impi;
-        let mut mutations = Mutations::new();
-        if let Some(mutation) = drawn.mutation() {
-            mutations.push(mutation);
-        }
         let record = std::mem::take(record);
-        mutations.push(Mutation::put_octets(RecordKind::InboundBinding, impi.as_str(), record));
+        let put = Mutation::put_octets(RecordKind::InboundBinding, impi.as_str(), record);
+        let mut mutations = Mutations::from_buf([put]);
+        mutations.extend(drawn.mutation());
         let version = ctx.out.commit_together(mutations);
+        row.put_version(*place, version);
         let fingerprint = drawn.fingerprint().unwrap_or_else(|| self.inbound.fingerprint(impi));
         self.change_inbound_end(ctx, fingerprint, None, Some(lease));
-        self.inbound.insert_row((impi, fingerprint), row, |to| {
-            drawn.form().pack_impi(impi.as_str(), to);
-            to.number(version.as_u64());
-        });
+        if drawn.is_new() {
+            self.inbound.insert_new((impi, fingerprint), row);
+        } else {
+            self.inbound.insert_row((impi, fingerprint), row);
+        }
         holder.insert(fingerprint);
         let binding = Binding {
             identity: identity.clone(),

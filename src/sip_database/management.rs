@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl SipDatabase {
-    /// Answers a management request.
-    pub(super) fn manage(&self, ctx: &mut Context<'_>, to: ReplyTo, request: Request) {
+    /// Handles a request of the management interface.
+    pub fn handle_management(&self, ctx: &mut Context<'_>, to: ReplyTo, request: Request) {
         let step = if matches!(request, Request::BindOutbound { .. }) {
             Some(Step::mig(6))
         } else {
@@ -26,14 +26,17 @@ impl SipDatabase {
         } else {
             self.perform(ctx, request)
         };
-        let after = match &outcome {
-            Ok((_, after)) => *after,
-            // A refusal relies on whatever is in the way.
-            Err(_) => ctx.out.latest_commit(),
-        };
-        let answer = || outcome.map_or_else(Answer::Refused, |(answer, _)| answer);
-        let after = after.max(self.mended.get());
-        ctx.out.send_made(after, step, || Message::Management { to, answer: answer() });
+        match outcome {
+            Ok((answer, after)) => {
+                self.send(ctx, after, step, Message::Management { to, answer });
+            }
+            Err(refusal) => {
+                let answer = Answer::Refused(refusal);
+                // It relies on whatever is in the way.
+                let after = ctx.out.latest_commit();
+                self.send(ctx, after, step, Message::Management { to, answer });
+            }
+        }
     }
 
     fn perform(&self, ctx: &mut Context<'_>, request: Request) -> Outcome {

@@ -65,8 +65,10 @@ impl SipDatabase {
                 let drawn = mappable.take(ctx.now).inspect_err(|_| self.inbound_bound.give())?;
                 let lease = Lease::Mapped { active: false };
                 let binding = BindingOf { primary: &primary, lease, allowed: None };
-                let mut lent = self.write_inbound(drawn, &binding);
-                let (_, version) = self.insert_inbound(ctx, &mut holder, &mut lent, &binding)?;
+                let mut written = self.write_inbound(&drawn, identity, &binding);
+                let bound = (&drawn, identity);
+                let outcome = self.insert_inbound(ctx, &mut holder, bound, &mut written, &binding);
+                let (_, version) = outcome?;
                 Ok((Answer::Done, version))
             }
         }

@@ -291,16 +291,6 @@ impl SipDatabase {
         self.handle_forwarded(ctx, reply);
     }
 
-    /// Handles a request of the management interface.
-    pub fn handle_management(
-        &self,
-        ctx: &mut Context<'_>,
-        to: ReplyTo,
-        request: management_api::Request,
-    ) {
-        self.manage(ctx, to, request);
-    }
-
     /// Handles a timer: the end of a lease, of a grant, or of the time of a forwarded request.
     pub fn handle_timer(&self, ctx: &mut Context<'_>, timer: &TimerKey) {
         match &timer.what {
@@ -327,6 +317,7 @@ impl SipDatabase {
     }
 
     /// Sends what relies on the records up to `after`.
+    #[inline]
     fn send(&self, ctx: &mut Context<'_>, after: CommitSeq, step: Option<Step>, message: Message) {
         ctx.out.send_after(after.max(self.mended.get()), step, message);
     }

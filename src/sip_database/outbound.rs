@@ -62,7 +62,7 @@ pub(super) struct OutboundView<'a> {
 
 /// Reads whose a packed outbound binding is, the private identity alone.
 pub(super) fn unpack_user(from: &mut Reader<'_>) -> Option<Impi> {
-    let (_version, _lease) = (from.number()?, Lease::unpack(from)?);
+    let (_version, _lease) = (from.version()?, Lease::unpack(from)?);
     unpack_allowed(from)?;
     from.skip_identity()?;
     from.impi()
@@ -85,12 +85,12 @@ impl OutboundView<'_> {
 
     /// Writes the fields of the binding that commit `version` made so.
     pub(super) fn pack(&self, version: CommitSeq, to: &mut Writer<'_>) {
-        to.number(version.as_u64());
-        self.pack_as(Form::Listed, to);
+        self.pack_as(Form::Listed, version, to);
     }
 
-    /// Writes the fields behind the version, for whoever knows what the pair is made of.
-    fn pack_as(&self, form: Form<'_>, to: &mut Writer<'_>) {
+    /// The same, for whoever knows what the pair is made of.
+    fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) {
+        to.version(version);
         let Self { user, partner, lease, origin, allowed, .. } = self;
         lease.pack(to);
         pack_allowed(*allowed, to);
@@ -107,7 +107,7 @@ impl Packed for OutboundBinding {
     }
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
-        let version = CommitSeq::from_u64(from.number()?);
+        let version = from.version()?;
         let lease = Lease::unpack(from)?;
         let allowed = unpack_allowed(from)?;
         let impu = from.impu()?;
@@ -243,11 +243,16 @@ impl SipDatabase {
         step(ctx, 5, "outbound pair allocated and bound");
         let outcome = (binding.shown(&impi, Lent::Anew), binding.version);
         let form = drawn.form();
-        let mut row = self.outbound.row(|to| binding.record.view().pack_as(form, to));
-        self.outbound.insert_row((&impi, fingerprint), &mut row, |to| {
+        let (row, ()) = self.outbound.row(|to| {
             form.pack_impi(impi.as_str(), to);
-            to.number(binding.version.as_u64());
+            binding.record.view().pack_as(form, binding.version, to);
         });
+        let keyed = (&impi, fingerprint);
+        if drawn.is_new() {
+            self.outbound.insert_new(keyed, &row);
+        } else {
+            self.outbound.insert_row(keyed, &row);
+        }
         Ok((impi, outcome))
     }
 

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use arrayvec::ArrayVec;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -193,6 +192,11 @@ impl Drawn<'_> {
         }
     }
 
+    /// Whether it was never lent before: then nothing is bound to it.
+    pub(super) const fn is_new(&self) -> bool {
+        matches!(self.pair, Pair::Generated(..))
+    }
+
     pub(super) fn origin(&self) -> OriginView<'_> {
         let pool = self.pool.name();
         match &self.pair {
@@ -223,7 +227,7 @@ impl Drawn<'_> {
 
     /// Puts a pair back that was drawn ahead, and that nobody was told of: it is the next one. A listed one returns with
     /// its binding instead ([`Pool::returning`]).
-    pub(super) fn put_back(self) {
+    pub(super) fn put_back(&self) {
         if let Pair::Generated(generated, made) = self.pair {
             let mut counter = lock(&generated.counter);
             counter.lent = counter.lent.saturating_sub(1);
@@ -483,19 +487,14 @@ impl Generated {
     /// Takes the next pair out, which counts as lent.
     fn next(&self, pool: &Pool, lending: &Lending<'_>, out: &mut Outbox) -> Option<Made> {
         let mut counter = lock(&self.counter);
-        if !counter.made.is_empty() {
-            return counter.lend();
+        if counter.made.is_empty() {
+            self.make(&mut counter, pool, lending, out)?;
         }
-        self.make(&mut counter, pool, lending, out)?;
-        let coming: ArrayVec<_, { permutation::AT_ONCE }> =
-            counter.made.iter().map(|made| made.fingerprint).collect();
-        let made = counter.lend();
+        let made = counter.lend()?;
         drop(counter);
-        // What all of them will change is fetched at the same time, before they are lent one after the other.
-        for binding in coming {
-            lending.prefetch(binding);
-        }
-        made
+        // What the binding will change is in no cache as a rule. It is there when the binding has been written.
+        lending.prefetch(made.fingerprint);
+        Some(made)
     }
 
     /// Makes the next pairs.

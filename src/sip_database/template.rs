@@ -2,8 +2,8 @@
 
 use super::shapes::Shape;
 use crate::{
-    identity::{IdentityError, Impi, Impu},
-    packed::{GENERATED as ALPHABET, NUMBER_CHARACTERS, Word, Writer, characters_of},
+    identity::{IdentityError, Impi, Impu, Pattern},
+    packed::{GENERATED as ALPHABET, NUMBER_CHARACTERS, Word, Writer, ends_of},
 };
 
 /// Characters of an `{id}`: a 64-bit number, five bits a character.
@@ -23,9 +23,9 @@ pub(super) struct Ids {
 pub(super) struct PairTemplate {
     impi: Template,
     impu: Template,
-    /// Samples that were parsed: an id differs from theirs in letters and digits alone.
-    impi_sample: Impi,
-    impu_sample: Impu,
+    /// Of samples that were parsed: an id differs from theirs in letters and digits alone.
+    impi_pattern: Pattern,
+    impu_pattern: Pattern,
 }
 
 impl PairTemplate {
@@ -35,12 +35,11 @@ impl PairTemplate {
         let told = |_: IdentityError| "a template gives no well-formed identity";
         let impi_sample = Impi::parse(&impi.replace(PLACEHOLDER, &sample)).map_err(told)?;
         let impu_sample = Impu::parse(&impu.replace(PLACEHOLDER, &sample)).map_err(told)?;
-        Ok(Self {
-            impi: Template::parse(impi, impi_sample.as_str())?,
-            impu: Template::parse(impu, impu_sample.as_str())?,
-            impi_sample,
-            impu_sample,
-        })
+        let impi = Template::parse(impi, impi_sample.as_str())?;
+        let impu = Template::parse(impu, impu_sample.as_str())?;
+        let impi_pattern = impi_sample.pattern(impi.place(), ID_CHARACTERS);
+        let impu_pattern = impu_sample.pattern(impu.place(), ID_CHARACTERS);
+        Ok(Self { impi, impu, impi_pattern, impu_pattern })
     }
 
     /// The shapes that all private and all public ones of this form have.
@@ -54,13 +53,15 @@ impl PairTemplate {
     }
 
     /// The private identity of which `id` is the number.
+    #[inline]
     pub(super) fn impi(&self, id: u64) -> Impi {
-        self.impi_sample.with(self.impi.place(), &characters_of(id))
+        Impi::made(&self.impi_pattern, &ends_of(id))
     }
 
     /// The public identity of which `id` is the number.
+    #[inline]
     pub(super) fn impu(&self, id: u64) -> Impu {
-        self.impu_sample.with(self.impu.place(), &characters_of(id))
+        Impu::made(&self.impu_pattern, &ends_of(id))
     }
 
     /// Packs the private identity that [`Self::impi`] gives.

@@ -3,9 +3,9 @@
 //!
 //! `cargo bench --no-default-features --bench identity`, 2 to 3 minutes. "Lend" is the whole of steps 10 and 11 in
 //! the SIP database for a user who is new: the pair drawn from its pool, the binding kept and indexed both ways, its
-//! lease and the end of that, the record to store handed over, the answer. With the allocator of the product; where
-//! commits go is not part of it. Users are made before, and pairs released after, outside of the time. Of several
-//! threads the time is that of all together, for each pair.
+//! lease and the end of that, the record to store handed over, the answer. With the allocator of the product. Requests
+//! are made before; effects are performed, which is where commits go, and pairs released after: outside of the time. Of
+//! several threads the time is that of all together, for each pair.
 //!
 //! * `permutation`: 32 numbers of a generated pool. It is as large as the domain of its permutation: the product's
 //!   has 2^64 numbers, whatever is lent of them; the others show what smaller ones would take.
@@ -42,7 +42,7 @@ use migcore::{
     diameter::cx::{MultimediaAuthRequest, Request, SCHEME_AKA_V1},
     entropy::Entropy,
     identity::{Impi, Impu, SipDatabaseId, UserIdentity},
-    outbox::{Context, CxReply, Message, Outbox, Peer, ReplyTo, RequestId, Undeliverable},
+    outbox::{Context, CxReply, Message, Outbox, Peer, ReplyTo, RequestId, Send, Undeliverable},
     secret::Secret,
     sip_database::{Config, Permutation, SipDatabase},
     store::Sequencer,
@@ -58,8 +58,8 @@ const LISTED: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const PROVISIONED: u64 = 10_000;
 /// Bindings in the tables, one after the other.
 const BINDINGS: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
-/// Users made, then served, then released: few enough that they are not fetched from memory again.
-const CHUNK: u64 = 500;
+/// Requests made, then served, then undone: few enough that they are not fetched from memory again.
+const CHUNK: u64 = 64;
 
 /// A counter is random enough here.
 struct Counter(u64);
@@ -127,15 +127,16 @@ impl Bench {
             while left > 0 {
                 let chunk = CHUNK.min(left);
                 left -= chunk;
-                let users: Vec<_> = (0..chunk).map(|_| worker.next_user()).collect();
-                let mut lent = Vec::with_capacity(users.len());
+                let requests: Vec<_> = (0..chunk).map(|_| worker.next_request()).collect();
                 barrier.wait();
                 let start = Instant::now();
-                lent.extend(users.into_iter().map(|user| worker.bind(user)));
+                for request in requests {
+                    worker.ask(request);
+                }
                 barrier.wait();
                 time += start.elapsed();
-                for pair in lent {
-                    worker.release(pair.impi);
+                for impi in worker.take_lent() {
+                    worker.release(impi);
                 }
             }
             time
@@ -170,6 +171,26 @@ impl Bench {
         })
     }
 
+    /// Makes a request of the management interface and leaves what comes of it in the outbox.
+    fn ask(&mut self, request: Manage) {
+        let now = Timestamp::from_secs(1);
+        let mut ctx = Context { now, entropy: &mut self.entropy, out: &mut self.out };
+        self.role.handle_management(&mut ctx, ReplyTo::World(0), request);
+    }
+
+    /// Takes the answers out of the outbox: all of them lend a pair.
+    fn take_lent(&mut self) -> Vec<Impi> {
+        let lent = |send: &Send| match &send.message {
+            Message::Management { answer: Answer::Binding(binding), .. } => {
+                binding.identity.impi.clone()
+            }
+            other => panic!("{other:?}"),
+        };
+        let all = self.out.sends().iter().map(lent).collect();
+        self.out.clear();
+        all
+    }
+
     fn release(&mut self, impi: Impi) {
         self.manage(Manage::ReleaseInbound(impi), |answer| assert_eq!(*answer, Answer::Done));
     }
@@ -183,8 +204,12 @@ impl Bench {
         }
     }
 
-    fn bind(&mut self, user: PrimaryUser) -> UserIdentity {
-        let request = Manage::BindInbound { primary: user, allowed: None };
+    fn next_request(&mut self) -> Manage {
+        Manage::BindInbound { primary: self.next_user(), allowed: None }
+    }
+
+    fn bind(&mut self) -> UserIdentity {
+        let request = self.next_request();
         self.manage(request, |answer| match answer {
             Answer::Binding(binding) => binding.identity.clone(),
             other => panic!("{other:?}"),
@@ -266,8 +291,7 @@ fn lend_and_release(criterion: &mut Criterion) {
     for (name, mut bench) in [("generated", generated), ("listed", listed)] {
         criterion.bench_function(&format!("lend and release, {name} pool"), |bencher| {
             bencher.iter(|| {
-                let user = bench.next_user();
-                let lent = bench.bind(user);
+                let lent = bench.bind();
                 bench.release(black_box(lent.impi));
             });
         });
@@ -280,8 +304,7 @@ fn bindings(criterion: &mut Criterion) {
     let mut known = Vec::new();
     for size in BINDINGS {
         while bench.users < size {
-            let user = bench.next_user();
-            let lent = bench.bind(user);
+            let lent = bench.bind();
             if bench.users.is_multiple_of(97) {
                 known.push(lent);
             }

@@ -92,8 +92,7 @@ impl Alphabet {
         }
     }
 
-    /// What the characters of a number, as [`characters_of`] gives them, are packed to: the last nine octets of what
-    /// is returned.
+    /// What the thirteen characters of a generated number are packed to: the last nine octets of what is returned.
     pub(super) fn packed_number(number: u64) -> u128 {
         // Eight characters are five octets, the other five are 25 bits of four.
         u128::from(number >> 25) << 32 | u128::from(number << 39) >> 32

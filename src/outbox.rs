@@ -416,6 +416,9 @@ pub enum Note {
     AuthenticationFailed,
     /// A user that does not exist, or may not be here, was challenged in place of a refusal. A security event.
     DecoyChallenge,
+    /// The answer to a first REGISTER was found after the common time at which such answers leave, and leaves at the
+    /// next one: a UE can tell that it took long. A security event.
+    AnswerLate,
     /// A UE sent AUTS, and SQN was moved ahead.
     Resynchronised,
     /// A UE's SQN is behind by more than delta, and SQN was moved back: a new epoch.

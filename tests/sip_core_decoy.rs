@@ -189,10 +189,14 @@ fn answers_leave_at_a_common_time_whoever_was_asked() {
 }
 
 #[test]
-fn what_is_found_later_than_that_leaves_when_it_is_found() {
+fn what_is_found_later_than_that_leaves_at_the_next_multiple_of_it() {
     let ms = Duration::from_millis;
-    let mut config = Config::for_domain("b.example");
-    (config.decoy_challenge, config.refusal_after) = (true, ms(100));
-    let mut bench = Bench::with(config);
-    assert_eq!(answered_after(&mut bench, ms(150)), (ms(150), 401));
+    for (found, leaves) in [(99, 100), (100, 200), (150, 200), (199, 200), (200, 300)] {
+        let mut config = Config::for_domain("b.example");
+        (config.decoy_challenge, config.refusal_after) = (true, ms(100));
+        let mut bench = Bench::with(config);
+        assert_eq!(answered_after(&mut bench, ms(found)), (ms(leaves), 401), "found at {found}");
+        let is_late = bench.notes.contains(&Note::AnswerLate);
+        assert_eq!(is_late, found >= 100, "found at {found}");
+    }
 }

@@ -391,6 +391,7 @@ impl Metrics {
             | Note::VectorRefused { .. }
             | Note::AuthenticationFailed
             | Note::DecoyChallenge
+            | Note::AnswerLate
             | Note::Resynchronised
             | Note::SqnMovedBack
             | Note::ResynchronisationRefused
@@ -414,6 +415,7 @@ impl Metrics {
             Note::VectorRefused { .. }
             | Note::AuthenticationFailed
             | Note::DecoyChallenge
+            | Note::AnswerLate
             | Note::Resynchronised
             | Note::SqnMovedBack
             | Note::ResynchronisationRefused
@@ -477,6 +479,7 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::VectorIssued { .. } => "vector_issued",
         Note::AuthenticationFailed => "authentication_failed",
         Note::DecoyChallenge => "decoy_challenge",
+        Note::AnswerLate => "answer_late",
         Note::Resynchronised => "resynchronised",
         Note::SqnMovedBack => "sqn_moved_back",
         Note::ResynchronisationRefused => "resynchronisation_refused",

@@ -491,6 +491,12 @@ impl Shared {
             | Note::SqnMovedBack => {
                 tracing::warn!(target: SECURITY, system, note = name, "authentication");
             }
+            Note::AnswerLate => {
+                tracing::warn!(
+                    target: SECURITY, system, note = name,
+                    "a first answer took longer than sip.refusal_after, which a UE can tell"
+                );
+            }
             Note::PeerRefused { peer, reason } => {
                 let peer = peer.as_ref().map(crate::identity::McSystemId::as_str);
                 tracing::warn!(target: SECURITY, system, peer, note = name, reason, "a peer system was refused");

@@ -1,6 +1,6 @@
 //! From a REGISTER to a challenge: steps 16, 21 and 22, and resynchronization (TS 33.102 clause 6.3.5).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
     aka::digest::{Algorithm, NonceText, decode_auts, encode_nonce},
@@ -170,7 +170,7 @@ impl SipCore {
             }
             Err(RegisterError::Forbidden) => {
                 for key in waiting.transactions() {
-                    self.forbid(ctx, origin.began, key);
+                    self.answer_at_a_common_time(ctx, origin.began, key, FirstAnswer::Forbidden);
                 }
             }
             Err(error) => {
@@ -279,9 +279,11 @@ impl SipCore {
         let answer =
             FirstAnswer::Challenge { nonce: challenged.nonce, algorithm, stale: origin.stale };
         // Only beside challenges that are none's there is something to hide.
-        let after =
-            if self.config.decoy_challenge { self.config.refusal_after } else { Duration::ZERO };
-        self.answer_first(ctx, origin.began + after, key, answer);
+        if self.config.decoy_challenge {
+            self.answer_at_a_common_time(ctx, origin.began, key, answer);
+        } else {
+            self.answer_first(ctx, key, answer);
+        }
     }
 
     /// AKAv1-MD5, unless the initial REGISTER names another algorithm that is enabled.

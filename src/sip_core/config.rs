@@ -31,7 +31,7 @@ pub struct Config {
     /// How long a UE may take to answer a challenge (reg-await-auth, TS 24.229 table 7.8.1).
     pub reg_await_auth: Duration,
     /// When 403 leaves after the first REGISTER that it answers came, whatever it took to find it; zero: at once. With
-    /// [`Config::decoy_challenge`] 401, too. What takes longer leaves later.
+    /// [`Config::decoy_challenge`] 401, too. What takes longer leaves at the next multiple of it.
     pub refusal_after: Duration,
     /// Whether identities are challenged that there are not, or not any more, or not together, in place of 403.
     pub decoy_challenge: bool,

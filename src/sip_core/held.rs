@@ -2,11 +2,13 @@
 //! one took tells nothing of why it is what it is.
 //!
 //! What is held belongs to transactions without an answer yet, whose number is bounded. An answer that is found later
-//! leaves at once.
+//! than that leaves at the next multiple of this time: how late it was tells no more than that it was late, and a
+//! [`Note::AnswerLate`] tells the operator.
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     aka::digest::NonceText,
-    outbox::{Context, Role, TimerKey, TimerWhat},
+    outbox::{Context, Note, Role, TimerKey, TimerWhat},
     sip::{
         auth_header::DigestChallenge,
         render::Chunk,
@@ -42,66 +44,61 @@ pub(super) enum FirstAnswer {
     Challenge { nonce: NonceText, algorithm: &'static str, stale: bool },
 }
 
-/// The answers that are held, in the order in which they leave. Its lock is an innermost one.
+/// The answers that are held, by when they leave and then by the keys of their transactions, which nobody outside knows:
+/// the order in which answers leave together is not that in which they were found. Its lock is an innermost one.
 #[derive(Debug, Default)]
-pub(super) struct Held(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    answers: BTreeMap<(Timestamp, u64), (u128, FirstAnswer)>,
-    /// How many were ever held: tells those of one time apart.
-    count: u64,
-}
+pub(super) struct Held(Mutex<BTreeMap<(Timestamp, u128), FirstAnswer>>);
 
 impl Held {
     /// Forgets all of them.
     pub(super) fn clear(&self) {
-        self.lock().answers.clear();
+        self.lock().clear();
     }
 
-    /// Holds an answer; whether it is the first one to leave.
+    /// Holds an answer; whether the timer has to be armed for it: no other one leaves as early.
     fn put(&self, at: Timestamp, key: u128, answer: FirstAnswer) -> bool {
-        let waiting = &mut *self.lock();
-        waiting.count += 1;
-        waiting.answers.insert((at, waiting.count), (key, answer));
-        waiting.answers.first_key_value().is_some_and(|((_, first), _)| *first == waiting.count)
+        let answers = &mut *self.lock();
+        let is_first = answers.first_key_value().is_none_or(|((first, _), _)| at < *first);
+        answers.insert((at, key), answer);
+        is_first
     }
 
     /// Takes out what is due, a few at a time, and when the next one is.
     fn take_due(&self, now: Timestamp) -> (Vec<(u128, FirstAnswer)>, Option<Timestamp>) {
-        let answers = &mut self.lock().answers;
+        let answers = &mut *self.lock();
         let mut due = Vec::new();
         while let Some(first) = answers.first_entry()
             && first.key().0 <= now
             && due.len() < SENT_PER_CALL_MAX
         {
-            due.push(first.remove());
+            let ((_, key), answer) = first.remove_entry();
+            due.push((key, answer));
         }
         (due, answers.first_key_value().map(|((at, _), _)| *at))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Timestamp, u128), FirstAnswer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SipCore {
-    /// Refuses a REGISTER that came at `began`, with 403.
-    pub(super) fn forbid(&self, ctx: &mut Context<'_>, began: Timestamp, key: u128) {
-        self.answer_first(ctx, began + self.config.refusal_after, key, FirstAnswer::Forbidden);
-    }
-
-    /// Answers at `at`, or now if that is over.
-    pub(super) fn answer_first(
+    /// Answers a REGISTER that came at `began` when `refusal_after` is over since, or a multiple of it if it is over
+    /// already.
+    pub(super) fn answer_at_a_common_time(
         &self,
         ctx: &mut Context<'_>,
-        at: Timestamp,
+        began: Timestamp,
         key: u128,
         answer: FirstAnswer,
     ) {
-        if at <= ctx.now {
-            self.send_first(ctx, key, answer);
-        } else if self.held.put(at, key, answer) {
+        let Some(at) = common_time(began, self.config.refusal_after, ctx.now) else {
+            return self.answer_first(ctx, key, answer);
+        };
+        if at > began + self.config.refusal_after {
+            ctx.out.note(Note::AnswerLate);
+        }
+        if self.held.put(at, key, answer) {
             ctx.out.arm(at, HELD_TIMER);
         }
     }
@@ -110,14 +107,15 @@ impl SipCore {
     pub(super) fn send_held(&self, ctx: &mut Context<'_>) {
         let (due, next) = self.held.take_due(ctx.now);
         for (key, answer) in due {
-            self.send_first(ctx, key, answer);
+            self.answer_first(ctx, key, answer);
         }
         if let Some(at) = next {
             ctx.out.arm(at, HELD_TIMER);
         }
     }
 
-    fn send_first(&self, ctx: &mut Context<'_>, key: u128, answer: FirstAnswer) {
+    /// Sends an answer now.
+    pub(super) fn answer_first(&self, ctx: &mut Context<'_>, key: u128, answer: FirstAnswer) {
         let render = |head: &ReplyHead, to: &mut Chunk| match answer {
             FirstAnswer::Forbidden => RegisterError::Forbidden.render(head, to),
             FirstAnswer::Challenge { nonce, algorithm, stale } => {
@@ -135,4 +133,12 @@ impl SipCore {
         };
         self.transactions.reply(ctx, key, CommitSeq::NOTHING, Some(CHALLENGE_STEP), render);
     }
+}
+
+/// When an answer leaves that is found `now`: the first multiple of `after` since `began` that is not over. None without
+/// such a time.
+fn common_time(began: Timestamp, after: Duration, now: Timestamp) -> Option<Timestamp> {
+    let times = now.since(began).as_micros().checked_div(after.as_micros())? + 1;
+    let times = u32::try_from(times).unwrap_or(u32::MAX);
+    Some(began + after.saturating_mul(times))
 }

@@ -379,20 +379,21 @@ async fn serve(path: PathBuf) -> Result<(), Failure> {
     tracing::info!(system = %system.config().system.name, bound = ?system.bound(), "system is up");
     let outcome = tokio::select! {
         () = end.wait() => Ok(()),
-        () = refresh_tls(&system) => Ok(()),
+        () = refresh_files(&system) => Ok(()),
         () = system.failed() => Err(Failure::failed("stopped after a fault of its own; see the log")),
     };
     system.shutdown().await;
     outcome
 }
 
-/// Looks at the files of TLS again at each SIGHUP. A system without TLS ends by it, as before.
-async fn refresh_tls(system: &RunningSystem) {
-    if system.config().tls.is_some()
+/// Looks at the files of certificates and keys again at each SIGHUP. A system without any ends by it, as before.
+async fn refresh_files(system: &RunningSystem) {
+    let config = system.config();
+    if (config.tls.is_some() || config.mc_server.issuer.is_some())
         && let Ok(mut hang_up) = signal(SignalKind::hangup())
     {
         while hang_up.recv().await.is_some() {
-            system.refresh_tls();
+            system.refresh_files();
         }
     }
     std::future::pending::<()>().await;

@@ -91,10 +91,18 @@ impl Site {
     }
 
     async fn provision(&self) {
+        self.provision_users().await;
+        self.provision_subscribers().await;
+    }
+
+    async fn provision_users(&self) {
         self.put("/v1/idms/clients/mc-client", json!({"redirect_uris": ["http://127.0.0.1/back"]}))
             .await;
         let user = json!({"password": PASSWORD, "mcptt_id": "sip:officer@c.example"});
         self.put("/v1/idms/users/officer", user).await;
+    }
+
+    async fn provision_subscribers(&self) {
         for name in ["visitor-1", "visitor-2"] {
             let body = json!({"impus": [format!("sip:{name}@c.example")], "password": PASSWORD,
                 "algorithm": "SHA-256"});
@@ -106,6 +114,22 @@ impl Site {
         let url = format!("http://{}{path}", self.system.bound().management.unwrap());
         let response = self.http.put(url).json(&body).send().await.unwrap();
         assert_eq!(response.status(), 204, "{path}: {}", response.text().await.unwrap());
+    }
+
+    /// Writes the certificates of its keys, as `migcore trust export` does.
+    async fn export(&self, file: &Path) {
+        let url = format!("http://{}/v1/idms/keys", self.system.bound().management.unwrap());
+        let keys: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        let keys = keys["items"].as_array().unwrap().iter();
+        let pem: String = keys.map(|key| key["pem"].as_str().unwrap()).collect();
+        std::fs::write(file, pem).unwrap();
+    }
+
+    /// Has it sign with a new key at once.
+    async fn make_key(&self) {
+        let url = format!("http://{}/v1/idms/keys", self.system.bound().management.unwrap());
+        let response = self.http.post(url).json(&json!({})).send().await.unwrap();
+        assert_eq!(response.status(), 200);
     }
 
     async fn token(&self, scope: &str) -> SecretText {
@@ -357,6 +381,68 @@ async fn over_tls_core_and_mc_server_know_each_other_by_their_certificates() {
     assert!(std::net::TcpStream::connect(site.mc_server).is_ok());
     site.system.shutdown().await;
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+/// The identity management server of c.example, alone, and a site that knows it by the certificates in `file`.
+async fn apart(file: &Path) -> (Site, Site) {
+    let (mc_server, address) = (free_address(), free_address());
+    let start = |config: &str| {
+        let system =
+            RunningSystem::start(NodeConfig::parse(config).unwrap(), Options::default()).unwrap();
+        let idms = Server { name: "idms".into(), url: format!("http://{address}") };
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Site { system, config: config.to_owned(), idms, http, mc_server }
+    };
+    let issuer = start(&format!(
+        "roles = [\"idms\"]\n[system]\ndomain = \"c.example\"\n[diameter]\n[admin]\n\
+         [management]\nlisten = \"127.0.0.1:0\"\n[idms]\nlisten = \"{address}\"\n\
+         issuer = \"http://{address}\"\npassword_memory_kib = 8\npassword_passes = 1\n"
+    ));
+    issuer.provision_users().await;
+    issuer.export(file).await;
+    let site = start(&format!(
+        "roles = [\"sip_core\", \"sip_database\", \"mc_server\"]\n\
+         [system]\ndomain = \"c.example\"\n[sip]\nlisten = \"127.0.0.1:0\"\n\
+         [[sip.application_servers]]\nuri = \"sip:mc.c.example\"\naddress = \"tcp:{mc_server}\"\n\
+         include_request = true\nservices = [\"sip:mcptt@c.example\"]\n\
+         [mc_server]\nlisten = \"{mc_server}\"\nissuer = \"http://{address}\"\ncertificates = {file:?}\n\
+         [diameter]\n[admin]\nlisten = \"127.0.0.1:0\"\n[management]\nlisten = \"127.0.0.1:0\"\n"
+    ));
+    site.provision_subscribers().await;
+    (issuer, site)
+}
+
+#[tokio::test]
+async fn a_new_key_of_an_issuer_elsewhere_counts_once_its_certificate_is_in_the_file() {
+    let file = std::env::temp_dir().join(format!("{}-issuer.pem", std::process::id()));
+    let (issuer, site) = apart(&file).await;
+    let mut ue = site.registered("visitor-1", Transport::Tcp).await;
+    let by_old = issuer.info(SERVICE_SCOPE).await;
+    let published = ue.publish(SERVER, &by_old, &SETTINGS).await.unwrap();
+    assert_eq!(*published, ServiceState::Authorised);
+
+    issuer.make_key().await;
+    let by_new = issuer.info(SERVICE_SCOPE).await;
+    assert_eq!(*ue.publish(SERVER, &by_new, &SETTINGS).await.unwrap(), NOT_AUTHORISED);
+    issuer.export(&file).await;
+    site.system.refresh_files();
+    for info in [&by_new, &by_old] {
+        let published = ue.publish(SERVER, info, &SETTINGS).await.unwrap();
+        assert_eq!(*published, ServiceState::Authorised);
+    }
+
+    for broken in ["no certificate", ""] {
+        std::fs::write(&file, broken).unwrap();
+        site.system.refresh_files();
+        let published = ue.publish(SERVER, &by_new, &SETTINGS).await.unwrap();
+        assert_eq!(*published, ServiceState::Authorised, "what was in force stays");
+    }
+    site.system.shutdown().await;
+    let again = NodeConfig::parse(&site.config).unwrap();
+    let Err(error) = RunningSystem::start(again, Options::default()) else { panic!("it starts") };
+    assert!(error.to_string().contains("holds no PEM block"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    issuer.system.shutdown().await;
 }
 
 /// Whether tshark is there. Where peers are required, it is.

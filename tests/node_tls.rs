@@ -648,14 +648,14 @@ async fn new_certificates_are_taken_over_while_connections_go_on() {
     before.system().await.unwrap();
     fs::remove_file(lab.file("b", CA_FILE)).unwrap();
     lab.issue(&["a.example", "b.example", "c.example"], 30 * DAY);
-    b.refresh_tls();
+    b.refresh_files();
     before.system().await.expect("over the connection that is open");
     let after = ManagementClient::trusting(&url, &lab.trust("b"));
     after.system().await.expect("a new connection has the new certificate");
     assert!(ManagementClient::trusting(&url, &other).system().await.is_err());
 
     fs::write(lab.file("b", KEY_FILE), "no key").unwrap();
-    b.refresh_tls();
+    b.refresh_files();
     let again = ManagementClient::trusting(&url, &lab.trust("b"));
     again.system().await.expect("what was in force stays");
     let config = Config::parse(&lab.toml("b", &diameter("b", ""))).unwrap();

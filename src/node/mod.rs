@@ -27,6 +27,7 @@ mod entropy;
 mod http;
 pub mod http_client;
 pub mod idms;
+mod issuer;
 pub mod ladder;
 pub mod load;
 mod loading;
@@ -62,5 +63,6 @@ mod worker;
 
 pub use clock::Clock;
 pub use entropy::SystemEntropy;
+pub use issuer::IssuerFileError;
 pub use system::{Bound, Options, RunningSystem, StartError};
 pub use ue::{RunningConfigurationClient, RunningUe};

@@ -27,6 +27,7 @@ use super::{
     diameter::Peers,
     entropy::SystemEntropy,
     idms::{self as idms_http, PasswordChecks},
+    issuer::IssuerFile,
     ladder::Tap,
     loading::Loading,
     metrics::{Direction, Metrics},
@@ -57,7 +58,7 @@ use crate::{
     step::Step,
     store::{Reader, Sequencer},
     time::Timestamp,
-    token::{BearerToken, issuer::KnownIssuer},
+    token::BearerToken,
 };
 
 /// Most calls of a batch before their commits are handed over and their messages leave, and as many commits. The
@@ -103,7 +104,7 @@ pub(super) struct Shared {
     /// Passwords that are being checked.
     pub(super) passwords: PasswordChecks,
     /// Whose access tokens the MC server takes, if the identity management server runs elsewhere.
-    pub(super) issuer: Option<KnownIssuer>,
+    pub(super) issuer: Option<IssuerFile>,
     /// Where the MC server listens, once it does.
     pub(super) mc_address: OnceLock<SocketAddr>,
     pub(super) workers: Vec<Arc<Worker>>,

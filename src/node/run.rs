@@ -61,8 +61,8 @@ pub(super) async fn run_worker(shared: Arc<Shared>, index: usize, sockets: Worke
     }
     if index == 0 {
         tasks.spawn(mend_storage(Arc::clone(&shared)));
-        if shared.tls.is_some() {
-            tasks.spawn(Arc::clone(&shared).keep_tls());
+        if shared.has_files() {
+            tasks.spawn(Arc::clone(&shared).keep_files());
         }
     }
     let workers = shared.workers.len().max(1);

@@ -3,7 +3,6 @@
 use std::{
     io,
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -22,9 +21,10 @@ use super::{
     Clock, SystemEntropy,
     acm::{Events, Links, LongBodies},
     committer::Committer,
-    config::{Config, Issuer},
+    config::Config,
     diameter::Peers,
     idms::PasswordChecks,
+    issuer::{IssuerFile, IssuerFileError},
     ladder::Tap,
     loading::Loading,
     metrics::Metrics,
@@ -51,10 +51,6 @@ use crate::{
     sip_database::SipDatabase,
     store::{Engine, MemoryEngine, ReplayError},
     table::new_table,
-    token::{
-        certificate::{CertificateError, TrustFile},
-        issuer::KnownIssuer,
-    },
 };
 
 /// How long a system that is to stop waits for its engine: for the commits in hand, or for a reload.
@@ -133,24 +129,9 @@ pub enum StartError {
     /// A file of certificates or keys is wrong.
     #[error("cannot use TLS: {0}")]
     Tls(#[from] TlsError),
-    /// The file of certificates of an identity management server cannot be read.
-    #[error(
-        "cannot read {path}: {error}; write it by `migcore trust export` at the identity management server"
-    )]
-    CertificateFile {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// It is none.
-    #[error("{path} {error}")]
-    Certificates {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: CertificateError,
-    },
+    /// The file of certificates of an identity management server cannot be used.
+    #[error(transparent)]
+    Issuer(#[from] IssuerFileError),
     /// A thread or its runtime cannot be created.
     #[error("cannot start a worker thread: {0}")]
     Thread(io::Error),
@@ -203,9 +184,9 @@ impl RunningSystem {
         self.shared.readiness().unconnected_peers.is_empty()
     }
 
-    /// Looks at the files of TLS again, without waiting for the next time that it does by itself.
-    pub fn refresh_tls(&self) {
-        self.shared.refresh_tls();
+    /// Looks at the files of certificates and keys again, without waiting for the next time that it does by itself.
+    pub fn refresh_files(&self) {
+        self.shared.refresh_files();
     }
 
     /// Returns when it has stopped by itself, which it does only after a fault of its own.
@@ -348,20 +329,6 @@ impl Thread {
     }
 }
 
-/// Reads the certificates of an identity management server in another process.
-fn known_issuer(issuer: &Issuer) -> Result<KnownIssuer, StartError> {
-    let path = &issuer.certificates;
-    let failed = |error| StartError::CertificateFile { path: path.clone(), error };
-    let pem = std::fs::read_to_string(path).map_err(failed)?;
-    let wrong = |error| StartError::Certificates { path: path.clone(), error };
-    let TrustFile { certificates, .. } = TrustFile::read(&pem).map_err(wrong)?;
-    Ok(KnownIssuer {
-        issuer: issuer.url.as_str().to_owned(),
-        audience: issuer.audience.as_str().to_owned(),
-        certificates,
-    })
-}
-
 /// What the threads of a system will share: it is neither loaded nor served yet.
 pub(super) fn create_shared(
     config: Config,
@@ -386,7 +353,7 @@ pub(super) fn create_shared(
     let mc = &config.mc_server;
     let mc_server = config.roles.mc_server.then(|| McServer::new(mc.server.clone(), &mut entropy));
     let issuer =
-        mc.issuer.as_ref().filter(|_| config.roles.mc_server).map(known_issuer).transpose()?;
+        mc.issuer.as_ref().filter(|_| config.roles.mc_server).map(IssuerFile::load).transpose()?;
     let roles = Roles { core, database, config_server, acm: acm_server, aliases, idms, mc_server };
     let reader = engine.reader();
     let committer = Committer::new(engine, workers.len());

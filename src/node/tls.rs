@@ -187,7 +187,7 @@ impl Tls {
 
 impl Shared {
     /// Takes over what has changed in the files of TLS, and tells about it.
-    pub(super) fn refresh_tls(&self) {
+    fn refresh_tls(&self) {
         let Some(tls) = &self.tls else { return };
         let system = &*self.config.system.name;
         match tls.refresh() {
@@ -244,13 +244,24 @@ impl Shared {
         }
     }
 
-    /// Looks at the files of TLS now and then, until the task is dropped; once a day it warns.
-    pub(super) async fn keep_tls(self: Arc<Self>) {
+    /// Whether there are files to look at again: of TLS, or of who issues tokens.
+    pub(super) fn has_files(&self) -> bool {
+        self.tls.is_some() || self.issuer.is_some()
+    }
+
+    /// Takes over what has changed in them, and tells about it.
+    pub(super) fn refresh_files(&self) {
+        self.refresh_tls();
+        self.refresh_issuer();
+    }
+
+    /// Looks at them now and then, until the task is dropped; once a day it warns.
+    pub(super) async fn keep_files(self: Arc<Self>) {
         let mut looks: u32 = 0;
         loop {
             tokio::time::sleep(REFRESH_PERIOD).await;
             let shared = Arc::clone(&self);
-            if tokio::task::spawn_blocking(move || shared.refresh_tls()).await.is_err() {
+            if tokio::task::spawn_blocking(move || shared.refresh_files()).await.is_err() {
                 return self.fail();
             }
             looks = looks.wrapping_add(1);

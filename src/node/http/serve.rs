@@ -17,6 +17,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, HttpBody},
+    http::{HeaderValue, StatusCode, header},
     response::Response,
 };
 use hyper::{body::Incoming, server::conn::http1, service::Service};
@@ -224,7 +225,14 @@ impl Service<hyper::Request<Incoming>> for Answering {
         activity.request_began(Instant::now());
         let answer = self.router.call(request);
         Box::pin(async move {
-            let Ok(answer) = answer.await;
+            let Ok(mut answer) = answer.await;
+            // The rest of such a body is not read. A client that sends more on this connection would get no answer.
+            if matches!(
+                answer.status(),
+                StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
+            ) {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             if answer.extensions().get::<Streams>().is_some() {
                 activity.streams(Instant::now());
             } else {

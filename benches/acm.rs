@@ -284,7 +284,7 @@ impl Server {
         let (admin, clients) = (free_address(), free_address());
         let toml = format!(
             "workers = 2\nroles = [\"sip_database\", \"config_server\", \"acm\"]\n\
-             [system]\ndomain = \"b.example\"\n[sip]\nlisten = [\"127.0.0.1:0\"]\n\
+             [system]\ndomain = \"b.example\"\ninsecure = true\n[sip]\nlisten = [\"127.0.0.1:0\"]\n\
              [diameter]\nlisten = \"127.0.0.1:0\"\n\
              [admin]\nlisten = \"{admin}\"\n\
              [management]\nlisten = \"127.0.0.1:0\"\n\

@@ -165,7 +165,7 @@ fn registration(identity: &UserIdentity, number: u64, now: Timestamp) -> Registr
 fn start(directory: &Path, store: &str, key: &str) -> Server {
     let admin = free_address();
     let toml = format!(
-        "workers = 2\nroles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"b.example\"\n\
+        "workers = 2\nroles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"b.example\"\ninsecure = true\n\
          [sip]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = \"{admin}\"\n\
          [storage]\ndirectory = \"{}\"\n",
         directory.join(store).display()

@@ -119,7 +119,7 @@ impl Partner {
         let issuer = format!("http://127.0.0.1:{tokens}");
         let management = format!("127.0.0.1:{management}");
         let config = format!(
-            "roles = [\"idms\"]\nworkers = 1\n[system]\ndomain = \"b.example\"\n[diameter]\n[admin]\n[management]\n\
+            "roles = [\"idms\"]\nworkers = 1\n[system]\ndomain = \"b.example\"\ninsecure = true\n[diameter]\n[admin]\n[management]\n\
              listen = \"{management}\"\n[idms]\nlisten = \"127.0.0.1:{tokens}\"\nissuer = \"{issuer}\"\n\
              password_memory_kib = 8\npassword_passes = 1\n[storage]\ndirectory = \"{}\"\n",
             disk.directory.display()
@@ -291,7 +291,7 @@ impl Home {
         let port = free_ports(1);
         let issuer = format!("http://127.0.0.1:{port}");
         let config = format!(
-            "roles = [\"idms\"]\n[system]\ndomain = \"a.example\"\n[diameter]\n[admin]\n[management]\n\
+            "roles = [\"idms\"]\n[system]\ndomain = \"a.example\"\ninsecure = true\n[diameter]\n[admin]\n[management]\n\
              listen = \"127.0.0.1:0\"\n[idms]\nlisten = \"127.0.0.1:{port}\"\nissuer = \"{issuer}\"\n\
              password_memory_kib = 8\npassword_passes = 1\n"
         );

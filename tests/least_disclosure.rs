@@ -319,7 +319,7 @@ impl Tokens {
         let port = free_ports(1);
         let issuer = format!("http://127.0.0.1:{port}");
         let config = format!(
-            "roles = [\"idms\"]\n[system]\ndomain = \"{letter}.example\"\n[diameter]\n[admin]\n[management]\n\
+            "roles = [\"idms\"]\n[system]\ndomain = \"{letter}.example\"\ninsecure = true\n[diameter]\n[admin]\n[management]\n\
              listen = \"127.0.0.1:0\"\n[idms]\nlisten = \"127.0.0.1:{port}\"\nissuer = \"{issuer}\"\n\
              password_memory_kib = 64\npassword_passes = 1\nattempts_of_user_max = 1000000\n\
              attempts_of_source_max = 1000000\nattempts_window = \"1min\"\n"

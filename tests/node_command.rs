@@ -38,7 +38,7 @@ impl Drop for File {
     }
 }
 
-const FREE_PORTS: &str = "[system]\ndomain = \"a.example\"\n[sip]\nlisten = \"127.0.0.1:0\"\n\
+const FREE_PORTS: &str = "[system]\ndomain = \"a.example\"\ninsecure = true\n[sip]\nlisten = \"127.0.0.1:0\"\n\
     [diameter]\nlisten = \"127.0.0.1:0\"\n[management]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
     [config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n\
     [storage]\nengine = \"memory\"\n";

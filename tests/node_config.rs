@@ -10,7 +10,11 @@ use migcore::{
     sip_core::{DefaultHandling, Trigger},
 };
 
-const MINIMAL: &str = "[system]\ndomain = \"a.example\"\n";
+const MINIMAL: &str = "[system]\ndomain = \"a.example\"\ninsecure = true\n";
+
+/// The same with TLS.
+const WITH_TLS: &str =
+    "[system]\ndomain = \"a.example\"\n[tls]\ncertificate = \"c\"\nkey = \"k\"\nca = \"a\"\n";
 
 fn problems(toml: &str) -> Vec<Problem> {
     Config::parse(toml).expect_err(toml)
@@ -21,7 +25,7 @@ const PEER: &str =
     "[[diameter.peers]]\nhost = \"sipdb.b.example\"\nrealm = \"b.example\"\nkind = \"database\"\n";
 
 #[test]
-fn a_domain_is_all_that_a_configuration_needs() {
+fn a_domain_and_a_word_on_tls_are_all_that_a_configuration_needs() {
     let config = Config::parse(MINIMAL).unwrap();
     assert_eq!(config.system.domain, "a.example");
     assert_eq!(config.diameter.identity.as_str(), "sipdb.a.example");
@@ -384,36 +388,63 @@ fn a_mistake_is_named_with_its_line_its_key_and_the_fix() {
 
 #[test]
 fn all_mistakes_are_named_at_once_in_the_order_of_the_file() {
-    let toml = "[system]\nnome = \"x\"\n[sip]\nlisten = []\nexpires_min = \"1 week\"\n[log]\nformat = \"xml\"\n";
+    let toml = "[system]\nnome = \"x\"\ninsecure = true\n[sip]\nlisten = []\nexpires_min = \"1 week\"\n[log]\nformat = \"xml\"\n";
     let found: Vec<String> = problems(toml).iter().map(ToString::to_string).collect();
     assert_eq!(
         found,
         [
             "line 1: system.domain is missing; write domain = \"ims.example\"",
             "line 2: system.nome is not a known key; did you mean name?",
-            "line 4: sip.listen is an empty list; write at least one, or leave it out",
-            "line 5: sip.expires_min = \"1 week\" is no such duration; write a number and ms, s, min, h or d, such as \"4s\"; from 1s to 4294967295s",
-            "line 7: log.format = \"xml\" is unknown; write one of text, json",
+            "line 5: sip.listen is an empty list; write at least one, or leave it out",
+            "line 6: sip.expires_min = \"1 week\" is no such duration; write a number and ms, s, min, h or d, such as \"4s\"; from 1s to 4294967295s",
+            "line 8: log.format = \"xml\" is unknown; write one of text, json",
         ]
     );
 }
 
-const TLS: &str = "[tls]\ncertificate = \"c\"\nkey = \"k\"\nca = \"a\"\n";
-
 #[test]
 fn with_certificates_everything_speaks_tls_but_what_says_insecure() {
-    let config = Config::parse(&format!("{MINIMAL}{TLS}")).unwrap();
+    let config = Config::parse(WITH_TLS).unwrap();
     assert!(config.sip.listen.is_empty() && config.sip.listen_tls.len() == 1, "{:?}", config.sip);
     assert_eq!(config.diameter.listen.unwrap().port(), 5658);
     assert!(config.plaintext().is_empty() && Part::ALL.iter().all(|part| config.speaks_tls(*part)));
 
     let plain = "[sip]\ninsecure = true\n[admin]\nlisten = \"127.0.0.1:0\"\ninsecure = true\n";
-    let config = Config::parse(&format!("{MINIMAL}{TLS}{plain}")).unwrap();
+    let config = Config::parse(&format!("{WITH_TLS}{plain}")).unwrap();
     assert_eq!(config.plaintext(), [Part::Sip, Part::Admin]);
     assert_eq!((config.sip.listen.len(), config.sip.listen_tls.len()), (1, 1), "over both");
     let without = Config::parse(MINIMAL).unwrap().plaintext();
     let served = [Part::Sip, Part::Diameter, Part::Admin, Part::Management, Part::ConfigServer];
     assert_eq!(without, served);
+}
+
+#[test]
+fn nothing_goes_without_tls_unless_the_configuration_says_so() {
+    let silent = "[system]\ndomain = \"a.example\"\n";
+    let found = problems(silent);
+    assert_eq!(found.len(), 1, "said once: {found:#?}");
+    assert_eq!((found[0].line, &*found[0].key), (1, "system.insecure"));
+    for fix in ["write [tls]", "trust dev-ca", "insecure = true here, for all parts"] {
+        assert!(found[0].fix.contains(fix), "{}", found[0]);
+    }
+
+    let of_one =
+        format!("roles = [\"sip_core\", \"sip_database\"]\n{silent}[sip]\ninsecure = true\n");
+    let keys: Vec<String> = problems(&of_one).into_iter().map(|it| it.key).collect();
+    assert_eq!(
+        keys,
+        ["diameter.insecure", "admin.insecure", "management.insecure"],
+        "what it serves"
+    );
+    let of_each = ["diameter", "admin", "management"]
+        .map(|part| format!("[{part}]\nlisten = \"127.0.0.1:0\"\ninsecure = true\n"));
+    let config = Config::parse(&(of_one + &of_each.concat())).unwrap();
+    assert_eq!(config.plaintext(), [Part::Sip, Part::Diameter, Part::Admin, Part::Management]);
+
+    let both = WITH_TLS.replace("[tls]", "insecure = true\n[tls]");
+    let found = problems(&both);
+    assert_eq!((found.len(), found[0].line, &*found[0].key), (1, 3, "system.insecure"));
+    assert!(found[0].fix.contains("leave out [tls]"), "{}", found[0]);
 }
 
 #[test]
@@ -423,55 +454,45 @@ fn what_contradicts_itself_about_tls_is_named() {
     let of_b = "[[tls.partners]]\nid = \"sip:b.example\"\nca = \"b\"\n";
     for (toml, key, what) in [
         (
-            "[config_server]\nlisten_partners = \"192.0.2.1:8082\"\n".to_owned(),
-            "config_server.listen_partners",
-            "insecure = true in [config_server]",
-        ),
-        (
-            "[sip]\nlisten = [\"0.0.0.0:5060\"]\n".to_owned(),
+            format!("{WITH_TLS}[sip]\nlisten = [\"127.0.0.1:5060\"]\n"),
             "sip.listen",
-            "insecure = true in [sip]",
+            "insecure = true",
         ),
-        (format!("{TLS}[sip]\nlisten = [\"127.0.0.1:5060\"]\n"), "sip.listen", "insecure = true"),
-        ("[sip]\nlisten_tls = [\"127.0.0.1:5061\"]\n".to_owned(), "sip.listen_tls", "write [tls]"),
-        ("[tls]\nkey = \"k\"\nca = \"a\"\n".to_owned(), "tls.certificate", "is missing"),
-        (format!("{TLS}{PEER}"), "diameter.peers", "write system = "),
         (
-            format!("{TLS}{}", peer_of("system = \"sip:b.example\"\n")),
+            format!("{MINIMAL}[sip]\nlisten_tls = [\"127.0.0.1:5061\"]\n"),
+            "sip.listen_tls",
+            "write [tls]",
+        ),
+        (
+            "[system]\ndomain = \"a.example\"\n[tls]\nkey = \"k\"\nca = \"a\"\n".to_owned(),
+            "tls.certificate",
+            "is missing",
+        ),
+        (format!("{WITH_TLS}{PEER}"), "diameter.peers", "write system = "),
+        (
+            format!("{WITH_TLS}{}", peer_of("system = \"sip:b.example\"\n")),
             "tls.partners",
             "write [[tls.partners]] with id = \"sip:b.example\" and ca",
         ),
-        (format!("{TLS}{PEER}{with_partner}"), "tls.partners", "config_server.partners names"),
-        (format!("{TLS}{of_b}{PEER}{}", partner()), "config_server.partners", "write https"),
+        (format!("{WITH_TLS}{PEER}{with_partner}"), "tls.partners", "config_server.partners names"),
+        (format!("{WITH_TLS}{of_b}{PEER}{}", partner()), "config_server.partners", "write https"),
         (
-            format!("{TLS}{of_b}{PEER}[config_server]\ninsecure = true\n{with_partner}"),
+            format!("{WITH_TLS}{of_b}{PEER}[config_server]\ninsecure = true\n{with_partner}"),
             "config_server.partners",
             "leave that out, or write http",
         ),
         (
-            format!("{TLS}{}", of_b.replace("b.ex", "a.ex")),
+            format!("{WITH_TLS}{}", of_b.replace("b.ex", "a.ex")),
             "tls.partners",
             "write its authority as tls.ca",
         ),
-        (format!("{TLS}{of_b}{of_b}"), "tls.partners.id", "is used before"),
+        (format!("{WITH_TLS}{of_b}{of_b}"), "tls.partners.id", "is used before"),
     ] {
-        let problems = problems(&format!("{MINIMAL}{toml}"));
+        let problems = problems(&toml);
         let is_it = |it: &&Problem| it.key == key && it.to_string().contains(what);
         assert!(problems.iter().any(|it| is_it(&it)), "{toml}\n{problems:#?}");
     }
-    for good in [
-        "[sip]\ninsecure = true\nlisten = [\"0.0.0.0:5060\"]\n",
-        "roles = [\"sip_core\", \"sip_database\"]\n",
-    ] {
-        let of_nobody = "[config_server]\nlisten_partners = \"192.0.2.1:8082\"\n";
-        let toml = if good.starts_with("roles") {
-            format!("{good}{MINIMAL}{of_nobody}")
-        } else {
-            format!("{MINIMAL}{good}")
-        };
-        Config::parse(&toml).unwrap();
-    }
-    let good = format!("{MINIMAL}{TLS}{of_b}{PEER}{with_partner}");
+    let good = format!("{WITH_TLS}{of_b}{PEER}{with_partner}");
     let system = Config::parse(&good).unwrap().system_of(&"sipdb.b.example".parse().unwrap());
     assert_eq!(system.unwrap().as_str(), "sip:b.example", "by the partner");
 }

@@ -54,7 +54,7 @@ impl Site {
         let port = free_ports(1);
         let issuer = format!("http://127.0.0.1:{port}");
         let config = format!(
-            "roles = [\"idms\"]\n[system]\ndomain = \"{letter}.example\"\n[diameter]\n[admin]\n[management]\n\
+            "roles = [\"idms\"]\n[system]\ndomain = \"{letter}.example\"\ninsecure = true\n[diameter]\n[admin]\n[management]\n\
              listen = \"127.0.0.1:0\"\n[idms]\nlisten = \"127.0.0.1:{port}\"\nissuer = \"{issuer}\"\n\
              password_memory_kib = 8\npassword_passes = 1\n"
         );

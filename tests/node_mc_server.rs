@@ -72,7 +72,7 @@ impl Site {
         let (mc_server, idms) = (free_address(), free_address());
         let config = format!(
             "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\", \"mc_server\"]\n\
-             [system]\ndomain = \"c.example\"\n[sip]\nlisten = \"127.0.0.1:0\"\n\
+             [system]\ndomain = \"c.example\"\ninsecure = true\n[sip]\nlisten = \"127.0.0.1:0\"\n\
              [[sip.application_servers]]\nuri = \"sip:mc.c.example\"\naddress = \"{transport}:{mc_server}\"\n\
              include_request = true\nservices = [\"sip:mcptt@c.example\"]\n\
              [mc_server]\nlisten = \"{mc_server}\"\n{more}\
@@ -394,7 +394,7 @@ async fn apart(file: &Path) -> (Site, Site) {
         Site { system, config: config.to_owned(), idms, http, mc_server }
     };
     let issuer = start(&format!(
-        "roles = [\"idms\"]\n[system]\ndomain = \"c.example\"\n[diameter]\n[admin]\n\
+        "roles = [\"idms\"]\n[system]\ndomain = \"c.example\"\ninsecure = true\n[diameter]\n[admin]\n\
          [management]\nlisten = \"127.0.0.1:0\"\n[idms]\nlisten = \"{address}\"\n\
          issuer = \"http://{address}\"\npassword_memory_kib = 8\npassword_passes = 1\n"
     ));
@@ -402,7 +402,7 @@ async fn apart(file: &Path) -> (Site, Site) {
     issuer.export(file).await;
     let site = start(&format!(
         "roles = [\"sip_core\", \"sip_database\", \"mc_server\"]\n\
-         [system]\ndomain = \"c.example\"\n[sip]\nlisten = \"127.0.0.1:0\"\n\
+         [system]\ndomain = \"c.example\"\ninsecure = true\n[sip]\nlisten = \"127.0.0.1:0\"\n\
          [[sip.application_servers]]\nuri = \"sip:mc.c.example\"\naddress = \"tcp:{mc_server}\"\n\
          include_request = true\nservices = [\"sip:mcptt@c.example\"]\n\
          [mc_server]\nlisten = \"{mc_server}\"\nissuer = \"http://{address}\"\ncertificates = {file:?}\n\

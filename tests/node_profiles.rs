@@ -57,7 +57,7 @@ impl Site {
     async fn start_with(config_server: &str, idms: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
-            "roles = [\"idms\", \"config_server\", \"sip_database\"]\n[system]\ndomain = \"a.example\"\n[diameter]\n\
+            "roles = [\"idms\", \"config_server\", \"sip_database\"]\n[system]\ndomain = \"a.example\"\ninsecure = true\n[diameter]\n\
              listen = \"127.0.0.1:0\"\n[admin]\n[management]\nlisten = \"127.0.0.1:0\"\n\
              [config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n{config_server}\
              [idms]\nlisten = \"127.0.0.1:{port}\"\nissuer = \"http://127.0.0.1:{port}\"\n\

@@ -255,7 +255,7 @@ async fn a_user_who_loses_something_is_changed_alone_among_many() {
 fn serve(files: &Files, store: &str, address: SocketAddr) -> Child {
     let toml = format!(
         "management.listen = \"{address}\"\nadmin.listen = \"127.0.0.1:0\"\nsip.listen = \"127.0.0.1:0\"\n\
-         diameter.listen = \"127.0.0.1:0\"\n[system]\ndomain = \"a.example\"\n[config_server]\n\
+         diameter.listen = \"127.0.0.1:0\"\n[system]\ndomain = \"a.example\"\ninsecure = true\n[config_server]\n\
          listen = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n[storage]\ndirectory = \"{}\"\nkey_file = \"{}\"\n",
         files.0.join(store).display(),
         files.0.join("key").display(),

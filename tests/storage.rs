@@ -240,7 +240,7 @@ fn a_record_that_cannot_be_used_ends_the_replay_and_closes_the_engine() {
 fn a_configuration_opens_what_it_names() {
     let directory = TempDirectory::new();
     let section = |lines: &str| {
-        let text = format!("[system]\ndomain = \"a.example\"\n[storage]\n{lines}");
+        let text = format!("[system]\ndomain = \"a.example\"\ninsecure = true\n[storage]\n{lines}");
         Config::parse(&text).unwrap().storage
     };
     let memory = storage::open(&section("engine = \"memory\"\n")).unwrap();

@@ -307,7 +307,7 @@ fn a_store_is_sealed_anew_from_the_command_line() {
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
     let config = directory.join("migcore.toml");
     let toml = format!(
-        "[system]\ndomain = \"a.example\"\n[storage]\ndirectory = {store:?}\nkey_file = {key_file:?}\n"
+        "[system]\ndomain = \"a.example\"\ninsecure = true\n[storage]\ndirectory = {store:?}\nkey_file = {key_file:?}\n"
     );
     fs::write(&config, toml).unwrap();
     let done = migcore(&["store", "reseal", "--config", config.to_str().unwrap()], None);

@@ -118,7 +118,7 @@ fn toml(storage: Storage, directory: &std::path::Path) -> String {
         }
     };
     format!(
-        "roles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"{DOMAIN}\"\n\
+        "roles = [\"sip_core\", \"sip_database\"]\n[system]\ndomain = \"{DOMAIN}\"\ninsecure = true\n\
          [sip]\nlisten = [\"127.0.0.1:0\"]\n[management]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n[storage]\n{engine}\n"
     )

@@ -48,7 +48,7 @@ impl Server {
         let (tokens, management) = (free_address(), free_address());
         let config = directory.0.join("serve.toml");
         let toml = format!(
-            "workers = 1\nroles = [\"idms\"]\n[system]\ndomain = \"a.example\"\n[diameter]\n[admin]\n\
+            "workers = 1\nroles = [\"idms\"]\n[system]\ndomain = \"a.example\"\ninsecure = true\n[diameter]\n[admin]\n\
              [management]\nlisten = \"{management}\"\n[idms]\nlisten = \"{tokens}\"\n\
              issuer = \"http://{tokens}\"\npassword_memory_kib = 8\npassword_passes = 1\n\
              attempts_of_source_max = 1000000\n[storage]\nengine = \"memory\"\n"

@@ -248,7 +248,7 @@ fn toml(engine: Engine, directory: &Path, which: usize, ports: [Ports; 2]) -> St
     };
     let Ports { sip, diameter, management, csc4, csc17, admin } = own;
     format!(
-        "[system]\ndomain = \"{domain}\"\n[sip]\nlisten = [\"127.0.0.1:{sip}\"]\n\
+        "[system]\ndomain = \"{domain}\"\ninsecure = true\n[sip]\nlisten = [\"127.0.0.1:{sip}\"]\n\
          [diameter]\nlisten = \"127.0.0.1:{diameter}\"\n[management]\nlisten = \"127.0.0.1:{management}\"\n\
          [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
          [config_server]\nstatic_tokens = true\nlisten = \"127.0.0.1:{csc4}\"\nlisten_partners = \"127.0.0.1:{csc17}\"\n\

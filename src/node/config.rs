@@ -65,7 +65,7 @@ pub struct Config {
     pub system: System,
     /// Certificates and keys; `None` lets nothing speak TLS.
     pub tls: Option<Tls>,
-    /// The parts that go without TLS although there is some: they say `insecure = true`.
+    /// The parts that go without TLS: they say `insecure = true`, or `[system]` says it of all.
     pub insecure: BTreeSet<Part>,
     /// The SIP core.
     pub sip: Sip,
@@ -344,6 +344,7 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     let domain = system
         .required("domain", "\"ims.example\"", |value| parsed(value, host_name, "ims.example"));
     let name = system.optional("name", text);
+    let insecure = system.optional("insecure", flag);
     system.finish();
 
     // Without a domain the defaults have nothing to stand on; the rest is still checked.
@@ -354,6 +355,9 @@ fn read_config(root: &mut Section<'_>) -> Option<Config> {
     }
     config.workers = root.optional("workers", |value| number(value, 1..=WORKERS_MAX));
     config.tls = Tls::read(root.section("tls"));
+    if insecure == Some(true) {
+        tls::all_go_without(root, &mut config.insecure);
+    }
     read_roles(root, &mut config.roles);
     read_sip(root.section("sip"), &mut config);
     config.overload.read(root.section("overload"));

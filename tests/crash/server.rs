@@ -107,6 +107,7 @@ fn config(
         r#"
 [system]
 domain = "{domain}"
+insecure = true
 
 [sip]
 listen = ["127.0.0.1:{sip}"]

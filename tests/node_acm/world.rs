@@ -104,7 +104,7 @@ impl Pair {
         write!(
             toml,
             "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"acm\"]\n\
-             [system]\ndomain = \"{}\"\n\
+             [system]\ndomain = \"{}\"\ninsecure = true\n\
              [sip]\nlisten = \"127.0.0.1:0\"\n\
              [diameter]\nlisten = \"127.0.0.1:0\"\n\
              [admin]\nlisten = \"127.0.0.1:{}\"\n\

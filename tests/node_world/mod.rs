@@ -22,6 +22,9 @@ pub fn toml(domain: &str, more: &str) -> String {
         writeln!(toml, "roles = {roles:?}").unwrap();
     }
     writeln!(toml, "[system]\ndomain = \"{domain}\"").unwrap();
+    if !more.contains("[tls]\n") {
+        toml += "insecure = true\n";
+    }
     for section in ["sip", "diameter", "management", "admin"] {
         if !more.contains(&format!("[{section}]\n")) {
             write!(toml, "[{section}]\nlisten = \"127.0.0.1:0\"\n").unwrap();

@@ -76,7 +76,7 @@ impl Part {
 }
 
 impl Config {
-    /// Whether a part speaks TLS: there is a section `[tls]`, and that of the part does not say `insecure = true`.
+    /// Whether a part speaks TLS: neither its section nor `[system]` says `insecure = true`.
     pub fn speaks_tls(&self, part: Part) -> bool {
         self.tls.is_some() && !self.insecure.contains(&part)
     }
@@ -134,6 +134,16 @@ impl Tls {
         }
         section.finish();
         Some(Self { certificate: certificate?, key: key?, ca: ca?, partners })
+    }
+}
+
+/// Has all parts go without TLS, as `[system]` says; for a system that has none.
+pub(super) fn all_go_without(root: &Section<'_>, insecure: &mut BTreeSet<Part>) {
+    if root.has("tls") {
+        let fix = "leave out [tls], or write insecure = true in the section of each part that is to go without TLS";
+        root.part("system").report("insecure", Wrong::new("is true, and there is [tls]", fix));
+    } else {
+        insecure.extend(Part::ALL);
     }
 }
 
@@ -202,31 +212,25 @@ fn check_sip(root: &Section<'_>, config: &Config) {
     }
 }
 
-/// Beyond this host nothing is served without TLS unless the configuration says so.
+/// Nothing is served without TLS unless the configuration says so, on loopback neither.
 fn check_plaintext(root: &Section<'_>, config: &Config) {
-    let Config { config_server, acm, .. } = config;
-    let sip = config.sip.listen.iter().map(|address| (Part::Sip, "listen", Some(*address)));
-    let others = [
-        (Part::Diameter, "listen", config.diameter.listen),
-        (Part::Admin, "listen", config.admin),
-        (Part::Management, "listen", config.management),
-        (Part::ConfigServer, "listen", Some(config_server.listen)),
-        (Part::ConfigServer, "listen_partners", Some(config_server.listen_partners)),
-        (Part::Acm, "client_listen", Some(acm.client_listen)),
-        (Part::Acm, "partner_listen", Some(acm.partner_listen)),
-        (Part::Idms, "listen", Some(config.idms.listen)),
-        (Part::McServer, "listen", Some(config.mc_server.listen)),
-    ];
-    for (part, key, address) in sip.chain(others) {
-        let Some(address) = address.filter(|address| !address.ip().is_loopback()) else { continue };
-        let is_plain = config.tls.is_none() && config.serves(part);
-        if is_plain && !config.insecure.contains(&part) {
-            let what =
-                format!("is {address}, where everybody on the way reads and changes what passes");
-            let name = part.section();
-            let fix =
-                format!("write [tls], or insecure = true in [{name}], or an address of loopback");
-            root.part(name).report(key, Wrong::new(what, fix));
+    const WHAT: &str =
+        "is not true, and there is no [tls]: whoever is on the way reads and changes what passes";
+    const TLS: &str =
+        "write [tls] with certificate, key and ca, which `migcore trust dev-ca` makes for trials";
+    if config.tls.is_some() || root.has("tls") {
+        return;
+    }
+    if config.insecure.is_empty() {
+        let fix = format!(
+            "{TLS}, or insecure = true here, for all parts, or in those that are to go without TLS"
+        );
+        return root.part("system").report("insecure", Wrong::new(WHAT, fix));
+    }
+    for part in Part::ALL {
+        if config.serves(part) && !config.insecure.contains(&part) {
+            let fix = format!("{TLS}, or insecure = true here");
+            root.part(part.section()).report("insecure", Wrong::new(WHAT, fix));
         }
     }
 }

@@ -289,11 +289,12 @@ fn system_toml(
     let address =
         if name == "b" { format!("address = \"{}\"\n", at(other, 1)) } else { String::new() };
     let (listen, scheme) = if is_plain { ("listen", "http") } else { ("listen_tls", "https") };
+    let insecure = if is_plain { "insecure = true\n" } else { "" };
     let acm = if is_without_acm { "" } else { ", \"acm\"" };
     let idms = at(name, 8);
     format!(
         "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\"{acm}]\n\
-         [system]\ndomain = \"{name}.example\"\n\
+         [system]\ndomain = \"{name}.example\"\n{insecure}\
          [sip]\n{listen} = [\"{}\"]\n\
          [diameter]\nlisten = \"{}\"\n\
          [management]\nlisten = \"{}\"\n\

@@ -466,10 +466,11 @@ fn basis(domain: &str, ports: Ports, tls: Option<&String>) -> String {
         [ports.sip, ports.management, ports.admin, ports.diameter].map(loopback);
     let key = if tls.is_some() { "listen_tls" } else { "listen" };
     // Of what goes on this host alone nothing is measured.
-    let insecure = if tls.is_some() { "insecure = true\n" } else { "" };
+    let (of_all, of_some) =
+        if tls.is_some() { ("", "insecure = true\n") } else { ("insecure = true\n", "") };
     format!(
-        "[system]\ndomain = \"{domain}\"\n[sip]\n{key} = [\"{sip}\"]\n[admin]\nlisten = \"{admin}\"\n{insecure}\
-         [management]\nlisten = \"{management}\"\n{insecure}{}[diameter]\nlisten = \"{diameter}\"\n",
+        "[system]\ndomain = \"{domain}\"\n{of_all}[sip]\n{key} = [\"{sip}\"]\n[admin]\nlisten = \"{admin}\"\n{of_some}\
+         [management]\nlisten = \"{management}\"\n{of_some}{}[diameter]\nlisten = \"{diameter}\"\n",
         tls.map_or("", String::as_str)
     )
 }

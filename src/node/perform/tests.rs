@@ -64,7 +64,7 @@ impl World {
         let engine = MemoryEngine::default();
         let engine = Counting { engine, batches: Arc::clone(&batches), batches_max, waits };
         let options = Options { engine: Some(Box::new(engine)), ..Options::default() };
-        let config = Config::parse("[system]\ndomain = \"a.example\"\n").unwrap();
+        let config = Config::parse("[system]\ndomain = \"a.example\"\ninsecure = true\n").unwrap();
         let (worker, _) = Worker::new(0);
         let shared = create_shared(config, options, vec![Arc::clone(&worker)]).unwrap();
         let shared = Arc::new(shared);

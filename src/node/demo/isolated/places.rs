@@ -216,9 +216,10 @@ fn system_toml(which: Which, (base_port, is_plain): (u16, bool)) -> String {
     let at = |offset: u16| format!("{address}:{}", base_port.saturating_add(offset));
     let idms = at(6);
     let (listen, scheme) = if is_plain { ("listen", "http") } else { ("listen_tls", "https") };
+    let insecure = if is_plain { "insecure = true\n" } else { "" };
     let toml = format!(
         "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\"]\n\
-         [system]\ndomain = \"{domain}\"\n\
+         [system]\ndomain = \"{domain}\"\n{insecure}\
          [sip]\n{listen} = [\"{}\"]\n\
          [diameter]\nlisten = \"{}\"\n\
          [management]\nlisten = \"{}\"\n\

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 pub use render::Renderer;
 
 use super::metrics::Direction;
-use crate::{diameter::cx, outbox::Transport, step::Step, time::Timestamp};
+use crate::{diameter::cx, outbox::Transport, step::Step, time::Timestamp, ue::warning_code};
 
 /// Most entries that wait to be read; further ones are dropped.
 pub const ENTRIES_MAX: usize = 65_536;
@@ -142,9 +142,8 @@ fn words_of_sip(octets: &[u8]) -> String {
     let first = lines.next().unwrap_or_default();
     let mut headers = lines.take_while(|line| !line.is_empty());
     if let Some(status) = first.strip_prefix("SIP/2.0 ") {
-        let challenge = headers.find_map(|line| header(line, "www-authenticate"));
-        return match challenge.and_then(|value| parameter(value, "algorithm")) {
-            Some(algorithm) => format!("{status}, {algorithm} challenge"),
+        return match headers.find_map(words_of_answer_line) {
+            Some(more) => format!("{status}, {more}"),
             None => status.to_owned(),
         };
     }
@@ -166,6 +165,14 @@ fn words_of_sip(octets: &[u8]) -> String {
         Some(_) => "Authorization without response",
     };
     format!("{request}, {proof}")
+}
+
+/// What a header of an answer tells beside the status; of a warning the code alone, for its text may name somebody.
+fn words_of_answer_line(line: &str) -> Option<String> {
+    if let Some(challenge) = header(line, "www-authenticate") {
+        return parameter(challenge, "algorithm").map(|it| format!("{it} challenge"));
+    }
+    warning_code(header(line, "warning")?).map(|code| format!("warning {code}"))
 }
 
 /// Describes a Cx request in a few words, identities left out.
@@ -265,6 +272,11 @@ mod tests {
                 "SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"b\", algorithm=AKAv1-MD5, nonce=\"x\"\r\n\r\n",
                 "401 Unauthorized, AKAv1-MD5 challenge",
             ),
+            (
+                "SIP/2.0 403 Forbidden\r\nWarning: 399 mc.b.example \"101 service authorisation failed\"\r\n\r\n",
+                "403 Forbidden, warning 101",
+            ),
+            ("SIP/2.0 403 Forbidden\r\nWarning: 399 mc.b.example \"eve\"\r\n\r\n", "403 Forbidden"),
             ("SIP/2.0 200 OK\r\n\r\n", "200 OK"),
             ("OPTIONS sip:eve@b.example SIP/2.0\r\n\r\n", "OPTIONS sip:..@b.example"),
             ("MESSAGE tel:+33123456789 SIP/2.0\r\n\r\n", "MESSAGE tel:.."),

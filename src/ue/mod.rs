@@ -18,6 +18,7 @@ pub use agent::{Config, Failure, Registered, Saved, ServiceLogOn, State, UserAge
 pub use configuration_client::{ConfigurationClient, ConfigurationFailure, ConfigurationState};
 pub use credentials::Credentials;
 pub use isim::{Isim, Refusal};
+pub(crate) use publisher::warning_code;
 pub use publisher::{Publisher, ServiceState};
 pub use records::{
     NoAccess, PARTNER_RECORDS_MAX, PartnerRecord, PrimaryRecord, Records, RecordsFull,

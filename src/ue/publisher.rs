@@ -208,8 +208,8 @@ impl Publisher {
     }
 }
 
-/// The three digits that begin the text of a warning of code 399.
-fn warning_code(value: &str) -> Option<u16> {
+/// The three digits that begin the text of a warning of code 399 (TS 24.379 clause 4.4.1).
+pub(crate) fn warning_code(value: &str) -> Option<u16> {
     let text = value.trim_start().strip_prefix("399 ")?.split_once('"')?.1;
     let (digits, rest) = text.split_at_checked(3)?;
     rest.starts_with(' ').then(|| digits.parse().ok()).flatten()

@@ -130,8 +130,41 @@ fn every_failure_branch_is_seen_and_none_asks_the_home() {
         let last = lines.last().unwrap()["summary"].as_str().unwrap();
         assert!(last.starts_with("0 connections and datagrams"), "{fault}: {last}");
         let may_come = lines.iter().any(|line| line["step"] == "ISO-2");
-        let comes = matches!(fault, IsolatedFault::NoSipCredentials | IsolatedFault::OtherClient);
+        let comes = matches!(fault, IsolatedFault::NoSipCredentials | IsolatedFault::OtherClient)
+            || WITHOUT_SERVICE.iter().any(|(it, _)| *it == fault);
         assert_eq!(may_come, comes, "{fault}");
+    }
+}
+
+/// Faults in which the MC server refuses, and why it says that it does.
+const WITHOUT_SERVICE: [(IsolatedFault, &str); 3] = [
+    (IsolatedFault::ForeignAccessToken, "it is no access token of a key known here"),
+    (IsolatedFault::ExpiredAccessToken, "it has expired"),
+    (IsolatedFault::NoServiceScope, "its scope does not have the service"),
+];
+
+#[test]
+fn a_user_whose_access_token_the_mc_server_does_not_take_is_registered_without_the_service() {
+    let (ue, core, mc) = ("UE", "scscf.b.example", "mc.b.example");
+    for (fault, why) in WITHOUT_SERVICE {
+        let output = demo(&["--fault", fault.name()]);
+        assert!(output.status.success(), "{fault}: {}", said(&output));
+        let lines = lines(&output);
+        // By REGISTER: the registration stands, and nobody is bound to it.
+        let contact = place(&lines, 0, (ue, "idms.b.example"), "jwt-bearer");
+        let registered = place(&lines, contact, (core, ue), "200 OK");
+        let told = place(&lines, registered, (core, mc), "REGISTER sip:mc.b.example");
+        let not_taken = place(&lines, told, (mc, mc), why);
+        place(&lines, told, (mc, core), "200 OK");
+        let unknown = place(&lines, not_taken, (core, ue), "404 Not Found, warning 141");
+        // By PUBLISH: it fails.
+        let not_taken = place(&lines, unknown, (mc, mc), why);
+        let failed = place(&lines, not_taken, (core, ue), "403 Forbidden, warning 101");
+        place(&lines, failed, (core, ue), "200 OK");
+        let authorised = |line: &Value| {
+            line["summary"].as_str().is_some_and(|summary| summary.contains("service authorised"))
+        };
+        assert!(!lines.iter().any(authorised), "{fault}");
     }
 }
 

@@ -36,8 +36,8 @@ use crate::{
 /// How long the UE is under way.
 const JOURNEY: Duration = Duration::from_secs(20 * 24 * 3_600);
 
-/// How often, and after how long each time, is looked whether the user is authorised.
-const AUTHORISATION_LOOKS_MAX: usize = 500;
+/// How often, and after how long each time, is looked what the MC server knows of the user.
+const MC_CLIENT_LOOKS_MAX: usize = 500;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// How the demonstration is run.
@@ -122,8 +122,12 @@ impl RunningIsolatedDemo {
         self.places.stop_both().await;
         self.watch = Some(Watch::open(&self.places.addresses_of(Which::Home)).await?);
         self.tell("stopped: from here on nothing may be sent to it");
-        let clock = Clock::start_ahead(span);
-        self.traveller.set_clock(clock);
+        self.go_on_at_partner(span)
+    }
+
+    /// The partner starts, and the UE goes on, so long after the home was stopped.
+    fn go_on_at_partner(&mut self, span: Duration) -> Result<(), DemoError> {
+        self.traveller.set_clock(Clock::start_ahead(span));
         self.places.start_partner(span)
     }
 
@@ -135,6 +139,10 @@ impl RunningIsolatedDemo {
             Way::Key => self.await_authorisation().await?,
             Way::Password => self.traveller.publish().await?,
         }
+        self.deregister().await
+    }
+
+    async fn deregister(&mut self) -> Result<(), DemoError> {
         match self.traveller.deregister().await? {
             State::Idle => Ok(()),
             state @ (State::Busy | State::Registered(_) | State::Failed(_)) => {
@@ -145,15 +153,37 @@ impl RunningIsolatedDemo {
 
     /// Waits until the partner's MC server has bound its MC service ID to the user's public identity.
     async fn await_authorisation(&self) -> Result<(), DemoError> {
+        let is_hers = |bound: &Value| {
+            bound.get("mc_service_id").and_then(Value::as_str) == Some(MC_ID_AT_PARTNER)
+        };
+        self.await_mc_client("has authorised no such user", |client| {
+            let bound = client.pointer("/record/authorisations").and_then(Value::as_array);
+            bound.is_some_and(|all| all.iter().any(is_hers))
+        })
+        .await
+    }
+
+    /// Waits until the partner's MC server was told of the registration.
+    async fn await_mc_registration(&self) -> Result<(), DemoError> {
+        self.await_mc_client("was told of no registration", |_| true).await
+    }
+
+    /// Waits until the partner's MC server knows a client that is `wanted`.
+    async fn await_mc_client(
+        &self,
+        otherwise: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<(), DemoError> {
         let client = self.places.management(Which::Partner)?;
-        for _ in 0..AUTHORISATION_LOOKS_MAX {
+        for _ in 0..MC_CLIENT_LOOKS_MAX {
             let clients: Value = client.get("list MC clients", "/v1/mc-clients").await?;
-            if clients.to_string().contains(&format!("\"{MC_ID_AT_PARTNER}\"")) {
+            let items = clients.get("items").and_then(Value::as_array);
+            if items.is_some_and(|items| items.iter().any(&wanted)) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN_AFTER).await;
         }
-        Err(DemoError::Differs("the partner's MC server knows no such user".to_owned()))
+        Err(DemoError::Differs(format!("the partner's MC server {otherwise}")))
     }
 
     /// Whether nothing arrived at the home since it was stopped.

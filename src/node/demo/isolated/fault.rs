@@ -18,6 +18,12 @@ use crate::{
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
+/// After how long no access token is good any more, whatever the settings say.
+const ACCESS_TOKEN_OVER_AFTER: Duration = Duration::from_secs(2 * DAY.as_secs());
+
+/// What lets the UE fetch its profile, and no more.
+const SCOPE_WITHOUT_SERVICE: &str = "openid 3gpp:mc:ptt_config_management_service";
+
 /// A failure branch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IsolatedFault {
@@ -47,11 +53,17 @@ pub enum IsolatedFault {
     ScopeNotAllowed,
     /// The partner's SIP database has no credentials for the user.
     NoSipCredentials,
+    /// The UE shows the partner's MC server the home's access token.
+    ForeignAccessToken,
+    /// The partner's access token is over when the UE registers with it.
+    ExpiredAccessToken,
+    /// The partner's access token does not have the service in its scope.
+    NoServiceScope,
 }
 
 impl IsolatedFault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::UnknownIssuer,
         Self::RevokedCertificate,
         Self::ExpiredCertificate,
@@ -65,6 +77,9 @@ impl IsolatedFault {
         Self::DeniedUser,
         Self::ScopeNotAllowed,
         Self::NoSipCredentials,
+        Self::ForeignAccessToken,
+        Self::ExpiredAccessToken,
+        Self::NoServiceScope,
     ];
 
     /// The identity management server of a third system, which takes no part.
@@ -86,28 +101,41 @@ impl IsolatedFault {
             Self::DeniedUser => "denied-user",
             Self::ScopeNotAllowed => "scope-not-allowed",
             Self::NoSipCredentials => "no-sip-credentials",
+            Self::ForeignAccessToken => "foreign-access-token",
+            Self::ExpiredAccessToken => "expired-access-token",
+            Self::NoServiceScope => "no-service-scope",
         }
     }
 
-    /// What must be seen, in this order: parts of summaries. Why no tokens are given the client is not told, the
-    /// operator is.
-    const fn evidence(self) -> [&'static str; 2] {
+    /// What must be seen, in this order: parts of summaries. Why no tokens are given, or none is taken, the client is
+    /// not told, the operator is.
+    const fn evidence(self) -> &'static [&'static str] {
         const SIGNATURE: &str = "no tokens: signature, or certificate revoked or over";
         const CLAIMS: &str = "no tokens: time or audience";
         const USER: &str = "no tokens: user may not migrate here";
         const REFUSED: &str = "400 Bad Request invalid_grant";
+        // By REGISTER it is not taken, which does not fail the registration; by PUBLISH neither.
+        const REGISTERED: &str = "REGISTER sip:mc.b.example";
+        const FOREIGN: &str = "mcptt not authorised: it is no access token of a key known here";
+        const EXPIRED: &str = "mcptt not authorised: it has expired";
+        const SCOPE: &str = "mcptt not authorised: its scope does not have the service";
+        const UNKNOWN: &str = "404 Not Found, warning 141";
+        const FAILED: &str = "403 Forbidden, warning 101";
         match self {
-            Self::UnknownIssuer => ["no tokens: unknown issuer", REFUSED],
+            Self::UnknownIssuer => &["no tokens: unknown issuer", REFUSED],
             Self::RevokedCertificate | Self::ExpiredCertificate | Self::BadSignature => {
-                [SIGNATURE, REFUSED]
+                &[SIGNATURE, REFUSED]
             }
             Self::ExpiredToken | Self::FutureToken | Self::OtherAudience | Self::OtherClient => {
-                [CLAIMS, REFUSED]
+                &[CLAIMS, REFUSED]
             }
-            Self::NoProfile | Self::MayNotMigrate => [USER, REFUSED],
-            Self::DeniedUser => ["no tokens: deny list", REFUSED],
-            Self::ScopeNotAllowed => ["no tokens: scope", "400 Bad Request invalid_scope"],
-            Self::NoSipCredentials => ["the user may migrate", "403 Forbidden"],
+            Self::NoProfile | Self::MayNotMigrate => &[USER, REFUSED],
+            Self::DeniedUser => &["no tokens: deny list", REFUSED],
+            Self::ScopeNotAllowed => &["no tokens: scope", "400 Bad Request invalid_scope"],
+            Self::NoSipCredentials => &["the user may migrate", "403 Forbidden"],
+            Self::ForeignAccessToken => &[REGISTERED, FOREIGN, UNKNOWN, FOREIGN, FAILED],
+            Self::ExpiredAccessToken => &[REGISTERED, EXPIRED, UNKNOWN, EXPIRED, FAILED],
+            Self::NoServiceScope => &[REGISTERED, SCOPE, UNKNOWN, SCOPE, FAILED],
         }
     }
 
@@ -117,7 +145,8 @@ impl IsolatedFault {
             // Longer than a key is used and a token of it holds.
             Self::ExpiredCertificate => Duration::from_secs(800 * DAY.as_secs()),
             Self::ExpiredToken => Duration::from_secs(31 * DAY.as_secs()),
-            Self::FutureToken => Duration::ZERO,
+            // Nothing else may be wrong with the tokens.
+            Self::FutureToken | Self::ForeignAccessToken => Duration::ZERO,
             Self::UnknownIssuer
             | Self::RevokedCertificate
             | Self::BadSignature
@@ -127,7 +156,9 @@ impl IsolatedFault {
             | Self::MayNotMigrate
             | Self::DeniedUser
             | Self::ScopeNotAllowed
-            | Self::NoSipCredentials => JOURNEY,
+            | Self::NoSipCredentials
+            | Self::ExpiredAccessToken
+            | Self::NoServiceScope => JOURNEY,
         }
     }
 }
@@ -205,6 +236,9 @@ impl RunningIsolatedDemo {
             IsolatedFault::ScopeNotAllowed => {
                 self.expect_refusal("openid 3gpp:mc:video_service").await?;
             }
+            IsolatedFault::ForeignAccessToken
+            | IsolatedFault::ExpiredAccessToken
+            | IsolatedFault::NoServiceScope => self.expect_no_service(fault).await?,
             IsolatedFault::UnknownIssuer
             | IsolatedFault::RevokedCertificate
             | IsolatedFault::ExpiredCertificate
@@ -224,6 +258,25 @@ impl RunningIsolatedDemo {
             Err(_) => Ok(()), // that it was the right one is seen in the ladder
             Ok(_) => Err(DemoError::Differs("the partner gave tokens".to_owned())),
         }
+    }
+
+    /// The UE is registered, and the MC server takes its token neither by REGISTER nor by PUBLISH.
+    async fn expect_no_service(&mut self, fault: IsolatedFault) -> Result<(), DemoError> {
+        let is_for_service = fault != IsolatedFault::NoServiceScope;
+        let scope = if is_for_service { SCOPE } else { SCOPE_WITHOUT_SERVICE };
+        self.traveller.contact_partner_for(scope).await?;
+        if fault == IsolatedFault::ForeignAccessToken {
+            self.traveller.confuse_tokens();
+        }
+        if fault == IsolatedFault::ExpiredAccessToken {
+            self.places.stop_both().await;
+            self.go_on_at_partner(fault.journey() + ACCESS_TOKEN_OVER_AFTER)?;
+        }
+        let core = self.places.sip_of(Which::Partner)?;
+        self.traveller.register(Way::Key, core).await?;
+        self.await_mc_registration().await?;
+        self.traveller.find_no_service().await?;
+        self.deregister().await
     }
 
     /// Does what the fault is about, that is not left out from the beginning.
@@ -256,7 +309,10 @@ impl RunningIsolatedDemo {
             | IsolatedFault::NoProfile
             | IsolatedFault::MayNotMigrate
             | IsolatedFault::ScopeNotAllowed
-            | IsolatedFault::NoSipCredentials => {}
+            | IsolatedFault::NoSipCredentials
+            | IsolatedFault::ForeignAccessToken
+            | IsolatedFault::ExpiredAccessToken
+            | IsolatedFault::NoServiceScope => {}
         }
         Ok(())
     }
@@ -272,7 +328,7 @@ fn with_other_signature(token: &SecretText) -> SecretText {
 
 fn check_seen(fault: IsolatedFault, entries: &[Entry]) -> Result<(), DemoError> {
     let mut entries = entries.iter();
-    for part in fault.evidence() {
+    for &part in fault.evidence() {
         if !entries.any(|entry| entry.summary.contains(part)) {
             return Err(DemoError::Differs(format!(
                 "{fault} was not seen: {part} is missing in its place"

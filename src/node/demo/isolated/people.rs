@@ -57,6 +57,11 @@ const MC_CLIENT_ID: &str = "urn:uuid:6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 const KEY_IMPI: &str = "visitor-1@b.example";
 const PASSWORD_IMPI: &str = "visitor-1-password@b.example";
 pub(super) const SCOPE: &str = "openid 3gpp:mc:ptt_service 3gpp:mc:ptt_config_management_service";
+/// What she publishes.
+const SETTINGS: Settings =
+    Settings { answer_mode: Some(AnswerMode::Automatic), profile_index: Some(0) };
+/// What the MC server answers somebody whom it has not authorised (TS 24.379 clause 7.3).
+const NOT_BOUND: ServiceState = ServiceState::Refused { status: 404, warning: Some(141) };
 /// How long the home lets its users go there, and the partner is asked to.
 const AGREEMENT: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3_600);
 
@@ -75,6 +80,8 @@ pub(super) struct TakenAlong {
     pub(super) token: SecretText,
     /// The partner's initial UE configuration: where its servers are.
     pub(super) configuration: Arc<InitialUeConfiguration>,
+    /// The home's tokens, of no use at the partner.
+    home_tokens: UserTokens,
 }
 
 /// The user's UE.
@@ -116,19 +123,29 @@ impl Traveller {
             .configuration;
         let issuer = third.map_or_else(|| issuer_in(&configuration), |it| Ok(it.to_owned()))?;
         let token = self.client.security_token(&self.home_idms, &tokens.access, &issuer).await?;
-        self.taken = Some(TakenAlong { token, configuration });
+        self.taken = Some(TakenAlong { token, configuration, home_tokens: tokens });
         Ok(())
     }
 
     /// `ISO-1`: contacts the partner with what was taken along.
     pub(super) async fn contact_partner(&mut self) -> Result<(), DemoError> {
-        let tokens = self.present(SCOPE).await?;
+        self.contact_partner_for(SCOPE).await
+    }
+
+    /// The same, for tokens of another scope.
+    pub(super) async fn contact_partner_for(&mut self, scope: &str) -> Result<(), DemoError> {
+        let tokens = self.present(scope).await?;
         let known = tokens.services.mcptt_id.as_ref().map(McServiceId::as_str);
         if known != Some(MC_ID_AT_PARTNER) {
             return Err(DemoError::Differs("the partner's token names another user".to_owned()));
         }
         self.tokens = Some(tokens);
         Ok(())
+    }
+
+    /// Takes the home's tokens for the partner's, and has nothing else any more.
+    pub(super) fn confuse_tokens(&mut self) {
+        self.tokens = self.taken.take().map(|taken| taken.home_tokens);
     }
 
     /// Goes on as another client.
@@ -201,22 +218,26 @@ impl Traveller {
     pub(super) async fn publish(&mut self) -> Result<(), DemoError> {
         let (service, info) = ((ProfileService::Mcptt, MC_SERVER), self.service_info()?);
         let agent = self.agent.as_mut().ok_or(NOTHING_TAKEN)?;
-        let settings =
-            Settings { answer_mode: Some(AnswerMode::Automatic), profile_index: Some(0) };
-        let authorised = agent.publish(service, &info, &settings).await?.clone();
+        let authorised = agent.publish(service, &info, &SETTINGS).await?.clone();
         let logged_off = agent.log_off(service).await?.clone();
-        let nothing = ServiceInfo::default();
-        let unknown = agent.publish(service, &nothing, &settings).await?.clone();
+        let unknown = agent.publish(service, &ServiceInfo::default(), &SETTINGS).await?.clone();
         let states = [authorised, logged_off, unknown];
-        let wanted = [
-            ServiceState::Authorised,
-            ServiceState::LoggedOff,
-            ServiceState::Refused { status: 404, warning: Some(141) },
-        ];
+        let wanted = [ServiceState::Authorised, ServiceState::LoggedOff, NOT_BOUND];
         if states == wanted { Ok(()) } else { Err(DemoError::Differs(format!("{states:?}"))) }
     }
 
-    /// The access token of the partner, for its MC server.
+    /// Finds that it is registered without the service, and that its token is not taken by PUBLISH either.
+    pub(super) async fn find_no_service(&mut self) -> Result<(), DemoError> {
+        let (service, info) = ((ProfileService::Mcptt, MC_SERVER), self.service_info()?);
+        let agent = self.agent.as_mut().ok_or(NOTHING_TAKEN)?;
+        let unknown = agent.publish(service, &ServiceInfo::default(), &SETTINGS).await?.clone();
+        let refused = agent.publish(service, &info, &SETTINGS).await?.clone();
+        let states = [unknown, refused];
+        let wanted = [NOT_BOUND, ServiceState::Refused { status: 403, warning: Some(101) }];
+        if states == wanted { Ok(()) } else { Err(DemoError::Differs(format!("{states:?}"))) }
+    }
+
+    /// The access token for the MC server.
     fn service_info(&self) -> Result<ServiceInfo, DemoError> {
         let tokens = self.tokens.as_ref().ok_or(NOTHING_TAKEN)?;
         Ok(ServiceInfo {

@@ -38,7 +38,7 @@ use migcore::{
             Trust,
             dev_ca::{CA_FILE, DevCa, EXAMPLE_FILE},
         },
-        ue::identity::{IdentityClient, Server},
+        ue::identity::{IdentityClient, Server, UserTokens},
     },
     outbox::Transport,
     secret::SecretText,
@@ -46,6 +46,7 @@ use migcore::{
     user_profile::ProfileService,
 };
 use node_world::{eventually, metric};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tshark::Tshark;
 
@@ -111,9 +112,21 @@ impl Site {
     }
 
     async fn put(&self, path: &str, body: Value) {
-        let url = format!("http://{}{path}", self.system.bound().management.unwrap());
-        let response = self.http.put(url).json(&body).send().await.unwrap();
-        assert_eq!(response.status(), 204, "{path}: {}", response.text().await.unwrap());
+        self.manage(&self.system, Method::PUT, path, body).await;
+    }
+
+    /// Has a system do what its administrator wants.
+    async fn manage(&self, system: &RunningSystem, method: Method, path: &str, body: Value) {
+        let url = format!("http://{}{path}", system.bound().management.unwrap());
+        let response = self.http.request(method, url).json(&body).send().await.unwrap();
+        let status = response.status();
+        assert!(status.is_success(), "{path}: {status} {}", response.text().await.unwrap());
+    }
+
+    /// What a system shows its administrator.
+    async fn shown(&self, system: &RunningSystem, path: &str) -> Value {
+        let url = format!("http://{}{path}", system.bound().management.unwrap());
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
     /// Writes the certificates of its keys, as `migcore trust export` does.
@@ -133,10 +146,45 @@ impl Site {
     }
 
     async fn token(&self, scope: &str) -> SecretText {
-        let client = IdentityClient::new("mc-client", "http://127.0.0.1/back", None);
+        let client = identity_client();
         let user = ("officer", &SecretText::new(PASSWORD));
         let tokens = client.log_in(&self.idms, user, scope).await.unwrap();
         SecretText::new(tokens.access.expose())
+    }
+
+    /// Lets alice of the home of `demo`, which has no link to this system, come here, and has her take a security token
+    /// along (TS 33.180 clause B.7).
+    async fn security_token(&self, demo: &RunningDemo) -> SecretText {
+        let home = demo.stage.home.system().unwrap();
+        let issuer = demo.stage.home.config().idms.server.issuer.as_str();
+        let mc_service_id = &demo.records().primary().mc_service_id;
+        let alice = json!({"password": PASSWORD, "mcptt_id": mc_service_id,
+            "partners": [self.idms.url]});
+        self.manage(home, Method::PUT, "/v1/idms/users/alice", alice).await;
+        // The home's certificates came by a file.
+        let keys = self.shown(home, "/v1/idms/keys").await;
+        let keys = keys["items"].as_array().unwrap().iter();
+        let pem: String = keys.map(|key| key["pem"].as_str().unwrap()).collect();
+        let escaped = issuer.replace(':', "%3A").replace('/', "%2F");
+        let path = format!("/v1/idms/trust/{escaped}");
+        self.manage(&self.system, Method::POST, &path, json!({"pem": pem})).await;
+        let alice = self.shown(home, "/v1/idms/users/alice").await;
+        let path = format!("/v1/idms/visitors/{escaped}/{}", alice["subject"].as_str().unwrap());
+        self.put(&path, json!({"mcptt_id": "sip:visitor-1@c.example"})).await;
+
+        let client = identity_client();
+        let idms = Server { name: "idms.a".into(), url: issuer.to_owned() };
+        let password = SecretText::new(PASSWORD);
+        let tokens = client.log_in(&idms, ("alice", &password), SERVICE_SCOPE).await.unwrap();
+        client.security_token(&idms, &tokens.access, &self.idms.url).await.unwrap()
+    }
+
+    /// The tokens of this system for a security token (TS 33.180 clause B.9).
+    async fn tokens_for(&self, security_token: &SecretText) -> UserTokens {
+        let client = identity_client();
+        let endpoint = format!("{}/token", self.idms.url);
+        let tokens = client.contact_partner(&self.idms, &endpoint, security_token, SERVICE_SCOPE);
+        tokens.await.unwrap()
     }
 
     async fn info(&self, scope: &str) -> ServiceInfo {
@@ -184,6 +232,10 @@ impl Site {
         let system = RunningSystem::start(NodeConfig::parse(&config).unwrap(), options).unwrap();
         Self { system, config, idms, http, mc_server }
     }
+}
+
+fn identity_client() -> IdentityClient {
+    IdentityClient::new("mc-client", "http://127.0.0.1/back", None)
 }
 
 fn pair(name: &str) -> UserIdentity {
@@ -502,16 +554,24 @@ async fn scenario_77_a_ue_with_records_of_both_kinds_goes_from_partner_to_partne
     let mut demo = RunningDemo::start(&demo).await.unwrap();
     demo.migrate().await.unwrap();
     let before = demo.records().clone();
-    // One without: the second partner has a pair of its own for the user, and its own tokens.
+    // One without: the second partner has a pair of its own for the user, and takes a token of the home's.
     let second = Site::start("tcp", "").await;
+    let security_token = second.security_token(&demo).await;
 
     let State::Registered(first) = demo.register().await.unwrap() else { panic!("at the first") };
     assert!(first.associated_uris[0].ends_with("@b.example"));
     assert_eq!(demo.deregister().await.unwrap(), State::Idle);
 
-    let info = second.info(SERVICE_SCOPE).await;
+    let tokens = second.tokens_for(&security_token).await;
+    let mc_service_id = tokens.services.mcptt_id.unwrap();
+    assert_eq!(mc_service_id.as_str(), "sip:visitor-1@c.example");
+    let access_token = Some(SecretText::new(tokens.access.expose()));
+    let info = ServiceInfo { access_token, client_id: Some("urn:uuid:1".to_owned()) };
     let mut ue = second.registered_with("visitor-1", Transport::Tcp, info).await;
     second.await_authorised(1.0).await;
+    let clients = second.shown(&second.system, "/v1/mc-clients").await;
+    let bound = &clients["items"][0]["record"]["authorisations"][0]["mc_service_id"];
+    assert_eq!(bound, mc_service_id.as_str());
     let State::Registered(there) = ue.register().await.unwrap().clone() else {
         panic!("at the second")
     };

@@ -10,138 +10,40 @@
     reason = "test code"
 )]
 
-mod free_ports;
 mod node_world;
+mod ue_process;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
-use free_ports::free_ports;
 use migcore::{
     api::{
-        configuration::{Agreement, AgreementKey, Users},
         connection_details::{Details, SipCoreAddress, SipTransport, SystemConfiguration},
         migration_identity::Direction,
     },
     identity::{Impi, Impu, UserIdentity},
     node::{
-        Options, RunningSystem,
+        RunningSystem,
         client::{ManagementClient, NewUser},
-        config::Config,
-        tls::use_ring,
         ue::state::{StateError, StateFile, TEMPLATE},
     },
-    secret::Secret,
-    time::Timestamp,
     token::BearerToken,
     ue_configuration::InitialUeConfiguration,
 };
 use node_world::{eventually, metric, peer, start};
-use serde_json::{Value, json};
-
-const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
-const OP: &str = "cdc202d5123e20f62b6d676ac72cb318";
-const TOKEN: &str = "AbCdEfGhIjKlMnOpQrStUvWx";
-
-fn migcore(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_migcore")).args(arguments).output().unwrap()
-}
-
-/// What a command printed, given that it succeeded.
-fn done(arguments: &[&str]) -> String {
-    let output = migcore(arguments);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?} {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What a command complained of, given that it ended with `code`.
-fn failed(code: i32, arguments: &[&str]) -> String {
-    let output = migcore(arguments);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?} {output:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
-
-/// A state file of this test run, in a folder of its own that is removed at the end.
-struct State(PathBuf);
-
-impl State {
-    fn new(name: &str, text: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("ue-{name}"));
-        let _ = std::fs::remove_dir_all(&folder); // of an earlier run
-        std::fs::create_dir(&folder).unwrap();
-        let state = Self(folder.join("ue.toml"));
-        state.write(text);
-        state
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-
-    fn text(&self) -> String {
-        std::fs::read_to_string(&self.0).unwrap()
-    }
-
-    fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).unwrap();
-        std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(0o600)).unwrap();
-    }
-
-    /// The part that migcore writes.
-    fn added(&self) -> toml::Table {
-        let text = self.text();
-        text[text.find("# ----").expect("it wrote something")..].parse().unwrap()
-    }
-
-    /// The SEQs accepted, by IND.
-    fn accepted(&self) -> Vec<i64> {
-        let added = self.added();
-        let accepted = added["sqn"]["accepted"].as_array().unwrap();
-        accepted.iter().map(|seq| seq.as_integer().unwrap()).collect()
-    }
-
-    fn cseq(&self) -> i64 {
-        self.added()["registration"]["agent"]["cseq"].as_integer().unwrap()
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.0.parent().unwrap());
-    }
-}
-
-/// The part of a state file that its user writes.
-fn by_hand(csc4: SocketAddr, core: SocketAddr) -> String {
-    format!(
-        "# Alice's phone\n[user]\nmc_service_id = \"sip:alice@a.example\"\ntoken = \"{TOKEN}\"\n\
-         [home]\nmc_system_id = \"sip:a.example\"\ncsc4 = \"http://{csc4}\"\nimpi = \"alice@a.example\"\n\
-         impu = \"sip:alice@a.example\"\nsip_core = [\"udp:{core}\", \"tcp:{core}\"]\n\
-         [isim]\nk = \"{K}\"\nop = \"{OP}\"\n"
-    )
-}
+use serde_json::Value;
+use ue_process::{
+    A_TO_B, B_TO_A, K, OP, State, TOKEN, agreement, alice, by_hand, done, failed, key,
+};
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
-
-fn key(digits: &str) -> Secret<16> {
-    let octet = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    Secret::new(std::array::from_fn(|at| octet(2 * at)))
-}
-
-fn alice() -> UserIdentity {
-    UserIdentity {
-        impi: Impi::parse("alice@a.example").unwrap(),
-        impu: Impu::parse("sip:alice@a.example").unwrap(),
-    }
-}
 
 async fn provision_alice(system: &RunningSystem) -> ManagementClient {
     let client = ManagementClient::new(&format!("http://{}", system.bound().management.unwrap()));
@@ -476,9 +378,6 @@ async fn a_process_killed_with_its_answer_under_way_has_kept_what_the_answer_use
     system.shutdown().await;
 }
 
-const A_TO_B: &str = "token-of-a-at-b-0123456789";
-const B_TO_A: &str = "token-of-b-at-a-0123456789";
-
 /// TOML of a configuration server and of Diameter with one partner, which covers PLMN 20801.
 fn with_partner(letter: &str, url: &str, (send, accept): (&str, &str)) -> String {
     format!(
@@ -487,15 +386,6 @@ fn with_partner(letter: &str, url: &str, (send, accept): (&str, &str)) -> String
          sip_database = \"sipdb.{letter}.example\"\nurl = \"{url}\"\n\
          send_token = \"{send}\"\naccept_token = \"{accept}\"\nareas = [{{ plmn = \"20801\" }}]\n"
     )
-}
-
-fn agreement(partner: &str, direction: Direction) -> Agreement {
-    Agreement {
-        key: AgreementKey { partner: partner.parse().unwrap(), direction, users: Users::Everybody },
-        valid_from: Timestamp::default(),
-        valid_until: Timestamp::from_secs(4_000_000_000),
-        hide_identities: direction == Direction::Outbound,
-    }
 }
 
 /// Two systems with an agreement: Alice of A may go to B.
@@ -656,164 +546,4 @@ fn one_process_at_a_time_uses_a_state_file_and_others_are_warned_of() {
     drop(file);
     let said = failed(1, &["ue", "refresh", "--state", state.path()]);
     assert!(said.contains("others may read it, and it holds keys: run chmod 600"), "{said}");
-}
-
-/// A system whose users log in, with no link to any other; `more` is in front of its sections.
-fn system_with_log_in(letter: &str, partner: &str) -> (RunningSystem, String) {
-    let idms = free_ports(1);
-    let issuer = format!("http://127.0.0.1:{idms}");
-    let toml = format!(
-        "roles = [\"sip_core\", \"sip_database\", \"config_server\", \"idms\"]\n\
-         [idms]\nlisten = \"127.0.0.1:{idms}\"\nissuer = \"{issuer}\"\npassword_memory_kib = 8\n\
-         password_passes = 1\n[config_server]\nlisten = \"127.0.0.1:0\"\nlisten_partners = \"127.0.0.1:0\"\n{partner}"
-    );
-    // What is in no section comes first.
-    let (roles, sections) = toml.split_once('\n').unwrap();
-    let config = format!("{roles}\n{}", node_world::toml(&format!("{letter}.example"), sections));
-    let config = Config::parse(&config).unwrap();
-    (RunningSystem::start(config, Options::default()).unwrap(), issuer)
-}
-
-async fn put(system: &RunningSystem, path: &str, body: Value) {
-    let url = format!("http://{}{path}", system.bound().management.unwrap());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let response = http.put(url).json(&body).send().await.unwrap();
-    assert!(response.status().is_success(), "{path}: {}", response.text().await.unwrap());
-}
-
-async fn shown(system: &RunningSystem, path: &str) -> Value {
-    let url = format!("http://{}{path}", system.bound().management.unwrap());
-    reqwest::get(url).await.unwrap().json().await.unwrap()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace(':', "%3A").replace('/', "%2F")
-}
-
-/// Alice, who may log in at A and go to B; returns the systems and their issuers.
-async fn without_a_link() -> [(RunningSystem, String); 2] {
-    use_ring();
-    let (b, issuer_b) = system_with_log_in("b", "");
-    let (a, issuer_a) = system_with_log_in(
-        "a",
-        &format!(
-            "[[config_server.partners]]\nid = \"sip:b.example\"\nsip_database = \"sipdb.b.example\"\n\
-             url = \"http://b.example\"\nsend_token = \"{A_TO_B}\"\naccept_token = \"{B_TO_A}\"\n{}",
-            peer("sipdb.b.example", "database", None)
-        ),
-    );
-    let client = json!({ "redirect_uris": ["http://127.0.0.1/back"] });
-    put(&a, "/v1/idms/clients/mc-client", client).await;
-    put(&b, "/v1/idms/clients/mc-client", json!({})).await;
-    let user = json!({
-        "password": "a long password", "mcptt_id": "sip:alice@a.example", "partners": [issuer_b],
-    });
-    put(&a, "/v1/idms/users/alice", user).await;
-    let management = ManagementClient::new(&format!("http://{}", a.bound().management.unwrap()));
-    management.put_subscriber(&alice(), &key(K), &key(OP)).await.unwrap();
-    put(
-        &a,
-        "/v1/users/sip%3Aalice@a.example",
-        json!({ "impi": "alice@a.example", "impu": "sip:alice@a.example" }),
-    )
-    .await;
-    management.put_agreement(&agreement("sip:b.example", Direction::Outbound)).await.unwrap();
-    let template = InitialUeConfiguration::for_domain("b.example", "20801".parse().unwrap());
-    let mut document = template.unwrap().document().clone();
-    document.on_network.servers.idms_token_endpoint = format!("{issuer_b}/token");
-    document.on_network.cms_xcap_root_uri = format!("http://{}/xcap-root", b.bound().csc4.unwrap());
-    let configuration = SystemConfiguration {
-        revision: 1,
-        sip_core: vec![SipCoreAddress { transport: SipTransport::Udp, address: b.bound().sip[0] }],
-        document: Arc::new(InitialUeConfiguration::new(&document).unwrap()),
-    };
-    let id = "sip:b.example".parse().unwrap();
-    management.put_system_configuration(&id, &configuration).await.unwrap();
-    for (system, user) in [(&a, "sip:alice@a.example"), (&b, "sip:visitor-1@b.example")] {
-        let document = format!(
-            "<mcptt-user-profile xmlns=\"urn:3gpp:mcptt:user-profile:1.0\" XUI-URI=\"{user}\"><Common/></mcptt-user-profile>"
-        );
-        let path = format!("/v1/user-profiles/mcptt/{}/0", escaped(user));
-        put(system, &path, json!({ "revision": 1, "document": document })).await;
-    }
-    let keys = shown(&a, "/v1/idms/keys").await;
-    let pem: String =
-        keys["items"].as_array().unwrap().iter().map(|it| it["pem"].as_str().unwrap()).collect();
-    let url =
-        format!("http://{}/v1/idms/trust/{}", b.bound().management.unwrap(), escaped(&issuer_a));
-    let trusted = reqwest::Client::new().post(url).json(&json!({ "pem": pem })).send().await;
-    assert!(trusted.unwrap().status().is_success());
-    let subject = shown(&a, "/v1/idms/users/alice").await["subject"].as_str().unwrap().to_owned();
-    let path = format!("/v1/idms/visitors/{}/{subject}", escaped(&issuer_a));
-    put(&b, &path, json!({ "mcptt_id": "sip:visitor-1@b.example" })).await;
-    let guest = json!({
-        "impus": ["sip:visitor-1@b.example"], "password": "another long password",
-        "algorithm": "SHA-256",
-    });
-    put(&b, "/v1/digest-subscribers/visitor-1@b.example", guest).await;
-    [(a, issuer_a), (b, issuer_b)]
-}
-
-/// The arguments of a command of one UE.
-fn ue_of<'a>(state: &'a State, arguments: &[&'a str]) -> Vec<&'a str> {
-    [&["ue"], arguments, &["--state", state.path()]].concat()
-}
-
-#[tokio::test]
-async fn a_person_goes_to_a_partner_without_a_link_by_hand() {
-    let [(a, issuer), (b, _)] = without_a_link().await;
-    let by_hand = by_hand(a.bound().csc4.unwrap(), a.bound().sip[0]);
-    let by_hand = by_hand.replace(&format!("token = \"{TOKEN}\"\n"), "")
-        + &format!(
-            "[log_in]\nissuer = \"{issuer}\"\nclient = \"mc-client\"\nuser = \"alice\"\n\
-             [[local]]\nmc_system_id = \"sip:b.example\"\nimpi = \"visitor-1@b.example\"\n\
-             impu = \"sip:visitor-1@b.example\"\nsip_core = [\"udp:{}\"]\n\
-             password = \"another long password\"\n",
-            b.bound().sip[0]
-        );
-    let state = State::new("guest", &by_hand);
-    let with_password = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migcore"));
-        command.args(arguments).env("MIGCORE_UE_PASSWORD", "a long password");
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?} {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let ue = |arguments| ue_of(&state, arguments);
-    let said = failed(1, &ue(&["take-along", "--partner", "sip:b.example"]));
-    assert!(said.contains("not logged in: run migcore ue log-in"), "{said}");
-    let said = failed(1, &ue(&["log-in"]));
-    assert!(said.contains("set MIGCORE_UE_PASSWORD"), "{said}");
-    let said = with_password(&ue(&["log-in"]));
-    assert!(said.contains("logged in"), "{said}");
-    let said = failed(1, &ue(&["take-along", "--partner", "sip:c.example"]));
-    assert!(said.contains("profile does not let the user go to sip:c.example"), "{said}");
-    assert!(done(&ue(&["profile"])).contains("MigratablePartnerMCPTTSystemInfo"));
-    done(&ue(&["take-along", "--partner", "sip:b.example"]));
-    // With a link the same token would do, and there is none: the partner does not answer.
-    let said =
-        failed(1, &ue(&["migrate", "--plmn", "20801", "--partner", "sip:b.example", "--strict"]));
-    assert!(!said.contains("401"), "{said}");
-
-    // From here on there is no home.
-    a.shutdown().await;
-    let said = done(&ue(&["visit"]));
-    assert!(said.contains("ISO-1") && said.contains("a guest at sip:b.example"), "{said}");
-    let profile = done(&ue(&["profile", "--partner", "sip:b.example"]));
-    assert!(profile.contains("sip:visitor-1@b.example"), "{profile}");
-    done(&ue(&["register", "--local"]));
-    assert!((metric(&b, "migcore_registrations") - 1.0).abs() < f64::EPSILON);
-    done(&ue(&["refresh"]));
-    let status = done(&ue(&["status"]));
-    assert!(
-        status.contains("taken along   for sip:b.example, visited as sip:visitor-1@b.example"),
-        "{status}"
-    );
-    assert!(status.contains("registration  sip:b.example"), "{status}");
-    for secret in ["long password", K, OP, "eyJ"] {
-        assert!(!status.contains(secret), "{secret} in {status}");
-    }
-    done(&ue(&["deregister"]));
-    assert!(metric(&b, "migcore_registrations").abs() < f64::EPSILON);
-    b.shutdown().await;
 }

@@ -79,29 +79,17 @@ impl RequestBuilder<'_> {
     /// Writes the request.
     pub fn build(&self) -> Bytes {
         let mut writer = Writer::with_capacity(1024 + self.body.len());
-        for part in [self.method, " ", self.request_uri, " ", super::VERSION] {
-            writer.text(part);
-        }
-        writer.end_line();
-        let Self { transport, sent_by, branch, .. } = self;
-        writer.field("Via", ["SIP/2.0/", transport, " ", sent_by, ";branch=", branch, ";rport"]);
+        write_start_line(&mut writer, self.method, self.request_uri);
+        write_via(&mut writer, self.transport, self.sent_by, self.branch);
         writer.field("Max-Forwards", u32::from(self.max_forwards));
         for (name, value) in [("From", self.from), ("To", self.to), ("Call-ID", self.call_id)] {
             writer.field(name, value);
         }
-        writer.verbatim(b"CSeq: ");
-        writer.number(self.cseq);
-        writer.text(" ");
-        writer.text(self.method);
-        writer.end_line();
+        write_cseq(&mut writer, self.cseq, self.method);
         for (name, value) in self.fields {
             writer.field(name, value);
         }
-        writer.verbatim(b"Content-Length: ");
-        writer.number(self.body.len() as u64);
-        writer.verbatim(b"\r\n\r\n");
-        writer.verbatim(self.body);
-        writer.finish()
+        finish(writer, self.body)
     }
 }
 
@@ -138,19 +126,13 @@ impl RegisterBuilder<'_> {
     /// Writes the request.
     pub fn build(&self) -> Bytes {
         let mut writer = Writer::with_capacity(1024 + self.body.len());
-        for part in ["REGISTER ", self.request_uri, " ", super::VERSION] {
-            writer.text(part);
-        }
-        writer.end_line();
-        let Self { transport, sent_by, branch, aor, .. } = self;
-        writer.field("Via", ["SIP/2.0/", transport, " ", sent_by, ";branch=", branch, ";rport"]);
+        write_start_line(&mut writer, "REGISTER", self.request_uri);
+        write_via(&mut writer, self.transport, self.sent_by, self.branch);
         writer.field("Max-Forwards", "70");
-        writer.field("From", ["<", aor, ">;tag=", self.from_tag]);
-        writer.field("To", ["<", aor, ">"]);
+        writer.field("From", ["<", self.aor, ">;tag=", self.from_tag]);
+        writer.field("To", ["<", self.aor, ">"]);
         writer.field("Call-ID", self.call_id);
-        writer.verbatim(b"CSeq: ");
-        writer.number(self.cseq);
-        writer.verbatim(b" REGISTER\r\n");
+        write_cseq(&mut writer, self.cseq, "REGISTER");
         self.write_contact(&mut writer);
         if let Some(expires) = self.expires {
             writer.field("Expires", expires);
@@ -167,11 +149,7 @@ impl RegisterBuilder<'_> {
         for (name, value) in self.extra {
             writer.field(name, value);
         }
-        writer.verbatim(b"Content-Length: ");
-        writer.number(self.body.len() as u64);
-        writer.verbatim(b"\r\n\r\n");
-        writer.verbatim(self.body);
-        writer.finish()
+        finish(writer, self.body)
     }
 
     fn write_contact(&self, writer: &mut Writer) {
@@ -190,6 +168,34 @@ impl RegisterBuilder<'_> {
             }
         }
     }
+}
+
+fn write_start_line(writer: &mut Writer, method: &str, request_uri: &str) {
+    for part in [method, " ", request_uri, " ", super::VERSION] {
+        writer.text(part);
+    }
+    writer.end_line();
+}
+
+fn write_via(writer: &mut Writer, transport: &str, sent_by: &str, branch: &str) {
+    writer.field("Via", ["SIP/2.0/", transport, " ", sent_by, ";branch=", branch, ";rport"]);
+}
+
+fn write_cseq(writer: &mut Writer, number: u32, method: &str) {
+    writer.verbatim(b"CSeq: ");
+    writer.number(number);
+    writer.text(" ");
+    writer.text(method);
+    writer.end_line();
+}
+
+/// Ends the header with the length of the body, and writes that.
+fn finish(mut writer: Writer, body: &[u8]) -> Bytes {
+    writer.verbatim(b"Content-Length: ");
+    writer.number(body.len() as u64);
+    writer.verbatim(b"\r\n\r\n");
+    writer.verbatim(body);
+    writer.finish()
 }
 
 /// Shows the kind of request, not whose it is.

@@ -37,8 +37,8 @@ const METHODS: [&str; 2] = ["PUBLISH", "MESSAGE"];
 /// The port of a SIP URI without one.
 const DEFAULT_PORT: u16 = 5060;
 
-/// Header fields that are ours to write, or that end here.
-const OWN_FIELDS: [&str; 21] = [
+/// Header fields that are ours to write, in requests and in answers.
+const OWN_FIELDS: [&str; 12] = [
     "via",
     "v",
     "from",
@@ -50,6 +50,11 @@ const OWN_FIELDS: [&str; 21] = [
     "cseq",
     "content-length",
     "l",
+    "record-route",
+];
+
+/// Those of a request alone, or that end here.
+const OWN_REQUEST_FIELDS: [&str; 9] = [
     "max-forwards",
     "route",
     "p-preferred-identity",
@@ -58,30 +63,12 @@ const OWN_FIELDS: [&str; 21] = [
     "p-asserted-service",
     "proxy-authorization",
     "authorization",
-    "record-route",
     "path",
 ];
 
-/// Header fields of an answer that are ours to write, or of a body that is left out.
-const OWN_ANSWER_FIELDS: [&str; 17] = [
-    "via",
-    "v",
-    "from",
-    "f",
-    "to",
-    "t",
-    "call-id",
-    "i",
-    "cseq",
-    "content-length",
-    "l",
-    "content-type",
-    "c",
-    "content-encoding",
-    "e",
-    "content-disposition",
-    "record-route",
-];
+/// Those of the body of an answer, which is left out.
+const BODY_FIELDS: [&str; 5] =
+    ["content-type", "c", "content-encoding", "e", "content-disposition"];
 
 /// From where registered users send requests.
 #[derive(Debug)]
@@ -232,7 +219,7 @@ impl SipCore {
         let impu = self.sender_of(view, whence).ok_or(403_u16)?;
         let asserted = format!("<{}>", impu.as_str());
         let mut fields: Vec<(&str, &str)> =
-            view.headers().filter(|(name, _)| !is_among(name, &OWN_FIELDS)).collect();
+            view.headers().filter(|(name, _)| !is_ours(name, &OWN_REQUEST_FIELDS)).collect();
         fields.push(("P-Asserted-Identity", &asserted));
         let services =
             view.headers().filter(|(name, _)| name.eq_ignore_ascii_case("P-Preferred-Service"));
@@ -285,7 +272,7 @@ impl SipCore {
         let render = |head: &ReplyHead, to: &mut Chunk| -> Bytes {
             let mut reply = head.reply_in(to, status, reason);
             for (name, value) in view.headers() {
-                if !is_among(name, &OWN_ANSWER_FIELDS) {
+                if !is_ours(name, &BODY_FIELDS) {
                     reply = reply.header(name, value);
                 }
             }
@@ -335,6 +322,11 @@ impl SipCore {
 
 /// Seconds after which a user may try again when a server cannot be asked.
 const RETRY_AFTER: u32 = 10;
+
+/// Whether a header field is not passed on: one of [`OWN_FIELDS`], or of `more`.
+fn is_ours(name: &str, more: &[&str]) -> bool {
+    is_among(name, &OWN_FIELDS) || is_among(name, more)
+}
 
 fn is_among(name: &str, names: &[&str]) -> bool {
     names.iter().any(|it| name.eq_ignore_ascii_case(it))

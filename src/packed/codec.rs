@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     identity::{IDENTITY_OCTETS_MAX, Impi, Impu, SipDatabaseId},
-    store::CommitSeq,
     time::Timestamp,
 };
 
@@ -78,22 +77,22 @@ const VERSION_OCTETS: usize = 7;
 pub struct VersionPlace(usize);
 
 impl VersionPlace {
-    pub(super) fn put(self, version: CommitSeq, octets: &mut [u8]) {
+    pub(super) fn put(self, version: u64, octets: &mut [u8]) {
         if let Some(to) = octets.get_mut(self.0..).and_then(<[u8]>::first_chunk_mut) {
             *to = version_octets(version);
         }
     }
 }
 
-fn version_octets(version: CommitSeq) -> [u8; VERSION_OCTETS] {
-    let [_, octets @ ..] = version.as_u64().to_be_bytes();
+fn version_octets(version: u64) -> [u8; VERSION_OCTETS] {
+    let [_, octets @ ..] = version.to_be_bytes();
     octets
 }
 
 impl Writer<'_> {
     /// Writes the number of the commit that wrote the record, or room for it.
     #[inline]
-    pub fn version(&mut self, version: CommitSeq) -> VersionPlace {
+    pub fn version(&mut self, version: u64) -> VersionPlace {
         let place = VersionPlace(self.octets.len());
         self.octets.extend_from_slice(&version_octets(version));
         place
@@ -271,8 +270,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads what [`Writer::version`] wrote.
-    pub fn version(&mut self) -> Option<CommitSeq> {
-        self.seven().map(CommitSeq::from_u64)
+    pub fn version(&mut self) -> Option<u64> {
+        self.seven()
     }
 
     /// Reads a number of 64 bits.

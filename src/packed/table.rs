@@ -17,7 +17,7 @@ use super::{
     slots::Slots,
     words::Words,
 };
-use crate::{entropy::Entropy, identity::Impi, store::CommitSeq, table::new_hasher};
+use crate::{entropy::Entropy, identity::Impi, table::new_hasher};
 
 /// Octets that most records have room in while they are packed.
 const PACKED_OCTETS: usize = 256;
@@ -341,7 +341,7 @@ impl<'a> Row<'a> {
     }
 
     /// Puts a version in that was not known when the row was written.
-    pub fn put_version(&mut self, at: VersionPlace, version: CommitSeq) {
+    pub fn put_version(&mut self, at: VersionPlace, version: u64) {
         at.put(version, &mut self.octets);
     }
 }

@@ -139,7 +139,7 @@ impl InboundView<'_> {
     /// The same, for whoever knows what the pair is made of. Returns where the version is.
     #[inline]
     fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) -> VersionPlace {
-        let version = to.version(version);
+        let version = to.version(version.as_u64());
         let Self { primary, lease, origin, allowed, .. } = self;
         lease.pack(to);
         pack_allowed(*allowed, to);
@@ -164,7 +164,7 @@ pub(super) struct InboundHead {
 impl InboundHead {
     pub(super) fn unpack(from: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
-            version: from.version()?,
+            version: CommitSeq::from_u64(from.version()?),
             lease: Lease::unpack(from)?,
             allowed: unpack_allowed(from)?,
         })
@@ -458,7 +458,7 @@ impl SipDatabase {
         let mut mutations = Mutations::from_buf([put]);
         mutations.extend(drawn.mutation());
         let version = ctx.out.commit_together(mutations);
-        row.put_version(*place, version);
+        row.put_version(*place, version.as_u64());
         let fingerprint = drawn.fingerprint().unwrap_or_else(|| self.inbound.fingerprint(impi));
         self.change_inbound_end(ctx, fingerprint, None, Some(lease));
         if drawn.is_new() {

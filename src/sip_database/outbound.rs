@@ -90,7 +90,7 @@ impl OutboundView<'_> {
 
     /// The same, for whoever knows what the pair is made of.
     fn pack_as(&self, form: Form<'_>, version: CommitSeq, to: &mut Writer<'_>) {
-        to.version(version);
+        to.version(version.as_u64());
         let Self { user, partner, lease, origin, allowed, .. } = self;
         lease.pack(to);
         pack_allowed(*allowed, to);
@@ -107,7 +107,7 @@ impl Packed for OutboundBinding {
     }
 
     fn unpack(from: &mut Reader<'_>) -> Option<Self> {
-        let version = from.version()?;
+        let version = CommitSeq::from_u64(from.version()?);
         let lease = Lease::unpack(from)?;
         let allowed = unpack_allowed(from)?;
         let impu = from.impu()?;

@@ -13,7 +13,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::Seeded;
+use common::{Seeded, mutate};
 use migcore::{
     mc_info::{
         self, CLIENT_ID_OCTETS_MAX, ServiceInfo,
@@ -50,27 +50,6 @@ fn body() -> (String, Vec<u8>) {
 /// Octets that parsers stumble over.
 const SPICE: &[u8] = b"\r\n\t -\0\"<>/&;=:!?[]\x7f\x80\xc3\xff";
 
-fn below(entropy: &mut Seeded, bound: usize) -> usize {
-    usize::try_from(entropy.below(bound.max(1) as u64)).unwrap()
-}
-
-fn mutate(entropy: &mut Seeded, octets: &mut Vec<u8>) {
-    for _ in 0..=below(entropy, 4) {
-        let at = below(entropy, octets.len());
-        let end = (at + below(entropy, 60)).min(octets.len());
-        match below(entropy, 5) {
-            0 => octets.truncate(at),
-            1 => drop(octets.drain(at..end)),
-            2 => {
-                let piece = octets[at..end].to_vec();
-                octets.splice(at..at, piece);
-            }
-            3 if !octets.is_empty() => octets[at] ^= 1 << below(entropy, 8),
-            _ => octets.insert(at, SPICE[below(entropy, SPICE.len())]),
-        }
-    }
-}
-
 /// Reads a body to the end; how many documents were well-formed.
 fn read(content_type: &str, body: &[u8]) -> usize {
     let Ok(parts) = parts(Some(content_type), body) else { return 0 };
@@ -101,7 +80,7 @@ fn whatever_a_body_holds_nothing_panics_and_what_is_taken_is_bounded() {
     for seed in first..first + setting("MIGCORE_FUZZ_ROUNDS", 20_000) {
         let mut entropy = Seeded(seed);
         let mut octets = original.clone();
-        mutate(&mut entropy, &mut octets);
+        mutate(&mut entropy, &mut octets, SPICE, &original);
         taken += read(&content_type, &octets);
     }
     assert!(taken > 0, "mutations that leave nothing show nothing");

@@ -16,7 +16,7 @@ mod common;
 
 use std::{net::SocketAddr, time::Instant};
 
-use common::Seeded;
+use common::{Seeded, below, mutate};
 use migcore::sip::{
     Framing, MESSAGE_OCTETS_MAX,
     auth_header::{DigestChallenge, DigestCredentials},
@@ -51,33 +51,6 @@ fn corpus() -> Vec<Vec<u8>> {
 
 /// Octets that parsers stumble over.
 const SPICE: &[u8] = b"\r\n\t \0\"\\<>;:,=@?&%*/[]()0Zz9\x7f\x80\xc3\xff-+";
-
-fn below(entropy: &mut Seeded, bound: usize) -> usize {
-    usize::try_from(entropy.below(bound.max(1) as u64)).unwrap()
-}
-
-fn mutate(entropy: &mut Seeded, octets: &mut Vec<u8>, other: &[u8]) {
-    for _ in 0..=below(entropy, 4) {
-        let at = below(entropy, octets.len());
-        let end = (at + below(entropy, 40)).min(octets.len());
-        match below(entropy, 7) {
-            0 => octets.truncate(at),
-            1 => drop(octets.drain(at..end)),
-            2 => {
-                let piece = octets[at..end].to_vec();
-                octets.splice(at..at, piece);
-            }
-            3 if !octets.is_empty() => octets[at] ^= 1 << below(entropy, 8),
-            4 if !octets.is_empty() => octets[at] = SPICE[below(entropy, SPICE.len())],
-            5 => octets.insert(at, SPICE[below(entropy, SPICE.len())]),
-            _ => {
-                let from = below(entropy, other.len());
-                let to = (from + below(entropy, 200)).min(other.len());
-                octets.splice(at..at, other[from..to].iter().copied());
-            }
-        }
-    }
-}
 
 const CAPABILITIES: Capabilities<'_> =
     Capabilities { methods: &["REGISTER", "OPTIONS"], option_tags: &["path"], media_types: &[] };
@@ -181,7 +154,7 @@ fn mutated_messages_never_panic_and_are_answered_line_by_line() {
         let mut entropy = Seeded(seed.wrapping_add(round));
         let mut octets = corpus[below(&mut entropy, corpus.len())].clone();
         let other = &corpus[below(&mut entropy, corpus.len())];
-        mutate(&mut entropy, &mut octets, other);
+        mutate(&mut entropy, &mut octets, SPICE, other);
         let framing = if entropy.below(4) == 0 { Framing::Stream } else { Framing::Datagram };
         let caught = std::panic::catch_unwind(|| {
             let started = Instant::now();
@@ -209,7 +182,7 @@ fn a_mutated_stream_ends_in_messages_or_an_error() {
             stream.extend(&corpus[below(&mut entropy, corpus.len())]);
         }
         if entropy.below(2) == 0 {
-            mutate(&mut entropy, &mut stream, &corpus[0]);
+            mutate(&mut entropy, &mut stream, SPICE, &corpus[0]);
         }
         let length = stream.len();
         let mut framer = StreamFramer::new();

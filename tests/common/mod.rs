@@ -31,3 +31,32 @@ impl Seeded {
         self.draw() % bound
     }
 }
+
+/// A number below `bound`; 0 if that is 0.
+pub fn below(entropy: &mut Seeded, bound: usize) -> usize {
+    usize::try_from(entropy.below(bound.max(1) as u64)).unwrap()
+}
+
+/// Spoils octets in a few places: cuts, repeats, flips, puts in of `spice`, which parsers stumble over, and of `other`.
+pub fn mutate(entropy: &mut Seeded, octets: &mut Vec<u8>, spice: &[u8], other: &[u8]) {
+    for _ in 0..=below(entropy, 4) {
+        let at = below(entropy, octets.len());
+        let end = (at + below(entropy, 40)).min(octets.len());
+        match below(entropy, 7) {
+            0 => octets.truncate(at),
+            1 => drop(octets.drain(at..end)),
+            2 => {
+                let piece = octets[at..end].to_vec();
+                octets.splice(at..at, piece);
+            }
+            3 if !octets.is_empty() => octets[at] ^= 1 << below(entropy, 8),
+            4 if !octets.is_empty() => octets[at] = spice[below(entropy, spice.len())],
+            5 => octets.insert(at, spice[below(entropy, spice.len())]),
+            _ => {
+                let from = below(entropy, other.len());
+                let to = (from + below(entropy, 200)).min(other.len());
+                octets.splice(at..at, other[from..to].iter().copied());
+            }
+        }
+    }
+}

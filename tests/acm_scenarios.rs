@@ -13,6 +13,7 @@
 )]
 
 mod acm_harness;
+mod pap_password;
 
 #[path = "acm_scenarios/agreements.rs"]
 mod agreements;

@@ -31,6 +31,7 @@ mod long_bodies;
 mod node_world;
 #[path = "node_acm/outage.rs"]
 mod outage;
+mod pap_password;
 #[path = "node_acm/process.rs"]
 mod process;
 #[path = "node_acm/world.rs"]

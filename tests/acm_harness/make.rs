@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Side;
+use crate::pap_password::add_pap_password;
 use migcore::{
     acm::{Config, Partner, Policies},
     api::{
@@ -13,12 +14,9 @@ use migcore::{
     },
     config_server,
     identity::{FunctionalAlias, McServiceGroupId, McServiceId, McSystemId, Plmn, SipDatabaseId},
-    secret::SecretText,
     time::Timestamp,
     token::BearerToken,
-    ue_configuration::{
-        DataNetwork, Document, Extension, InitialUeConfiguration, PersonalText, UserPassword,
-    },
+    ue_configuration::{Document, Extension, InitialUeConfiguration},
 };
 
 /// Administrators of each system. All have all rights.
@@ -150,19 +148,7 @@ pub fn labelled(letter: &str, revision: u64, label: &str) -> SystemConfiguration
 
 /// With a PAP password.
 pub fn with_password(letter: &str, revision: u64) -> SystemConfiguration {
-    configuration_with(letter, revision, |document| {
-        document.on_network.extensions.push(Extension::DataNetwork(DataNetwork {
-            dnn: "mc-services".to_owned(),
-            aaa_server: None,
-            credentials: None,
-            pap: Some(UserPassword {
-                user_name: PersonalText::new("engine"),
-                password: SecretText::new(PASSWORD),
-            }),
-            chap: None,
-            extensions: Vec::new(),
-        }));
-    })
+    configuration_with(letter, revision, |document| add_pap_password(document, PASSWORD))
 }
 
 /// Users of A.

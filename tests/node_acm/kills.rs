@@ -3,15 +3,11 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Instant};
 
-use migcore::{
-    secret::SecretText,
-    ue_configuration::{
-        DataNetwork, Extension, InitialUeConfiguration, PersonalText, UserPassword,
-    },
-};
+use migcore::ue_configuration::InitialUeConfiguration;
 use serde_json::{Value, json};
 
 use crate::{
+    pap_password::add_pap_password,
     process::{Files, Process, migrants},
     world::{Administrator, Pair, Side, configuration, item_path, to_other, to_user, user, xcfg},
 };
@@ -250,17 +246,7 @@ fn with_password(revision: u64) -> Value {
     let mut value = configuration(Side::A, revision);
     let made = InitialUeConfiguration::parse(value["document"].as_str().unwrap()).unwrap();
     let mut document = made.document().clone();
-    document.on_network.extensions.push(Extension::DataNetwork(DataNetwork {
-        dnn: "mc-services".to_owned(),
-        aaa_server: None,
-        credentials: None,
-        pap: Some(UserPassword {
-            user_name: PersonalText::new("engine"),
-            password: SecretText::new(PASSWORD),
-        }),
-        chap: None,
-        extensions: Vec::new(),
-    }));
+    add_pap_password(&mut document, PASSWORD);
     value["document"] = json!(InitialUeConfiguration::new(&document).unwrap().render());
     value
 }

@@ -14,7 +14,10 @@
 
 mod common;
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use common::{Seeded, below, mutate};
 use migcore::sip::{
@@ -149,7 +152,7 @@ fn mutated_messages_never_panic_and_are_answered_line_by_line() {
     let corpus = corpus();
     let hasher = TransactionHasher::new(&mut Seeded(seed));
     let mut well_formed = 0_u64;
-    let mut longest = std::time::Duration::ZERO;
+    let mut longest = Duration::ZERO;
     for round in 0..rounds {
         let mut entropy = Seeded(seed.wrapping_add(round));
         let mut octets = corpus[below(&mut entropy, corpus.len())].clone();
@@ -234,17 +237,18 @@ fn time_is_linear_in_the_length() {
             let count = (octets - head.len() - field.len() - 8) / unit.len();
             format!("{head}{field}{}\r\n\r\n", unit.repeat(count)).into_bytes()
         };
-        let fastest = |octets: &[u8]| {
-            let time = || {
-                let started = Instant::now();
-                exercise(octets, Framing::Datagram, &hasher);
-                started.elapsed()
-            };
-            (0..5).map(|_| time()).min().unwrap()
+        let time = |octets: &[u8]| {
+            let started = Instant::now();
+            exercise(octets, Framing::Datagram, &hasher);
+            started.elapsed()
         };
-        let (half, whole) = (message(MESSAGE_OCTETS_MAX / 4), message(MESSAGE_OCTETS_MAX));
-        let (half, whole) = (fastest(&half), fastest(&whole));
-        let bound = half.max(std::time::Duration::from_micros(50)) * 12;
-        assert!(whole < bound, "{field}{unit}: {half:?} for a quarter, {whole:?} for all");
+        let (quarter, whole) = (message(MESSAGE_OCTETS_MAX / 4), message(MESSAGE_OCTETS_MAX));
+        // Somebody else on the machine makes the one or the other look slow, but not each time: what grows with the
+        // square takes 16 times as long whenever it is measured.
+        let is_linear = (0..100).any(|_| {
+            let fastest = |octets: &[u8]| (0..5).map(|_| time(octets)).min().unwrap();
+            fastest(&whole) < fastest(&quarter).max(Duration::from_micros(50)) * 12
+        });
+        assert!(is_linear, "{field}{unit}");
     }
 }

@@ -139,7 +139,8 @@ impl Bench {
                 }
             }
             times.sort_unstable();
-            let median = u64::try_from(times[times.len() / 2].as_nanos()).unwrap();
+            let median = times.get(times.len() / 2).unwrap().as_nanos();
+            let median = u64::try_from(median).unwrap();
             Duration::from_nanos(median * count / at_once)
         };
         thread::scope(|scope| {

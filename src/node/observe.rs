@@ -440,32 +440,26 @@ impl Shared {
         }
     }
 
+    /// Shows who follows the procedure what is decided inside a server, and what whoever asked is not told.
+    fn show_note(&self, note: &Note) {
+        if !self.is_observed() {
+            return;
+        }
+        let (role, summary) = if let Note::Idms(IdmsNote::Refused(why)) = note {
+            (Role::Idms, format!("no tokens: {why}"))
+        } else if let Note::Mc(note) = note {
+            (Role::McServer, describe_mc_note(*note))
+        } else {
+            return;
+        };
+        let from = self.names.of(role);
+        let to = Arc::clone(&from);
+        self.record_message(Protocol::Step, Direction::Out, None, from, to, summary);
+    }
+
     pub(super) fn report_note(&self, note: &Note) {
         self.metrics.note(note);
-        if let Note::Idms(IdmsNote::Refused(why)) = note
-            && self.is_observed()
-        {
-            // Whoever asked is not told; who follows the procedure is.
-            let idms = self.names.of(Role::Idms);
-            let (direction, to) = (Direction::Out, Arc::clone(&idms));
-            self.record_message(
-                Protocol::Step,
-                direction,
-                None,
-                idms,
-                to,
-                format!("no tokens: {why}"),
-            );
-        }
-        if let Note::Mc(note) = note
-            && self.is_observed()
-        {
-            let mc_server = self.names.of(Role::McServer);
-            let to = Arc::clone(&mc_server);
-            let (protocol, direction) = (Protocol::Step, Direction::Out);
-            let summary = describe_mc_note(*note);
-            self.record_message(protocol, direction, None, mc_server, to, summary);
-        }
+        self.show_note(note);
         let is_of_registration = matches!(note, Note::VectorIssued { .. } | Note::Registered(_));
         let is_of_log_in = matches!(note, Note::Idms(note) if is_usual(note))
             || matches!(note, Note::Mc(McNote::Authorised(..)));
@@ -521,17 +515,7 @@ impl Shared {
                 tracing::warn!(system, %partner, note = name, what, "check the set-up");
             }
             Note::Idms(note) => report_idms_note(system, name, note),
-            Note::Mc(McNote::Refused(service, why)) => {
-                let service = service.as_str();
-                tracing::warn!(target: SECURITY, system, note = name, service, why, "no service authorisation");
-            }
-            Note::Mc(McNote::StrangerRefused) => {
-                tracing::warn!(target: SECURITY, system, note = name, "a request to the MC server that is of no SIP core");
-            }
-            Note::Mc(McNote::Authorised(service, is_bound)) => {
-                let service = service.as_str();
-                tracing::debug!(target: SECURITY, system, note = name, service, is_bound);
-            }
+            Note::Mc(note) => report_mc_note(system, name, *note),
             Note::ApplicationServerFailed { why } => {
                 tracing::warn!(
                     system,
@@ -546,6 +530,23 @@ impl Shared {
             }
             Note::Resynchronised => tracing::info!(system, note = name, "authentication"),
             Note::VectorIssued { .. } | Note::Registered(_) => tracing::debug!(system, note = name),
+        }
+    }
+}
+
+/// Logs what an MC server has to tell.
+fn report_mc_note(system: &str, name: &str, note: McNote) {
+    match note {
+        McNote::Refused(service, why) => {
+            let service = service.as_str();
+            tracing::warn!(target: SECURITY, system, note = name, service, why, "no service authorisation");
+        }
+        McNote::StrangerRefused => {
+            tracing::warn!(target: SECURITY, system, note = name, "a request to the MC server that is of no SIP core");
+        }
+        McNote::Authorised(service, is_bound) => {
+            let service = service.as_str();
+            tracing::debug!(target: SECURITY, system, note = name, service, is_bound);
         }
     }
 }

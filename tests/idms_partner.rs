@@ -174,6 +174,30 @@ fn a_new_certificate_of_a_revoked_key_is_refused() {
     assert_eq!(two.partner.import(issuer('a'), &again.to_pem()), refused);
 }
 
+#[test]
+fn what_was_revoked_stays_so_when_its_certificate_is_over_and_others_take_its_room() {
+    use migcore::{
+        api::idms_management::CERTIFICATES_MAX, time::Timestamp, token::certificate::Certificate,
+    };
+    let mut two = Two::new();
+    let (key, pem) = certified(&two.home, START + 1_000);
+    two.partner.import(issuer('a'), &pem);
+    let fingerprint = TrustFile::read(&pem).unwrap().certificates[0].fingerprint();
+    two.partner.do_manage(management::Request::Revoke { fingerprint, reason: String::new() });
+    two.partner.pass(1_001);
+    for _ in 0..2 * CERTIFICATES_MAX {
+        let (_, other) = certified(&two.home, START + 1_100);
+        if let management::Answer::Refused(refusal) = two.partner.import(issuer('a'), &other) {
+            assert_eq!(refusal, management::Refusal::Full("certificates of this issuer"));
+            two.partner.pass(100); // those before are over
+        }
+    }
+    let (from, until) = (Timestamp::from_secs(START), Timestamp::from_secs(START + 20_000));
+    let again = Certificate::of_own(&key, "https://idms.a.example", from, until).unwrap();
+    let refused = management::Answer::Refused(management::Refusal::Revoked);
+    assert_eq!(two.partner.import(issuer('a'), &again.to_pem()), refused);
+}
+
 /// Scenario 66.
 #[test]
 fn scenario_66_a_key_that_was_rolled_over_is_good_until_its_certificate_ends() {

@@ -144,8 +144,10 @@ impl IdentityServer {
         let has_new_lists = record.add_lists(&file.lists);
         let revoked = record.apply_lists(&file.lists, ctx.now)?;
         if record.certificates.len() > CERTIFICATES_MAX {
-            // What is over verifies nothing any more.
-            record.certificates.retain(|known| ctx.now < known.certificate.not_after);
+            // What is over verifies nothing any more. What was revoked stays: its key may come again in another one.
+            record
+                .certificates
+                .retain(|known| known.revoked.is_some() || ctx.now < known.certificate.not_after);
         }
         if record.certificates.len() > CERTIFICATES_MAX {
             return Err(Refusal::Full("certificates of this issuer"));
@@ -154,7 +156,7 @@ impl IdentityServer {
             self.commit(ctx, [record.put()])?;
             state.issuers.insert(issuer.clone(), record);
         }
-        if !added.is_empty() {
+        if !added.is_empty() || has_new_lists {
             let (issuer, added) = (issuer.clone(), added.clone());
             ctx.out.note(Note::Idms(IdmsNote::TrustImported { issuer, added }));
         }

@@ -602,6 +602,9 @@ fn report_idms_note(system: &str, name: &str, note: &IdmsNote) {
             tracing::warn!(target: SECURITY, system, note = name, %client, "an old token was presented");
         }
         IdmsNote::TrustImported { issuer, added } => {
+            if added.is_empty() {
+                tracing::info!(target: SECURITY, system, note = name, %issuer, "a list of revoked certificates was taken in");
+            }
             for certificate in added {
                 tracing::info!(target: SECURITY, system, note = name, %issuer, %certificate, "trusted from now on");
             }

@@ -23,6 +23,7 @@ use crate::{
         http_client::{self, HttpError},
         metrics::{PartnerId, PartnerRequest},
         names::Names,
+        observe::SECURITY,
         partner_link::{PartnerLink, SLOW},
         perform::{Call, Caller, Shared},
         places::Places,
@@ -255,7 +256,12 @@ impl Shared {
         if let Err(failure) = outcome
             && self.note_limit.admits(self.clock.now())
         {
-            tracing::warn!(system = %self.config.system.name, %partner, %failure, "the ACM server of a partner did not answer");
+            let system = &*self.config.system.name;
+            if let Failure::Http(HttpError::Tls(reason)) = failure {
+                tracing::warn!(target: SECURITY, system, %partner, reason, "no connection over TLS to the ACM server of a partner");
+            } else {
+                tracing::warn!(system, %partner, %failure, "the ACM server of a partner did not answer");
+            }
         }
     }
 }

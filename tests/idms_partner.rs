@@ -360,6 +360,36 @@ fn the_deny_list_stops_a_user_or_a_single_token_and_survives_a_restart() {
     assert!(two.partner.tokens(present(&other)).is_ok());
 }
 
+#[test]
+fn an_operator_leaves_a_note_with_each_change_of_who_may_come() {
+    let mut two = Two::new();
+    let visitor = |may_migrate| {
+        management::Request::PutVisitor(Visitor {
+            issuer: issuer('a'),
+            subject: "somebody".to_owned(),
+            services: migcore::token::claims::ServiceIds::default(),
+            may_migrate,
+        })
+    };
+    let denied = || Denied::Token(issuer('a'), "abc".to_owned());
+    for (request, changed) in [
+        (visitor(true), Some(true)),
+        (visitor(true), None),
+        (visitor(false), Some(false)),
+        (visitor(true), Some(true)),
+        (management::Request::DeleteVisitor(issuer('a'), "somebody".to_owned()), Some(false)),
+        (management::Request::Deny(denied()), Some(false)),
+        (management::Request::Deny(denied()), None),
+        (management::Request::Allow(denied()), Some(true)),
+    ] {
+        two.partner.notes.clear();
+        two.partner.do_manage(request.clone());
+        let noted =
+            changed.map(|may_come| IdmsNote::VisitsChanged { issuer: issuer('a'), may_come });
+        assert_eq!(two.partner.notes, Vec::from_iter(noted), "{request:?}");
+    }
+}
+
 /// Scenario 71: bound to the client that presented it first.
 #[test]
 fn scenario_71_a_token_replayed_by_a_second_device_is_refused() {

@@ -63,6 +63,14 @@ pub enum Denied {
     Token(IssuerUrl, String),
 }
 
+impl Denied {
+    /// Whose user or token it is.
+    pub const fn issuer(&self) -> &IssuerUrl {
+        let (Self::Subject(issuer, _) | Self::Token(issuer, _)) = self;
+        issuer
+    }
+}
+
 /// A management request.
 #[derive(Clone, Debug)]
 pub enum Request {

@@ -10,7 +10,7 @@ use crate::{
         identity_management::{Client, ClientId, IssuerUrl, UserName},
         idms_management::{Answer, DENIED_MAX, Denied, Refusal, Request, User, Visitor},
     },
-    outbox::{Context, Note},
+    outbox::{Context, IdmsNote, Note},
     store::Mutation,
 };
 
@@ -124,9 +124,14 @@ impl IdentityServer {
             Some(before) => before.local_subject.clone(),
             None => draw_name(ctx.entropy),
         };
+        let (issuer, may_come) = (visitor.issuer.clone(), visitor.may_migrate);
+        let changes = before.is_none_or(|before| before.visitor.may_migrate != may_come);
         let record = VisitorRecord { visitor, local_subject };
         self.commit(ctx, [record.put()])?;
         state.visitors.insert(key, record);
+        if changes {
+            ctx.out.note(Note::Idms(IdmsNote::VisitsChanged { issuer, may_come }));
+        }
         Ok(Answer::Done)
     }
 
@@ -141,6 +146,8 @@ impl IdentityServer {
         let deletion = state.visitors.get(&key).map(Stored::delete);
         self.commit(ctx, [deletion.ok_or(Refusal::NotFound("visitor"))?])?;
         state.visitors.remove(&key);
+        let (issuer, _) = key;
+        ctx.out.note(Note::Idms(IdmsNote::VisitsChanged { issuer, may_come: false }));
         Ok(Answer::Done)
     }
 
@@ -149,7 +156,9 @@ impl IdentityServer {
         if !state.denied.contains(&denied) {
             check_room(ctx, true, state.denied.len(), DENIED_MAX, "denied users and tokens")?;
             self.commit(ctx, [DeniedRecord(denied.clone()).put()])?;
+            let issuer = denied.issuer().clone();
             state.denied.insert(denied);
+            ctx.out.note(Note::Idms(IdmsNote::VisitsChanged { issuer, may_come: false }));
         }
         Ok(Answer::Done)
     }
@@ -161,6 +170,8 @@ impl IdentityServer {
         }
         self.commit(ctx, [DeniedRecord(denied.clone()).delete()])?;
         state.denied.remove(denied);
+        let issuer = denied.issuer().clone();
+        ctx.out.note(Note::Idms(IdmsNote::VisitsChanged { issuer, may_come: true }));
         Ok(Answer::Done)
     }
 }

@@ -499,6 +499,8 @@ pub const fn note_name(note: &Note) -> &'static str {
         Note::Idms(IdmsNote::RefreshTokenReused(_)) => "refresh_token_reused",
         Note::Idms(IdmsNote::TrustImported { .. }) => "trust_imported",
         Note::Idms(IdmsNote::TrustRevoked { .. }) => "trust_revoked",
+        Note::Idms(IdmsNote::VisitsChanged { may_come: true, .. }) => "visit_allowed",
+        Note::Idms(IdmsNote::VisitsChanged { may_come: false, .. }) => "visit_denied",
         Note::Idms(IdmsNote::KeyMade(_)) => "key_made",
         Note::Mc(McNote::Authorised(_, true)) => "service_authorised",
         Note::Mc(McNote::Authorised(_, false)) => "service_logged_off",

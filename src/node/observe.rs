@@ -580,7 +580,10 @@ const fn is_of_operator(note: &Note) -> bool {
     matches!(
         note,
         Note::Idms(
-            IdmsNote::TrustImported { .. } | IdmsNote::TrustRevoked { .. } | IdmsNote::KeyMade(_)
+            IdmsNote::TrustImported { .. }
+                | IdmsNote::TrustRevoked { .. }
+                | IdmsNote::VisitsChanged { .. }
+                | IdmsNote::KeyMade(_)
         )
     )
 }
@@ -611,6 +614,9 @@ fn report_idms_note(system: &str, name: &str, note: &IdmsNote) {
         }
         IdmsNote::TrustRevoked { issuer, fingerprint } => {
             tracing::warn!(target: SECURITY, system, note = name, %issuer, certificate = %fingerprint, "revoked");
+        }
+        IdmsNote::VisitsChanged { issuer, may_come } => {
+            tracing::info!(target: SECURITY, system, note = name, %issuer, may_come, "who may come here has changed");
         }
         IdmsNote::KeyMade(certificate) => {
             tracing::info!(target: SECURITY, system, note = name, %certificate, "a new key of this system");

@@ -91,6 +91,13 @@ pub enum IdmsNote {
         /// The certificate.
         fingerprint: Fingerprint,
     },
+    /// An operator has changed who of a partner's users may come here; whom, is not told.
+    VisitsChanged {
+        /// The partner's identity management server.
+        issuer: IssuerUrl,
+        /// Whether one may come from now on, or one may not any more.
+        may_come: bool,
+    },
     /// This system has a new key.
     KeyMade(Fingerprint),
 }

@@ -50,12 +50,14 @@ impl Compared {
         }
     }
 
-    /// Whether the samples differ by more than chance, and by enough to be of use to anybody: on a machine that is not
-    /// quiet the first alone means little.
+    /// Whether the samples differ by more than chance, and by more than what a machine that is not quiet makes of a few
+    /// samples. Of many it makes less.
     pub fn differ(&self) -> bool {
         const CHANCE: f64 = 1e-4;
-        (self.p_of_ranks < CHANCE && (self.superiority - 0.5).abs() > 0.06)
-            || (self.p_of_distance < CHANCE && self.distance > 0.12)
+        let (first, second) = self.sizes;
+        let few = (1_500.0 / first.min(second) as f64).sqrt().min(1.0);
+        (self.p_of_ranks < CHANCE && (self.superiority - 0.5).abs() > 0.06 * few)
+            || (self.p_of_distance < CHANCE && self.distance > 0.12 * few)
     }
 }
 
